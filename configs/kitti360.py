@@ -1,0 +1,148 @@
+"""Label transfer on one KITTI-360 window.
+
+    python -m pnerf_jax.train --config=configs/kitti360.py --workdir=RUN --config.data.root=KITTI360 \\
+        --config.data.sequence=2013_05_28_drive_0000_sync --config.data.start=3353
+
+Variants, after a colon: `cpu` (a few minutes on 2 cores), `published` (the paper's network and
+settings), `tiny` (seconds, for tests).
+"""
+import ml_collections
+
+
+def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
+  """The config of a variant: 'default', 'cpu', 'published' or 'tiny'."""
+  config = ml_collections.ConfigDict()
+
+  data = config.data = ml_collections.ConfigDict()
+  data.root = '.'  # dataset in KITTI-360's layout
+  data.derived = ''  # where pseudo labels and depth lie and go; '' = root
+  data.sequence = ''  # e.g. 2013_05_28_drive_0000_sync; '' = the only one in root
+  data.start = -1  # first frame; -1 = the first with an image and a pose
+  data.frames = 64  # consecutive frame numbers from start
+  data.cameras = ('image_00', 'image_01')
+  data.boxes = 'auto'  # 'train', 'train_full', 'union'; 'auto' = train_full if there, else train
+  data.scale = 0.0  # of the images on disk; 0 = the largest of 1, 1/2, 1/4 within max_width
+  data.max_width = 704  # pixels, for the automatic scale
+  data.eval_frames = ()  # frames that eval scores; () = all that have ground truth
+
+  scene = config.scene = ml_collections.ConfigDict()
+  scene.outside = 'empty'  # space outside all primitives: 'empty' or 'void' (partial annotations)
+  scene.near = 0.3  # metres; rays start here
+  scene.far = 0.0  # metres; 0 = derived from the primitives
+  scene.frame_margin = 150  # frames by which an object's annotation window may miss the window's
+  scene.intervals = 16  # K, primitive intervals kept a ray
+
+  model = config.model = ml_collections.ConfigDict()
+  model.network = 'hybrid'  # 'hybrid' or 'published'
+  model.samples = 48  # a training ray
+  model.render_samples = 96  # a ray at inference
+  model.share = 0.5  # of the samples dealt evenly to the ray's intervals
+  model.restrict = True  # softmax of a sample over the classes of its primitives only
+  model.levels = 8  # of the hash grid
+  model.features = 4  # a level
+  model.log2_rows = 19  # cap of a level's table
+  model.coarse_cell = 4.0  # metres
+  model.fine_cell = 0.05  # metres
+  model.width = 64  # of the MLPs
+  model.appearance_code = 8  # numbers an image
+  model.density_bias = -1.0  # raw density at the start
+  model.compute_dtype = 'bfloat16'  # operands of the matrix products
+
+  loss = config.loss = ml_collections.ConfigDict()
+  loss.rgb = 1.0
+  loss.depth = 0.03
+  loss.fixed = 0.03
+  loss.semantic_2d = 0.1
+  loss.semantic_3d = 0.01
+  loss.distortion = 0.0
+  loss.depth_form = 'likelihood'  # or 'huber' of the mean depth
+  loss.depth_max = 100.0  # metres; stereo beyond it is not used
+  loss.depth_classes = ()  # pseudo labels on which the depth loss acts; () = all
+  loss.depth_spread = 0.2  # tolerance of the likelihood at 10 m, metres
+  loss.depth_outliers = 0.05  # share of stereo depths that may lie anywhere
+  loss.merged_labels = False  # the published merging of classes instead of label sets
+  loss.foreign_word = 0.5  # plausibility of any word for a class the 2D network cannot name
+  loss.label_floor = 0.02  # probability of any label whatever the class
+  loss.reachable_only = True  # mask the 2D term by u(r)
+
+  optim = config.optim = ml_collections.ConfigDict()
+  optim.learning_rate = 1e-2
+  optim.final = 0.05  # last learning rate as a share of the first
+  optim.warmup = 50  # steps
+  optim.epsilon = 1e-15
+
+  train = config.train = ml_collections.ConfigDict()
+  train.steps = 10000
+  train.rays = 8192  # a step
+  train.focus = 0.5  # share of the rays aimed at what looks small
+  train.seed = 0
+  train.steps_per_dispatch = 10
+  train.log_every = 100  # steps
+  train.checkpoint_every = 1000  # steps
+  train.preview_every = 2500  # steps
+
+  evaluation = config.eval = ml_collections.ConfigDict()
+  evaluation.camera = 'image_00'  # the camera that is scored
+  evaluation.chunk = 8192  # rays rendered at once
+  evaluation.panels = 8  # frames of which panels are written
+
+  apply = {'default': lambda c: None, 'cpu': _cpu, 'published': _published, 'tiny': _tiny}
+  if variant not in apply:
+    raise ValueError(f'configs/kitti360.py:{variant}: no such variant. Use one of {sorted(apply)}.')
+  apply[variant](config)
+  return config.lock()
+
+
+def _cpu(config: ml_collections.ConfigDict) -> None:
+  """At most five minutes of training on two cores."""
+  config.model.samples = 32
+  config.model.render_samples = 64
+  config.model.levels = 6
+  config.model.log2_rows = 17
+  config.model.fine_cell = 0.06
+  config.train.rays = 1024
+  config.train.steps = 3000
+  config.train.log_every = 50
+  config.train.checkpoint_every = 500
+  config.train.preview_every = 1000
+
+
+def _published(config: ml_collections.ConfigDict) -> None:
+  """The paper's network, weights and schedule (method.md); sampling is guided as everywhere."""
+  config.data.scale = 0.5
+  config.model.network = 'published'
+  config.model.samples = 148
+  config.model.render_samples = 148
+  config.model.restrict = False
+  config.loss.rgb = 1.0
+  config.loss.depth = 0.1
+  config.loss.fixed = 0.01
+  config.loss.semantic_2d = 0.01
+  config.loss.semantic_3d = 0.01
+  config.loss.distortion = 0.0
+  config.loss.depth_form = 'huber'
+  config.loss.depth_classes = (9, 12, 35)
+  config.loss.merged_labels = True
+  config.loss.label_floor = 0.0
+  config.optim.learning_rate = 5e-4
+  config.optim.final = 0.5
+  config.optim.epsilon = 1e-8
+  config.train.rays = 2048
+  config.train.steps = 80000
+  config.train.focus = 0.0
+
+
+def _tiny(config: ml_collections.ConfigDict) -> None:
+  """Seconds, for tests."""
+  _cpu(config)
+  config.model.samples = 8
+  config.model.render_samples = 8
+  config.model.levels = 3
+  config.model.log2_rows = 12
+  config.model.width = 16
+  config.train.rays = 64
+  config.train.steps = 4
+  config.train.steps_per_dispatch = 2
+  config.train.log_every = 2
+  config.train.checkpoint_every = 2
+  config.train.preview_every = 4

@@ -1,0 +1,1 @@
+"""Files of KITTI-360 to one window in memory."""

@@ -1,0 +1,1 @@
+"""Radiance, learned semantic and fixed semantic fields."""

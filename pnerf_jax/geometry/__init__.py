@@ -1,0 +1,1 @@
+"""Rigid motions, cameras, primitives and their ray intervals."""

@@ -1,0 +1,1 @@
+"""Samples along rays, volume rendering, whole images."""

@@ -1,0 +1,60 @@
+"""From rendered class and instance mass to one label a pixel.
+
+Letters: K intervals of a ray, C classes present in the window, M primitives.
+Source: Fu et al., Panoptic NeRF, section 3.5.
+"""
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from pnerf_jax.geometry.intervals import Intervals
+from pnerf_jax.rendering.rays import Rendered
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Labels:
+  """Labels of pixels: `semantic`, `fixed` [...] ids, `instance` [...] instanceId within the class
+  (0 = none), `confidence` [...] in [0, 1]."""
+  semantic: jax.Array
+  fixed: jax.Array
+  instance: jax.Array
+  confidence: jax.Array
+
+
+def label_pixels(
+    rendered: Rendered,
+    intervals: Intervals,
+    class_ids: jax.Array,
+    primitive_semantic: jax.Array,
+    primitive_instance: jax.Array,
+) -> Labels:
+  """Picks each pixel's class, then the instance of that class with the largest mass.
+
+  Ids come from the primitives, so they agree across views and windows.
+
+  Args:
+    rendered: of rays [...].
+    intervals: [..., K].
+    class_ids: [C] ids.
+    primitive_semantic, primitive_instance: [M].
+  """
+  semantic = class_ids[jnp.argmax(rendered.semantics, axis=-1)]
+  fixed = class_ids[jnp.argmax(rendered.fixed_semantics, axis=-1)]
+  unspoken = 1.0 - jnp.sum(rendered.fixed_semantics, axis=-1)  # held by a void primitive alone
+  fixed = jnp.where(unspoken > jnp.max(rendered.fixed_semantics, axis=-1), 0, fixed)
+  primitive = intervals.primitive.astype(jnp.int32)
+  used = primitive >= 0
+  same_class = used & (primitive_semantic[primitive] == semantic[..., None])
+  instance = primitive_instance[primitive]
+  # An instance may hold several slots: a concave primitive, or one object in several parts.
+  same_instance = (instance[..., :, None] == instance[..., None, :]) & same_class[..., None, :]
+  mass = jnp.sum(jnp.where(same_instance, rendered.slots[..., None, :], 0.0), axis=-1)
+  best = jnp.argmax(jnp.where(same_class, mass, -1.0), axis=-1, keepdims=True)
+  chosen = jnp.take_along_axis(instance, best, axis=-1)[..., 0]
+  chosen = jnp.where(jnp.any(same_class, axis=-1), chosen, 0)
+  confidence = jnp.max(rendered.semantics, axis=-1)
+  # A ray whose table overflowed met primitives that nobody asked.
+  confidence = jnp.where(intervals.dropped > 0, 0.5 * confidence, confidence)
+  return Labels(semantic, fixed, chosen, confidence)

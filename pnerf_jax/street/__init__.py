@@ -1,0 +1,1 @@
+"""A synthetic street in KITTI-360's layout, with ground truth."""

@@ -1,0 +1,1 @@
+"""Losses, state, sharded step, loop, checkpoints, logs."""

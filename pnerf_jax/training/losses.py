@@ -1,0 +1,134 @@
+"""Losses over a batch of rays; each term is a pure function of arrays and returns a scalar.
+
+Letters: B rays, S samples, C classes present in the window, y pseudo label (id, 0 = none),
+M [C, 45] label sets: how plausibly class c is called y by the 2D network.
+Source: Fu et al., Panoptic NeRF, section 3.4, equations in its order.
+"""
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pnerf_jax.data import labels
+
+# What the published program cannot tell apart in Cityscapes' words: class -> merged class.
+_MERGED = {27: 26, 28: 26, 29: 26, 30: 26, 31: 26, 39: 41, 9: 8, 35: 13}
+
+
+def label_sets(class_ids: tuple[int, ...], merged: bool, foreign: float) -> np.ndarray:
+  """M[c, y] = how plausibly class c is called y.
+
+  Args:
+    class_ids: C ids present in the window.
+    merged: the published program's hard merging instead of sets.
+    foreign: plausibility of a word that only a class without any counterpart may be given; below
+      one, so that a class with that word is preferred where both are possible.
+
+  Returns:
+    [C, 45] float32.
+  """
+  matrix = np.zeros((len(class_ids), labels.NUM_IDS), np.float32)
+  for row, class_id in enumerate(class_ids):
+    if merged:
+      own = _MERGED.get(class_id, class_id)
+      matrix[row] = [_MERGED.get(y, y) == own for y in range(labels.NUM_IDS)]
+      continue
+    names = labels.pseudo_names(class_id)
+    matrix[row, list(names)] = foreign if len(names) > 5 else 1.0
+    matrix[row, class_id] = 1.0
+  return matrix
+
+
+def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+  """Mean over the rays of the mask; 0 where there is none."""
+  return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def color(rgb: jax.Array, target: jax.Array) -> jax.Array:
+  """Mean squared error. rgb, target: [B, 3] in [0, 1]."""
+  return jnp.mean(jnp.square(rgb - target))
+
+
+def depth_huber(depth: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+  """Huber error in metres of the mean depth. depth, target, mask: [B]."""
+  error = jnp.abs(depth - target)
+  return _mean(jnp.where(error < 1.0, 0.5 * error**2, error - 0.5), mask)
+
+
+def depth_likelihood(
+    weights: jax.Array, t: jax.Array, target: jax.Array, mask: jax.Array,
+    spread: float, outliers: float,
+) -> jax.Array:
+  """-log of the weight near the target depth, mixed with a share of outliers.
+
+  Stereo errs by pixels of disparity, so the tolerance grows with the square of the depth; stereo
+  is also plainly wrong at times, so that a few rays must not pull without bound.
+
+  Args:
+    weights, t: [B, S].
+    target: [B] metres along the ray.
+    mask: [B].
+    spread: tolerance at 10 m, metres; it is spread * (0.3 + (target / 10)^2).
+    outliers: share of the stereo depths that may lie anywhere.
+  """
+  sigma = spread * (0.3 + jnp.square(target / 10.0))
+  near = jnp.exp(-0.5 * jnp.square((t - target[:, None]) / sigma[:, None]))
+  found = jnp.sum(weights * near, axis=-1)
+  return _mean(-jnp.log((1.0 - outliers) * found + outliers), mask)
+
+
+def semantic(
+    probabilities: jax.Array, label: jax.Array, mask: jax.Array, sets: jax.Array, floor: float
+) -> jax.Array:
+  """-log of the probability that the ray's class is called by its pseudo label.
+
+  Args:
+    probabilities: [B, C] rendered; what misses to 1 is held by void, which may be called anything.
+    label: [B] ids.
+    mask: [B] weights of the rays, 0 = no supervision.
+    sets: [C, 45] M.
+    floor: probability of any label whatever the class: the 2D network's plain errors.
+  """
+  known = jnp.einsum('bc,bc->b', probabilities, sets.T[label])
+  unspoken = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1), 0.0)
+  plausible = known + jnp.where(label == labels.SKY, 0.0, unspoken)
+  nll = -jnp.log(floor + (1.0 - floor) * jnp.clip(plausible, 1e-6, 1.0))
+  return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask > 0), 1)
+
+
+def reachable(met: jax.Array, label: jax.Array, sets: jax.Array) -> jax.Array:
+  """u(r): whether the label names the class of some primitive that the ray meets, or the sky.
+
+  met: [B, C] bool, classes of the primitives met; label: [B]; sets: [C, 45] -> [B] bool.
+  """
+  sky = jnp.arange(met.shape[-1]) == met.shape[-1] - 1
+  return jnp.any((met | sky) & (sets.T[label] > 0), axis=-1)
+
+
+def semantic_points(
+    logits: jax.Array, fixed: jax.Array, weights: jax.Array, threshold: float = 0.05
+) -> jax.Array:
+  """Cross-entropy of the samples' learned class with an unambiguous fixed one.
+
+  Args:
+    logits: [B, S, C] before any restriction.
+    fixed: [B, S, C] fixed semantic field.
+    weights: [B, S]; only samples above `threshold` count.
+  """
+  certain = jnp.max(fixed, axis=-1) > 0.999
+  nll = -jnp.sum(fixed * jax.nn.log_softmax(logits, axis=-1), axis=-1)
+  # The weights only choose the samples: this term must not move the geometry.
+  mask = certain & (jax.lax.stop_gradient(weights) > threshold)
+  return _mean(nll, mask)
+
+
+def distortion(weights: jax.Array, t: jax.Array, delta: jax.Array) -> jax.Array:
+  """Spread of the weights along log-distance (Barron et al., Mip-NeRF 360, 2022, equation 15).
+
+  weights, t, delta: [B, S], t sorted.
+  """
+  s = jnp.log1p(t)
+  width = delta / (1.0 + t)
+  below = jnp.cumsum(weights, axis=-1) - weights
+  moment = jnp.cumsum(weights * s, axis=-1) - weights * s
+  pairs = 2.0 * jnp.sum(weights * (s * below - moment), axis=-1)
+  return jnp.mean(pairs + jnp.sum(jnp.square(weights) * width, axis=-1) / 3.0)

@@ -1,0 +1,46 @@
+"""What training carries from step to step, and the optimiser."""
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """`step` int32 steps done, `params` of the field, `opt_state` of Adam."""
+  step: jax.Array
+  params: Any
+  opt_state: Any
+
+
+def learning_rate(step: jax.Array, rate: float, final: float, steps: int, warmup: int) -> jax.Array:
+  """Exponential decay from `rate` to `rate * final` over `steps`, after a linear warm-up."""
+  progress = jnp.clip(step / steps, 0.0, 1.0)
+  return rate * final**progress * jnp.minimum(1.0, (step + 1) / max(warmup, 1))
+
+
+def make_optimizer(
+    rate: float, final: float, steps: int, warmup: int, epsilon: float
+) -> optax.GradientTransformation:
+  """Adam with the schedule of `learning_rate`.
+
+  epsilon is tiny for hash tables, whose gradients are sparse and small.
+  """
+  schedule = lambda step: learning_rate(step, rate, final, steps, warmup)
+  return optax.adam(schedule, b1=0.9, b2=0.99, eps=epsilon)
+
+
+def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+  """The state before the first step."""
+  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def apply_gradients(
+    state: TrainState, grads: Any, optimizer: optax.GradientTransformation
+) -> TrainState:
+  """One update of the optimiser."""
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)

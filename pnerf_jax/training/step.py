@@ -1,0 +1,132 @@
+"""The jitted train step: several optimiser steps a dispatch, rays split over the devices.
+
+Letters: B rays of a step, C classes present in the window.
+"""
+from collections.abc import Callable
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pnerf_jax.data.batches import Batch, RayTable, draw, gather
+from pnerf_jax.fields.fixed import ClassTable
+from pnerf_jax.rendering.rays import RenderOptions, render_rays
+from pnerf_jax.rendering.scene import BoundField
+from pnerf_jax.training import losses, sharding
+from pnerf_jax.training.state import TrainState, apply_gradients
+
+
+@dataclasses.dataclass(frozen=True)
+class LossOptions:
+  """Weights and settings of the loss terms; static under jit.
+
+  weights: (name, weight) of every term.   depth_form: 'likelihood' or 'huber'.
+  depth_max: stereo depth beyond it is not used, metres.   depth_classes: pseudo labels on which
+  the depth loss acts; empty = all.   depth_spread, depth_outliers: of losses.depth_likelihood.
+  label_floor: of losses.semantic.   reachable_only: mask L_2D by u(r).
+  """
+  weights: tuple[tuple[str, float], ...]
+  depth_form: str
+  depth_max: float
+  depth_classes: tuple[int, ...]
+  depth_spread: float
+  depth_outliers: float
+  label_floor: float
+  reachable_only: bool
+
+
+def loss_terms(
+    field: BoundField, batch: Batch, table: ClassTable, sets: jax.Array,
+    options: RenderOptions, loss: LossOptions, key: jax.Array,
+) -> dict[str, jax.Array]:
+  """Every loss term of a batch, unweighted scalars.
+
+  Args:
+    field: with its parameters bound.
+    batch: B rays.
+    table: classes of the primitives.
+    sets: [C, 45] label sets.
+    options: of the rendering.
+    loss: of the terms.
+    key: jitters the samples.
+  """
+  num_classes = sets.shape[0]
+  out = render_rays(field, batch.rays, batch.intervals, table, num_classes, options, key)
+  target = batch.depth / batch.rays.z_per_t
+  measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (out.opacity > 0)
+  if loss.depth_classes:
+    measured &= jnp.isin(batch.label, jnp.asarray(loss.depth_classes))
+  if loss.depth_form == 'likelihood':
+    depth = losses.depth_likelihood(
+        out.weights, out.samples.t, target, measured, loss.depth_spread, loss.depth_outliers)
+  else:
+    depth = losses.depth_huber(out.depth, target, measured)
+  supervised = (batch.label > 0) * batch.label_weight
+  met = jnp.any(out.member.allowed, axis=-2)
+  reached = losses.reachable(met, batch.label, sets) | (not loss.reachable_only)
+  semantic = functools.partial(
+      losses.semantic, label=batch.label, sets=sets, floor=loss.label_floor)
+  return {
+      'rgb': losses.color(out.rgb, batch.rgb),
+      'depth': depth,
+      'fixed': semantic(out.fixed_semantics, mask=supervised),
+      'semantic_2d': semantic(out.semantics, mask=supervised * reached),
+      'semantic_3d': losses.semantic_points(out.logits, out.member.fixed, out.weights),
+      'distortion': losses.distortion(out.weights, out.samples.t, out.samples.delta),
+  }
+
+
+def make_dispatch(
+    module: object,
+    optimizer: optax.GradientTransformation,
+    options: RenderOptions,
+    loss: LossOptions,
+    mesh: jax.sharding.Mesh,
+    rays: int,
+    focus: float,
+    steps: int,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+  """Builds `dispatch(state, rays, class_table, sets, root_key) -> state, metrics`.
+
+  One call makes `steps` optimiser steps. The batch and the noise of a step depend on the root key
+  and the step alone, so a resumed run repeats an undisturbed one exactly, on any device count.
+
+  Args:
+    module: the field (linen).
+    optimizer: optax.
+    options, loss: static settings.
+    mesh: ('data',).
+    rays: B, a multiple of the device count.
+    focus: share of the rays aimed at what looks small.
+    steps: optimiser steps a call.
+
+  Returns:
+    The jitted function; metrics are means over the call's steps.
+  """
+  replicated = sharding.replicated(mesh)
+  weights = dict(loss.weights)
+
+  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, sets, root_key):
+    key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
+    index = draw(rays_table, key_rays, rays, focus)
+    index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
+    batch = gather(rays_table, index)
+
+    def total(params):
+      terms = loss_terms(
+          BoundField(module, params), batch, table, sets, options, loss, key_noise)
+      return sum(weights[name] * value for name, value in terms.items()), terms
+
+    (value, terms), grads = jax.value_and_grad(total, has_aux=True)(state.params)
+    return apply_gradients(state, grads, optimizer), {'loss': value, **terms}
+
+  @functools.partial(
+      jax.jit, in_shardings=replicated, out_shardings=replicated, donate_argnums=0)
+  def dispatch(state, rays_table, table, sets, root_key):
+    body = lambda carry, _: one_step(carry, rays_table, table, sets, root_key)
+    state, metrics = jax.lax.scan(body, state, None, length=steps)
+    return state, jax.tree.map(jnp.mean, metrics)
+
+  return dispatch
