@@ -1,0 +1,133 @@
+"""All metrics of one run: every evaluated image goes in once, one flat dictionary comes out.
+
+Each metric lives in its own module as sums and counts that merge; this one only feeds them. The
+images of all cameras that are added count alike, so add only image_00 for figures to compare with
+published ones. Keys are those of RUN/eval/metrics.json; fractions lie in [0, 1], `depth.rmse` is in
+metres, `image.psnr` in decibels; None stands for a metric whose truth is absent.
+"""
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pnerf_jax.data import labels
+from pnerf_jax.evaluation import consistency
+from pnerf_jax.evaluation import depth
+from pnerf_jax.evaluation import image
+from pnerf_jax.evaluation import panoptic
+from pnerf_jax.evaluation import published
+from pnerf_jax.evaluation import semantic
+from pnerf_jax.evaluation.frames import FrameResult
+from pnerf_jax.evaluation.frames import sample_at
+
+_CLASSES = {
+    'all': np.ones(labels.NUM_IDS, bool), 'things': labels.IS_THING, 'stuff': ~labels.IS_THING}
+
+
+class Evaluator:
+  """Accumulates `FrameResult`s; `compute` may be called at any time.
+
+  Attributes:
+    confusion: of the predicted semantics over all images so far.
+  """
+
+  def __init__(self):
+    self.confusion = semantic.Confusion.empty()
+    self._fixed = semantic.Confusion.empty()
+    self._pseudo = semantic.Confusion.empty()
+    self._official = semantic.Confusion.empty()
+    self._published = semantic.Confusion.empty()
+    self._panoptic = panoptic.SegmentCounts.empty()
+    self._published_panoptic = panoptic.SegmentCounts.empty()
+    self._depth = depth.DepthCounts()
+    self._image = image.ImageCounts()
+    self._tracks = {}  # camera -> frame -> (LiDAR positions [N, 3], predicted ids [N])
+    self._added = set()
+    self._seconds = []
+
+  def add(self, result: FrameResult) -> None:
+    """Counts one image.
+
+    Raises:
+      ValueError: the image was added before, or holds ids that do not exist.
+    """
+    if (result.camera, result.frame) in self._added:
+      raise ValueError(f'{result.camera} {result.frame} was added twice.')
+    self._added.add((result.camera, result.frame))
+    if result.seconds is not None:
+      self._seconds.append(result.seconds)
+    if result.truth_semantic is not None:
+      self._add_semantic(result)
+    if result.truth_instance is not None:
+      self._panoptic = self._panoptic.merge(
+          panoptic.count(result.instance, result.truth_instance))
+      self._published_panoptic = self._published_panoptic.merge(
+          published.count_panoptic(result.instance, result.truth_instance))
+    self._image = self._image.merge(image.count(result.rgb, result.photo))
+    if result.lidar_uvz is not None:
+      self._depth = self._depth.merge(depth.count(result.depth, result.lidar_uvz))
+      self._tracks.setdefault(result.camera, {})[result.frame] = (
+          result.lidar_world, sample_at(result.semantic, result.lidar_uvz))
+
+  def _add_semantic(self, result: FrameResult) -> None:
+    truth = result.truth_semantic
+    self.confusion = self.confusion.merge(semantic.count(result.semantic, truth))
+    self._official = self._official.merge(
+        semantic.count(result.semantic, truth, result.truth_confidence))
+    self._published = self._published.merge(published.count_semantic(result.instance, truth))
+    if result.fixed is not None:
+      self._fixed = self._fixed.merge(semantic.count(result.fixed, truth))
+    if result.pseudo is not None:
+      self._pseudo = self._pseudo.merge(semantic.count(result.pseudo, truth))
+
+  def compute(self, step: int | None = None) -> dict[str, int | float | None]:
+    """Metrics of all images so far; step: of the checkpoint, recorded as it is."""
+    matches = consistency.MatchCounts()
+    for track in self._tracks.values():
+      matches = matches.merge(consistency.count_track(track))
+    return {
+        'step': step,
+        'frames': len(self._added),
+        'semantic.miou': self.confusion.miou(),
+        'semantic.accuracy': self.confusion.accuracy(),
+        'semantic.miou_published': published.miou(self._published),
+        'semantic.miou_official': semantic.official_miou(self._official),
+        'fixed.miou': self._fixed.miou(),
+        'fixed.accuracy': self._fixed.accuracy(),
+        'pseudo.miou': self._pseudo.miou(),
+        'pseudo.accuracy': self._pseudo.accuracy(),
+        **self._panoptic_means(),
+        'panoptic.pq_published': published.pq(self._published_panoptic),
+        'consistency.mc': matches.mc(),
+        'depth.rmse': self._depth.rmse(),
+        'depth.delta1': self._depth.delta1(),
+        'image.psnr': self._image.psnr(),
+        'image.ssim': self._image.ssim(),
+        'timing.seconds_per_frame': float(np.mean(self._seconds)) if self._seconds else None,
+        **_per_class('semantic.iou', self.confusion.iou()),
+        **_per_class('panoptic.pq', self._panoptic.quality()[0]),
+    }
+
+  def _panoptic_means(self) -> dict[str, float | None]:
+    metrics = {}
+    for name, classes in _CLASSES.items():
+      values = self._panoptic.mean(classes) or (None, None, None)
+      for key, value in zip(('pq', 'sq', 'rq'), values):
+        metrics[f'panoptic.{name}.{key}'] = value
+    return metrics
+
+
+def _per_class(prefix: str, values: np.ndarray) -> dict[str, float]:
+  """Values [45] by class name, classes absent from the truth (nan) left out."""
+  return {f'{prefix}.{labels.BY_ID[i].name}': float(value)
+          for i, value in enumerate(values) if not np.isnan(value)}
+
+
+def write_metrics(path: Path, metrics: dict[str, int | float | None]) -> None:
+  """Writes metrics.json; the file appears under its name only when it is whole."""
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f'.{path.name}.partial')
+  partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + '\n')
+  os.replace(partial, path)
