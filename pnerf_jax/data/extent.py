@@ -1,0 +1,94 @@
+"""What of the annotated world a window sees: the primitives that matter, far bound, extent.
+
+Letters: V views, N vertices of a primitive; metres, float64, in any one world frame.
+"""
+import dataclasses
+
+import numpy as np
+
+from pnerf_jax.data.boxes import Box
+
+MAX_FAR = 250.0  # metres; the published windows use 210 to 270
+_MIN_FAR = 30.0
+_FAR_WITHOUT_BOXES = 100.0
+_COVERED = 0.98  # share of the visible primitives that the far bound covers whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+  """Pinhole views. world_from_cam [V, 4, 4], intrinsics [V, 4] at size (width, height)."""
+  world_from_cam: np.ndarray
+  intrinsics: np.ndarray
+  width: int
+  height: int
+
+  @property
+  def origins(self) -> np.ndarray:
+    """Camera positions [V, 3]."""
+    return self.world_from_cam[:, :3, 3]
+
+  def rays(self, columns: int, rows: int) -> np.ndarray:
+    """Rays [V, rows, columns, 3], camera frame, z = 1, spread from outer edge to outer edge."""
+    fx, fy, cx, cy = self.intrinsics.T[..., None, None]
+    u = np.linspace(-0.5, self.width - 0.5, columns)
+    v = np.linspace(-0.5, self.height - 0.5, rows)
+    x, y = np.broadcast_arrays((u - cx) / fx, (v[:, None] - cy) / fy)
+    return np.stack([x, y, np.ones_like(x)], -1)
+
+
+def visible(box: Box, views: Views, far: float) -> np.ndarray:
+  """[V] whether a view may see the primitive within `far`; errs only towards True.
+
+  A view is ruled out only where all vertices lie beyond one plane of its pyramid, or the axis
+  aligned hull of the primitive is farther than `far`. A camera inside is never ruled out.
+  """
+  cam_from_world = np.linalg.inv(views.world_from_cam)
+  points = (np.einsum('vij,nj->vni', cam_from_world[:, :3, :3], box.vertices)
+            + cam_from_world[:, None, :3, 3])  # [V, N, 3]
+  rays = views.rays(2, 2).reshape(-1, 4, 3)[:, [0, 1, 3, 2]]  # corners, clockwise
+  planes = np.cross(rays, np.roll(rays, -1, axis=1))  # inward normals [V, 4, 3]
+  outside = (np.einsum('vni,vki->vnk', points, planes) < 0).all(1).any(-1)
+  outside |= (points[..., 2] < 0).all(1)
+  low, high = box.vertices.min(0), box.vertices.max(0)
+  gap = np.maximum(np.maximum(low - views.origins, views.origins - high), 0)
+  return ~outside & (np.linalg.norm(gap, axis=-1) <= far)
+
+
+def derive_far(boxes: list[Box], views: Views) -> float:
+  """Far bound in metres: covers all but the farthest 2 % of the visible primitives.
+
+  The reach of a primitive is the distance from its farthest vertex to the nearest camera that may
+  see it. Being a quantile over primitives it does not follow one kilometre-wide terrain.
+  """
+  reaches = []
+  for box in boxes:
+    seen = visible(box, views, MAX_FAR)
+    if seen.any():
+      offsets = box.vertices[None] - views.origins[seen][:, None]
+      reaches.append(np.linalg.norm(offsets, axis=-1).max(1).min())
+  if not reaches:
+    return _FAR_WITHOUT_BOXES
+  reach = np.quantile(reaches, _COVERED, method='higher')
+  return float(np.clip(10 * np.ceil(reach / 10), _MIN_FAR, MAX_FAR))
+
+
+def view_bounds(views: Views, far: float) -> np.ndarray:
+  """[2, 3] axis-aligned hull of all that the views see within `far`."""
+  rays = views.rays(17, 9).reshape(len(views.origins), -1, 3)
+  # 1 % more, for the sphere bulges between the rays.
+  rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True) * (1.01 * far)
+  points = np.einsum('vij,vkj->vki', views.world_from_cam[:, :3, :3], rays)
+  points = np.concatenate([points, np.zeros_like(points[:, :1])], 1) + views.origins[:, None]
+  points = points.reshape(-1, 3)
+  return np.stack([points.min(0), points.max(0)])
+
+
+def primitive_bounds(boxes: list[Box], views: Views, far: float) -> np.ndarray:
+  """[2, 3] axis-aligned box around the parts of the primitives that the views see within `far`."""
+  region = view_bounds(views, far)
+  lows = np.array([np.maximum(box.vertices.min(0), region[0]) for box in boxes])
+  highs = np.array([np.minimum(box.vertices.max(0), region[1]) for box in boxes])
+  some = (lows < highs).all(-1)
+  if not some.any():
+    return region
+  return np.stack([lows[some].min(0), highs[some].max(0)])

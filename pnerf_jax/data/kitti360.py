@@ -1,0 +1,264 @@
+"""KITTI-360 on disk: where files lie, calibration, poses and LiDAR scans.
+
+All numbers are numpy float64. A pose `b_from_a` is [4, 4] and maps points of frame a to frame b:
+`world` (metric, z up), `pose` (the vehicle's IMU), `velo` (LiDAR), `cam` (RECTIFIED perspective
+camera: x right, y down, z forward; integer pixel coordinates are pixel centres).
+Source: the dataset's documentation and kitti360Scripts.
+"""
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from pnerf_jax.errors import InputError
+
+PERSPECTIVE_CAMERAS = ('image_00', 'image_01')
+
+
+def frame_name(frame: int) -> str:
+  """File name of a frame without its ending."""
+  return f'{frame:010d}'
+
+
+def rgb_folder(root: Path, sequence: str, camera: str) -> Path:
+  """Folder of the rectified photos."""
+  return Path(root, 'data_2d_raw', sequence, camera, 'data_rect')
+
+
+def truth_folder(root: Path, sequence: str, camera: str, kind: str) -> Path:
+  """Folder of ground truth; kind: 'semantic', 'instance' or 'confidence'."""
+  return Path(root, 'data_2d_semantics', 'train', sequence, camera, kind)
+
+
+def pseudo_label_folder(root: Path, sequence: str, camera: str, kind: str = 'semantic') -> Path:
+  """Folder of pseudo labels; kind: 'semantic' or 'confidence'."""
+  return Path(root, 'data_2d_pseudo_semantics', 'train', sequence, camera, kind)
+
+
+def pseudo_depth_folder(root: Path, sequence: str, camera: str) -> Path:
+  """Folder of pseudo depth."""
+  return Path(root, 'data_2d_pseudo_depth', sequence, camera)
+
+
+def lidar_depth_folder(root: Path, sequence: str, camera: str) -> Path:
+  """Folder of accumulated LiDAR depth (only data converted from the authors' archive has it)."""
+  return Path(root, 'data_2d_lidar_depth', sequence, camera)
+
+
+def velodyne_path(root: Path, sequence: str, frame: int) -> Path:
+  """File of one LiDAR scan."""
+  return Path(root, 'data_3d_raw', sequence, 'velodyne_points', 'data', frame_name(frame) + '.bin')
+
+
+def boxes_path(root: Path, sequence: str, split: str) -> Path:
+  """XML of the 3D primitives; split: 'train' or 'train_full'."""
+  return Path(root, 'data_3d_bboxes', split, sequence + '.xml')
+
+
+def frames_in(folder: Path, suffix: str = '.png') -> list[int]:
+  """Sorted frame numbers of the files in a folder; names that are no numbers are passed over."""
+  if not Path(folder).is_dir():
+    return []
+  return sorted(int(f.stem) for f in Path(folder).iterdir()
+                if f.suffix == suffix and f.stem.isascii() and f.stem.isdigit())
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+  """Calibration of the rectified cameras and the LiDAR.
+
+  Attributes:
+    width, height: image size that the intrinsics belong to.
+    intrinsics: camera -> [4] (fx, fy, cx, cy) in pixels.
+    pose_from_cam: camera -> [4, 4], rectified camera to vehicle.
+    pose_from_velo: [4, 4], LiDAR to vehicle.
+  """
+  width: int
+  height: int
+  intrinsics: dict[str, np.ndarray]
+  pose_from_cam: dict[str, np.ndarray]
+  pose_from_velo: np.ndarray
+
+  def resized_intrinsics(self, camera: str, width: int, height: int) -> np.ndarray:
+    """(fx, fy, cx, cy) [4] for images of another size; pixel centres stay pixel centres."""
+    return resize_intrinsics(self.intrinsics[camera], (self.width, self.height), (width, height))
+
+  def cam_from_velo(self, camera: str) -> np.ndarray:
+    """[4, 4] from LiDAR to a rectified camera at the same instant."""
+    return np.linalg.inv(self.pose_from_cam[camera]) @ self.pose_from_velo
+
+  @property
+  def baseline(self) -> float:
+    """Distance between the two rectified cameras in metres."""
+    left, right = (self.pose_from_cam[camera] for camera in PERSPECTIVE_CAMERAS)
+    return float((np.linalg.inv(left) @ right)[0, 3])
+
+
+def resize_intrinsics(intrinsics: np.ndarray, old_size: tuple[int, int],
+                      new_size: tuple[int, int]) -> np.ndarray:
+  """Intrinsics [..., 4] after resizing images from old to new (width, height)."""
+  sx, sy = new_size[0] / old_size[0], new_size[1] / old_size[1]
+  fx, fy, cx, cy = np.moveaxis(np.asarray(intrinsics, np.float64), -1, 0)
+  return np.stack([sx * fx, sy * fy, (cx + 0.5) * sx - 0.5, (cy + 0.5) * sy - 0.5], -1)
+
+
+def read_calibration(root: Path) -> Calibration:
+  """Reads perspective.txt, calib_cam_to_pose.txt and calib_cam_to_velo.txt of a dataset root."""
+  folder = Path(root, 'calibration')
+  perspective = read_perspective(folder / 'perspective.txt')
+  pose_from_unrectified = read_cam_to_pose(folder / 'calib_cam_to_pose.txt')
+  velo_from_unrectified = read_cam_to_velo(folder / 'calib_cam_to_velo.txt')
+  pose_from_cam = {}
+  for camera in PERSPECTIVE_CAMERAS:
+    rectify = np.eye(4)
+    rectify[:3, :3] = perspective[f'R_rect_{camera[-2:]}'].reshape(3, 3)
+    pose_from_cam[camera] = pose_from_unrectified[camera] @ np.linalg.inv(rectify)
+  width, height = (int(round(x)) for x in perspective['S_rect_00'])
+  intrinsics = {}
+  for camera in PERSPECTIVE_CAMERAS:
+    # Only the left 3x3: the fourth column holds the baseline, which the camera's own pose has.
+    p = perspective[f'P_rect_{camera[-2:]}'].reshape(3, 4)
+    intrinsics[camera] = np.array([p[0, 0], p[1, 1], p[0, 2], p[1, 2]])
+  return Calibration(width, height, intrinsics, pose_from_cam,
+                     pose_from_unrectified['image_00'] @ np.linalg.inv(velo_from_unrectified))
+
+
+_PERSPECTIVE_SIZES = {
+    'S': 2, 'K': 9, 'D': 5, 'R': 9, 'T': 3, 'S_rect': 2, 'R_rect': 9, 'P_rect': 12}
+_PERSPECTIVE_NEEDED = ('S_rect', 'R_rect', 'P_rect')
+
+
+def read_perspective(path: Path) -> dict[str, np.ndarray]:
+  """perspective.txt as key -> flat float64 array; K's entry (3,3), published as 0, is read as 1."""
+  values = {}
+  for number, line in _lines(path):
+    key, _, rest = line.partition(':')
+    size = _PERSPECTIVE_SIZES.get(key[:-3]) if key[-3:] in ('_00', '_01') else None
+    if size is not None:
+      values[key] = _floats(path, number, rest.split(), size)
+      if key.startswith('K_'):
+        values[key][8] = 1.0
+  for key in _PERSPECTIVE_NEEDED:
+    for camera in ('00', '01'):
+      if f'{key}_{camera}' not in values:
+        raise InputError(f'{path}: no line {key}_{camera}. Use the calibration of KITTI-360.')
+  for camera in ('00', '01'):
+    p = values[f'P_rect_{camera}']
+    if min(p[0], p[5]) <= 0 or min(values[f'S_rect_{camera}']) < 1:
+      raise InputError(f'{path}: focal length or size of camera {camera} is not positive'
+                       f' ({p[0]}, {p[5]}). Use the calibration of KITTI-360.')
+  return values
+
+
+def read_cam_to_pose(path: Path) -> dict[str, np.ndarray]:
+  """calib_cam_to_pose.txt: camera -> [4, 4] pose_from_cam of the UNRECTIFIED camera."""
+  poses = {}
+  for number, line in _lines(path):
+    camera, _, rest = line.partition(':')
+    poses[camera.strip()] = _rigid(_floats(path, number, rest.split(), 12))
+  for camera in PERSPECTIVE_CAMERAS:
+    if camera not in poses:
+      raise InputError(f'{path}: no line {camera}. Use the calibration of KITTI-360.')
+  return poses
+
+
+def read_cam_to_velo(path: Path) -> np.ndarray:
+  """calib_cam_to_velo.txt: [4, 4] velo_from_cam of the UNRECTIFIED camera 0."""
+  lines = _lines(path)
+  if not lines:
+    raise InputError(f'{path}: empty file. Use the calibration of KITTI-360.')
+  number, line = lines[0]
+  return _rigid(_floats(path, number, line.split(), 12))
+
+
+def read_poses(root: Path, sequence: str, calibration: Calibration) -> dict[int, np.ndarray]:
+  """world_from_pose [4, 4] of every frame that has one, by frame number.
+
+  From poses.txt; from cam0_to_world.txt (some 5e-4 m coarser) only where the first is absent.
+  """
+  folder = Path(root, 'data_poses', sequence)
+  poses, cam0 = folder / 'poses.txt', folder / 'cam0_to_world.txt'
+  if poses.exists() or not cam0.exists():
+    return read_pose_file(poses, 12)
+  cam_from_pose = np.linalg.inv(calibration.pose_from_cam['image_00'])
+  return {frame: world_from_cam @ cam_from_pose
+          for frame, world_from_cam in read_pose_file(cam0, 16).items()}
+
+
+def read_pose_file(path: Path, numbers: int) -> dict[int, np.ndarray]:
+  """poses.txt (12 numbers after the frame) or cam0_to_world.txt (16): frame -> [4, 4]."""
+  poses = {}
+  for number, line in _lines(path):
+    values = _floats(path, number, line.split(), numbers + 1)
+    poses[int(values[0])] = _rigid(values[1:13])
+  if not poses:
+    raise InputError(f'{path}: holds no pose. Copy the file from KITTI-360 again.')
+  return poses
+
+
+def read_velodyne(path: Path) -> np.ndarray:
+  """One scan [N, 4] float32: x forward, y left, z up (metres, LiDAR frame), reflectance."""
+  try:
+    data = Path(path).read_bytes()
+  except FileNotFoundError:
+    raise InputError(f'{path}: no such file.') from None
+  if len(data) % 16:
+    raise InputError(f'{path}: {len(data)} bytes, not a multiple of 16 (four float32 a point).'
+                     ' The file is cut off; copy it again.')
+  points = np.frombuffer(data, '<f4').reshape(-1, 4)
+  if not np.isfinite(points).all():
+    row = np.flatnonzero(~np.isfinite(points).all(-1))[0]
+    raise InputError(f'{path}: point {row} is not finite. Copy the file again.')
+  return points
+
+
+def transform(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
+  """Maps points [N, 3] from frame a to frame b."""
+  return np.asarray(points, np.float64) @ b_from_a[:3, :3].T + b_from_a[:3, 3]
+
+
+def project_points(points: np.ndarray, intrinsics: np.ndarray, width: int,
+                   height: int) -> np.ndarray:
+  """Camera-frame points [N, 3] into an image: [N', 3] (u, v, z), the nearest point of each pixel.
+
+  u, v are whole pixel indices (as floats), z is planar depth in metres; sorted by row, then column.
+  """
+  points = points[points[:, 2] > 0.1]  # behind or on the lens
+  fx, fy, cx, cy = intrinsics
+  z = points[:, 2]
+  u, v = np.round(fx * points[:, 0] / z + cx), np.round(fy * points[:, 1] / z + cy)
+  inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+  u, v, z = u[inside], v[inside], z[inside]
+  order = np.lexsort((z, u, v))
+  u, v, z = u[order], v[order], z[order]
+  first = np.ones(len(z), bool)
+  first[1:] = (u[1:] != u[:-1]) | (v[1:] != v[:-1])
+  return np.stack([u[first], v[first], z[first]], -1)
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+  """Numbered lines of a text file that hold anything."""
+  try:
+    text = Path(path).read_text('utf-8')
+  except FileNotFoundError:
+    raise InputError(f'{path}: no such file. It belongs to KITTI-360; check --config.data.root and'
+                     ' --config.data.sequence.') from None
+  except UnicodeDecodeError:
+    raise InputError(f'{path}: is not a text file. Copy it from KITTI-360 again.') from None
+  return [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
+def _floats(path: Path, line: int, words: list[str], count: int) -> np.ndarray:
+  try:
+    values = np.array([float(word) for word in words])
+  except ValueError as e:
+    raise InputError(f'{path}: line {line}: {e}. Copy the file from KITTI-360 again.') from None
+  if len(values) != count or not np.isfinite(values).all():
+    raise InputError(f'{path}: line {line} holds {len(values)} numbers, expected {count} finite.'
+                     ' Copy the file from KITTI-360 again.')
+  return values
+
+
+def _rigid(row: np.ndarray) -> np.ndarray:
+  """[4, 4] from the 12 numbers of a row-major 3x4."""
+  return np.vstack([row.reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])
