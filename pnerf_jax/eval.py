@@ -1,0 +1,88 @@
+"""Scores a run against ground truth files and LiDAR, and writes pictures and a report.
+
+    python -m pnerf_jax.eval --workdir=RUN [--step=N]
+
+Writes RUN/eval/metrics.json, panels, plots and report.html.
+"""
+from pathlib import Path
+import time
+
+from absl import flags
+from absl import logging
+import tqdm
+
+from pnerf_jax import cli
+from pnerf_jax.data.window import find_footage
+from pnerf_jax.errors import InputError
+from pnerf_jax.evaluation import depth, evaluator, frames, report, truth
+from pnerf_jax.rendering.images import recorded_view
+from pnerf_jax.training.trained import load_trained
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'RUN: the folder that train wrote.')
+_STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; the newest by default.')
+
+
+def evaluate(workdir: Path, step: int | None = None) -> dict:
+  """Renders the evaluation frames at the size of the source images and scores them.
+
+  Returns:
+    The metrics, as written to RUN/eval/metrics.json.
+  """
+  workdir = Path(workdir)
+  trained = load_trained(workdir, step)
+  config, scene = trained.run.config, trained.run.scene
+  footage, camera = find_footage(config.data), config.eval.camera
+  folder = workdir / 'eval'
+  scores, stereo = evaluator.Evaluator(), depth.DepthCounts()
+  chosen = _frames(config, footage, camera)
+  pictured = set(chosen[::max(1, len(chosen) // max(1, config.eval.panels))])
+  for frame in tqdm.tqdm(chosen, desc='eval', unit='image'):
+    image = footage.views().index((frame, camera))
+    view = recorded_view(scene, image, full=True)
+    found = truth.read_truth(footage, camera, frame, view.world_from_cam, view.intrinsics)
+    start = time.perf_counter()
+    out = trained.renderer(trained.params, view)
+    result = frames.FrameResult(
+        frame=frame, camera=camera, semantic=out.semantic, instance=out.instance, fixed=out.fixed,
+        confidence=out.confidence, depth=out.depth, rgb=out.rgb,
+        seconds=time.perf_counter() - start, **found.fields())
+    scores.add(result)
+    if found.stereo_uvz is not None:
+      stereo = stereo.merge(depth.count(out.depth, found.stereo_uvz))
+    if frame in pictured:
+      report.write_panel(folder, result)
+  metrics = {**scores.compute(trained.step),
+             'depth.stereo_rmse': stereo.rmse(), 'depth.stereo_delta1': stereo.delta1()}
+  evaluator.write_metrics(folder / 'metrics.json', metrics)
+  report.write_report(workdir, metrics, scores.confusion)
+  return metrics
+
+
+def _frames(config, footage, camera: str) -> list[int]:
+  """Frames to score: the configured ones, else those with truth, else all."""
+  if camera not in footage.cameras:
+    raise InputError(f'config.eval.camera: {camera} is not among config.data.cameras '
+                     f'{footage.cameras}. Choose one of them.')
+  asked = list(config.data.eval_frames)
+  absent = sorted(set(asked) - set(footage.frames))
+  if absent:
+    raise InputError(f'config.data.eval_frames: {absent} are not frames of the window '
+                     f'({footage.frames[0]}-{footage.frames[-1]}). Leave them out.')
+  return asked or truth.frames_with_truth(footage, camera) or list(footage.frames)
+
+
+def main() -> None:
+  """Evaluates with the flags and prints the main figures."""
+  metrics = evaluate(_WORKDIR.value, _STEP.value)
+  for name in ('semantic.miou', 'semantic.accuracy', 'pseudo.miou', 'fixed.miou',
+               'panoptic.all.pq', 'panoptic.things.pq', 'consistency.mc', 'depth.rmse',
+               'depth.delta1', 'depth.stereo_delta1', 'image.psnr', 'image.ssim',
+               'timing.seconds_per_frame'):
+    value = metrics[name]
+    logging.info('%-26s %s', name, 'no ground truth' if value is None else f'{value:.4f}')
+  logging.info('report: %s', Path(_WORKDIR.value, 'eval', 'report.html'))
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['workdir'])
+  cli.run(main)

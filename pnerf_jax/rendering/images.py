@@ -1,0 +1,170 @@
+"""Whole images: intervals of a view, then its rays in chunks over all devices.
+
+Letters: H, W image size, B rays of a chunk, K intervals of a ray.
+"""
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+import numpy as np
+
+from pnerf_jax.data import labels
+from pnerf_jax.geometry import cameras
+from pnerf_jax.geometry.intervals import Intervals, view_intervals
+from pnerf_jax.rendering import panoptic
+from pnerf_jax.rendering.rays import RenderOptions, render_rays
+from pnerf_jax.rendering.scene import BoundField, Scene
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """What is rendered: a pinhole camera and the image whose appearance code and frame it takes.
+
+  intrinsics: [4] fx, fy, cx, cy.   world_from_cam: [4, 4] recentred.   image: index of the view in
+  the window.   frame: its number, for moving objects.
+  """
+  intrinsics: np.ndarray
+  world_from_cam: np.ndarray
+  width: int
+  height: int
+  image: int
+  frame: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+  """One rendered view, numpy.
+
+  rgb: [H, W, 3] uint8.   depth: [H, W] float32 planar metres, 0 = sky.   semantic, fixed: [H, W]
+  uint8 ids.   instance: [H, W] uint16 id * 1000 + instanceId.   confidence: [H, W] float32.
+  dropped: intervals that the table had no room for, summed over the rays.
+  """
+  rgb: np.ndarray
+  depth: np.ndarray
+  semantic: np.ndarray
+  fixed: np.ndarray
+  instance: np.ndarray
+  confidence: np.ndarray
+  dropped: int
+
+
+def recorded_view(scene: Scene, image: int, full: bool) -> View:
+  """The window's own view `image`, at the size of the source images or of training."""
+  window = scene.window
+  intrinsics = window.full_intrinsics if full else window.intrinsics
+  width, height = (
+      (window.full_width, window.full_height) if full else (window.width, window.height))
+  return View(np.asarray(intrinsics[image], np.float32),
+              np.asarray(window.world_from_cam[image], np.float32), width, height, image,
+              int(window.view_frame[image]))
+
+
+class Renderer:
+  """Renders views of a scene; compiles once for all of them."""
+
+  def __init__(self, scene: Scene, module: Any, options: RenderOptions, mesh: jax.sharding.Mesh,
+               chunk: int, num_intervals: int):
+    """Binds what does not change between views.
+
+    Args:
+      scene: the window on the device.
+      module: the field (linen).
+      options: of the rendering.
+      mesh: ('data',).
+      chunk: rays rendered at once; rounded up to a multiple of the device count.
+      num_intervals: K.
+    """
+    devices = mesh.devices.size
+    self._scene = scene
+    self._chunk = -(-chunk // devices) * devices
+    self._num_intervals = num_intervals
+    by_ray = NamedSharding(mesh, PartitionSpec('data'))
+    replicated = NamedSharding(mesh, PartitionSpec())
+    class_ids = jnp.asarray(scene.class_ids, jnp.int32)
+    primitives = scene.primitives
+
+    @functools.partial(
+        jax.jit, in_shardings=(replicated, by_ray, by_ray), out_shardings=by_ray)
+    def render_chunk(params, rays, intervals):
+      out = render_rays(BoundField(module, params), rays, intervals, scene.table,
+                        len(scene.class_ids), options, None)
+      picked = panoptic.label_pixels(
+          out, intervals, class_ids, primitives.semantic, primitives.instance)
+      depth = jnp.where(out.opacity > 0.5, out.median_depth * rays.z_per_t, 0.0)
+      rgb = jnp.round(jnp.clip(out.rgb, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+      return rgb, depth, picked
+
+    self._render_chunk = render_chunk
+
+  def __call__(self, params: Any, view: View) -> Image:
+    """Renders one view. params: the field's parameters."""
+    scene, chunk = self._scene, self._chunk
+    intervals, moving, moving_primitive = view_intervals(
+        scene.primitives, jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam),
+        view.width, view.height, scene.window.near, float(scene.window.far), self._num_intervals,
+        view.frame)
+    count = view.width * view.height
+    padded = -(-count // chunk) * chunk
+    rays = cameras.pixel_rays(
+        jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam),
+        cameras.pixel_grid(view.width, view.height), jnp.int32(view.image))
+    lead = (view.height, view.width)
+    flat = lambda x: jnp.concatenate(
+        [x.reshape(count, *x.shape[2:]), jnp.zeros((padded - count, *x.shape[2:]), x.dtype)])
+    rays, table = jax.tree.map(flat, (rays, intervals))
+    # A padding ray holds primitive 0 with an empty interval: it is rendered and thrown away.
+    parts = [self._render_chunk(params, *jax.tree.map(lambda x: x[i:i + chunk], (rays, table)))
+             for i in range(0, padded, chunk)]
+    whole = jax.tree.map(
+        lambda *x: np.concatenate([np.asarray(p) for p in x])[:count].reshape(
+            *lead, *x[0].shape[1:]), *parts)
+    return self._finish(whole, view, np.asarray(moving), np.asarray(moving_primitive),
+                        int(jnp.sum(intervals.dropped)))
+
+  def _finish(self, whole, view: View, moving: np.ndarray, moving_primitive: np.ndarray,
+              dropped: int) -> Image:
+    """Lays the moving objects of the view's own frame over the static scene and packs the ids."""
+    rgb, depth, picked = whole
+    semantic, instance = picked.semantic.copy(), picked.instance.copy()
+    depth, confidence = depth.copy(), picked.confidence.copy()
+    planar = moving / _ray_length(view)
+    seen = (moving_primitive >= 0) & ((depth == 0) | (planar < depth))
+    seen &= self._called_moving(view, moving_primitive)
+    over = moving_primitive[seen]
+    semantic[seen] = np.asarray(self._scene.primitives.semantic)[over]
+    instance[seen] = np.asarray(self._scene.primitives.instance)[over]
+    depth[seen] = planar[seen]
+    confidence[seen] *= 0.5  # the box says where the object is, not which pixels it covers
+    return Image(rgb, depth, semantic.astype(np.uint8), picked.fixed.astype(np.uint8),
+                 labels.pack_instance(semantic, instance), confidence, dropped)
+
+  def _called_moving(self, view: View, moving_primitive: np.ndarray) -> np.ndarray:
+    """Where the pseudo label, if there is one, may be that of the moving primitive. [H, W]."""
+    window = self._scene.window
+    if window.pseudo_label is None or not (moving_primitive >= 0).any():
+      return np.ones(moving_primitive.shape, bool)
+    rows = (np.arange(view.height) * window.height) // view.height
+    columns = (np.arange(view.width) * window.width) // view.width
+    word = window.pseudo_label[view.image][rows[:, None], columns[None, :]]
+    plausible = np.zeros(word.shape, bool)
+    semantic = np.asarray(self._scene.primitives.semantic)
+    for primitive in np.unique(moving_primitive[moving_primitive >= 0]):
+      names = (0, *labels.pseudo_names(int(semantic[primitive])))
+      plausible |= (moving_primitive == primitive) & np.isin(word, names)
+    return plausible
+
+
+def _ray_length(view: View) -> np.ndarray:
+  """Distance along the ray for one metre of planar depth, [H, W]."""
+  fx, fy, cx, cy = view.intrinsics
+  u, v = np.meshgrid(np.arange(view.width), np.arange(view.height))
+  return np.sqrt(1.0 + ((u - cx) / fx) ** 2 + ((v - cy) / fy) ** 2)
+
+
+def render_options(model: Any) -> RenderOptions:
+  """Options of inference from `config.model`."""
+  return RenderOptions(model.render_samples, model.share, model.restrict)
+

@@ -1,0 +1,25 @@
+"""Trains the fields of one window.
+
+    python -m pnerf_jax.train --config=configs/kitti360.py[:variant] --workdir=RUN \\
+        [--config.data.root=DATA --config.data.sequence=SEQ --config.data.start=3353]
+
+Resumes from RUN by itself. Exit codes: 0 done, 1 one clear error, 130 stopped after saving.
+"""
+from absl import flags
+from ml_collections import config_flags
+
+from pnerf_jax import cli
+from pnerf_jax.training.loop import train
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main() -> None:
+  """Trains with the flags."""
+  train(_CONFIG.value, _WORKDIR.value)
+
+
+if __name__ == '__main__':
+  cli.run(main)

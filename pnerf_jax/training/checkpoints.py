@@ -1,0 +1,89 @@
+"""Checkpoints of a run: whole or absent, the newest whole one is used."""
+import pathlib
+from typing import Any
+
+from absl import logging
+import jax
+import orbax.checkpoint as ocp
+
+from pnerf_jax.errors import InputError
+from pnerf_jax.training.state import TrainState
+
+
+class Checkpoints:
+  """The checkpoints under RUN/checkpoints."""
+
+  def __init__(self, workdir: pathlib.Path, keep: int = 2):
+    """workdir: RUN. keep: how many are kept."""
+    self._folder = (workdir / 'checkpoints').absolute()
+    self._manager = ocp.CheckpointManager(
+        self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep))
+
+  def steps(self) -> list[int]:
+    """Steps with a checkpoint, oldest first."""
+    return sorted(self._manager.all_steps())
+
+  def save(self, step: int, state: TrainState) -> None:
+    """Starts saving; a step that is saved already is left alone."""
+    if step not in self._manager.all_steps():
+      self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+
+  def restore(self, template: TrainState) -> TrainState | None:
+    """The newest state that can be read, None where there is no checkpoint at all.
+
+    Args:
+      template: ShapeDtypeStructs with shardings.
+
+    Raises:
+      InputError: there are checkpoints, none can be read.
+    """
+    steps = self.steps()
+    for step in reversed(steps):
+      try:
+        return self._manager.restore(step, args=ocp.args.StandardRestore(template))
+      except Exception as error:  # orbax raises many kinds for a damaged file
+        logging.warning('%s: cannot be read (%s); trying the one before.',
+                        self._folder / str(step), str(error).splitlines()[0][:200])
+    if steps:
+      raise InputError(f'{self._folder}: none of the checkpoints {steps} can be read. '
+                       'Remove the folder to train anew.')
+    return None
+
+  def require(self, step: int | None) -> int:
+    """The step itself, or the newest for None. Raises InputError where there is none."""
+    steps = self.steps()
+    if not steps or (step is not None and step not in steps):
+      raise InputError(f'{self._folder}: no checkpoint {"" if step is None else step} '
+                       f'(there are {steps}). Train first, or pass --step with one of them.')
+    return steps[-1] if step is None else step
+
+  def restore_params(self, params: Any, step: int | None) -> tuple[int, Any]:
+    """Parameters alone, for evaluation.
+
+    Args:
+      params: ShapeDtypeStructs with shardings.
+      step: which checkpoint; None = the newest.
+
+    Raises:
+      InputError: no such checkpoint.
+    """
+    step = self.require(step)
+    item = {'params': params}
+    restored = self._manager.restore(step, args=ocp.args.PyTreeRestore(
+        item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+        partial_restore=True))
+    return step, restored['params']
+
+  def wait(self) -> None:
+    """Returns when everything started is on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits and lets go of the folder."""
+    self._manager.close()
+
+
+def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+  """Shapes, types and sharding of a tree of arrays."""
+  return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

@@ -1,0 +1,147 @@
+"""The training loop: resume, dispatch, log, save, stop."""
+import functools
+import pathlib
+import signal
+import time
+
+from absl import logging
+import jax
+import ml_collections
+import numpy as np
+
+from pnerf_jax.errors import InputError
+from pnerf_jax.rendering.images import Renderer, recorded_view, render_options
+from pnerf_jax.training import checkpoints, previews, setup, sharding, state as states
+from pnerf_jax.training.logs import Logs
+from pnerf_jax.training.step import make_dispatch
+
+
+class _StopRequest:
+  """Turns SIGTERM and SIGINT into a request to save and stop at the next dispatch."""
+
+  def __init__(self):
+    self.requested = False
+    self._previous = {}
+
+  def __enter__(self):
+    for number in (signal.SIGTERM, signal.SIGINT):
+      self._previous[number] = signal.signal(number, self._request)
+    return self
+
+  def _request(self, number, frame):
+    del frame
+    logging.warning('%s: saving and stopping.', signal.Signals(number).name)
+    self.requested = True
+
+  def __exit__(self, *exc):
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
+
+
+def _initial_state(run: setup.Run, optimizer, saved: checkpoints.Checkpoints) -> states.TrainState:
+  """The newest checkpoint, or a fresh state."""
+  replicated = sharding.replicated(run.mesh)
+  make = jax.jit(lambda: states.init_state(setup.fresh_params(run), optimizer),
+                 out_shardings=replicated)
+  restored = saved.restore(checkpoints.abstract(jax.eval_shape(make), replicated))
+  if restored is not None:
+    logging.info('resuming at step %d', int(restored.step))
+    return restored
+  state = make()
+  count = sum(x.size for x in jax.tree.leaves(state.params))
+  logging.info('%d parameters in %d arrays', count, len(jax.tree.leaves(state.params)))
+  return state
+
+
+def _scalars(metrics: list, rays: int, steps: int, seconds: float, rate: float) -> dict[str, float]:
+  """Means over the dispatches since the last log."""
+  mean = jax.tree.map(lambda *x: float(np.mean(jax.device_get(x))), *metrics)
+  return {
+      **mean,
+      'psnr': float(-10.0 * np.log10(max(mean['rgb'], 1e-10))),
+      'learning_rate': rate,
+      'rays_per_second': rays * steps / seconds,
+      'seconds_per_step': seconds / steps,
+  }
+
+
+def _check_finite(scalars: dict[str, float], step: int) -> None:
+  for name, value in scalars.items():
+    if not np.isfinite(value):
+      raise InputError(
+          f'step {step}: {name} is {value}. The last checkpoint is intact; lower '
+          'config.optim.learning_rate or look at the input named in the log.')
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Trains to `config.train.steps`, resuming from RUN's newest checkpoint.
+
+  Raises:
+    InputError: bad input, or a loss that is not finite.
+    KeyboardInterrupt: stopped by a signal, after saving.
+  """
+  workdir = pathlib.Path(workdir)
+  settings = config.train
+  run = setup.set_up(config)
+  workdir.mkdir(parents=True, exist_ok=True)
+  setup.save_config(config, workdir)
+  optim = config.optim
+  schedule = functools.partial(
+      states.learning_rate, rate=optim.learning_rate, final=optim.final, steps=settings.steps,
+      warmup=optim.warmup)
+  optimizer = states.make_optimizer(
+      optim.learning_rate, optim.final, settings.steps, optim.warmup, optim.epsilon)
+  saved = checkpoints.Checkpoints(workdir)
+  try:
+    state = _initial_state(run, optimizer, saved)
+    step = int(state.step)
+    if step >= settings.steps:
+      logging.info('%s: trained already, step %d', workdir, step)
+      return
+    table = setup.make_ray_table(run)
+    dispatch = make_dispatch(
+        run.module, optimizer, setup.train_options(config.model), setup.loss_options(config.loss),
+        run.mesh, settings.rays, settings.focus, settings.steps_per_dispatch)
+    logs = Logs(workdir, step, settings.steps)
+    try:
+      _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir)
+    finally:
+      logs.close()
+  finally:
+    saved.close()
+
+
+def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> None:
+  """Dispatches until the last step or a request to stop."""
+  config, settings = run.config, run.config.train
+  replicated = sharding.replicated(run.mesh)
+  sets = jax.device_put(setup.label_sets(run), replicated)
+  classes = jax.device_put(run.scene.table, replicated)
+  root_key = jax.device_put(jax.random.key(settings.seed + 1), replicated)
+  renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
+                      config.eval.chunk, config.scene.intervals)
+  view = recorded_view(run.scene, len(run.scene.window.view_frame) // 2, full=False)
+  pending, since, started = [], step, time.perf_counter()
+  with _StopRequest() as stop:
+    while step < settings.steps and not stop.requested:
+      with jax.transfer_guard('disallow'):
+        state, metrics = dispatch(state, table, classes, sets, root_key)
+      pending.append(metrics)
+      step += settings.steps_per_dispatch
+      if step % settings.log_every == 0 or step >= settings.steps:
+        jax.block_until_ready(metrics)
+        scalars = _scalars(pending, settings.rays, step - since, time.perf_counter() - started,
+                           float(schedule(step)))
+        _check_finite(scalars, step)
+        logs.write(step, scalars)
+        pending, since, started = [], step, time.perf_counter()
+      if step % settings.checkpoint_every == 0 or step >= settings.steps or stop.requested:
+        saved.save(step, state)
+      if step % settings.preview_every == 0 or step >= settings.steps:
+        previews.write(workdir / 'previews' / f'{step:06d}', renderer(state.params, view),
+                       run.scene.window, view)
+      if not pending:
+        started = time.perf_counter()  # saving and previews do not count as training speed
+  saved.wait()
+  if step < settings.steps:
+    raise KeyboardInterrupt

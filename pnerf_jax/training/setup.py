@@ -1,0 +1,189 @@
+"""From a config to everything that a run needs: scene, field, options, table of rays.
+
+Letters: V views, N rays of the window, K intervals of a ray, C classes present.
+"""
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from pnerf_jax.data import batches
+from pnerf_jax.data.files import write_bytes
+from pnerf_jax.data.window import load_window
+from pnerf_jax.errors import InputError
+from pnerf_jax.geometry.intervals import Intervals, view_intervals
+from pnerf_jax.rendering.images import recorded_view
+from pnerf_jax.rendering.rays import RenderOptions
+from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
+from pnerf_jax.training import losses, sharding
+from pnerf_jax.training.step import LossOptions
+
+LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d', 'distortion')
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What train, eval and render share. mesh: ('data',). module: the field (linen)."""
+  config: ml_collections.ConfigDict
+  mesh: jax.sharding.Mesh
+  scene: Scene
+  module: Any
+
+
+def set_up(config: ml_collections.ConfigDict) -> Run:
+  """Loads the window and builds scene and field. Raises InputError for bad input."""
+  _check(config)
+  window = load_window(config.data, config.scene)
+  for note in window.notes:
+    logging.info('%s', note)
+  scene = make_scene(window)
+  logging.info(
+      '%s: frames %d-%d, %d views of %dx%d, %d primitives, far %.0f m, classes %s',
+      window.sequence, window.frames[0], window.frames[-1], len(window.view_frame), window.width,
+      window.height, len(window.boxes), window.far, scene.class_ids)
+  return Run(config, sharding.make_mesh(), scene, make_field(config.model, scene))
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+  """Values that would fail late or silently."""
+  allowed = {
+      'config.scene.outside': (config.scene.outside, ('empty', 'void')),
+      'config.model.network': (config.model.network, ('hybrid', 'published')),
+      'config.loss.depth_form': (config.loss.depth_form, ('likelihood', 'huber')),
+      'config.model.compute_dtype': (config.model.compute_dtype, ('float32', 'bfloat16')),
+  }
+  for name, (value, choices) in allowed.items():
+    if value not in choices:
+      raise InputError(f'{name}: {value!r} is not one of {choices}. Choose one of them.')
+  positive = {f'config.{group}.{field}': config[group][field] for group, field in (
+      ('train', 'steps'), ('train', 'rays'), ('train', 'steps_per_dispatch'),
+      ('train', 'log_every'), ('train', 'checkpoint_every'), ('train', 'preview_every'),
+      ('model', 'samples'), ('model', 'render_samples'), ('scene', 'intervals'),
+      ('scene', 'near'), ('optim', 'learning_rate'), ('eval', 'chunk'))}
+  for name, value in positive.items():
+    if not value > 0:
+      raise InputError(f'{name}: {value} is not positive. Give a number above 0.')
+  train = config.train
+  for name in ('steps', 'log_every', 'checkpoint_every', 'preview_every'):
+    if train[name] % train.steps_per_dispatch:
+      raise InputError(
+          f'config.train.{name}: {train[name]} is not a multiple of config.train.'
+          f'steps_per_dispatch ({train.steps_per_dispatch}). Make it one.')
+  if train.rays % jax.device_count():
+    raise InputError(f'config.train.rays: {train.rays} cannot be split over {jax.device_count()} '
+                     'devices. Make it a multiple of them.')
+
+
+def train_options(model: Any) -> RenderOptions:
+  """Options of rendering in training from `config.model`."""
+  return RenderOptions(model.samples, model.share, model.restrict)
+
+
+def loss_options(loss: Any) -> LossOptions:
+  """Options of the loss from `config.loss`."""
+  return LossOptions(
+      weights=tuple((name, float(loss[name])) for name in LOSS_TERMS),
+      depth_form=loss.depth_form, depth_max=loss.depth_max,
+      depth_classes=tuple(loss.depth_classes), depth_spread=loss.depth_spread,
+      depth_outliers=loss.depth_outliers, label_floor=loss.label_floor,
+      reachable_only=loss.reachable_only)
+
+
+def label_sets(run: Run) -> jax.Array:
+  """The label sets of the window's classes, [C, 45]."""
+  loss = run.config.loss
+  return jnp.asarray(
+      losses.label_sets(run.scene.class_ids, loss.merged_labels, loss.foreign_word))
+
+
+def make_ray_table(run: Run) -> batches.RayTable:
+  """Intervals of all training views and their supervision, as one table on the devices."""
+  scene, window = run.scene, run.scene.window
+  start = time.perf_counter()
+  parts, usable = [], []
+  num_intervals = run.config.scene.intervals
+  for image in range(len(window.view_frame)):
+    view = recorded_view(scene, image, full=False)
+    intervals, moving, _ = view_intervals(
+        scene.primitives, jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam),
+        view.width, view.height, window.near, float(window.far), num_intervals, view.frame)
+    parts.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), intervals))
+    usable.append(~np.isfinite(np.asarray(moving)).ravel())
+  intervals = Intervals(
+      *(jnp.concatenate([getattr(part, field.name) for part in parts])
+        for field in dataclasses.fields(Intervals)))
+  usable = np.concatenate(usable)
+  primitive = np.asarray(intervals.primitive)
+  logging.info(
+      'intervals of %d rays in %.1f s; rays left out because of moving objects: %d; '
+      'rays whose table overflowed: %d (intervals dropped: %d)', len(usable),
+      time.perf_counter() - start, int((~usable).sum()), int(jnp.sum(intervals.dropped > 0)),
+      int(jnp.sum(intervals.dropped)))
+  if not usable.any():
+    raise InputError(f'{window.sequence}: every ray of the window passes a moving object. '
+                     'Choose other frames with --config.data.start.')
+  count = len(usable)
+  absent = lambda dtype: jnp.zeros(count, dtype)
+  label, confidence, depth = window.pseudo_label, window.pseudo_confidence, window.pseudo_depth
+  table = batches.RayTable(
+      rgb=jnp.asarray(window.rgb.reshape(-1, 3)),
+      label=absent(jnp.uint8) if label is None else jnp.asarray(label.ravel()),
+      label_weight=(jnp.ones(count) if confidence is None else
+                    jnp.asarray(confidence.ravel(), jnp.float32)),
+      depth=absent(jnp.float32) if depth is None else jnp.asarray(depth.ravel()),
+      intervals=intervals,
+      world_from_cam=jnp.asarray(window.world_from_cam, jnp.float32),
+      intrinsics=jnp.asarray(window.intrinsics, jnp.float32),
+      uniform=jnp.asarray(np.flatnonzero(usable).astype(np.int32)),
+      focused=jnp.asarray(batches.focus_list(
+          primitive, usable, len(window.view_frame), run.config.train.seed)),
+      width=window.width, height=window.height)
+  return jax.device_put(table, sharding.replicated(run.mesh))
+
+
+def fresh_params(run: Run) -> Any:
+  """Parameters of the field before training, from the config's seed."""
+  return init_params(run.module, jax.random.key(run.config.train.seed))
+
+
+def save_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Writes RUN/config.json, or checks that the one there says the same.
+
+  Raises:
+    InputError: the folder belongs to another config; the first differing field is named.
+  """
+  path = workdir / 'config.json'
+  ours = json.loads(config.to_json_best_effort())
+  if not path.exists():
+    write_bytes(path, json.dumps(ours, indent=2).encode())
+    return
+  theirs = _read_json(path)
+  for group in ours:
+    for field in ours[group]:
+      old = theirs.get(group, {}).get(field, 'absent')
+      if old != ours[group][field]:
+        raise InputError(
+            f'{path}: config.{group}.{field} is {old!r} there but {ours[group][field]!r} now. '
+            'Use another --workdir, or the same config to resume.')
+
+
+def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+  """The config of a run. Raises InputError where there is none."""
+  path = workdir / 'config.json'
+  if not path.exists():
+    raise InputError(f'{path}: no such file. Is {workdir} a workdir that train wrote?')
+  return ml_collections.ConfigDict(_read_json(path))
+
+
+def _read_json(path: pathlib.Path) -> dict:
+  try:
+    return json.loads(path.read_text())
+  except json.JSONDecodeError as error:
+    raise InputError(f'{path}: not JSON ({error}). Remove the run and train anew.') from error
