@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# From nothing to labels: makes the environment and a street, trains, evaluates, exports.
+# A second call reuses what is there.
+#
+#     bash launch/demo.sh
+#
+# PNERF_DEMO_DIR: where everything is written (default: runs/demo).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source launch/env.sh
+pnerf_env requirements.txt
+
+demo="${PNERF_DEMO_DIR:-runs/demo}"
+street="$demo/street" run="$demo/run" labels="$demo/labels"
+
+step() {
+  printf '\n[%d s] %s\n' "$SECONDS" "$*"
+  "$PNERF_PYTHON" -m "$@"
+}
+
+step pnerf_jax.street --out="$street"
+step pnerf_jax.train --config=configs/street.py --workdir="$run" --config.data.root="$street"
+step pnerf_jax.eval --workdir="$run"
+step pnerf_jax.render --workdir="$run" --out="$labels"
+
+cat <<END
+
+Done in $SECONDS s.
+  report   $run/eval/report.html   (metrics, panels, confusion matrix; open it in a browser)
+  metrics  $run/eval/metrics.json
+  labels   $labels/image_00/{semantic_rgb,semantic,instance,depth,rgb}/
+END

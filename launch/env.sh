@@ -1,0 +1,64 @@
+# Makes the environment of the project; sourced by demo.sh and test.sh.
+#
+#     source launch/env.sh
+#     pnerf_env requirements.txt [more requirement files]
+#
+# Afterwards $PNERF_PYTHON is the environment's interpreter. The environment is .venv in the project,
+# or the folder named by $PNERF_VENV. A requirement file is installed again only when it or
+# constraints.txt has changed, or when the last installation did not finish.
+
+PNERF_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+
+_pnerf_find_python() {
+  local candidate
+  for candidate in python3.11 python3; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "error: no Python 3.11 or newer found (tried python3.11 and python3). Install Python 3.11," \
+    "for example with 'apt-get install python3.11 python3.11-venv'." >&2
+  return 1
+}
+
+_pnerf_make_venv() {
+  local venv="$1" python
+  python="$(_pnerf_find_python)" || return 1
+  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    echo "error: $python has no venv module. Install it, for example with" \
+      "'apt-get install python3.11-venv'." >&2
+    return 1
+  fi
+  if [[ -n "$(ls -A "$venv" 2>/dev/null)" && ! -f "$venv/pyvenv.cfg" ]]; then
+    echo "error: $venv holds other files. Set PNERF_VENV to a new folder." >&2
+    return 1
+  fi
+  echo "Making the environment $venv with $("$python" --version)"
+  "$python" -m venv --clear "$venv"
+}
+
+pnerf_env() {
+  local venv="${PNERF_VENV:-$PNERF_ROOT/.venv}" file wanted stamp
+  PNERF_PYTHON="$venv/bin/python"
+  for file in "$@"; do
+    # The stamp is a copy of what was installed. It is written last: an installation that was cut
+    # off leaves none, and is done again.
+    stamp="$venv/installed-$file"
+    wanted="$(cat "$PNERF_ROOT/$file" "$PNERF_ROOT/constraints.txt")" || return 1
+    if [[ -x "$PNERF_PYTHON" && -f "$stamp" && "$(cat "$stamp")" == "$wanted" ]]; then
+      continue
+    fi
+    # pip comes last in a new environment: without it, the environment itself was cut off.
+    if ! "$PNERF_PYTHON" -m pip --version >/dev/null 2>&1; then
+      _pnerf_make_venv "$venv" || return 1
+      pnerf_env "$@"  # from the start: it is empty now
+      return
+    fi
+    echo "Installing $file into $venv (some minutes the first time)"
+    rm -f "$stamp"
+    "$PNERF_PYTHON" -m pip install -qq --disable-pip-version-check \
+      --requirement "$PNERF_ROOT/$file" --constraint "$PNERF_ROOT/constraints.txt" || return 1
+    printf '%s\n' "$wanted" >"$stamp.part" && mv "$stamp.part" "$stamp"
+  done
+}
