@@ -1,0 +1,124 @@
+"""What all binaries do around their one call: flags, signals, and errors as one line.
+
+Exit codes: 0 done, 1 a clear error, 130 interrupted.
+"""
+from collections.abc import Callable
+import difflib
+import errno
+import os
+import re
+import signal
+import sys
+from typing import Any
+
+from absl import app
+from absl import flags
+from absl import logging
+
+from pnerf_jax.errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def run(main: Callable[..., Any], positional: int = 0) -> None:
+  """Parses the command line, calls `main` and exits.
+
+  Args:
+    main: called with the words of the command line that are no flags; returns an exit code or None.
+    positional: how many such words there must be.
+  """
+  signal.signal(signal.SIGTERM, _interrupt)
+  try:
+    words = parse_flags(sys.argv)
+    if len(words) != positional:
+      given = ' '.join(words) or 'none'
+      raise InputError(f'command line: expected {positional} words beside the flags, got: {given}.'
+                       ' See --help.')
+    sys.exit(main(*words) or 0)
+  except KeyboardInterrupt:
+    _end('interrupted', 130)
+  except Exception as e:  # pylint: disable=broad-exception-caught
+    line = error_line(e)
+    if line is None:
+      raise
+    _end(line, 1)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses absl flags and config overrides; returns the other words; InputError if wrong."""
+  app.define_help_flags()
+  path = _given('--config', argv).partition(':')[0]
+  if path and not os.path.isfile(path):  # ml_collections would tell only when it is first used
+    raise InputError(f'--config: no such file: {path}. Use configs/kitti360.py.')
+  try:
+    words = flags.FLAGS(argv)[1:]
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
+    raise InputError(_flag_message(e, argv)) from e
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.INFO)
+  logging.set_stderrthreshold(logging.INFO)
+  return words
+
+
+def error_line(error: BaseException) -> str | None:
+  """The one line that tells a user of a bad input or a full disk; None for what is a bug."""
+  if isinstance(error, InputError):
+    return f'error: {error}'
+  name = getattr(error, 'filename', None) or 'output'
+  code = getattr(error, 'errno', None)
+  if isinstance(error, OSError) and code in _DENIED:
+    return f'error: {name}: {error.strerror}. Choose a folder that can be written.'
+  # Libraries wrap a full disk in errors of their own.
+  if code in _FULL or 'No space left on device' in str(error):
+    return f'error: {name}: the disk is full. Free some space and start again.'
+  return None
+
+
+def _flag_message(error: BaseException, argv: list[str]) -> str:
+  """What is wrong with the command line, from absl's and ml_collections' many kinds of error."""
+  if isinstance(error, (AttributeError, KeyError)) and not isinstance(error, flags.Error):
+    key = re.match(r'\W*(\w+)', str(error.args[0])).group(1)
+    flag = next((a.split('=')[0] for a in argv
+                 if a.startswith('--config.') and key in a.split('=')[0].split('.')), key)
+    return f'{flag}: unknown config field.{_suggestion(flag, key, argv)}'
+  root = error
+  while 'Traceback' in str(root) and root.__context__ is not None:
+    root = root.__context__
+  return f'command line: {root}'
+
+
+def _suggestion(flag: str, key: str, argv: list[str]) -> str:
+  """' Did you mean ...?' with the most similar field of the whole config, or ''."""
+  config = flags.FLAGS['config'].parser.parse(_given('--config', argv))
+  fields = ['--config.' + name for name in _fields(config)]
+  leaf = [f for f in fields if f.rsplit('.', 1)[-1] == key]
+  close = leaf or difflib.get_close_matches(flag, fields, n=1, cutoff=0.6)
+  return f' Did you mean {close[0]}?' if close else ''
+
+
+def _fields(config: Any, prefix: str = '') -> list[str]:
+  names = []
+  for key, value in config.items():
+    nested = hasattr(value, 'items')
+    names += _fields(value, f'{prefix}{key}.') if nested else [prefix + key]
+  return names
+
+
+def _given(flag: str, argv: list[str]) -> str:
+  """The value of a flag on the command line, in either spelling."""
+  for word, following in zip(argv, [*argv[1:], '']):
+    if word.startswith(flag + '='):
+      return word.split('=', 1)[1]
+    if word == flag:
+      return following
+  return ''
+
+
+def _interrupt(*_: Any) -> None:
+  raise KeyboardInterrupt
+
+
+def _end(line: str, code: int) -> None:
+  print(line, file=sys.stderr)
+  sys.exit(code)
