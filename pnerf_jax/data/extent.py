@@ -12,6 +12,7 @@ MAX_FAR = 250.0  # metres; the published windows use 210 to 270
 _MIN_FAR = 30.0
 _FAR_WITHOUT_BOXES = 100.0
 _COVERED = 0.98  # share of the visible primitives that the far bound covers whole
+_MIN_DEPTH = 5.0  # metres of every visible primitive within the far bound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,20 +56,22 @@ def visible(box: Box, views: Views, far: float) -> np.ndarray:
 
 
 def derive_far(boxes: list[Box], views: Views) -> float:
-  """Far bound in metres: covers all but the farthest 2 % of the visible primitives.
+  """Far bound in metres: 98 % of the visible primitives lie within it whole, the others begin there.
 
-  The reach of a primitive is the distance from its farthest vertex to the nearest camera that may
-  see it. Being a quantile over primitives it does not follow one kilometre-wide terrain.
+  A primitive is measured from its nearest and its farthest vertex to the nearest camera that may
+  see it. The farthest vertex counts by quantile only: one kilometre-wide terrain moves nothing.
   """
-  reaches = []
+  starts, reaches = [], []
   for box in boxes:
     seen = visible(box, views, MAX_FAR)
     if seen.any():
       offsets = box.vertices[None] - views.origins[seen][:, None]
-      reaches.append(np.linalg.norm(offsets, axis=-1).max(1).min())
+      distances = np.linalg.norm(offsets, axis=-1)
+      starts.append(distances.min())
+      reaches.append(distances.max(1).min())
   if not reaches:
     return _FAR_WITHOUT_BOXES
-  reach = np.quantile(reaches, _COVERED, method='higher')
+  reach = max(np.quantile(reaches, _COVERED, method='higher'), max(starts) + _MIN_DEPTH)
   return float(np.clip(10 * np.ceil(reach / 10), _MIN_FAR, MAX_FAR))
 
 
