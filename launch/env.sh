@@ -5,7 +5,7 @@
 #
 # Afterwards $PNERF_PYTHON is the environment's interpreter. The environment is .venv in the project,
 # or the folder named by $PNERF_VENV. A requirement file is installed again only when it or
-# constraints.txt has changed, or when the last installation did not finish.
+# constraints.txt has changed; after an installation that did not finish everything is made anew.
 
 PNERF_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -49,16 +49,19 @@ pnerf_env() {
     if [[ -x "$PNERF_PYTHON" && -f "$stamp" && "$(cat "$stamp")" == "$wanted" ]]; then
       continue
     fi
-    # pip comes last in a new environment: without it, the environment itself was cut off.
-    if ! "$PNERF_PYTHON" -m pip --version >/dev/null 2>&1; then
+    # pip comes last in a new environment: without it, that was cut off. Where pip itself was cut
+    # off, a package may be half there, which pip would not notice.
+    if [[ -f "$venv/installing" ]] || ! "$PNERF_PYTHON" -m pip --version >/dev/null 2>&1; then
       _pnerf_make_venv "$venv" || return 1
       pnerf_env "$@"  # from the start: it is empty now
       return
     fi
     echo "Installing $file into $venv (some minutes the first time)"
     rm -f "$stamp"
+    touch "$venv/installing"
     "$PNERF_PYTHON" -m pip install -qq --disable-pip-version-check \
       --requirement "$PNERF_ROOT/$file" --constraint "$PNERF_ROOT/constraints.txt" || return 1
+    rm "$venv/installing"
     printf '%s\n' "$wanted" >"$stamp.part" && mv "$stamp.part" "$stamp"
   done
 }
