@@ -12,8 +12,8 @@ _TURBO = (matplotlib.colormaps['turbo'](np.arange(256))[:, :3] * 255).round().as
 _NO_DEPTH = (0, 0, 0)
 _NO_INSTANCE = 0.45  # share of its class colour that stuff keeps beside instances
 
-# What one more instanceId adds to hue, saturation and value, modulo 1. Neighbours in a street mostly
-# have ids near each other; these steps keep any two among 16 in a row a CIELAB distance of 19 apart.
+# What one more instanceId adds to hue, saturation and value, modulo 1. Neighbours in a street
+# mostly have near ids; these steps keep any two of 16 in a row a CIELAB distance of 19 apart.
 _STEPS = np.array([0.648, 0.241, 0.466])
 
 

@@ -1,0 +1,141 @@
+"""Figures of a run: confusion matrix, scores per class, training curves; each one PNG file.
+
+Figures have a light background of their own, so that they can be read on any page.
+"""
+import json
+import os
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import LogLocator
+from matplotlib.ticker import NullFormatter
+import numpy as np
+
+from pnerf_jax.data import labels
+from pnerf_jax.evaluation.semantic import Confusion
+
+_BAR = '#3b6ea8'
+_INK = '#222222'
+_GRID = '#d9d9d9'
+_CURVES = (('loss', 'total loss', True), ('psnr', 'PSNR of the batch (dB)', False))
+
+
+def write_confusion(path: Path, confusion: Confusion) -> None:
+  """Rows: true classes, each normalised to 100 %; columns: what their pixels were called."""
+  counts = confusion.scored()
+  rows = np.flatnonzero(counts.sum(axis=1) > 0)
+  columns = np.flatnonzero((counts.sum(axis=0) > 0) | (counts.sum(axis=1) > 0))
+  share = counts[np.ix_(rows, columns)]
+  share = 100 * share / np.maximum(share.sum(axis=1, keepdims=True), 1)
+  figure = Figure(figsize=(2.4 + 0.42 * len(columns), 2.0 + 0.36 * len(rows)), layout='tight')
+  axes = figure.add_subplot()
+  if not len(rows):
+    axes.text(0.5, 0.5, 'no ground truth', ha='center')
+    axes.set_axis_off()
+    _save(path, figure)
+    return
+  # The square root keeps small confusions visible beside the diagonal.
+  axes.imshow(np.sqrt(share), cmap='Blues', vmin=0, vmax=10, aspect='auto')
+  for i, j in zip(*np.nonzero(share >= 0.5)):
+    axes.text(j, i, f'{share[i, j]:.0f}', ha='center', va='center', fontsize=7,
+              color='white' if share[i, j] > 45 else _INK)
+  axes.set_xticks(range(len(columns)), [_name(i) for i in columns], rotation=90, fontsize=8)
+  axes.set_yticks(range(len(rows)), [_name(i) for i in rows], fontsize=8)
+  axes.set_xlabel('predicted class')
+  axes.set_ylabel('true class')
+  axes.set_title('Confusion, % of the pixels of each true class', fontsize=10)
+  _save(path, figure)
+
+
+def write_class_bars(path: Path, metrics: dict[str, int | float | None]) -> None:
+  """IoU and PQ of every class of the truth, beside each other, with their means."""
+  groups = [(title, prefix, mean) for title, prefix, mean in (
+      ('IoU', 'semantic.iou.', metrics['semantic.miou']),
+      ('PQ', 'panoptic.pq.', metrics['panoptic.all.pq'])) if mean is not None]
+  names = [label.name for label in labels.LABELS
+           if any(prefix + label.name in metrics for _, prefix, _ in groups)]
+  figure = Figure(figsize=(9, 1.4 + 0.27 * len(names)), layout='tight')
+  if not groups:
+    axes = figure.add_subplot()
+    axes.text(0.5, 0.5, 'no ground truth', ha='center')
+    axes.set_axis_off()
+  for i, (title, prefix, mean) in enumerate(groups):
+    axes = figure.add_subplot(1, len(groups), i + 1)
+    values = [metrics.get(prefix + name) for name in names]
+    axes.barh(range(len(names)), [100 * (v or 0) for v in values], color=_BAR, height=0.72)
+    for row, value in enumerate(values):
+      axes.text(100 * (value or 0) + 1, row, '–' if value is None else f'{100 * value:.0f}',
+                va='center', fontsize=8, color=_INK,
+                bbox={'color': 'white', 'pad': 0.5, 'linewidth': 0})
+    axes.axvline(100 * mean, color=_INK, linewidth=1, linestyle=':', zorder=1.5)
+    axes.set_yticks(range(len(names)), names if i == 0 else [''] * len(names), fontsize=8)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, 108)
+    axes.set_xlabel('%')
+    axes.set_title(f'{title} per class, mean {100 * mean:.1f} (dotted)', fontsize=10)
+    _plain(axes, 'x')
+  _save(path, figure)
+
+
+def read_scalars(path: Path) -> list[dict]:
+  """Lines of scalars.jsonl; a last line that a kill cut off is left out. [] without a file."""
+  path = Path(path)
+  if not path.exists():
+    return []
+  records = []
+  for line in path.read_text().splitlines():
+    try:
+      record = json.loads(line)
+    except json.JSONDecodeError:
+      continue
+    if isinstance(record, dict) and 'step' in record:
+      records.append(record)
+  return sorted(records, key=lambda record: record['step'])
+
+
+def write_curves(path: Path, records: list[dict]) -> bool:
+  """Loss and PSNR over the training steps; False, and no file, where there are no such records."""
+  curves = [(key, title, log, [r for r in records if isinstance(r.get(key), (int, float))])
+            for key, title, log in _CURVES]
+  curves = [curve for curve in curves if curve[3]]
+  if not curves:
+    return False
+  figure = Figure(figsize=(9, 3), layout='tight')
+  for i, (key, title, log, chosen) in enumerate(curves):
+    axes = figure.add_subplot(1, len(curves), i + 1)
+    values = np.array([record[key] for record in chosen], np.float64)
+    marker = '.' if len(chosen) < 40 else None
+    axes.plot([record['step'] for record in chosen], values, color=_BAR, linewidth=1.4,
+              marker=marker)
+    if log and (values > 0).all():
+      axes.set_yscale('log')
+      axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+      axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f'{y:g}'))
+      axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel('step')
+    axes.set_title(title, fontsize=10)
+    _plain(axes, 'both')
+  _save(path, figure)
+  return True
+
+
+def _name(class_id: int) -> str:
+  return '(none)' if class_id == labels.VOID else labels.BY_ID[int(class_id)].name
+
+
+def _plain(axes, grid: str) -> None:
+  axes.grid(axis=grid, color=_GRID, linewidth=0.6)
+  axes.set_axisbelow(True)
+  for side in ('top', 'right'):
+    axes.spines[side].set_visible(False)
+
+
+def _save(path: Path, figure: Figure) -> None:
+  """The file appears under its name only when it is whole."""
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f'.{path.name}.partial')
+  FigureCanvasAgg(figure).print_figure(partial, format='png', dpi=130, facecolor='white')
+  os.replace(partial, path)

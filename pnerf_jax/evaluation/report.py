@@ -1,0 +1,118 @@
+"""A run's report: figures, panels and one HTML page that holds all of them and needs no network.
+
+Everything is written beside metrics.json, in RUN/eval.
+"""
+import base64
+import dataclasses
+import os
+from pathlib import Path
+
+import jinja2
+
+from pnerf_jax.evaluation import plots
+from pnerf_jax.evaluation.semantic import Confusion
+
+_MAX_PANELS = 6  # embedded ones, so that the page stays a few megabytes; the others lie in panels/
+
+# key, words, how to print. Sections as they appear on the page.
+_ROWS = (
+    ('Semantics', (
+        ('semantic.miou', 'mean IoU over the classes of the truth', 'percent'),
+        ('semantic.accuracy', 'right pixels', 'percent'),
+        ('semantic.miou_published', 'mean IoU as the papers count it', 'percent'),
+        ('semantic.miou_official', 'mean IoU of the official KITTI-360 script', 'percent'),
+        ('fixed.miou', 'mean IoU of the fixed field (primitives alone)', 'percent'),
+        ('fixed.accuracy', 'right pixels of the fixed field', 'percent'),
+        ('pseudo.miou', 'mean IoU of the 2D pseudo labels', 'percent'),
+        ('pseudo.accuracy', 'right pixels of the 2D pseudo labels', 'percent'))),
+    ('Panoptic quality', (
+        ('panoptic.all.pq', 'PQ, all classes', 'percent'),
+        ('panoptic.all.sq', 'SQ, all classes', 'percent'),
+        ('panoptic.all.rq', 'RQ, all classes', 'percent'),
+        ('panoptic.things.pq', 'PQ, things', 'percent'),
+        ('panoptic.stuff.pq', 'PQ, stuff', 'percent'),
+        ('panoptic.pq_published', 'PQ as the papers count it', 'percent'))),
+    ('Geometry and views', (
+        ('consistency.mc', 'LiDAR points that two frames call alike', 'percent'),
+        ('depth.rmse', 'RMSE of depth against LiDAR up to 100 m', 'metres'),
+        ('depth.delta1', 'depth within a ratio of 1.25', 'percent'))),
+    ('Colour and time', (
+        ('image.psnr', 'PSNR', 'decibels'),
+        ('image.ssim', 'SSIM', 'plain'),
+        ('timing.seconds_per_frame', 'rendering of one frame', 'seconds'))),
+)
+_FORMATS = {'percent': lambda x: f'{100 * x:.1f} %', 'metres': lambda x: f'{x:.2f} m',
+            'decibels': lambda x: f'{x:.2f} dB', 'plain': lambda x: f'{x:.3f}',
+            'seconds': lambda x: f'{x:.2f} s'}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+  """A picture of the page: title, caption and data URI."""
+  title: str
+  caption: str
+  uri: str
+
+
+def write_report(folder: Path, title: str, metrics: dict[str, int | float | None],
+                 confusion: Confusion, panels: list[Path], scalars: Path) -> Path:
+  """Writes confusion.png, classes.png, curves.png (if trained here) and report.html.
+
+  Args:
+    folder: RUN/eval.
+    title: heading of the page, such as the sequence and its frames.
+    metrics: of `Evaluator.compute`.
+    confusion: of `Evaluator.confusion`.
+    panels: pictures written by `panels.write_panel`, in order; evenly spread ones are embedded.
+    scalars: RUN/scalars.jsonl; need not exist.
+
+  Returns:
+    Path of the page.
+  """
+  folder = Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  figures = []
+  if metrics['semantic.miou'] is not None:
+    plots.write_class_bars(folder / 'classes.png', metrics)
+    figures.append(_picture(
+        folder / 'classes.png', 'Scores per class',
+        'Classes of the truth only. A dash: the class has no segment in the instance truth.'))
+    plots.write_confusion(folder / 'confusion.png', confusion)
+    figures.append(_picture(
+        folder / 'confusion.png', 'Confusion',
+        'Each row shows what the pixels of one true class were called. Shades follow the square '
+        'root, so that small confusions show; shares under 0.5 % carry no number.'))
+  if plots.write_curves(folder / 'curves.png', plots.read_scalars(scalars)):
+    figures.append(_picture(
+        folder / 'curves.png', 'Training', 'Values of single steps as they were logged.'))
+  shown = [_picture(path, path.stem.replace('_', ' '), '') for path in _spread(panels)]
+  environment = jinja2.Environment(
+      loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+  page = environment.get_template('report.html').render(
+      title=title, step=metrics['step'], frames=metrics['frames'], sections=_sections(metrics),
+      figures=figures, panels=shown, num_panels=len(panels))
+  path = folder / 'report.html'
+  partial = folder / '.report.html.partial'
+  partial.write_text(page, encoding='utf-8')
+  os.replace(partial, path)
+  return path
+
+
+def _sections(metrics: dict[str, int | float | None]) -> list[tuple[str, list[tuple]]]:
+  """Section title and rows (key, words, printed value or None) for the tables."""
+  return [(name, [(key, words, None if metrics[key] is None else _FORMATS[kind](metrics[key]))
+                  for key, words, kind in rows]) for name, rows in _ROWS]
+
+
+def _spread(paths: list[Path]) -> list[Path]:
+  """At most `_MAX_PANELS` of the paths, evenly spread, first and last among them."""
+  count = min(len(paths), _MAX_PANELS)
+  if count < 2:
+    return list(paths[:count])
+  return [Path(paths[round(i * (len(paths) - 1) / (count - 1))]) for i in range(count)]
+
+
+def _picture(path: Path, title: str, caption: str) -> _Picture:
+  data = base64.b64encode(Path(path).read_bytes()).decode('ascii')
+  return _Picture(title, caption, f'data:image/png;base64,{data}')
