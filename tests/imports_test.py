@@ -35,12 +35,10 @@ _LIVES_IN = {
     'torch': (),
     'clu': (),
 }
+_NUMPY_ROOMS = ('data', 'evaluation', 'street')
+_JAX_IN_NUMPY_ROOMS = {'data.batches'}  # drawn inside the step, as a function of (seed, step)
 # Beside the binaries, which modules may see a whole config.
 _UNPACKS_CONFIG = {'training.loop', 'training.setup'}
-_NUMPY_ROOMS = ('data', 'evaluation', 'street')
-_JAX_IN# Beside the binaries, which modules may see a whole config.
-_UNPACKS_CONFIG = {'training.loop', 'training.setup'}
-_NUMPY_ROOMS = {'data.batches'}  # drawn inside the step, as a function of (seed, step)
 # The mathematics of the model: nothing here may fall back on numpy.
 _PURE_JAX = {
     'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.networks',
