@@ -43,7 +43,7 @@ _UNPACKS_CONFIG = {'training.loop', 'training.setup'}
 _PURE_JAX = {
     'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.networks',
     'fields.outputs', 'fields.published', 'rendering.panoptic', 'rendering.rays',
-    'rendering.sampling', 'rendering.volume', 'training.losses', 'training.step'}
+    'rendering.sampling', 'rendering.volume', 'training.step'}
 
 
 def _name(path: pathlib.Path) -> str:
