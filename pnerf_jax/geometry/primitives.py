@@ -1,0 +1,168 @@
+"""Bounding primitives: one struct of arrays for every shape, each a closed triangle mesh.
+
+Cuboids, ellipsoids (as meshes), extruded polygons and any other closed mesh are told apart nowhere:
+what is inside follows from the parity of the faces that a ray crosses, so that winding, mirrored or
+sheared transforms and concavity do not matter.
+
+Letters: `M` primitives, `NV` vertices and `NF` faces of all primitives one after the other; metres
+in the recentred world.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pnerf_jax.errors import InputError
+from scipy import sparse
+from scipy import spatial
+
+_MERGE = 1e-6  # vertices nearer than this share of the mesh's diagonal are one vertex
+_FLAT = 1e-9  # a mesh thinner than this share of its diagonal encloses nothing
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Primitives:
+  """All primitives of a window; a window without any holds one that is not valid.
+
+  Attributes:
+    valid: [M] bool.
+    semantic: [M] int32, label id 0..44.
+    instance: [M] int32, instanceId, 0 for stuff.
+    annotation: [M] int32, number of the annotation in the file.
+    timestamp: [M] int32, -1 for a static primitive, else the frame at which it stands here.
+    vertices: [NV, 3] float32, metres, recentred world; equal ones are merged.
+    faces: [NF, 3] int32 into `vertices`, ascending within a face: the order of a face's corners
+      says nothing about its outside, and an edge has one direction in all faces that share it.
+    normals: [NF, 3] float32, unit length (zero for a face without area), of arbitrary side.
+    face_start: [M + 1] int32; primitive m has the faces face_start[m] to face_start[m + 1] - 1.
+  """
+
+  valid: jax.Array
+  semantic: jax.Array
+  instance: jax.Array
+  annotation: jax.Array
+  timestamp: jax.Array
+  vertices: jax.Array
+  faces: jax.Array
+  normals: jax.Array
+  face_start: jax.Array
+
+
+def _merge_vertices(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Makes vertices at (nearly) the same place one; drops the faces that collapse."""
+  diagonal = np.linalg.norm(np.ptp(vertices, axis=0))
+  pairs = spatial.cKDTree(vertices).query_pairs(_MERGE * diagonal, output_type='ndarray')
+  graph = sparse.coo_array((np.ones(len(pairs)), pairs.T), shape=(len(vertices),) * 2)
+  _, group = sparse.csgraph.connected_components(graph, directed=False)
+  used, faces = np.unique(group[faces], return_inverse=True)
+  _, first = np.unique(group, return_index=True)
+  faces = np.sort(faces.reshape(-1, 3), axis=1)
+  collapsed = (faces[:, 0] == faces[:, 1]) | (faces[:, 1] == faces[:, 2])
+  return vertices[first[used]], faces[~collapsed]
+
+
+def _is_open(faces: np.ndarray) -> bool:
+  """Whether an edge bounds an odd number of faces, so that parity does not tell the inside."""
+  edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [0, 2]]])
+  return bool(np.any(np.unique(edges, axis=0, return_counts=True)[1] % 2))
+
+
+def _closed_mesh(
+    vertices: np.ndarray, faces: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Merged vertices and the faces of a closed surface.
+
+  Args:
+    vertices: [N, 3] float64, metres.
+    faces: [F, 3] int, any winding.
+    name: of the primitive, for messages.
+
+  Returns:
+    vertices [N', 3] and faces [F', 3] with ascending corners.
+
+  Raises:
+    InputError: for geometry that is empty, not finite or without volume.
+  """
+  if not vertices.size or not faces.size:
+    raise InputError(f'{name}: {len(vertices)} vertices and {len(faces)} faces. Remedy: remove it.')
+  if not np.all(np.isfinite(vertices)):
+    raise InputError(f'{name}: vertices are not finite. Remedy: correct or remove it.')
+  if faces.min() < 0 or faces.max() >= len(vertices):
+    raise InputError(
+        f'{name}: faces name vertices {faces.min()}..{faces.max()} of {len(vertices)}. '
+        'Remedy: correct or remove it.'
+    )
+  vertices, faces = _merge_vertices(vertices, faces)
+  # A face that is there twice bounds nothing.
+  faces, copies = np.unique(faces, axis=0, return_counts=True)
+  faces = faces[copies % 2 == 1]
+  extent = np.linalg.svd(vertices - vertices.mean(axis=0), compute_uv=False)
+  if len(faces) < 3 or extent[2] <= _FLAT * extent[0]:
+    raise InputError(f'{name}: the mesh encloses no volume. Remedy: remove it.')
+  if _is_open(faces):
+    logging.getLogger(__name__).warning('%s: open mesh, its convex hull takes its place.', name)
+    faces = np.sort(spatial.ConvexHull(vertices).simplices, axis=1)
+  return vertices, faces
+
+
+def make_primitives(
+    vertices: Sequence[np.ndarray],
+    faces: Sequence[np.ndarray],
+    semantic: Sequence[int],
+    instance: Sequence[int],
+    annotation: Sequence[int],
+    timestamp: Sequence[int],
+) -> Primitives:
+  """Packs meshes into one struct; entry m of every argument describes primitive m.
+
+  An open mesh has no inside: its convex hull takes its place, with a warning in the log.
+
+  Args:
+    vertices: M arrays [N, 3], metres, recentred world.
+    faces: M arrays [F, 3], int, any winding; the mesh closes when equal vertices are merged.
+    semantic: M label ids.
+    instance: M instance ids.
+    annotation: M annotation numbers.
+    timestamp: M frames, -1 for static primitives.
+
+  Returns:
+    Primitives in the given order.
+
+  Raises:
+    InputError: names the annotation whose geometry is empty, not finite or without volume.
+  """
+  meshes = [
+      _closed_mesh(
+          np.asarray(v, np.float64).reshape(-1, 3),
+          np.asarray(f, np.int64).reshape(-1, 3),
+          f'primitive with annotation {a}',
+      )
+      for v, f, a in zip(vertices, faces, annotation, strict=True)
+  ]
+  valid = np.ones(max(1, len(meshes)), bool)
+  if not meshes:
+    valid[0] = False
+    semantic, instance, annotation, timestamp = [0], [0], [0], [-1]
+    meshes = [(np.zeros((1, 3)), np.zeros((1, 3), np.int64))]
+  vertex_start = np.cumsum([0] + [len(v) for v, _ in meshes])
+  all_vertices = np.concatenate([v for v, _ in meshes])
+  all_faces = np.concatenate([f + start for (_, f), start in zip(meshes, vertex_start[:-1])])
+  a, b, c = np.moveaxis(all_vertices[all_faces], 1, 0)
+  normals = np.cross(b - a, c - a)
+  length = np.linalg.norm(normals, axis=-1, keepdims=True)
+  normals = normals / np.where(length > 0, length, 1.0)
+  return Primitives(
+      valid=jnp.asarray(valid),
+      semantic=jnp.asarray(semantic, jnp.int32),
+      instance=jnp.asarray(instance, jnp.int32),
+      annotation=jnp.asarray(annotation, jnp.int32),
+      timestamp=jnp.asarray(timestamp, jnp.int32),
+      vertices=jnp.asarray(all_vertices, jnp.float32),
+      faces=jnp.asarray(all_faces, jnp.int32),
+      normals=jnp.asarray(normals, jnp.float32),
+      face_start=jnp.asarray(np.cumsum([0] + [len(f) for _, f in meshes]), jnp.int32),
+  )
