@@ -22,20 +22,20 @@ _GRID = '#d9d9d9'
 _CURVES = (('loss', 'total loss', True), ('psnr', 'PSNR of the batch (dB)', False))
 
 
-def write_confusion(path: Path, confusion: Confusion) -> None:
-  """Rows: true classes, each normalised to 100 %; columns: what their pixels were called."""
+def confusion_shares(confusion: Confusion) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """True ids [R] of the truth, ids [P] that are true or predicted, and percentages [R, P]."""
   counts = confusion.scored()
   rows = np.flatnonzero(counts.sum(axis=1) > 0)
   columns = np.flatnonzero((counts.sum(axis=0) > 0) | (counts.sum(axis=1) > 0))
-  share = counts[np.ix_(rows, columns)]
-  share = 100 * share / np.maximum(share.sum(axis=1, keepdims=True), 1)
+  chosen = counts[np.ix_(rows, columns)]
+  return rows, columns, 100 * chosen / chosen.sum(axis=1, keepdims=True)
+
+
+def write_confusion(path: Path, confusion: Confusion) -> None:
+  """Rows: true classes, each normalised to 100 %; columns: what their pixels were called."""
+  rows, columns, share = confusion_shares(confusion)
   figure = Figure(figsize=(2.4 + 0.42 * len(columns), 2.0 + 0.36 * len(rows)), layout='tight')
   axes = figure.add_subplot()
-  if not len(rows):
-    axes.text(0.5, 0.5, 'no ground truth', ha='center')
-    axes.set_axis_off()
-    _save(path, figure)
-    return
   # The square root keeps small confusions visible beside the diagonal.
   axes.imshow(np.sqrt(share), cmap='Blues', vmin=0, vmax=10, aspect='auto')
   for i, j in zip(*np.nonzero(share >= 0.5)):
@@ -50,17 +50,13 @@ def write_confusion(path: Path, confusion: Confusion) -> None:
 
 
 def write_class_bars(path: Path, metrics: dict[str, int | float | None]) -> None:
-  """IoU and PQ of every class of the truth, beside each other, with their means."""
+  """IoU and PQ of every class of the truth, beside each other; one alone where a truth lacks."""
   groups = [(title, prefix, mean) for title, prefix, mean in (
       ('IoU', 'semantic.iou.', metrics['semantic.miou']),
       ('PQ', 'panoptic.pq.', metrics['panoptic.all.pq'])) if mean is not None]
   names = [label.name for label in labels.LABELS
            if any(prefix + label.name in metrics for _, prefix, _ in groups)]
   figure = Figure(figsize=(9, 1.4 + 0.27 * len(names)), layout='tight')
-  if not groups:
-    axes = figure.add_subplot()
-    axes.text(0.5, 0.5, 'no ground truth', ha='center')
-    axes.set_axis_off()
   for i, (title, prefix, mean) in enumerate(groups):
     axes = figure.add_subplot(1, len(groups), i + 1)
     values = [metrics.get(prefix + name) for name in names]

@@ -1,6 +1,6 @@
-"""A run's report: figures, panels and one HTML page that holds all of them and needs no network.
+"""A run's report: panels, figures and one HTML page that holds all of them and needs no network.
 
-Everything is written beside metrics.json, in RUN/eval.
+Everything is written beside metrics.json, in RUN/eval; each file appears when it is whole.
 """
 import base64
 import dataclasses
@@ -9,10 +9,12 @@ from pathlib import Path
 
 import jinja2
 
+from pnerf_jax.evaluation import panels
 from pnerf_jax.evaluation import plots
+from pnerf_jax.evaluation.frames import FrameResult
 from pnerf_jax.evaluation.semantic import Confusion
 
-_MAX_PANELS = 6  # embedded ones, so that the page stays a few megabytes; the others lie in panels/
+_MAX_PANELS = 8  # embedded ones, so that the page stays a few megabytes; all lie in eval/panels
 
 # key, words, how to print. Sections as they appear on the page.
 _ROWS = (
@@ -35,7 +37,9 @@ _ROWS = (
     ('Geometry and views', (
         ('consistency.mc', 'LiDAR points that two frames call alike', 'percent'),
         ('depth.rmse', 'RMSE of depth against LiDAR up to 100 m', 'metres'),
-        ('depth.delta1', 'depth within a ratio of 1.25', 'percent'))),
+        ('depth.delta1', 'depth within a ratio of 1.25 of LiDAR', 'percent'),
+        ('depth.stereo_rmse', 'RMSE of depth against stereo', 'metres'),
+        ('depth.stereo_delta1', 'depth within a ratio of 1.25 of stereo', 'percent'))),
     ('Colour and time', (
         ('image.psnr', 'PSNR', 'decibels'),
         ('image.ssim', 'SSIM', 'plain'),
@@ -54,22 +58,33 @@ class _Picture:
   uri: str
 
 
-def write_report(folder: Path, title: str, metrics: dict[str, int | float | None],
-                 confusion: Confusion, panels: list[Path], scalars: Path) -> Path:
-  """Writes confusion.png, classes.png, curves.png (if trained here) and report.html.
+def write_panel(folder: Path, result: FrameResult) -> Path:
+  """Writes FOLDER/panels/<camera>_<frame>.png; folder: RUN/eval."""
+  path = Path(folder) / 'panels' / f'{result.camera}_{result.frame:010d}.png'
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f'.{path.name}.partial')
+  panels.panel(result).save(partial, format='PNG')
+  os.replace(partial, path)
+  return path
+
+
+def write_report(workdir: Path, metrics: dict[str, int | float | None],
+                 confusion: Confusion) -> Path:
+  """Writes classes.png, confusion.png, curves.png and report.html into RUN/eval.
+
+  The figures of labels need ground truth, the curves RUN/scalars.jsonl; what lacks its source is
+  left out. Of the panels in RUN/eval/panels, evenly spread ones go into the page.
 
   Args:
-    folder: RUN/eval.
-    title: heading of the page, such as the sequence and its frames.
-    metrics: of `Evaluator.compute`.
+    workdir: RUN.
+    metrics: of `Evaluator.compute`; further keys may be added.
     confusion: of `Evaluator.confusion`.
-    panels: pictures written by `panels.write_panel`, in order; evenly spread ones are embedded.
-    scalars: RUN/scalars.jsonl; need not exist.
 
   Returns:
     Path of the page.
   """
-  folder = Path(folder)
+  workdir = Path(workdir)
+  folder = workdir / 'eval'
   folder.mkdir(parents=True, exist_ok=True)
   figures = []
   if metrics['semantic.miou'] is not None:
@@ -82,16 +97,17 @@ def write_report(folder: Path, title: str, metrics: dict[str, int | float | None
         folder / 'confusion.png', 'Confusion',
         'Each row shows what the pixels of one true class were called. Shades follow the square '
         'root, so that small confusions show; shares under 0.5 % carry no number.'))
-  if plots.write_curves(folder / 'curves.png', plots.read_scalars(scalars)):
+  if plots.write_curves(folder / 'curves.png', plots.read_scalars(workdir / 'scalars.jsonl')):
     figures.append(_picture(
         folder / 'curves.png', 'Training', 'Values of single steps as they were logged.'))
-  shown = [_picture(path, path.stem.replace('_', ' '), '') for path in _spread(panels)]
+  found = sorted((folder / 'panels').glob('[!.]*.png'))
+  shown = [_picture(path, path.stem, '') for path in _spread(found)]
   environment = jinja2.Environment(
       loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
       undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
   page = environment.get_template('report.html').render(
-      title=title, step=metrics['step'], frames=metrics['frames'], sections=_sections(metrics),
-      figures=figures, panels=shown, num_panels=len(panels))
+      title=workdir.resolve().name, step=metrics['step'], frames=metrics['frames'],
+      sections=_sections(metrics), figures=figures, panels=shown)
   path = folder / 'report.html'
   partial = folder / '.report.html.partial'
   partial.write_text(page, encoding='utf-8')
@@ -102,7 +118,7 @@ def write_report(folder: Path, title: str, metrics: dict[str, int | float | None
 def _sections(metrics: dict[str, int | float | None]) -> list[tuple[str, list[tuple]]]:
   """Section title and rows (key, words, printed value or None) for the tables."""
   return [(name, [(key, words, None if metrics[key] is None else _FORMATS[kind](metrics[key]))
-                  for key, words, kind in rows]) for name, rows in _ROWS]
+                  for key, words, kind in rows if key in metrics]) for name, rows in _ROWS]
 
 
 def _spread(paths: list[Path]) -> list[Path]:
@@ -110,7 +126,7 @@ def _spread(paths: list[Path]) -> list[Path]:
   count = min(len(paths), _MAX_PANELS)
   if count < 2:
     return list(paths[:count])
-  return [Path(paths[round(i * (len(paths) - 1) / (count - 1))]) for i in range(count)]
+  return [paths[round(i * (len(paths) - 1) / (count - 1))] for i in range(count)]
 
 
 def _picture(path: Path, title: str, caption: str) -> _Picture:

@@ -1,0 +1,110 @@
+"""The evaluator: its keys, its nulls, its sums over images, and the reference scores of a street."""
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from pnerf_jax.evaluation import evaluator
+from pnerf_jax.evaluation.frames import FrameResult
+
+SHARED = Path(os.environ.get(
+    'PNERF_SHARED', Path(__file__).resolve().parents[2].parent / 'shared'))
+STREET = SHARED / 'streets' / 'street_a'
+KEYS = (
+    'step', 'frames', 'semantic.miou', 'semantic.accuracy', 'semantic.miou_published',
+    'semantic.miou_official', 'fixed.miou', 'fixed.accuracy', 'pseudo.miou', 'pseudo.accuracy',
+    'panoptic.all.pq', 'panoptic.all.sq', 'panoptic.all.rq', 'panoptic.things.pq',
+    'panoptic.things.sq', 'panoptic.things.rq', 'panoptic.stuff.pq', 'panoptic.stuff.sq',
+    'panoptic.stuff.rq', 'panoptic.pq_published', 'consistency.mc', 'depth.rmse', 'depth.delta1',
+    'image.psnr', 'image.ssim', 'timing.seconds_per_frame')
+
+
+def _result(frame, semantic, **changes):
+  semantic = np.asarray(semantic, np.uint8)
+  rgb = np.full((*semantic.shape, 3), 100, np.uint8)
+  fields = {'frame': frame, 'camera': 'image_00', 'semantic': semantic,
+            'instance': semantic.astype(np.uint16) * 1000, 'rgb': rgb, 'photo': rgb,
+            'depth': np.full(semantic.shape, 10, np.float32)}
+  return FrameResult(**{**fields, **changes})
+
+
+def test_without_truth_every_metric_but_colour_is_null():
+  scores = evaluator.Evaluator()
+  scores.add(_result(3, np.full((2, 3), 7)))
+  metrics = scores.compute()
+  assert tuple(metrics) == KEYS
+  known = {key: value for key, value in metrics.items() if value is not None}
+  assert known == {'frames': 1, 'image.psnr': 100.0}
+
+
+def test_scores_sum_over_images_before_they_divide():
+  truth = np.array([[7, 7, 7, 7]])
+  scores = evaluator.Evaluator()
+  points = np.array([[0.0, 0, 10], [1, 0, 20]])
+  for frame, semantic in ((1, [[7, 7, 7, 7]]), (2, [[7, 26, 26, 26]])):
+    scores.add(_result(
+        frame, semantic, truth_semantic=truth.astype(np.uint8), seconds=float(frame),
+        truth_instance=(truth * 1000).astype(np.uint16), fixed=truth.astype(np.uint8),
+        pseudo=np.full((1, 4), 255, np.uint8), lidar_uvz=points, lidar_world=points))
+  metrics = scores.compute(step=500)
+  assert metrics['step'] == 500 and metrics['frames'] == 2
+  assert metrics['semantic.accuracy'] == 5 / 8
+  assert metrics['semantic.miou'] == metrics['semantic.iou.road'] == 5 / 8
+  assert metrics['fixed.miou'] == metrics['fixed.accuracy'] == 1
+  assert metrics['pseudo.miou'] == metrics['pseudo.accuracy'] == 0
+  assert metrics['panoptic.stuff.pq'] == metrics['panoptic.pq.road'] == 1 / 2
+  assert metrics['panoptic.things.pq'] is None  # the truth holds no thing
+  assert metrics['consistency.mc'] == 1 / 2
+  assert metrics['depth.rmse'] == pytest.approx(np.sqrt(50))
+  assert metrics['depth.delta1'] == 1 / 2
+  assert metrics['timing.seconds_per_frame'] == 1.5
+
+
+def test_consistency_compares_images_of_one_camera_only():
+  scores = evaluator.Evaluator()
+  point = np.array([[0.0, 0, 10]])
+  for camera, semantic in (('image_00', 7), ('image_01', 8)):
+    for frame in (1, 2):
+      scores.add(_result(frame, [[semantic]], camera=camera, lidar_uvz=point, lidar_world=point))
+  assert scores.compute()['consistency.mc'] == 1
+
+
+def test_an_image_is_added_once():
+  scores = evaluator.Evaluator()
+  scores.add(_result(1, [[7]]))
+  scores.add(_result(1, [[7]], camera='image_01'))
+  with pytest.raises(ValueError, match='image_00 1 was added twice'):
+    scores.add(_result(1, [[7]]))
+
+
+def test_metrics_file_is_whole_or_absent(tmp_path):
+  path = tmp_path / 'eval' / 'metrics.json'
+  evaluator.write_metrics(path, {'semantic.miou': 0.5, 'depth.rmse': None, 'frames': 2})
+  assert json.loads(path.read_text()) == {'semantic.miou': 0.5, 'depth.rmse': None, 'frames': 2}
+  with pytest.raises(ValueError):
+    evaluator.write_metrics(path, {'semantic.miou': float('nan')})
+  assert json.loads(path.read_text())['semantic.miou'] == 0.5
+  assert [p.name for p in path.parent.iterdir()] == ['metrics.json']
+
+
+@pytest.mark.skipif(not STREET.exists(), reason='needs the shared streets')
+def test_pseudo_labels_of_street_a_reach_their_reference_scores():
+  sequence = Path('train', '2013_05_28_drive_0001_sync', 'image_00')
+  read = lambda *parts: np.array(Image.open(STREET.joinpath(*parts)))
+  scores = evaluator.Evaluator()
+  for path in sorted((STREET / 'data_2d_semantics' / sequence / 'semantic').glob('*.png')):
+    truth = np.array(Image.open(path))
+    instance = read('data_2d_semantics', sequence, 'instance', path.name)
+    scores.add(_result(
+        int(path.stem), truth, instance=instance, truth_semantic=truth, truth_instance=instance,
+        pseudo=read('data_2d_pseudo_semantics', sequence, 'semantic', path.name)))
+  metrics = scores.compute()
+  assert metrics['frames'] == 24
+  assert round(100 * metrics['pseudo.accuracy'], 1) == 83.3
+  assert round(100 * metrics['pseudo.miou'], 1) == 37.4
+  for key in ('semantic.miou', 'semantic.accuracy', 'semantic.miou_official',
+              'panoptic.all.pq', 'panoptic.things.sq', 'panoptic.stuff.rq'):
+    assert metrics[key] == 1  # the truth against itself
