@@ -38,7 +38,7 @@ def test_commands_and_their_flags_exist(command):
         assert re.search(rf"""['"](--)?{flag}['"]""", source), f'{command} has no flag --{flag}'
 
 
-@pytest.mark.parametrize('field', sorted(set(re.findall(r'\bconfig((?:\.[a-z]\w*)+)', _README))))
+@pytest.mark.parametrize('field', sorted(set(re.findall(r'(?<!/)\bconfig((?:\.[a-z]\w*)+)', _README))))
 def test_config_fields_exist(field):
   value = _config('configs/kitti360.py', '')
   for key in field.split('.')[1:]:
