@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a clear error, 130 interrupted.
 from collections.abc import Callable
 import difflib
 import errno
+import logging
 import os
 import re
 import signal
@@ -13,7 +14,6 @@ from typing import Any
 
 from absl import app
 from absl import flags
-from absl import logging
 
 from pnerf_jax.errors import InputError
 
@@ -55,10 +55,19 @@ def parse_flags(argv: list[str]) -> list[str]:
     words = flags.FLAGS(argv)[1:]
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
     raise InputError(_flag_message(e, argv)) from e
-  logging.use_absl_handler()
-  logging.set_verbosity(logging.INFO)
-  logging.set_stderrthreshold(logging.INFO)
+  show_progress()
   return words
+
+
+def show_progress() -> None:
+  """The project's own log lines go to stderr; libraries speak only to warn."""
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+  for name in ('pnerf_jax', '__main__'):  # a binary's own __name__ is __main__
+    logger = logging.getLogger(name)
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def error_line(error: BaseException) -> str | None:

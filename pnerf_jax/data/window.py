@@ -90,12 +90,16 @@ class Footage:
   skipped_frames: int
   notes: list[str]
 
-  def folder(self, folder_of: Any, *args: str) -> Path | None:
-    """The first of derived and root that has the folder `folder_of(root, sequence, *args)`."""
-    for root in (self.derived, self.root):
-      if folder_of(root, self.sequence, *args).is_dir():
-        return folder_of(root, self.sequence, *args)
-    return None
+  def folders(self, folder_of: Any, *args: str) -> list[Path]:
+    """Those of derived and root that have the folder `folder_of(root, sequence, *args)`."""
+    candidates = dict.fromkeys(folder_of(root, self.sequence, *args)
+                               for root in (self.derived, self.root))
+    return [folder for folder in candidates if folder.is_dir()]
+
+  def image_path(self, frame: int, camera: str) -> Path:
+    """The photo of one view."""
+    folder = kitti360.rgb_folder(self.root, self.sequence, camera)
+    return folder / f'{kitti360.frame_name(frame)}.png'
 
   def views(self) -> list[tuple[int, str]]:
     """(frame, camera) of every view, in the order of all arrays."""
@@ -145,11 +149,16 @@ def load_window(data: Any, scene: Any, supervision: bool = True) -> Window:
       skipped_frames=footage.skipped_frames, notes=notes)
 
 
-def find_footage(data: Any) -> Footage:
-  """Finds the frames that `config.data` names: those of the range with a pose and all images."""
+def find_footage(data: Any, cameras: tuple[str, ...] = ()) -> Footage:
+  """Finds the frames that `config.data` names: those of the range with a pose and all images.
+
+  Args:
+    data: config.data.
+    cameras: instead of config.data.cameras.
+  """
   root = Path(data.root)
   sequence = _sequence(root, data.sequence)
-  cameras = tuple(data.cameras)
+  cameras = tuple(cameras or data.cameras)
   wrong = [camera for camera in cameras if camera not in kitti360.PERSPECTIVE_CAMERAS]
   if wrong or not cameras or len(set(cameras)) < len(cameras):
     raise InputError(f'config.data.cameras is {cameras}. Use image_00, image_01 or both.')
@@ -165,10 +174,10 @@ def find_footage(data: Any) -> Footage:
   calibration = kitti360.read_calibration(root)
   poses = kitti360.read_poses(root, sequence, calibration)
   frames, skipped, notes = _frames(root, sequence, data, images, poses)
-  path = kitti360.rgb_folder(root, sequence, cameras[0]) / f'{kitti360.frame_name(frames[0])}.png'
+  first = kitti360.rgb_folder(root, sequence, cameras[0]) / f'{kitti360.frame_name(frames[0])}.png'
   return Footage(
       root=root, derived=Path(data.derived or root), sequence=sequence, frames=frames,
-      cameras=cameras, size=png.read_size(path), calibration=calibration,
+      cameras=cameras, size=png.read_size(first), calibration=calibration,
       world_from_pose=np.stack([poses[frame] for frame in frames]), skipped_frames=skipped,
       notes=notes)
 
@@ -317,11 +326,8 @@ def _boxes_paths(footage: Footage, split: str) -> list[Path]:
 
 def _supervision(footage: Footage, size: tuple[int, int], notes: list[str]) -> tuple:
   """(rgb, pseudo_label, pseudo_confidence, pseudo_depth) of all views at training size."""
-  rgb = np.stack([
-      resize_area(png.read_rgb(
-          kitti360.rgb_folder(footage.root, footage.sequence, camera)
-          / f'{kitti360.frame_name(frame)}.png', footage.size), size)
-      for frame, camera in footage.views()])
+  rgb = np.stack([resize_area(png.read_rgb(footage.image_path(*view), footage.size), size)
+                  for view in footage.views()])
 
   def read_label(path: Path, full: tuple[int, int]) -> np.ndarray:
     label = png.read_label(path, full, unknown_allowed=True)
@@ -330,7 +336,7 @@ def _supervision(footage: Footage, size: tuple[int, int], notes: list[str]) -> t
   label = _layer(footage, size, 'pseudo labels', kitti360.pseudo_label_folder, ('semantic',),
                  read_label, np.uint8, notes)
   has_confidence = label is not None and any(
-      footage.folder(kitti360.pseudo_label_folder, camera, 'confidence')
+      footage.folders(kitti360.pseudo_label_folder, camera, 'confidence')
       for camera in footage.cameras)
   confidence = _layer(footage, size, 'pseudo label confidence', kitti360.pseudo_label_folder,
                       ('confidence',), png.read_confidence, np.float32,
@@ -343,24 +349,22 @@ def _supervision(footage: Footage, size: tuple[int, int], notes: list[str]) -> t
 def _layer(footage: Footage, size: tuple[int, int], name: str, folder_of: Any, kind: tuple,
            read: Any, dtype: type, notes: list[str]) -> np.ndarray | None:
   """One supervision layer [V, H, W]; zeros where a frame or camera has none, None if none has."""
-  folders = {camera: footage.folder(folder_of, camera, *kind) for camera in footage.cameras}
-  for camera, folder in folders.items():
-    if folder is None:
+  folders = {camera: footage.folders(folder_of, camera, *kind) for camera in footage.cameras}
+  for camera in footage.cameras:
+    if not folders[camera]:
       place = folder_of(footage.derived, footage.sequence, camera, *kind)
       notes.append(f'no {name} for {camera} ({place}): its loss is off there')
   if not any(folders.values()):
     return None
   views = footage.views()
   layer = np.zeros((len(views), size[1], size[0]), dtype)
-  missing = []
   for i, (frame, camera) in enumerate(views):
-    if folders[camera] is not None:
-      path = folders[camera] / f'{kitti360.frame_name(frame)}.png'
-      if path.exists():
-        layer[i] = resize_nearest(read(path, footage.size), size)
-      else:
-        missing.append(path)
-  notes.extend(f'warning: {path}: missing, no {name} for this frame' for path in missing)
+    paths = [folder / f'{kitti360.frame_name(frame)}.png' for folder in folders[camera]]
+    path = next((path for path in paths if path.exists()), None)
+    if path is not None:
+      layer[i] = resize_nearest(read(path, footage.size), size)
+    elif paths:
+      notes.append(f'warning: {paths[-1]}: missing, no {name} for this frame')
   return layer
 
 

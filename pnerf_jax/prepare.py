@@ -1,0 +1,113 @@
+"""Derives what KITTI-360 does not ship and training uses.
+
+    python -m pnerf_jax.prepare depth --config=configs/kitti360.py[:variant] \\
+        [--config.data.root=DATA --config.data.derived=DERIVED] [--overwrite]
+
+`depth`: depth of both cameras from the rectified stereo pairs of the window, 16 bit PNGs under
+data_2d_pseudo_depth/ of config.data.derived (by default the root). Whole files that are there
+already are kept. Exit codes: 0 done, 1 one clear error, 130 interrupted.
+"""
+import errno
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+import numpy as np
+import tqdm
+
+from pnerf_jax import cli
+from pnerf_jax.data import kitti360
+from pnerf_jax.data import png
+from pnerf_jax.data import stereo
+from pnerf_jax.data import window
+from pnerf_jax.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
+_OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replaces files that are there already.')
+_MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'Metres; nearer surfaces are not matched.', 0.5)
+
+
+def main(command: str) -> None:
+  """Runs one of the commands with the flags."""
+  if command not in _COMMANDS:
+    raise InputError(f'prepare {command}: no such command. Use one of: {", ".join(_COMMANDS)}.')
+  _COMMANDS[command]()
+
+
+def prepare_depth(data: Any, min_depth: float = 3.0, overwrite: bool = False) -> dict[str, int]:
+  """Writes pseudo depth of both cameras for every frame of a window.
+
+  Args:
+    data: config.data.
+    min_depth: metres; nearer surfaces are not matched.
+    overwrite: replace whole files that are there already.
+
+  Returns:
+    {'written': files, 'kept': files}.
+  """
+  footage = window.find_footage(data, kitti360.PERSPECTIVE_CAMERAS)
+  for note in footage.notes:
+    _LOG.info(note)
+  folders = [kitti360.pseudo_depth_folder(footage.derived, footage.sequence, camera)
+             for camera in footage.cameras]
+  for folder in folders:
+    _make_folder(folder)
+  fx = footage.calibration.resized_intrinsics('image_00', *footage.size)[0]
+  count = {'written': 0, 'kept': 0}
+  valid = []
+  for frame in tqdm.tqdm(footage.frames, 'depth', unit='frame', mininterval=1.0):
+    paths = [folder / f'{kitti360.frame_name(frame)}.png' for folder in folders]
+    if not overwrite and all(_is_whole(path, footage.size) for path in paths):
+      count['kept'] += len(paths)
+      continue
+    left, right = (png.read_rgb(footage.image_path(frame, camera), footage.size)
+                   for camera in footage.cameras)
+    depths = stereo.stereo_depth(left, right, fx, footage.calibration.baseline, min_depth)
+    for path, depth in zip(paths, depths):
+      png.write_depth(path, depth)
+      valid.append(np.mean(depth > 0))
+    count['written'] += len(paths)
+  _LOG.info('pseudo depth in %s: %d files written, %d kept%s', folders[0].parent,
+            count['written'], count['kept'],
+            f', {np.mean(valid):.0%} of the pixels valid' if valid else '')
+  return count
+
+
+def _make_folder(folder: Path) -> None:
+  there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+  try:
+    # The superuser (often, in a container) may write where the mode forbids it; it must not.
+    if not there.stat().st_mode & 0o222:
+      raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as e:
+    raise InputError(f'{there}: cannot be written ({e.strerror}). Name another folder with'
+                     ' --config.data.derived.') from None
+
+
+def _is_whole(path: Path, size: tuple[int, int]) -> bool:
+  """Whether a readable depth PNG of this size is there."""
+  if not path.exists():
+    return False
+  try:
+    png.read_depth(path, size)
+  except InputError as e:
+    _LOG.warning('%s; written again', e)
+    return False
+  return True
+
+
+def _depth() -> None:
+  if _CONFIG.value is None:
+    raise InputError('--config is missing. Use --config=configs/kitti360.py.')
+  prepare_depth(_CONFIG.value.data, _MIN_DEPTH.value, _OVERWRITE.value)
+
+
+_COMMANDS = {'depth': _depth}
+
+if __name__ == '__main__':
+  cli.run(main, positional=1)
