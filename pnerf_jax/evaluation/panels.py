@@ -4,6 +4,8 @@ Two columns of panels under one another, so that the same street is easy to comp
 the classes of the image named below. Small images are enlarged without smoothing.
 """
 from collections.abc import Callable
+import os
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -107,6 +109,15 @@ def _lidar_depth(result: FrameResult) -> np.ndarray | None:
   depth = np.zeros(result.semantic.shape)
   depth[row, column] = result.lidar_uvz[:, 2]
   return depth
+
+
+def write_panel(path: Path, result: FrameResult) -> None:
+  """Writes `panel` as PNG; the file appears under its name only when it is whole."""
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f'.{path.name}.partial')
+  panel(result).save(partial, format='PNG')
+  os.replace(partial, path)
 
 
 def _error_caption(result: FrameResult) -> str:

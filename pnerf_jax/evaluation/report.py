@@ -1,4 +1,4 @@
-"""A run's report: panels, figures and one HTML page that holds all of them and needs no network.
+"""A run's report: figures and one HTML page that holds them and the panels and needs no network.
 
 Everything is written beside metrics.json, in RUN/eval; each file appears when it is whole.
 """
@@ -9,9 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from pnerf_jax.evaluation import panels
 from pnerf_jax.evaluation import plots
-from pnerf_jax.evaluation.frames import FrameResult
 from pnerf_jax.evaluation.semantic import Confusion
 
 _MAX_PANELS = 8  # embedded ones, so that the page stays a few megabytes; all lie in eval/panels
@@ -58,33 +56,24 @@ class _Picture:
   uri: str
 
 
-def write_panel(folder: Path, result: FrameResult) -> Path:
-  """Writes FOLDER/panels/<camera>_<frame>.png; folder: RUN/eval."""
-  path = Path(folder) / 'panels' / f'{result.camera}_{result.frame:010d}.png'
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{path.name}.partial')
-  panels.panel(result).save(partial, format='PNG')
-  os.replace(partial, path)
-  return path
+def write_report(folder: Path, title: str, metrics: dict[str, int | float | None],
+                 confusion: Confusion, panels: list[Path], scalars: Path) -> Path:
+  """Writes classes.png, confusion.png, curves.png and report.html.
 
-
-def write_report(workdir: Path, metrics: dict[str, int | float | None],
-                 confusion: Confusion) -> Path:
-  """Writes classes.png, confusion.png, curves.png and report.html into RUN/eval.
-
-  The figures of labels need ground truth, the curves RUN/scalars.jsonl; what lacks its source is
-  left out. Of the panels in RUN/eval/panels, evenly spread ones go into the page.
+  The figures of labels need ground truth, the curves `scalars`; what lacks its source is left out.
 
   Args:
-    workdir: RUN.
+    folder: RUN/eval.
+    title: heading of the page, such as the sequence and its frames.
     metrics: of `Evaluator.compute`; further keys may be added.
     confusion: of `Evaluator.confusion`.
+    panels: pictures that `panels.write_panel` wrote, in order; evenly spread ones are embedded.
+    scalars: RUN/scalars.jsonl; need not exist.
 
   Returns:
     Path of the page.
   """
-  workdir = Path(workdir)
-  folder = workdir / 'eval'
+  folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   figures = []
   if metrics['semantic.miou'] is not None:
@@ -97,16 +86,15 @@ def write_report(workdir: Path, metrics: dict[str, int | float | None],
         folder / 'confusion.png', 'Confusion',
         'Each row shows what the pixels of one true class were called. Shades follow the square '
         'root, so that small confusions show; shares under 0.5 % carry no number.'))
-  if plots.write_curves(folder / 'curves.png', plots.read_scalars(workdir / 'scalars.jsonl')):
+  if plots.write_curves(folder / 'curves.png', plots.read_scalars(scalars)):
     figures.append(_picture(
         folder / 'curves.png', 'Training', 'Values of single steps as they were logged.'))
-  found = sorted((folder / 'panels').glob('[!.]*.png'))
-  shown = [_picture(path, path.stem, '') for path in _spread(found)]
+  shown = [_picture(path, Path(path).stem, '') for path in _spread(panels)]
   environment = jinja2.Environment(
       loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
       undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
   page = environment.get_template('report.html').render(
-      title=workdir.resolve().name, step=metrics['step'], frames=metrics['frames'],
+      title=title, step=metrics['step'], frames=metrics['frames'],
       sections=_sections(metrics), figures=figures, panels=shown)
   path = folder / 'report.html'
   partial = folder / '.report.html.partial'
@@ -125,7 +113,7 @@ def _spread(paths: list[Path]) -> list[Path]:
   """At most `_MAX_PANELS` of the paths, evenly spread, first and last among them."""
   count = min(len(paths), _MAX_PANELS)
   if count < 2:
-    return list(paths[:count])
+    return paths[:count]
   return [paths[round(i * (len(paths) - 1) / (count - 1))] for i in range(count)]
 
 

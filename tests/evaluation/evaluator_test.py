@@ -1,4 +1,4 @@
-"""The evaluator: its keys, its nulls, its sums over images, and the reference scores of a street."""
+"""The evaluator: its keys, nulls and sums over images, and the reference scores of a street."""
 import json
 import os
 from pathlib import Path

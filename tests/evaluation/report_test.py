@@ -9,6 +9,7 @@ from PIL import Image
 import pytest
 
 from pnerf_jax.evaluation import evaluator
+from pnerf_jax.evaluation import panels
 from pnerf_jax.evaluation import report
 from pnerf_jax.evaluation.frames import FrameResult
 
@@ -42,7 +43,7 @@ class _Page(html.parser.HTMLParser):
 
 
 def _evaluate(workdir, frames, truth):
-  scores = evaluator.Evaluator()
+  scores, pictures = evaluator.Evaluator(), []
   for frame in frames:
     semantic = np.full((12, 40), 7, np.uint8)
     semantic[:, 20:] = 26
@@ -53,17 +54,18 @@ def _evaluate(workdir, frames, truth):
         depth=np.ones((12, 40), np.float32), truth_semantic=semantic if truth else None,
         truth_instance=semantic.astype(np.uint16) * 1000 if truth else None)
     scores.add(result)
-    report.write_panel(workdir / 'eval', result)
+    pictures.append(workdir / 'eval' / 'panels' / f'{frame}.png')
+    panels.write_panel(pictures[-1], result)
   metrics = scores.compute(step=40)
-  return _Page(report.write_report(workdir, metrics, scores.confusion).read_text())
+  return _Page(report.write_report(
+      workdir / 'eval', 'a<b>&run', metrics, scores.confusion, pictures,
+      workdir / 'scalars.jsonl').read_text())
 
 
 def test_the_page_holds_its_pictures_and_figures(tmp_path):
-  workdir = tmp_path / 'a<b>&run'
-  workdir.mkdir()
-  workdir.joinpath('scalars.jsonl').write_text(
+  tmp_path.joinpath('scalars.jsonl').write_text(
       ''.join(json.dumps({'step': i, 'loss': 1.0, 'psnr': 20.0}) + '\n' for i in range(3)))
-  page = _evaluate(workdir, range(20), truth=True)
+  page = _evaluate(tmp_path, range(20), truth=True)
   assert page.open == [] and page.links == []
   assert 'a<b>&run: evaluation' in page.words
   assert '20 images, training step 40.' in ' '.join(page.words)
@@ -74,8 +76,8 @@ def test_the_page_holds_its_pictures_and_figures(tmp_path):
     kind, data = source.split(',', 1)
     assert kind == 'data:image/png;base64'
     Image.open(io.BytesIO(base64.b64decode(data))).load()
-  assert not list(workdir.rglob('*.partial'))
-  assert len(list((workdir / 'eval' / 'panels').glob('*.png'))) == 20
+  assert not list(tmp_path.rglob('*.partial'))
+  assert len(list((tmp_path / 'eval' / 'panels').glob('*.png'))) == 20
 
 
 def test_without_truth_there_are_dashes_and_no_figures(tmp_path):
