@@ -1,0 +1,88 @@
+"""One label a pixel, from rays whose class and instance mass is written down by hand.
+
+Letters: R rays, K interval slots, C classes present.
+"""
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pnerf_jax.data import labels
+from pnerf_jax.geometry.intervals import Intervals
+from pnerf_jax.rendering import panoptic
+from pnerf_jax.rendering.rays import Rendered
+
+_ROAD, _BUILDING, _SKY, _CAR = 7, 11, 23, 26
+_CLASS_IDS = (_ROAD, _BUILDING, _CAR, _SKY)
+# Primitive: 0 road, 1 and 2 two parts of car 5, 3 car 9, 4 building 5, 5 void.
+_SEMANTIC = np.array([_ROAD, _CAR, _CAR, _CAR, _BUILDING, labels.VOID], np.int32)
+_INSTANCE = np.array([0, 5, 5, 9, 5, 0], np.int32)
+
+
+def _label(primitive, slots, semantics, fixed=None, dropped=0):
+  """Labels of one ray. primitive, slots: K entries; semantics, fixed: mass of the classes."""
+  absent = jnp.zeros(())
+  semantics = jnp.asarray([semantics], jnp.float32)
+  fixed = semantics if fixed is None else jnp.asarray([fixed], jnp.float32)
+  count = len(primitive)
+  enter = jnp.where(jnp.asarray(primitive) >= 0, jnp.arange(count, dtype=jnp.float32), jnp.inf)
+  intervals = Intervals(enter=enter[None], exit=enter[None] + 1.0,
+                        primitive=jnp.asarray([primitive]), dropped=jnp.asarray([dropped]))
+  rendered = Rendered(
+      rgb=absent, depth=absent, median_depth=absent, opacity=absent, fixed_semantics=fixed,
+      semantics=semantics, slots=jnp.asarray([slots], jnp.float32), samples=absent, weights=absent,
+      logits=absent, member=absent)
+  got = panoptic.label_pixels(rendered, intervals, jnp.asarray(_CLASS_IDS), jnp.asarray(_SEMANTIC),
+                              jnp.asarray(_INSTANCE))
+  return (int(got.semantic[0]), int(got.fixed[0]), int(got.instance[0]), float(got.confidence[0]))
+
+
+def test_instance_of_the_class_with_the_largest_mass_wins():
+  # Car 9 holds 0.5, car 5 holds 0.2; building 5 holds none of the class car.
+  got = _label([1, 3, 4, -1], [0.2, 0.5, 0.0, 0.0], [0.1, 0.0, 0.7, 0.2])
+  assert got[:3] == (_CAR, _CAR, 9)
+  assert got[3] == pytest.approx(0.7)
+
+
+def test_several_slots_of_an_instance_add_up():
+  # Car 5: 0.2 + 0.15 from its parts, more than the 0.3 of car 9.
+  assert _label([1, 3, 2, -1], [0.2, 0.3, 0.15, 0.0], [0.1, 0.0, 0.7, 0.2])[2] == 5
+  # The same primitive met twice, as a concave one is.
+  assert _label([1, 3, 1, -1], [0.2, 0.3, 0.15, 0.0], [0.1, 0.0, 0.7, 0.2])[2] == 5
+
+
+def test_equal_instance_ids_of_another_class_do_not_add_up():
+  # Building 5 holds 0.4, but car 5 only 0.1 against the 0.3 of car 9.
+  assert _label([1, 3, 4], [0.1, 0.3, 0.4], [0.0, 0.4, 0.6, 0.0])[:3] == (_CAR, _CAR, 9)
+
+
+def test_mass_of_another_class_does_not_decide():
+  # The road holds most of the slots' mass; the pixel is called car all the same.
+  assert _label([0, 3, -1], [0.6, 0.3, 0.0], [0.3, 0.0, 0.6, 0.1])[:3] == (_CAR, _CAR, 9)
+
+
+def test_stuff_keeps_its_class_and_packs_as_instance_zero():
+  semantic, _, instance, _ = _label([0, 3, -1], [0.6, 0.3, 0.0], [0.6, 0.0, 0.3, 0.1])
+  assert semantic == _ROAD
+  assert labels.pack_instance(np.array(semantic), np.array(instance)) == _ROAD * 1000
+
+
+@pytest.mark.parametrize('primitive', [[-1, -1], [0, -1], [5, 4]])
+def test_thing_without_an_instance_of_its_class_gets_instance_zero(primitive):
+  # A learned car in void: no primitive of the ray is a car.
+  assert _label(primitive, [0.6, 0.3], [0.1, 0.0, 0.8, 0.1])[2] == 0
+
+
+def test_sky_needs_no_primitive():
+  assert _label([-1, -1], [0.0, 0.0], [0.0, 0.0, 0.0, 1.0])[:3] == (_SKY, _SKY, 0)
+
+
+def test_mass_that_only_void_holds_makes_the_fixed_label_void():
+  learned = [0.1, 0.0, 0.8, 0.1]
+  # 1 - 0.2 - 0.1 - 0.1 = 0.6 is unnamed.
+  assert _label([5, 0], [0.6, 0.3], learned, [0.2, 0.1, 0.0, 0.1])[:2] == (_CAR, 0)
+  # 0.3 is unnamed, the road has 0.5.
+  assert _label([5, 0], [0.3, 0.6], learned, [0.5, 0.1, 0.0, 0.1])[:2] == (_CAR, _ROAD)
+
+
+def test_rays_whose_table_overflowed_are_trusted_half():
+  assert _label([1], [0.9], [0.0, 0.0, 0.9, 0.1], dropped=2)[3] == pytest.approx(0.45)
