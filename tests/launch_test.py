@@ -1,0 +1,108 @@
+"""launch/env.sh, with an interpreter that only writes down what it is asked to do."""
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+_LAUNCH = pathlib.Path(__file__).resolve().parents[1] / 'launch'
+# Makes environments that contain itself; `pip install` fails while the file `fail` is there.
+_FAKE_PYTHON = '''#!/bin/bash
+case "$*" in
+  "-m venv --clear "*)
+    rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; touch "$4/pyvenv.cfg"
+    echo venv >>"$CALLS" ;;
+  "-m pip install "*)
+    echo "$*" | sed -E 's|.*--requirement .*/(.*) --constraint.*|\\1|' >>"$CALLS"
+    [[ ! -e "$CALLS.fail" ]] ;;
+esac
+'''
+
+
+class _Project:
+  """A copy of the script with requirement files of its own."""
+
+  def __init__(self, folder: pathlib.Path):
+    self.root, self.calls = folder / 'project', folder / 'calls'
+    self.venv = self.root / '.venv'
+    (self.root / 'launch').mkdir(parents=True)
+    shutil.copy(_LAUNCH / 'env.sh', self.root / 'launch')
+    for name in ('requirements.txt', 'requirements-dev.txt', 'constraints.txt'):
+      (self.root / name).write_text('numpy\n')
+    self.bin = folder / 'bin'
+    self.bin.mkdir()
+    for tool in ('bash', 'cat', 'cp', 'dirname', 'ls', 'mkdir', 'mv', 'rm', 'sed', 'touch'):
+      (self.bin / tool).symlink_to(shutil.which(tool))
+    self.put_python('python3.11')
+
+  def put_python(self, name: str, text: str = _FAKE_PYTHON):
+    (self.bin / name).write_text(text)
+    (self.bin / name).chmod(0o755)
+
+  def make(self, *files: str, **environment: str) -> tuple[list[str], str]:
+    """Calls pnerf_env; returns what the interpreter was asked for, and standard error."""
+    self.calls.write_text('')
+    done = subprocess.run(
+        ['bash', '-c', f'set -euo pipefail; source launch/env.sh; pnerf_env {" ".join(files)}'],
+        cwd=self.root, capture_output=True, text=True, check=False,
+        env={'PATH': str(self.bin), 'CALLS': str(self.calls), **environment})
+    assert (done.returncode == 0) == (not done.stderr), done
+    return self.calls.read_text().split(), done.stderr
+
+
+@pytest.fixture
+def project(tmp_path):
+  return _Project(tmp_path)
+
+
+def test_installs_once_and_again_only_what_changed(project):
+  files = ('requirements.txt', 'requirements-dev.txt')
+  assert project.make(*files)[0] == ['venv', *files]
+  assert project.make(*files)[0] == []
+  (project.root / 'requirements-dev.txt').write_text('numpy\npytest\n')
+  assert project.make('requirements.txt')[0] == []
+  assert project.make(*files)[0] == ['requirements-dev.txt']
+  (project.root / 'constraints.txt').write_text('numpy==2.0\n')
+  assert project.make(*files)[0] == list(files)
+  assert project.make(*files)[0] == []
+
+
+@pytest.mark.parametrize('broken', ['requirements.txt', 'requirements-dev.txt'])
+def test_a_failed_installation_is_made_anew(project, broken):
+  files = ('requirements.txt', 'requirements-dev.txt')
+  if broken == 'requirements-dev.txt':
+    project.make('requirements.txt')
+  fail = pathlib.Path(f'{project.calls}.fail')
+  fail.touch()
+  with pytest.raises(AssertionError):  # fails; the fake says nothing
+    project.make(*files)
+  fail.unlink()
+  assert project.make(*files)[0] == ['venv', *files]
+
+
+def test_another_folder_can_be_named_but_never_emptied(project, tmp_path):
+  other = tmp_path / 'other'
+  assert project.make('requirements.txt', PNERF_VENV=str(other))[0] == ['venv', 'requirements.txt']
+  assert (other / 'bin' / 'python').exists() and not project.venv.exists()
+  home = tmp_path / 'home'
+  home.mkdir()
+  (home / 'letter').touch()
+  calls, error = project.make('requirements.txt', PNERF_VENV=str(home))
+  assert not calls and 'holds other files' in error and os.listdir(home) == ['letter']
+
+
+def test_no_python_or_an_old_one_is_one_clear_line(project):
+  (project.bin / 'python3.11').unlink()
+  for present in (False, True):
+    if present:
+      project.put_python('python3', '#!/bin/bash\nexit 1\n')  # not >= 3.11
+    _, error = project.make('requirements.txt')
+    assert error.startswith('error: no Python 3.11 or newer found') and error.count('\n') == 1
+  project.put_python('python3')
+  assert project.make('requirements.txt')[0] == ['venv', 'requirements.txt']
+
+
+@pytest.mark.parametrize('script', ['env.sh', 'test.sh', 'demo.sh', '../.ci/run'])
+def test_scripts_are_valid_bash(script):
+  subprocess.run(['bash', '-n', str(_LAUNCH / script)], check=True)
