@@ -56,7 +56,7 @@ def visible(box: Box, views: Views, far: float) -> np.ndarray:
 
 
 def derive_far(boxes: list[Box], views: Views) -> float:
-  """Far bound in metres: 98 % of the visible primitives lie within it whole, the others begin there.
+  """Far bound in metres: 98 % of the visible primitives lie within it, the others begin within.
 
   A primitive is measured from its nearest and its farthest vertex to the nearest camera that may
   see it. The farthest vertex counts by quantile only: one kilometre-wide terrain moves nothing.

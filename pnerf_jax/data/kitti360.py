@@ -30,9 +30,14 @@ def truth_folder(root: Path, sequence: str, camera: str, kind: str) -> Path:
   return Path(root, 'data_2d_semantics', 'train', sequence, camera, kind)
 
 
-def pseudo_label_folder(root: Path, sequence: str, camera: str, kind: str = 'semantic') -> Path:
-  """Folder of pseudo labels; kind: 'semantic' or 'confidence'."""
-  return Path(root, 'data_2d_pseudo_semantics', 'train', sequence, camera, kind)
+def pseudo_label_folder(root: Path, sequence: str, camera: str) -> Path:
+  """Folder of pseudo labels."""
+  return Path(root, 'data_2d_pseudo_semantics', 'train', sequence, camera, 'semantic')
+
+
+def pseudo_confidence_folder(root: Path, sequence: str, camera: str) -> Path:
+  """Folder of the confidence of pseudo labels (optional)."""
+  return pseudo_label_folder(root, sequence, camera).with_name('confidence')
 
 
 def pseudo_depth_folder(root: Path, sequence: str, camera: str) -> Path:

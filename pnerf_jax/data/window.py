@@ -3,6 +3,7 @@
 Letters: V views (frame-major, cameras inner), H x W training size. The world is KITTI-360's minus
 `center`; the subtraction happens in float64, before anything becomes float32.
 """
+from collections.abc import Callable
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,12 @@ class Footage:
   skipped_frames: int
   notes: list[str]
 
-  def folders(self, folder_of: Any, *args: str) -> list[Path]:
-    """Those of derived and root that have the folder `folder_of(root, sequence, *args)`."""
-    candidates = dict.fromkeys(folder_of(root, self.sequence, *args)
-                               for root in (self.derived, self.root))
-    return [folder for folder in candidates if folder.is_dir()]
+  def folder(self, folder_of: Callable[..., Path], camera: str) -> Path | None:
+    """The first of derived and root that has the folder `folder_of(root, sequence, camera)`."""
+    for root in (self.derived, self.root):
+      if folder_of(root, self.sequence, camera).is_dir():
+        return folder_of(root, self.sequence, camera)
+    return None
 
   def image_path(self, frame: int, camera: str) -> Path:
     """The photo of one view."""
@@ -329,43 +331,54 @@ def _supervision(footage: Footage, size: tuple[int, int], notes: list[str]) -> t
   rgb = np.stack([resize_area(png.read_rgb(footage.image_path(*view), footage.size), size)
                   for view in footage.views()])
 
-  def read_label(path: Path, full: tuple[int, int]) -> np.ndarray:
-    label = png.read_label(path, full, unknown_allowed=True)
-    return np.where(np.isin(label, labels.UNKNOWN), 0, label).astype(np.uint8)
-
-  label = _layer(footage, size, 'pseudo labels', kitti360.pseudo_label_folder, ('semantic',),
-                 read_label, np.uint8, notes)
-  has_confidence = label is not None and any(
-      footage.folders(kitti360.pseudo_label_folder, camera, 'confidence')
-      for camera in footage.cameras)
-  confidence = _layer(footage, size, 'pseudo label confidence', kitti360.pseudo_label_folder,
-                      ('confidence',), png.read_confidence, np.float32,
-                      notes) if has_confidence else None
-  depth = _layer(footage, size, 'pseudo depth', kitti360.pseudo_depth_folder, (), png.read_depth,
-                 np.float32, notes)
+  label, confidence, depth = (_layer(layer, footage, size, notes)
+                              for layer in (_LABEL, _CONFIDENCE, _DEPTH))
   return rgb, label, confidence, depth
 
 
-def _layer(footage: Footage, size: tuple[int, int], name: str, folder_of: Any, kind: tuple,
-           read: Any, dtype: type, notes: list[str]) -> np.ndarray | None:
-  """One supervision layer [V, H, W]; zeros where a frame or camera has none, None if none has."""
-  folders = {camera: footage.folders(folder_of, camera, *kind) for camera in footage.cameras}
-  for camera in footage.cameras:
-    if not folders[camera]:
-      place = folder_of(footage.derived, footage.sequence, camera, *kind)
-      notes.append(f'no {name} for {camera} ({place}): its loss is off there')
+def _read_pseudo_label(path: Path, size: tuple[int, int]) -> np.ndarray:
+  label = png.read_label(path, size, unknown_allowed=True)
+  return np.where(np.isin(label, labels.UNKNOWN), 0, label).astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+  """One kind of supervision beside the photos, and what stands where there is none."""
+  name: str
+  folder_of: Callable[..., Path]
+  read: Callable[[Path, tuple[int, int]], np.ndarray]
+  absent: Any  # its type is that of the layer
+  consequence: str
+
+
+_LABEL = _Layer('pseudo labels', kitti360.pseudo_label_folder, _read_pseudo_label, np.uint8(0),
+                'its label losses are off')
+_CONFIDENCE = _Layer('confidence of the pseudo labels', kitti360.pseudo_confidence_folder,
+                     png.read_confidence, np.float32(1), '')
+_DEPTH = _Layer('pseudo depth', kitti360.pseudo_depth_folder, png.read_depth, np.float32(0),
+                'its depth loss is off')
+
+
+def _layer(layer: _Layer, footage: Footage, size: tuple[int, int],
+           notes: list[str]) -> np.ndarray | None:
+  """One supervision layer [V, H, W]; `absent` where a view has none, None if no view has."""
+  folders = {camera: footage.folder(layer.folder_of, camera) for camera in footage.cameras}
+  for camera, folder in folders.items():
+    if layer.consequence and folder is None:
+      place = layer.folder_of(footage.derived, footage.sequence, camera)
+      notes.append(f'no {layer.name} for {camera}: {layer.consequence} ({place})')
   if not any(folders.values()):
     return None
   views = footage.views()
-  layer = np.zeros((len(views), size[1], size[0]), dtype)
+  stack = np.full((len(views), size[1], size[0]), layer.absent)
   for i, (frame, camera) in enumerate(views):
-    paths = [folder / f'{kitti360.frame_name(frame)}.png' for folder in folders[camera]]
-    path = next((path for path in paths if path.exists()), None)
-    if path is not None:
-      layer[i] = resize_nearest(read(path, footage.size), size)
-    elif paths:
-      notes.append(f'warning: {paths[-1]}: missing, no {name} for this frame')
-  return layer
+    if folders[camera] is not None:
+      path = folders[camera] / f'{kitti360.frame_name(frame)}.png'
+      if path.exists():
+        stack[i] = resize_nearest(layer.read(path, footage.size), size)
+      else:
+        notes.append(f'warning: {path}: missing, no {layer.name} for this frame')
+  return stack
 
 
 def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
