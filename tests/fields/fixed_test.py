@@ -1,0 +1,129 @@
+"""The fixed semantic and instance fields against loops over samples and intervals.
+
+Letters: R rays, S samples, K intervals of a ray, C classes present, M primitives.
+"""
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pnerf_jax.fields import fixed
+from pnerf_jax.geometry.intervals import Intervals
+
+_ROAD, _SIDEWALK, _BUILDING, _SKY = 7, 8, 11, 23
+_CLASS_IDS = (_ROAD, _SIDEWALK, _BUILDING, _SKY)
+_MEMBERSHIP = functools.partial(jax.jit, static_argnums=3)(fixed.membership)
+
+
+def _intervals(enter, leave, primitive) -> Intervals:
+  primitive = jnp.asarray(primitive)
+  return Intervals(enter=jnp.asarray(enter, jnp.float32), exit=jnp.asarray(leave, jnp.float32),
+                   primitive=primitive, dropped=jnp.zeros(primitive.shape[:-1], jnp.int32))
+
+
+def _lookup(t, spans, semantic, class_ids=_CLASS_IDS):
+  """Membership on one ray. spans: a list of (enter, exit, primitive)."""
+  enter, leave, primitive = (list(column) for column in zip(*spans))
+  table = fixed.make_class_table(np.array(semantic), class_ids, _SKY)
+  intervals = _intervals(enter + [np.inf], leave + [np.inf], primitive + [-1])
+  return _MEMBERSHIP(jnp.asarray(t, jnp.float32), intervals, table, len(class_ids))
+
+
+def test_agreement_is_one_hot_and_a_sample_outside_has_no_class():
+  got = _lookup([0.5, 1.5, 2.5, 3.5], [(1, 3, 0), (2, 3, 1)], [_BUILDING, _BUILDING])
+  np.testing.assert_array_equal(got.occupied, [False, True, True, False])
+  want = [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+  np.testing.assert_array_equal(got.fixed, want)
+  np.testing.assert_array_equal(got.allowed, np.array(want, bool))
+
+
+def test_overlap_is_uniform_over_distinct_classes_not_over_primitives():
+  # At 2.5 two road primitives and one sidewalk: half and half, not two thirds and one.
+  got = _lookup([2.5], [(1, 4, 0), (2, 4, 1), (2, 3, 2)], [_ROAD, _ROAD, _SIDEWALK])
+  np.testing.assert_array_equal(got.fixed, [[0.5, 0.5, 0, 0]])
+  # Three classes: a third each.
+  got = _lookup([2.5], [(1, 4, 0), (2, 4, 1), (2, 3, 2)], [_ROAD, _BUILDING, _SIDEWALK])
+  np.testing.assert_allclose(got.fixed, [[1 / 3, 1 / 3, 1 / 3, 0]], rtol=1e-6)
+
+
+def test_intervals_hold_their_ends():
+  got = _lookup([1.0, 2.0, np.nextafter(np.float32(2.0), np.float32(3.0))], [(1, 2, 0)], [_ROAD])
+  np.testing.assert_array_equal(got.occupied, [True, True, False])
+
+
+def test_void_votes_for_nothing_and_leaves_all_but_the_sky_open_where_it_is_alone():
+  # Void from 1 to 9, a building from 3 to 5 within it.
+  got = _lookup([0.5, 2.0, 4.0, 8.0], [(1, 9, 0), (3, 5, 1)], [0, _BUILDING])
+  np.testing.assert_array_equal(got.occupied, [False, True, True, True])
+  np.testing.assert_array_equal(got.fixed, [[0] * 4, [0] * 4, [0, 0, 1, 0], [0] * 4])
+  free = [True, True, True, False]
+  np.testing.assert_array_equal(
+      got.allowed, [[False] * 4, free, [False, False, True, False], free])
+
+
+def test_classes_beyond_the_32nd_have_bits_of_their_own():
+  class_ids = (*(i for i in range(1, 45) if i != _SKY), _SKY)  # 44 classes
+  semantic = list(class_ids[:-1]) + [0]
+  spans = [(2 * i, 2 * i + 1, i) for i in range(len(semantic))]
+  got = _lookup([2 * i + 0.5 for i in range(len(semantic))], spans, semantic, class_ids)
+  np.testing.assert_array_equal(got.fixed[:-1], np.eye(44)[:43])
+  np.testing.assert_array_equal(got.fixed[-1], 0.0)
+  np.testing.assert_array_equal(got.allowed[-1], [True] * 43 + [False])
+
+
+def _loop(t, spans, semantic, class_ids):
+  """Allowed classes and fixed field of one sample, by the definition."""
+  containing = [semantic[index] for enter, leave, index in spans
+                if index >= 0 and enter <= t <= leave]
+  voting = {label for label in containing if label != 0}
+  allowed = [label in voting for label in class_ids]
+  fixed_field = [1 / len(voting) if label in voting else 0.0 for label in class_ids]
+  if containing and not voting:
+    allowed = [label != _SKY for label in class_ids]
+  return allowed, fixed_field
+
+
+@pytest.mark.parametrize('num_classes, index_type', [(4, np.int32), (32, np.int16), (40, np.int32)])
+def test_random_rays_agree_with_a_loop(num_classes, index_type):
+  rng = np.random.default_rng(num_classes)
+  shape, num_slots, num_primitives = (2, 12), 6, 30
+  others = rng.permutation([i for i in range(1, 45) if i != _SKY])[:num_classes - 1]
+  class_ids = (*(int(i) for i in sorted(others)), _SKY)
+  semantic = rng.choice([0, 0, *class_ids[:3], *class_ids[-5:-1]], num_primitives)
+  primitive = rng.integers(-1, num_primitives, (*shape, num_slots)).astype(index_type)
+  enter = np.where(primitive < 0, np.inf, rng.uniform(0, 10, primitive.shape)).astype(np.float32)
+  leave = (enter + rng.uniform(0, 6, enter.shape)).astype(np.float32)
+  t = np.sort(rng.uniform(0, 14, (*shape, 20)), axis=-1).astype(np.float32)
+  t[..., :num_slots] = np.where(np.isfinite(enter), enter, 0.0)  # exactly at the ends, too
+  table = fixed.make_class_table(semantic, class_ids, _SKY)
+  got = _MEMBERSHIP(jnp.asarray(t), _intervals(enter, leave, primitive), table, num_classes)
+  assert got.inside.shape == (*t.shape, num_slots)
+  assert got.allowed.shape == got.fixed.shape == (*t.shape, num_classes)
+  for index in np.ndindex(t.shape):
+    spans = list(zip(enter[index[:-1]], leave[index[:-1]], primitive[index[:-1]]))
+    inside = [p >= 0 and low <= t[index] <= high for low, high, p in spans]
+    np.testing.assert_array_equal(got.inside[index], inside)
+    assert bool(got.occupied[index]) == any(inside)
+    allowed, fixed_field = _loop(t[index], spans, semantic, class_ids)
+    np.testing.assert_array_equal(got.allowed[index], allowed)
+    np.testing.assert_allclose(got.fixed[index], fixed_field, rtol=1e-6)
+
+
+def test_unused_slots_are_never_entered_whatever_they_hold():
+  table = fixed.make_class_table(np.array([_ROAD, _BUILDING]), _CLASS_IDS, _SKY)
+  got = _MEMBERSHIP(jnp.array([[0.0, 5.0, 100.0]]),
+                    _intervals([[0.0, 100.0]], [[9.0, 100.0]], [[-1, -1]]), table, 4)
+  assert not got.occupied.any() and not got.inside.any() and not got.allowed.any()
+  np.testing.assert_array_equal(got.fixed, 0.0)
+
+
+def test_instance_votes_are_uniform_over_the_containing_slots():
+  inside = np.random.default_rng(0).uniform(size=(5, 7, 4)) > 0.5
+  inside[0, 0] = False
+  got = np.asarray(fixed.instance_votes(jnp.asarray(inside)))
+  for ray, sample, slot in np.ndindex(inside.shape):
+    containing = sum(bool(x) for x in inside[ray, sample])
+    want = 1 / containing if inside[ray, sample, slot] else 0.0
+    assert got[ray, sample, slot] == pytest.approx(want)

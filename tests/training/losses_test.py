@@ -1,0 +1,265 @@
+"""Every loss term against a loop over rays and samples in float64, and its gradients.
+
+Letters: B rays, S samples, C classes present, M [C, 45] label sets.
+"""
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pnerf_jax.data import labels
+from pnerf_jax.training import losses
+
+_ROAD, _SIDEWALK, _PARKING, _BUILDING, _SKY, _CAR, _BOX = 7, 8, 9, 11, 23, 26, 41
+_CLASS_IDS = (_ROAD, _SIDEWALK, _PARKING, _BUILDING, _CAR, _BOX, _SKY)
+
+
+def _random_rays(count: int = 12, samples: int = 9, seed: int = 0):
+  """weights that sum to at most 1, sorted t, delta."""
+  rng = np.random.default_rng(seed)
+  weights = rng.uniform(size=(count, samples)) ** 3
+  weights *= rng.uniform(size=(count, 1)) / weights.sum(axis=-1, keepdims=True)
+  t = np.sort(rng.uniform(0.3, 60, (count, samples)), axis=-1)
+  delta = rng.uniform(0, 2, (count, samples))
+  return (np.float32(x) for x in (weights, t, delta))
+
+
+# Label sets.
+
+
+def test_parking_may_be_called_road_or_sidewalk():
+  row = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)[2]
+  assert row.shape == (45,)
+  np.testing.assert_array_equal(np.flatnonzero(row), [_ROAD, _SIDEWALK, _PARKING])
+  np.testing.assert_array_equal(row[[_ROAD, _SIDEWALK, _PARKING]], 1.0)
+
+
+def test_box_may_be_called_anything_but_sky_and_weighs_foreign_words_less():
+  row = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.25)[5]
+  for word in range(45):
+    want = {0: 0.0, _SKY: 0.0, _BOX: 1.0}.get(word, 0.25)
+    assert row[word] == want, word
+
+
+def test_classes_that_the_network_knows_have_one_word():
+  matrix = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  for row, class_id in enumerate(_CLASS_IDS):
+    if class_id in (_ROAD, _SIDEWALK, _BUILDING, _CAR, _SKY):
+      np.testing.assert_array_equal(np.flatnonzero(matrix[row]), [class_id])
+
+
+def test_merged_label_sets_are_those_of_the_published_program():
+  # 27-31 are cars, 39 is 41, 9 is 8, 35 is 13; everything else is itself.
+  groups = [{26, 27, 28, 29, 30, 31}, {39, 41}, {8, 9}, {13, 35}]
+  class_ids = tuple(range(1, 45))
+  matrix = losses.label_sets(class_ids, merged=True, foreign=0.5)
+  for row, class_id in enumerate(class_ids):
+    group = next((g for g in groups if class_id in g), {class_id})
+    assert set(np.flatnonzero(matrix[row])) == group, class_id
+    assert set(matrix[row]) <= {0.0, 1.0}
+
+
+# Terms.
+
+
+def test_color_agrees_with_a_loop():
+  rng = np.random.default_rng(0)
+  rgb, target = rng.uniform(size=(2, 7, 3))
+  want = sum((rgb[i] - target[i]) ** 2 for i in np.ndindex(7, 3)) / 21
+  assert float(losses.color(jnp.asarray(rgb), jnp.asarray(target))) == pytest.approx(want, rel=1e-5)
+
+
+def test_depth_huber_agrees_with_a_loop():
+  rng = np.random.default_rng(1)
+  depth = rng.uniform(2, 30, 40).astype(np.float32)
+  target = (depth + rng.normal(0, 1.5, 40)).astype(np.float32)
+  mask = rng.uniform(size=40) > 0.4
+  errors = [abs(float(d) - float(g)) for d, g, m in zip(depth, target, mask) if m]
+  want = sum(e * e / 2 if e < 1 else e - 0.5 for e in errors) / len(errors)
+  assert min(errors) < 1 < max(errors)
+  assert float(losses.depth_huber(depth, target, mask)) == pytest.approx(want, rel=1e-5)
+
+
+def test_depth_likelihood_agrees_with_a_loop():
+  weights, t, _ = _random_rays()
+  rng = np.random.default_rng(2)
+  target = rng.uniform(1, 50, 12).astype(np.float32)
+  mask = rng.uniform(size=12) > 0.3
+  spread, outliers = 0.4, 0.1
+  total = 0.0
+  for ray in np.flatnonzero(mask):
+    sigma = spread * (0.3 + (float(target[ray]) / 10) ** 2)
+    found = sum(float(w) * math.exp(-0.5 * ((float(z) - float(target[ray])) / sigma) ** 2)
+                for w, z in zip(weights[ray], t[ray]))
+    total -= math.log((1 - outliers) * found + outliers)
+  got = losses.depth_likelihood(weights, t, target, mask, spread, outliers)
+  assert float(got) == pytest.approx(total / mask.sum(), rel=1e-5)
+
+
+def test_depth_likelihood_prefers_weight_at_the_measured_depth():
+  t = jnp.linspace(1.0, 40.0, 40)[None]
+  target, mask = jnp.array([20.0]), jnp.array([True])
+  values = [float(losses.depth_likelihood(jax.nn.one_hot(jnp.array([i]), 40), t, target, mask,
+                                          0.2, 0.05)) for i in range(40)]
+  assert int(np.argmin(values)) == 19  # t = 20
+  assert values[19] == pytest.approx(0.0, abs=1e-5)
+  assert values[39] == pytest.approx(-math.log(0.05), rel=1e-4)  # an outlier pulls no further
+
+
+def test_semantic_agrees_with_a_loop():
+  rng = np.random.default_rng(3)
+  sets = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  probabilities = rng.dirichlet(np.full(7, 0.4), 60).astype(np.float32)
+  probabilities[::3] *= 0.7  # the rest is held by void alone
+  label = rng.choice([_ROAD, _SIDEWALK, _BUILDING, _SKY, _CAR, 21], 60)
+  mask = (rng.uniform(size=60) * (rng.uniform(size=60) > 0.3)).astype(np.float32)
+  floor = 0.02
+  total, count = 0.0, 0
+  for ray in range(60):
+    if mask[ray] == 0:
+      continue
+    plausible = sum(float(probabilities[ray, c]) * float(sets[c, label[ray]]) for c in range(7))
+    if label[ray] != _SKY:  # void may be called anything but sky
+      plausible += 1.0 - float(probabilities[ray].sum(dtype=np.float64))
+    plausible = min(max(plausible, 1e-6), 1.0)
+    total -= float(mask[ray]) * math.log(floor + (1 - floor) * plausible)
+    count += 1
+  got = losses.semantic(probabilities, label, mask, sets, floor)
+  assert float(got) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_semantic_by_hand():
+  sets = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  # Road 0.2, sidewalk 0.1, parking 0.3, box 0.4; called road: 0.2 + 0.3 + 0.5 * 0.4 = 0.7.
+  probabilities = jnp.array([[0.2, 0.1, 0.3, 0.0, 0.0, 0.4, 0.0]])
+  got = losses.semantic(probabilities, jnp.array([_ROAD]), jnp.ones(1), sets, 0.0)
+  assert float(got) == pytest.approx(-math.log(0.7), rel=1e-5)
+
+
+def test_semantic_pulls_towards_the_class_whose_only_word_it_is():
+  sets = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  gradient = jax.grad(lambda p: losses.semantic(p, jnp.array([_CAR]), jnp.ones(1), sets, 0.02))(
+      jnp.full((1, 7), 1 / 7))[0]
+  car, box, road = gradient[4], gradient[5], gradient[0]
+  assert car < box < road
+
+
+@pytest.mark.parametrize('merged', [False, True])
+def test_reachable_agrees_with_a_loop(merged):
+  rng = np.random.default_rng(4)
+  sets = losses.label_sets(_CLASS_IDS, merged=merged, foreign=0.5)
+  met = rng.uniform(size=(200, 7)) > 0.7
+  met[0] = False
+  label = rng.integers(0, 45, 200)
+  got = np.asarray(losses.reachable(jnp.asarray(met), jnp.asarray(label), jnp.asarray(sets)))
+  for ray in range(200):
+    want = label[ray] == _SKY
+    for c in range(7):
+      want |= bool(met[ray, c] and sets[c, label[ray]] > 0)
+    assert got[ray] == want
+
+
+def test_semantic_points_agrees_with_a_loop():
+  rng = np.random.default_rng(5)
+  logits = rng.normal(size=(10, 6, 4)).astype(np.float32) * 3
+  number = rng.integers(0, 4, (10, 6))  # classes of the primitives at the sample, 0 = none
+  fixed = np.zeros((10, 6, 4), np.float32)
+  for index in np.ndindex(10, 6):
+    fixed[index][rng.permutation(4)[:number[index]]] = 1 / max(number[index], 1)
+  weights = rng.uniform(0, 0.15, (10, 6)).astype(np.float32)
+  total, count = 0.0, 0
+  for index in np.ndindex(10, 6):
+    if number[index] == 1 and weights[index] > 0.05:
+      chosen = int(np.argmax(fixed[index]))
+      exponential = np.exp(np.float64(logits[index]))
+      total -= math.log(exponential[chosen] / exponential.sum())
+      count += 1
+  got = losses.semantic_points(logits, fixed, weights)
+  assert float(got) == pytest.approx(total / count, rel=1e-5)
+
+
+def test_semantic_points_does_not_move_the_geometry():
+  logits = jnp.array([[[1.0, 2.0]]])
+  fixed = jnp.array([[[1.0, 0.0]]])
+  gradient = jax.grad(losses.semantic_points, argnums=2)(logits, fixed, jnp.array([[0.4]]))
+  np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_distortion_agrees_with_the_double_sum():
+  weights, t, delta = _random_rays()
+  total = 0.0
+  for ray in range(12):
+    s = [math.log1p(float(z)) for z in t[ray]]
+    w = [float(x) for x in weights[ray]]
+    for i in range(9):
+      for j in range(9):
+        total += w[i] * w[j] * abs(s[i] - s[j])
+      total += w[i] ** 2 * float(delta[ray, i]) / (1 + float(t[ray, i])) / 3
+  assert float(losses.distortion(weights, t, delta)) == pytest.approx(total / 12, rel=1e-4)
+
+
+# Masks and ends.
+
+
+def _terms(weights, probabilities, logits, depth, mask):
+  """Every term on B = 4 rays, as functions of what is rendered."""
+  t = jnp.broadcast_to(jnp.array([1.0, 5.0, 5.0, 30.0]), (4, 4))
+  sets = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  label = jnp.array([_ROAD, _SKY, _CAR, labels.VOID])
+  fixed = jax.nn.one_hot(jnp.array([[0, 1, 2, 3]] * 4), 7)
+  target = jnp.array([5.0, 0.0, 90.0, 30.0])
+  return {
+      'depth_huber': losses.depth_huber(depth, target, mask),
+      'depth_likelihood': losses.depth_likelihood(weights, t, target, mask, 0.2, 0.05),
+      'semantic': losses.semantic(probabilities, label, mask.astype(jnp.float32), sets, 0.02),
+      'semantic without a floor':
+          losses.semantic(probabilities, label, mask.astype(jnp.float32), sets, 0.0),
+      'semantic_points': losses.semantic_points(logits, fixed, weights),
+      'distortion': losses.distortion(weights, t, jnp.zeros((4, 4))),
+  }
+
+
+@pytest.mark.parametrize('masked', [False, True])
+@pytest.mark.parametrize('weight', [0.0, 0.25, 1.0])
+def test_values_and_gradients_are_finite_at_the_ends(weight, masked):
+  inputs = (
+      jnp.full((4, 4), weight).at[:, 1:].multiply(weight < 1),  # nothing, even, or all in one
+      jnp.stack([jnp.zeros(7), jax.nn.one_hot(0, 7), jax.nn.one_hot(6, 7), jnp.full(7, 1 / 7)]),
+      jnp.tile(jnp.array([1e4, -1e4, 0.0, 5.0, 0.0, 0.0, 0.0]), (4, 4, 1)),
+      jnp.array([5.0, 0.0, 1e6, 30.0]),
+      jnp.full(4, not masked),
+  )
+  values, jacobian = jax.value_and_grad(
+      lambda *x: (sum(_terms(*x).values()), _terms(*x)), argnums=(0, 1, 2, 3), has_aux=True)(*inputs)
+  for name, value in values[1].items():
+    assert np.isfinite(value), name
+  for gradient in jacobian:
+    assert np.isfinite(gradient).all()
+  if masked:
+    for name in ('depth_huber', 'depth_likelihood', 'semantic'):
+      assert values[1][name] == 0.0
+    np.testing.assert_array_equal(jacobian[1], 0.0)
+    np.testing.assert_array_equal(jacobian[3], 0.0)
+
+
+def test_masked_rays_have_no_influence():
+  weights, t, _ = _random_rays(6)
+  rng = np.random.default_rng(6)
+  target = rng.uniform(5, 40, 6).astype(np.float32)
+  probabilities = rng.dirichlet(np.ones(7), 6).astype(np.float32)
+  label = np.full(6, _ROAD)
+  sets = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  mask = np.array([1, 0, 1, 0, 0, 1])
+  kept = mask > 0
+  pairs = [
+      (losses.depth_huber(t[:, 0], target, kept),
+       losses.depth_huber(t[kept, 0], target[kept], np.ones(3, bool))),
+      (losses.depth_likelihood(weights, t, target, kept, 0.2, 0.05),
+       losses.depth_likelihood(weights[kept], t[kept], target[kept], np.ones(3, bool), 0.2, 0.05)),
+      (losses.semantic(probabilities, label, mask.astype(np.float32), sets, 0.02),
+       losses.semantic(probabilities[kept], label[kept], np.ones(3), sets, 0.02)),
+  ]
+  for got, want in pairs:
+    assert float(got) == pytest.approx(float(want), rel=1e-6)
