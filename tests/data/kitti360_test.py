@@ -1,0 +1,215 @@
+"""Calibration, poses and LiDAR against the real files of KITTI-360."""
+import json
+
+import numpy as np
+import pytest
+
+from pnerf_jax.data import boxes, kitti360
+from pnerf_jax.errors import InputError
+
+S0000 = '2013_05_28_drive_0000_sync'
+
+
+@pytest.fixture(scope='module')
+def real(shared):
+  return shared / 'kitti360_real'
+
+
+@pytest.fixture(scope='module')
+def calibration(real):
+  return kitti360.read_calibration(real)
+
+
+def test_real_perspective(real, calibration):
+  perspective = kitti360.read_perspective(real / 'calibration' / 'perspective.txt')
+  np.testing.assert_array_equal(perspective['K_00'], [
+      788.629315, 0, 687.158398, 0, 786.382230, 317.752196, 0, 0, 1])  # the file says 0 at the end
+  assert (calibration.width, calibration.height) == (1408, 376)
+  for camera in kitti360.PERSPECTIVE_CAMERAS:
+    np.testing.assert_array_equal(
+        calibration.intrinsics[camera], [552.554261, 552.554261, 682.049453, 238.769549])
+  assert calibration.baseline == pytest.approx(328.318735 / 552.554261, abs=1e-5)
+
+
+@pytest.mark.parametrize('drive, rows', [('0000', 10514), ('0002', 500), ('0003', 1010),
+                                         ('0008', 8185), ('0009', 100)])
+def test_poses_agree_with_the_published_camera_poses(real, calibration, drive, rows):
+  sequence = f'2013_05_28_drive_{drive}_sync'
+  poses = kitti360.read_poses(real, sequence, calibration)
+  cam0 = np.loadtxt(real / 'data_poses' / sequence / 'cam0_to_world.txt')
+  assert len(poses) == len(cam0) == rows
+  assert sorted(poses) == cam0[:, 0].astype(int).tolist()
+  ours = np.stack([poses[int(f)] for f in cam0[:, 0]]) @ calibration.pose_from_cam['image_00']
+  theirs = cam0[:, 1:].reshape(-1, 4, 4)
+  assert np.abs(ours[:, :3, :3] - theirs[:, :3, :3]).max() < 1e-6
+  assert np.abs(ours[:, :3, 3] - theirs[:, :3, 3]).max() < 6e-4
+
+
+def test_second_camera_is_a_pure_shift_of_the_first(calibration):
+  left, right = (calibration.pose_from_cam[c] for c in kitti360.PERSPECTIVE_CAMERAS)
+  expected = np.eye(4)
+  expected[0, 3] = 0.594183
+  np.testing.assert_allclose(np.linalg.inv(left) @ right, expected, atol=1.5e-6)
+
+
+def test_poses_fall_back_to_camera_poses(real, calibration, tmp_path):
+  folder = tmp_path / 'data_poses' / S0000
+  folder.mkdir(parents=True)
+  lines = (real / 'data_poses' / S0000 / 'cam0_to_world.txt').read_text().splitlines()[:20]
+  (folder / 'cam0_to_world.txt').write_text('\n'.join(lines))
+  coarse = kitti360.read_poses(tmp_path, S0000, calibration)
+  exact = kitti360.read_poses(real, S0000, calibration)
+  for frame, pose in coarse.items():
+    np.testing.assert_allclose(pose, exact[frame], atol=2e-3)
+
+
+def test_scan_projects_by_the_official_formula(real, calibration):
+  # u ~ P_rect_00[:, :3] R_rect_00 inv(T_cam_to_velo) X, straight from the files.
+  points = kitti360.read_velodyne(kitti360.velodyne_path(real, S0000, 729))
+  assert points.shape == (121479, 4)
+  text = dict(line.split(':', 1) for line in
+              (real / 'calibration' / 'perspective.txt').read_text().splitlines())
+  p = np.array(text['P_rect_00'].split(), float).reshape(3, 4)[:, :3]
+  r = np.array(text['R_rect_00'].split(), float).reshape(3, 3)
+  velo_from_cam = np.vstack([np.loadtxt(
+      real / 'calibration' / 'calib_cam_to_velo.txt').reshape(3, 4), [0, 0, 0, 1]])
+  homogeneous = np.c_[points[:, :3], np.ones(len(points))]
+  uvw = homogeneous @ np.linalg.inv(velo_from_cam)[:3].T @ r.T @ p.T
+  ours = kitti360.transform(calibration.cam_from_velo('image_00'), points[:, :3])
+  np.testing.assert_allclose(ours[:, 2], uvw[:, 2], atol=1e-6)
+  ahead = ours[:, 2] > 1
+  np.testing.assert_allclose(
+      552.554261 * ours[ahead, 0] / ours[ahead, 2] + 682.049453, uvw[ahead, 0] / uvw[ahead, 2],
+      atol=1e-3)
+  hits = kitti360.project_points(ours, calibration.intrinsics['image_00'], 1408, 376)
+  assert len(hits) > 15000
+  # The cameras stand 1.55 m above the road (the dataset's documentation).
+  vehicle = kitti360.transform(calibration.pose_from_velo, points[:, :3])
+  ahead = (np.abs(vehicle[:, 1]) < 1.5) & (vehicle[:, 0] > 6) & (vehicle[:, 0] < 12)
+  camera_z = calibration.pose_from_cam['image_00'][2, 3]
+  assert np.median(vehicle[ahead, 2]) - camera_z == pytest.approx(1.55, abs=0.05)
+
+
+def test_scan_in_the_world_meets_the_annotated_cars(real, calibration):
+  pose = kitti360.read_poses(real, S0000, calibration)[729]
+  points = kitti360.read_velodyne(kitti360.velodyne_path(real, S0000, 729))[:, :3]
+  world = kitti360.transform(pose @ calibration.pose_from_velo, points)
+  cars = {box.index: box for box in boxes.read_boxes(kitti360.boxes_path(real, S0000, 'train'))}
+  for index, least in ((941, 1000), (892, 200)):  # parked 6 and 19 m away
+    corners = cars[index].vertices
+    center = corners.mean(0)
+    # The official corner order: 0 is (+++), 1 (++-), 2 (+-+), 5 (-++).
+    axes = np.stack([corners[0] - corners[i] for i in (5, 2, 1)])
+    inside = (np.abs((world - center) @ np.linalg.inv(axes)) < 0.5).all(-1)
+    assert inside.sum() > least
+
+
+def test_project_points_keeps_the_nearest_of_each_pixel():
+  rng = np.random.default_rng(0)
+  points = rng.normal(size=(2000, 3)) * [3, 2, 4]
+  fx, fy, cx, cy = intrinsics = np.array([8.0, 9.0, 7.5, 4.5])
+  nearest = {}
+  for x, y, z in points:
+    if z > 0.1:
+      u, v = round(fx * x / z + cx), round(fy * y / z + cy)
+      if 0 <= u < 16 and 0 <= v < 10:
+        nearest[v, u] = min(z, nearest.get((v, u), np.inf))
+  expected = [(u, v, z) for (v, u), z in sorted(nearest.items())]
+  np.testing.assert_allclose(kitti360.project_points(points, intrinsics, 16, 10), expected)
+
+
+def test_resized_intrinsics_keep_rays_through_the_same_place():
+  rng = np.random.default_rng(0)
+  points = rng.uniform([-3, -2, 4], [3, 2, 9], (50, 3))
+
+  def pixel(intrinsics):
+    return intrinsics[:2] * points[:, :2] / points[:, 2:] + intrinsics[2:]
+
+  full = np.array([552.0, 550.0, 682.0, 238.0])
+  small = kitti360.resize_intrinsics(full, (1408, 376), (352, 188))
+  # The image's outer edge lies half a pixel outside the centre of the first pixel.
+  np.testing.assert_allclose((pixel(small) + 0.5) / [352, 188], (pixel(full) + 0.5) / [1408, 376])
+
+
+def test_calibration_scales_to_a_rescaled_copy(shared):
+  street = shared / 'streets' / 'street_a'
+  calibration = kitti360.read_calibration(street)
+  assert (calibration.width, calibration.height) == (352, 94)
+  half = calibration.resized_intrinsics('image_00', 176, 47)
+  np.testing.assert_allclose(half, [69.0692825, 69.0692825, 84.8186815, 29.4086935], atol=1e-6)
+
+
+@pytest.mark.parametrize('file, text, words', [
+    ('perspective.txt', None, ['no such file']),
+    ('perspective.txt', 'P_rect_00: 1 2 3\n', ['line 1', '3 numbers', '12']),
+    ('perspective.txt', 'S_rect_00: 64 24\n', ['no line S_rect_01']),
+    ('perspective.txt', 'S_rect_00: 64 wide\n', ['line 1', 'wide']),
+    ('calib_cam_to_pose.txt', 'image_00: 0 0 1 0 -1 0 0 0 0 -1 0 0\n', ['no line image_01']),
+    ('calib_cam_to_pose.txt', 'image_00: 0 0 nan 0 -1 0 0 0 0 -1 0 0\n', ['line 1', 'finite']),
+    ('calib_cam_to_velo.txt', '\n', ['empty']),
+])
+def test_malformed_calibration(tiny, file, text, words):
+  path = tiny.root / 'calibration' / file
+  path.unlink()
+  if text is not None:
+    path.write_text(text)
+  with pytest.raises(InputError) as error:
+    kitti360.read_calibration(tiny.root)
+  for word in [str(path), *words]:
+    assert word in str(error.value)
+
+
+@pytest.mark.parametrize('text, words', [
+    (None, ['no such file', '--config.data.root']),
+    ('', ['no pose']),
+    ('1 2 3\n', ['line 1', '3 numbers', '13']),
+    ('0 1 0 0 0 0 1 0 0 0 0 1 0\n1 1 0 0 x 0 1 0 0 0 0 1 0\n', ['line 2', "'x'"]),
+    ('0 1 0 0 inf 0 1 0 0 0 0 1 0\n', ['line 1', 'finite']),
+])
+def test_malformed_poses(tiny, text, words):
+  path = tiny.root / 'data_poses' / tiny.sequence / 'poses.txt'
+  path.unlink()
+  if text is not None:
+    path.write_text(text)
+  with pytest.raises(InputError) as error:
+    kitti360.read_poses(tiny.root, tiny.sequence, kitti360.read_calibration(tiny.root))
+  for word in [str(path), *words]:
+    assert word in str(error.value)
+
+
+def test_binary_instead_of_text(tiny):
+  path = tiny.root / 'calibration' / 'perspective.txt'
+  path.write_bytes(bytes(range(256)))
+  with pytest.raises(InputError, match='not a text file'):
+    kitti360.read_calibration(tiny.root)
+
+
+def test_malformed_scans(tmp_path):
+  path = tmp_path / 'scan.bin'
+  with pytest.raises(InputError, match='no such file'):
+    kitti360.read_velodyne(path)
+  path.write_bytes(b'\0' * 40)
+  with pytest.raises(InputError, match='scan.bin: 40 bytes, not a multiple of 16'):
+    kitti360.read_velodyne(path)
+  np.array([[0, 0, 0, 0], [0, np.nan, 0, 0]], '<f4').tofile(path)
+  with pytest.raises(InputError, match='scan.bin: point 1 is not finite'):
+    kitti360.read_velodyne(path)
+
+
+def test_corners_of_an_independent_reader(real):
+  # Another project's reading of the official XML: corners in unrectified camera 0 at a frame.
+  pose = kitti360.read_pose_file(real / 'data_poses' / S0000 / 'poses.txt', 12)[644]
+  pose_from_cam = kitti360.read_cam_to_pose(real / 'calibration' / 'calib_cam_to_pose.txt')
+  by_index = {box.index: box
+              for box in boxes.read_boxes(kitti360.boxes_path(real, S0000, 'train'))}
+  listed = json.loads((real / 'extra' / 'bboxes_3D_cam0' / 'BBoxes_644.json').read_text())
+  compared = 0
+  for entry in listed:
+    box = by_index.get(entry['index'])
+    if box is not None:
+      corners = kitti360.transform(pose @ pose_from_cam['image_00'],
+                                   np.asarray(entry['corners_cam0']))
+      distance = np.linalg.norm(corners[:, None] - box.vertices[None], axis=-1)
+      assert distance.min(1).max() < 2e-3 and distance.min(0).max() < 2e-3
+      compared += 1
+  assert compared >= 5
