@@ -1,11 +1,31 @@
-"""What all tests share: four simulated CPU devices, and the folder of real and golden files."""
+"""What all tests share: simulated devices, compiled programs, the folder of real files."""
 import os
 import pathlib
+import shutil
+import tempfile
 
 import jax
 import pytest
 
+_CACHE = 'JAX_COMPILATION_CACHE_DIR'
+
 jax.config.update('jax_num_cpu_devices', 4)
+
+
+def pytest_configure(config):
+  """Lets all workers, and what they run, share what one of them has compiled."""
+  if not hasattr(config, 'workerinput') and _CACHE not in os.environ:
+    config.pnerf_cache = os.environ[_CACHE] = tempfile.mkdtemp(prefix='pnerf_tests_')
+    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+    # For tests in this very process; jax read its environment when it was imported.
+    jax.config.update('jax_compilation_cache_dir', config.pnerf_cache)
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+
+
+def pytest_unconfigure(config):
+  """Removes the session's folder."""
+  if hasattr(config, 'pnerf_cache'):
+    shutil.rmtree(config.pnerf_cache, ignore_errors=True)
 
 
 @pytest.fixture(scope='session')
