@@ -90,7 +90,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   if variant not in apply:
     raise ValueError(f'configs/kitti360.py:{variant}: no such variant. Use one of {sorted(apply)}.')
   apply[variant](config)
-  return config.lock()
+  return config
 
 
 def _cpu(config: ml_collections.ConfigDict) -> None:

@@ -4,19 +4,22 @@
 
 Writes RUN/eval/metrics.json, panels, plots and report.html.
 """
+import logging
 from pathlib import Path
 import time
 
 from absl import flags
-from absl import logging
 import tqdm
 
 from pnerf_jax import cli
+from pnerf_jax.data import kitti360
 from pnerf_jax.data.window import find_footage
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation import depth, evaluator, frames, report, truth
+from pnerf_jax.evaluation import depth, evaluator, frames, panels, report, truth
 from pnerf_jax.rendering.images import recorded_view
 from pnerf_jax.training.trained import load_trained
+
+_LOG = logging.getLogger(__name__)
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'RUN: the folder that train wrote.')
 _STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; the newest by default.')
@@ -35,6 +38,7 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
   folder = workdir / 'eval'
   scores, stereo = evaluator.Evaluator(), depth.DepthCounts()
   chosen = _frames(config, footage, camera)
+  pictures = []
   pictured = set(chosen[::max(1, len(chosen) // max(1, config.eval.panels))])
   for frame in tqdm.tqdm(chosen, desc='eval', unit='image'):
     image = footage.views().index((frame, camera))
@@ -50,11 +54,14 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
     if found.stereo_uvz is not None:
       stereo = stereo.merge(depth.count(out.depth, found.stereo_uvz))
     if frame in pictured:
-      report.write_panel(folder, result)
+      pictures.append(folder / 'panels' / f'{camera}_{kitti360.frame_name(frame)}.png')
+      panels.write_panel(pictures[-1], result)
   metrics = {**scores.compute(trained.step),
              'depth.stereo_rmse': stereo.rmse(), 'depth.stereo_delta1': stereo.delta1()}
   evaluator.write_metrics(folder / 'metrics.json', metrics)
-  report.write_report(workdir, metrics, scores.confusion)
+  report.write_report(
+      folder, f'{footage.sequence}, frames {footage.frames[0]}-{footage.frames[-1]}', metrics,
+      scores.confusion, pictures, workdir / 'scalars.jsonl')
   return metrics
 
 
@@ -79,8 +86,8 @@ def main() -> None:
                'depth.delta1', 'depth.stereo_delta1', 'image.psnr', 'image.ssim',
                'timing.seconds_per_frame'):
     value = metrics[name]
-    logging.info('%-26s %s', name, 'no ground truth' if value is None else f'{value:.4f}')
-  logging.info('report: %s', Path(_WORKDIR.value, 'eval', 'report.html'))
+    _LOG.info('%-26s %s', name, 'no ground truth' if value is None else f'{value:.4f}')
+  _LOG.info('report: %s', Path(_WORKDIR.value, 'eval', 'report.html'))
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 Letters: L levels, F features a level, B points, N nodes along an axis of one level.
 """
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -46,20 +47,63 @@ def make_levels(
   return tuple(levels)
 
 
-def _row_index(level: Level, node: jax.Array) -> jax.Array:
-  """Table row of integer nodes. node: [..., 3] int32 -> [...] int32."""
-  if level.is_dense:
-    _, ny, nz = level.nodes
-    return (node[..., 0] * ny + node[..., 1]) * nz + node[..., 2]
-  unsigned = node.astype(jnp.uint32)
-  mixed = unsigned[..., 0] * jnp.uint32(_PRIMES[0])
-  mixed ^= unsigned[..., 1] * jnp.uint32(_PRIMES[1])
-  mixed ^= unsigned[..., 2] * jnp.uint32(_PRIMES[2])
-  return (mixed & jnp.uint32(level.rows - 1)).astype(jnp.int32)
+def _corners(level: Level, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Table rows and trilinear weights of the 8 nodes around points, [8, B] each.
+
+  points: [B, 3] metres from the box's lower corner; clipped to the box.
+  """
+  last = jnp.asarray(level.nodes, jnp.float32) - 1.0
+  position = jnp.clip(points / level.cell, 0.0, last)
+  low = jnp.minimum(jnp.floor(position), last - 1.0)
+  frac = position - low
+  low = low.astype(jnp.uint32)
+  # Per axis, the part that its coordinate adds to the row of the low and of the high node.
+  factors = _PRIMES if not level.is_dense else (
+      level.nodes[1] * level.nodes[2], level.nodes[2], 1)
+  parts = [[(low[:, axis] + jnp.uint32(i)) * jnp.uint32(factor) for i in (0, 1)]
+           for axis, factor in enumerate(factors)]
+  sides = [[1.0 - frac[:, axis], frac[:, axis]] for axis in range(3)]
+  rows, weights = [], []
+  for i, j, k in itertools.product((0, 1), repeat=3):
+    if level.is_dense:
+      rows.append(parts[0][i] + parts[1][j] + parts[2][k])
+    else:
+      rows.append((parts[0][i] ^ parts[1][j] ^ parts[2][k]) & jnp.uint32(level.rows - 1))
+    weights.append(sides[0][i] * sides[1][j] * sides[2][k])
+  return jnp.stack(rows).astype(jnp.int32), jnp.stack(weights)
+
+
+@jax.custom_vjp
+def _interpolate(table: jax.Array, rows: jax.Array, weights: jax.Array) -> jax.Array:
+  """Sum over the corners of weight times row. table: [R, F]; rows, weights: [8, B] -> [B, F].
+
+  Written corner by corner, and with its own backward pass: left to itself XLA on CPU fuses the
+  hashing into the gather and the scatter and repeats it for every feature, ten times slower.
+  """
+  total = 0.0
+  for corner in range(8):
+    gathered = table.at[rows[corner]].get(mode='promise_in_bounds')
+    total = total + gathered * weights[corner][:, None]
+  return total
+
+
+def _interpolate_forward(table, rows, weights):
+  return _interpolate(table, rows, weights), (rows, weights, table.shape[0])
+
+
+def _interpolate_backward(saved, grads):
+  rows, weights, count = saved
+  updates = grads[None] * weights[..., None]
+  table = jnp.zeros((count, grads.shape[-1])).at[rows.reshape(-1)].add(
+      updates.reshape(-1, grads.shape[-1]), mode='promise_in_bounds')
+  return table, None, None  # where samples lie is never learned
+
+
+_interpolate.defvjp(_interpolate_forward, _interpolate_backward)
 
 
 def lookup(level: Level, table: jax.Array, points: jax.Array) -> jax.Array:
-  """Trilinear features of one level.
+  """Trilinear features of one level; gradients reach the table, not the points.
 
   Args:
     level: its geometry.
@@ -69,13 +113,4 @@ def lookup(level: Level, table: jax.Array, points: jax.Array) -> jax.Array:
   Returns:
     [B, F].
   """
-  position = points / level.cell
-  position = jnp.clip(position, 0.0, jnp.asarray(level.nodes, jnp.float32) - 1.0)
-  low = jnp.minimum(jnp.floor(position), jnp.asarray(level.nodes, jnp.float32) - 2.0)
-  frac = position - low
-  low = low.astype(jnp.int32)
-  offsets = jnp.array([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)], jnp.int32)  # [8, 3]
-  rows = _row_index(level, low[:, None, :] + offsets)  # [B, 8]
-  corner = jnp.where(offsets == 1, frac[:, None, :], 1.0 - frac[:, None, :])  # [B, 8, 3]
-  weight = corner[..., 0] * corner[..., 1] * corner[..., 2]
-  return jnp.sum(table[rows] * weight[..., None], axis=1)
+  return _interpolate(table, *_corners(level, points))

@@ -1,13 +1,15 @@
 """Checkpoints of a run: whole or absent, the newest whole one is used."""
+import logging
 import pathlib
 from typing import Any
 
-from absl import logging
 import jax
 import orbax.checkpoint as ocp
 
 from pnerf_jax.errors import InputError
 from pnerf_jax.training.state import TrainState
+
+_LOG = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -42,7 +44,7 @@ class Checkpoints:
       try:
         return self._manager.restore(step, args=ocp.args.StandardRestore(template))
       except Exception as error:  # orbax raises many kinds for a damaged file
-        logging.warning('%s: cannot be read (%s); trying the one before.',
+        _LOG.warning('%s: cannot be read (%s); trying the one before.',
                         self._folder / str(step), str(error).splitlines()[0][:200])
     if steps:
       raise InputError(f'{self._folder}: none of the checkpoints {steps} can be read. '

@@ -1,11 +1,13 @@
 """Scalars to JSON lines and TensorBoard, and the progress line."""
 import json
+import logging
 import os
 import pathlib
 import time
 
-from absl import logging
 from tensorboardX import SummaryWriter
+
+_LOG = logging.getLogger(__name__)
 
 
 class Logs:
@@ -49,7 +51,7 @@ class Logs:
     self._file.flush()
     for name, value in scalars.items():
       self._board.add_scalar(name, value, step)
-    logging.info('%s', progress_line(step, self._total, scalars))
+    _LOG.info('%s', progress_line(step, self._total, scalars))
 
   def close(self) -> None:
     """Flushes and closes both files."""

@@ -1,10 +1,10 @@
 """The training loop: resume, dispatch, log, save, stop."""
 import functools
+import logging
 import pathlib
 import signal
 import time
 
-from absl import logging
 import jax
 import ml_collections
 import numpy as np
@@ -14,6 +14,8 @@ from pnerf_jax.rendering.images import Renderer, recorded_view, render_options
 from pnerf_jax.training import checkpoints, previews, setup, sharding, state as states
 from pnerf_jax.training.logs import Logs
 from pnerf_jax.training.step import make_dispatch
+
+_LOG = logging.getLogger(__name__)
 
 
 class _StopRequest:
@@ -30,7 +32,7 @@ class _StopRequest:
 
   def _request(self, number, frame):
     del frame
-    logging.warning('%s: saving and stopping.', signal.Signals(number).name)
+    _LOG.warning('%s: saving and stopping.', signal.Signals(number).name)
     self.requested = True
 
   def __exit__(self, *exc):
@@ -45,11 +47,11 @@ def _initial_state(run: setup.Run, optimizer, saved: checkpoints.Checkpoints) ->
                  out_shardings=replicated)
   restored = saved.restore(checkpoints.abstract(jax.eval_shape(make), replicated))
   if restored is not None:
-    logging.info('resuming at step %d', int(restored.step))
+    _LOG.info('resuming at step %d', int(restored.step))
     return restored
   state = make()
   count = sum(x.size for x in jax.tree.leaves(state.params))
-  logging.info('%d parameters in %d arrays', count, len(jax.tree.leaves(state.params)))
+  _LOG.info('%d parameters in %d arrays', count, len(jax.tree.leaves(state.params)))
   return state
 
 
@@ -96,7 +98,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     state = _initial_state(run, optimizer, saved)
     step = int(state.step)
     if step >= settings.steps:
-      logging.info('%s: trained already, step %d', workdir, step)
+      _LOG.info('%s: trained already, step %d', workdir, step)
       return
     table = setup.make_ray_table(run)
     dispatch = make_dispatch(

@@ -4,11 +4,11 @@ Letters: V views, N rays of the window, K intervals of a ray, C classes present.
 """
 import dataclasses
 import json
+import logging
 import pathlib
 import time
 from typing import Any
 
-from absl import logging
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -24,6 +24,8 @@ from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
 from pnerf_jax.training import losses, sharding
 from pnerf_jax.training.step import LossOptions
+
+_LOG = logging.getLogger(__name__)
 
 LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d', 'distortion')
 
@@ -42,9 +44,9 @@ def set_up(config: ml_collections.ConfigDict) -> Run:
   _check(config)
   window = load_window(config.data, config.scene)
   for note in window.notes:
-    logging.info('%s', note)
+    _LOG.info('%s', note)
   scene = make_scene(window)
-  logging.info(
+  _LOG.info(
       '%s: frames %d-%d, %d views of %dx%d, %d primitives, far %.0f m, classes %s',
       window.sequence, window.frames[0], window.frames[-1], len(window.view_frame), window.width,
       window.height, len(window.boxes), window.far, scene.class_ids)
@@ -121,7 +123,7 @@ def make_ray_table(run: Run) -> batches.RayTable:
         for field in dataclasses.fields(Intervals)))
   usable = np.concatenate(usable)
   primitive = np.asarray(intervals.primitive)
-  logging.info(
+  _LOG.info(
       'intervals of %d rays in %.1f s; rays left out because of moving objects: %d; '
       'rays whose table overflowed: %d (intervals dropped: %d)', len(usable),
       time.perf_counter() - start, int((~usable).sum()), int(jnp.sum(intervals.dropped > 0)),
