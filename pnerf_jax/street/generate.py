@@ -1,0 +1,216 @@
+"""Draws a street into a folder: images, truth, scans, predictions, primitives.
+
+Complete folders are reused, half-written ones are written anew.
+"""
+import dataclasses
+import json
+import logging
+from pathlib import Path
+import shutil
+
+import numpy as np
+
+from pnerf_jax.data import colors
+from pnerf_jax.data import files
+from pnerf_jax.data import kitti360
+from pnerf_jax.data import labels
+from pnerf_jax.data import png
+from pnerf_jax.data import stereo
+from pnerf_jax.errors import InputError
+from pnerf_jax.street import appearance
+from pnerf_jax.street import camera
+from pnerf_jax.street import lidar
+from pnerf_jax.street import predictions
+from pnerf_jax.street import raycast
+from pnerf_jax.street import scenery
+from pnerf_jax.street import writer
+
+_LOG = logging.getLogger(__name__)
+MARKER = 'street.json'
+CAMERAS = kitti360.PERSPECTIVE_CAMERAS
+_FOLDERS = ('calibration', 'data_2d_raw', 'data_2d_semantics', 'data_2d_pseudo_semantics',
+            'data_2d_pseudo_depth', 'data_3d_raw', 'data_3d_bboxes', 'data_poses')
+_VERSION = 1  # raise it when the same parameters no longer give the same files
+_SAMPLES = 2  # RGB samples a pixel, in each direction
+_BAND = 32  # image rows drawn at a time, which bounds the memory
+# Streets differ in how much of them is hard to name; these keep the labels' quality alike.
+_STRENGTH = {'boulevard': 1.0, 'suburb': 1.0, 'village': 1.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+  """One drawn image.
+
+  Attributes:
+    rgb: [H, W, 3] uint8.
+    owner: [H, W] index of the thing at the pixel's centre, -1 for sky.
+    points: [H, W, 3] street coordinates, metres; inf for sky.
+    depth: [H, W] planar metres, inf for sky.
+    semantic: [H, W] uint8; instance: [H, W] uint16, id * 1000 + instanceId.
+    confidence: [H, W] in [0, 1], share of a pixel's samples that agree with its centre.
+  """
+  rgb: np.ndarray
+  owner: np.ndarray
+  points: np.ndarray
+  depth: np.ndarray
+  semantic: np.ndarray
+  instance: np.ndarray
+  confidence: np.ndarray
+
+
+def _owner(scenes, owners, origins, directions) -> tuple[np.ndarray, np.ndarray]:
+  """Index of the thing [n] (-1 sky) and distance [n] of rays."""
+  which, hits = raycast.nearest(scenes, origins, directions)
+  owner = np.full(len(which), -1)
+  for index, table in enumerate(owners):
+    rays = (hits.face >= 0) & (which == index)
+    owner[rays] = table[hits.face[rays]]
+  return owner, hits.distance
+
+
+def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int,
+         rng: np.random.Generator) -> Image:
+  """One image of the `number`-th frame by camera `eye` (0 left, 1 right)."""
+  scenes, owners = street.scenes(number)
+  street_from_rect = street.world_from_pose[number] @ rig.pose_from_rect[eye]
+  semantic_of = np.append([labels.BY_NAME[name].id for name in street.names], labels.SKY)
+  h, w = rig.height, rig.width
+  spread = 1.0 / (_SAMPLES * rig.intrinsics[0])
+  centers = camera.pixel_centers(w, h, 1).astype(float)
+  samples = camera.pixel_centers(w, h, _SAMPLES)
+  origins, directions = camera.rays(rig, street_from_rect, centers)
+  owner, distance = _owner(scenes, owners, origins, directions)
+  points = origins + distance[:, None] * directions
+  colors_, agree = [], []
+  for row in range(0, h, _BAND):
+    chosen = slice(row * w * _SAMPLES**2, (row + _BAND) * w * _SAMPLES**2)
+    origins, directions = camera.rays(rig, street_from_rect, samples[chosen])
+    color = raycast.radiance(scenes, street.light, origins, directions, spread)
+    colors_.append(color.reshape(-1, _SAMPLES**2, 3).mean(1))
+    found, _ = _owner(scenes, owners, origins, directions)
+    middle = semantic_of[owner[row * w:(row + _BAND) * w]]
+    agree.append((semantic_of[found].reshape(-1, _SAMPLES**2) == middle[:, None]).mean(1))
+  # The two cameras and the frames are exposed a little differently.
+  phase = 2 * np.pi * street.light.shift[0]
+  gain = .86 * (1 + .04 * np.sin(.35 * number + phase)) * (1.0 if eye == 0 else 1.025)
+  semantic = semantic_of[owner].reshape(h, w).astype(np.uint8)
+  instance = labels.pack_instance(semantic, np.append(street.instance, 0)[owner].reshape(h, w))
+  depth = (np.where(np.isfinite(points), points, 0) - street_from_rect[:3, 3]
+           ) @ street_from_rect[:3, 2]
+  return Image(appearance.develop(np.concatenate(colors_).reshape(h, w, 3), gain, rng),
+               owner.reshape(h, w), points.reshape(h, w, 3),
+               np.where(owner >= 0, depth, np.inf).reshape(h, w), semantic, instance,
+               .25 + .75 * np.concatenate(agree).reshape(h, w))
+
+
+def _write_frame(root: Path, street: scenery.Street, rig: camera.Rig, network: predictions.Network,
+                 parameters: scenery.Parameters, number: int):
+  """All files of one stereo frame."""
+  sequence, frame = parameters.sequence, parameters.frame_numbers[number]
+  name = kitti360.frame_name(frame)
+  # Every image has noise of its own, whatever the other frames are.
+  rngs = [np.random.default_rng([parameters.seed, frame, k]) for k in range(5)]
+  images = [draw(street, rig, number, eye, rngs[eye]) for eye in (0, 1)]
+  depths = stereo.stereo_depth(images[0].rgb, images[1].rgb, float(rig.intrinsics[0]),
+                               camera.BASELINE)
+  for eye, (cam, image, depth) in enumerate(zip(CAMERAS, images, depths)):
+    png.write_rgb(kitti360.rgb_folder(root, sequence, cam) / f'{name}.png', image.rgb)
+    truth = lambda kind: kitti360.truth_folder(root, sequence, cam, kind) / f'{name}.png'
+    png.write_label(truth('semantic'), image.semantic)
+    png.write_rgb(truth('semantic_rgb'), colors.semantic_rgb(image.semantic))
+    png.write_instance(truth('instance'), image.instance)
+    png.write_confidence(truth('confidence'), image.confidence)
+    png.write_label(kitti360.pseudo_label_folder(root, sequence, cam) / f'{name}.png',
+                    network.predict(image.owner, image.points, rngs[2 + eye]))
+    png.write_depth(kitti360.pseudo_depth_folder(root, sequence, cam) / f'{name}.png', depth)
+  scenes, _ = street.scenes(number)
+  writer.write_scan(root, sequence, frame,
+                    lidar.scan(scenes, street.world_from_pose[number] @ rig.pose_from_velo,
+                               rngs[4]))
+
+
+def frame_files(root: Path, parameters: scenery.Parameters) -> list[Path]:
+  """Every file that belongs to single frames."""
+  sequence, out = parameters.sequence, []
+  for frame in parameters.frame_numbers:
+    name = kitti360.frame_name(frame) + '.png'
+    out.append(kitti360.velodyne_path(root, sequence, frame))
+    for cam in CAMERAS:
+      folders = [kitti360.rgb_folder(root, sequence, cam),
+                 kitti360.pseudo_label_folder(root, sequence, cam),
+                 kitti360.pseudo_depth_folder(root, sequence, cam)]
+      folders += [kitti360.truth_folder(root, sequence, cam, kind)
+                  for kind in ('semantic', 'semantic_rgb', 'instance', 'confidence')]
+      out += [folder / name for folder in folders]
+  return out
+
+
+def _marker(parameters: scenery.Parameters, complete: bool) -> bytes:
+  content = {'version': _VERSION, 'complete': complete, **dataclasses.asdict(parameters)}
+  return (json.dumps(content, indent=2) + '\n').encode()
+
+
+def _is_done(root: Path, parameters: scenery.Parameters) -> bool:
+  """Whether `root` holds this very street; clears what a broken run left.
+
+  Raises:
+    InputError: the folder holds something else.
+  """
+  path = root / MARKER
+  if root.exists() and not root.is_dir():
+    raise InputError(f'{root}: is a file. Choose a folder with --out.')
+  if not path.exists():
+    if root.exists() and any(root.iterdir()):
+      raise InputError(f'{root}: is not empty and holds no {MARKER}. Choose another --out.')
+    return False
+  try:
+    found = json.loads(path.read_text())
+    complete = found['complete']
+  except (ValueError, KeyError, TypeError):
+    raise InputError(f'{path}: is damaged. Remove {root} or choose another --out.') from None
+  if complete and found != json.loads(_marker(parameters, True)):
+    wanted = json.loads(_marker(parameters, True))
+    other = ', '.join(f'{key}={found.get(key)}' for key in wanted
+                      if found.get(key) != wanted[key])
+    raise InputError(f'{root}: holds another street ({other}). Remove it or choose another --out.')
+  if complete and all(file.exists() for file in frame_files(root, parameters)):
+    return True
+  for name in _FOLDERS:
+    shutil.rmtree(root / name, ignore_errors=True)
+  return False
+
+
+def generate(root: Path, parameters: scenery.Parameters) -> bool:
+  """Writes a street to `root`.
+
+  Args:
+    root: the folder, which becomes a dataset root (formats.md section 1).
+    parameters: what to write.
+
+  Returns:
+    False if the folder already held this street.
+
+  Raises:
+    InputError: a parameter is out of range, or the folder holds something else.
+  """
+  root = Path(root)
+  parameters.check()
+  if _is_done(root, parameters):
+    _LOG.info('%s: holds this street already', root)
+    return False
+  files.write_bytes(root / MARKER, _marker(parameters, False))
+  street = scenery.build(parameters)
+  rig = camera.rig(parameters.scale)
+  network = predictions.Network(street.names, parameters.seed, _STRENGTH[parameters.preset])
+  sequence, numbers = parameters.sequence, parameters.frame_numbers
+  world_from_pose = street.world_from_pose.copy()
+  world_from_pose[:, :3, 3] += street.center
+  writer.write_calibration(root, rig.files)
+  writer.write_poses(root, sequence, numbers, world_from_pose, rig.pose_from_rect[0])
+  writer.write_boxes(root, sequence, street.annotations, street.center, numbers)
+  writer.write_lists(root, sequence, numbers)
+  for number in range(parameters.frames):
+    _write_frame(root, street, rig, network, parameters, number)
+    _LOG.info('frame %d of %d', number + 1, parameters.frames)
+  files.write_bytes(root / MARKER, _marker(parameters, True))
+  return True

@@ -1,0 +1,217 @@
+"""Pseudo labels: what a network trained on Cityscapes would call the pixels, errors included.
+
+Errors of three kinds. (1) Regions that have a wrong name in space, so that all frames and both
+cameras agree on it: whole things, or patches of a few metres of them; classes that Cityscapes does
+not know always get another name. (2) Things that are overlooked, the thin and small ones mostly.
+(3) Per image: coarse, wobbling and fattened boundaries, blobs of another class, unknown pixels.
+Letters: `n` pixels; ids as in data/labels.py.
+"""
+import cv2
+import numpy as np
+
+from pnerf_jax.data import labels
+from pnerf_jax.street import appearance
+
+VOCABULARY = tuple(sorted(label.id for label in labels.LABELS
+                          if 0 <= label.train_id < 19 and label.name not in ('garage', 'gate',
+                                                                             'smallpole')))
+_REFERENCE = 352.0  # image width that lengths in pixels below refer to
+_UNKNOWN = 0
+
+# class -> ((called, share of its surface), ...): what is left keeps its name.
+_CONFUSIONS = {
+    'road': (('sidewalk', .025), ('terrain', .01)),
+    'sidewalk': (('road', .13), ('terrain', .08)),
+    'parking': (('road', .62), ('sidewalk', .35), ('terrain', .03)),
+    'ground': (('road', .35), ('sidewalk', .35), ('terrain', .30)),
+    'terrain': (('vegetation', .16), ('sidewalk', .08)),
+    'building': (('wall', .035), ('fence', .02), ('vegetation', .02), ('train', .012)),
+    'wall': (('building', .28), ('fence', .12)),
+    'fence': (('vegetation', .16), ('wall', .14), ('building', .14)),
+    'gate': (('fence', .60), ('building', .20), ('wall', .20)),
+    'garage': (('building', .80), ('wall', .12), ('truck', .08)),
+    'guard rail': (('fence', .70), ('wall', .15), ('vegetation', .15)),
+    'vegetation': (('terrain', .05), ('building', .035), ('fence', .015)),
+    'car': (('truck', .06),),
+    'truck': (('car', .25), ('bus', .12)),
+    'bus': (('truck', .25), ('train', .15)),
+    'caravan': (('truck', .45), ('car', .35), ('building', .20)),
+    'trailer': (('car', .50), ('truck', .50)),
+    'motorcycle': (('bicycle', .30), ('car', .08)),
+    'bicycle': (('motorcycle', .12), ('fence', .05)),
+    'person': (('rider', .12),),
+    'rider': (('person', .35),),
+    'pole': (('traffic sign', .03),),
+    'smallpole': (('pole', .85), ('person', .15)),
+    'lamp': (('pole', .60), ('traffic light', .40)),
+    'traffic sign': (('building', .12), ('traffic light', .06)),
+    'traffic light': (('pole', .20), ('building', .10)),
+    'stop': (('building', .55), ('fence', .25), ('wall', .20)),
+    'trash bin': (('car', .30), ('wall', .25), ('person', .15), ('fence', .30)),
+    'box': (('wall', .35), ('building', .35), ('fence', .30)),
+    'vending machine': (('building', .60), ('traffic sign', .20), ('wall', .20)),
+    'unknown object': (('fence', .40), ('wall', .30), ('bicycle', .30)),
+}
+# Share of the things of a class that is never seen.
+_OVERLOOKED = {'pole': .30, 'smallpole': .55, 'lamp': .65, 'traffic sign': .35,
+               'traffic light': .25, 'trash bin': .35, 'box': .25, 'bicycle': .20,
+               'unknown object': .45, 'person': .08, 'guard rail': .3, 'fence': .05}
+_FAT = ('person', 'rider', 'car', 'truck', 'bus', 'motorcycle', 'bicycle', 'vegetation', 'pole',
+        'traffic sign', 'traffic light')
+_PATCH = 2.2  # metres of a wrongly named patch
+
+
+def _lattice_noise(points: np.ndarray, owner: np.ndarray, seed: int) -> np.ndarray:
+  """[n] standard normal noise, smooth over _PATCH metres, another one for every owner [n]."""
+  spot = points / _PATCH
+  low = np.floor(spot).astype(np.int64)
+  fraction = spot - low
+  total, power = np.zeros(len(points)), np.zeros(len(points))
+  for corner in np.ndindex(2, 2, 2):
+    weight = np.prod(np.where(corner, fraction, 1 - fraction), axis=1)
+    keys = [low[:, i] + corner[i] for i in range(3)]
+    first = appearance.cell_hash(*keys, owner, np.full(len(points), seed))
+    second = appearance.cell_hash(*keys, owner, np.full(len(points), seed + 7919))
+    normal = np.sqrt(-2 * np.log(first + 1e-7)) * np.cos(2 * np.pi * second)
+    total += weight * normal
+    power += weight**2
+  return total / np.sqrt(power)
+
+
+def _uniform(normal: np.ndarray) -> np.ndarray:
+  """The standard normal's distribution function (logistic fit, error below 0.01 %)."""
+  return 1 / (1 + np.exp(-(1.5976 * normal + .07056 * normal**3)))
+
+
+class Network:
+  """A pretended segmentation network with opinions about every thing of one street.
+
+  Attributes:
+    strength: factor on all error shares.
+  """
+
+  def __init__(self, names: list[str], seed: int, strength: float):
+    """Args: class name of every thing, the seed of its opinions, the strength of its errors."""
+    self.strength = strength
+    self._seed = seed
+    rng = np.random.default_rng([seed, 101])
+    self._semantic = np.array([labels.BY_NAME[name].id for name in names])
+    self._overlooked = rng.random(len(names)) < strength * np.array(
+        [_OVERLOOKED.get(name, 0.0) for name in names])
+    # Errors gather on some things: most are nearly clean, some are mostly wrong.
+    self._weight = rng.gamma(.5, 2.0, len(names))
+    self._size_luck = rng.random(len(names))
+    # Flat ground and its markings are one surface, not many things.
+    self._flat = np.isin(self._semantic, [labels.BY_NAME[name].id for name in
+                                          ('road', 'sidewalk', 'terrain', 'parking', 'ground')])
+
+  def names(self, owner: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """[n] ids in space: errors of kind (1), equal in all views.
+
+    Args:
+      owner: [n] index of the thing.
+      points: [n, 3] metres.
+    """
+    called = self._semantic[owner].copy()
+    flat = self._flat[owner]
+    chance = _uniform(_lattice_noise(points, np.where(flat, -1, owner), self._seed))
+    weight = np.where(flat, 1.0, self._weight[owner]) * self.strength
+    for name, confusions in _CONFUSIONS.items():
+      own = labels.BY_NAME[name].id
+      pixels = np.flatnonzero(self._semantic[owner] == own)
+      if not len(pixels):
+        continue
+      known = own in VOCABULARY
+      edges = np.cumsum([share for _, share in confusions])
+      limit = edges[:, None] * (np.minimum(weight[pixels], .9 / edges[-1]) if known else 1.0)
+      if not known:
+        # A thing whose class has no word is called one thing all over, ground changes by patch.
+        luck = appearance.cell_hash(owner[pixels], np.full(len(pixels), self._seed))
+        chance[pixels] = np.where(flat[pixels], chance[pixels], luck)
+        limit[-1] = 2.0
+      which = (chance[pixels] >= limit).sum(0)
+      ids = np.array([labels.BY_NAME[other].id for other, _ in confusions] + [own])
+      called[pixels] = ids[which]
+    return called
+
+  def predict(self, owner: np.ndarray, points: np.ndarray,
+              rng: np.random.Generator) -> np.ndarray:
+    """Pseudo labels [H, W] uint8 of one image.
+
+    Args:
+      owner: [H, W] index of the thing, -1 for sky.
+      points: [H, W, 3] metres; anything where there is sky.
+      rng: errors of this image alone.
+    """
+    called = np.full(owner.shape, labels.SKY)
+    seen = owner >= 0
+    called[seen] = self.names(owner[seen], points[seen])
+    pixel = owner.shape[1] / _REFERENCE
+    called = _fill(called, self._missed(owner, pixel))
+    called = _fatten(called, pixel)
+    called = _wobble(called, pixel, rng, self.strength)
+    return _blobs(called, pixel, rng, self.strength).astype(np.uint8)
+
+  def _missed(self, owner: np.ndarray, pixel: float) -> np.ndarray:
+    """[H, W] bool: pixels of things that are overlooked, or too small here to be seen."""
+    index = np.maximum(owner, 0)
+    area = np.bincount(owner[owner >= 0], minlength=len(self._semantic)) / pixel**2
+    tiny = (area < 25 * self._size_luck * self.strength) & ~self._flat
+    return (owner >= 0) & (self._overlooked | tiny)[index]
+
+
+def _fill(called: np.ndarray, missed: np.ndarray) -> np.ndarray:
+  """Gives missed pixels the name of the nearest other pixel."""
+  if not missed.any() or missed.all():
+    return called
+  _, nearest = cv2.distanceTransformWithLabels(missed.astype(np.uint8), cv2.DIST_L2, 5,
+                                               labelType=cv2.DIST_LABEL_PIXEL)
+  table = np.zeros(nearest.max() + 1, called.dtype)
+  table[nearest[~missed]] = called[~missed]
+  return np.where(missed, table[nearest], called)
+
+
+def _fatten(called: np.ndarray, pixel: float) -> np.ndarray:
+  """Foreground spills over its boundary by about a pixel of the reference size."""
+  size = 2 * max(1, round(.8 * pixel)) + 1
+  kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+  out = called.copy()
+  for name in _FAT:
+    mask = (called == labels.BY_NAME[name].id).astype(np.uint8)
+    if mask.any():
+      grown = cv2.dilate(mask, kernel) > 0
+      # Foliage spills over the sky only; leaves hide what is behind them.
+      allowed = called == labels.SKY if name == 'vegetation' else ~np.isin(
+          called, [labels.BY_NAME[other].id for other in _FAT if other != 'vegetation'])
+      out[grown & allowed] = labels.BY_NAME[name].id
+  return out
+
+
+def _wobble(called: np.ndarray, pixel: float, rng: np.random.Generator,
+            strength: float) -> np.ndarray:
+  """A coarse grid of decisions and boundaries that sway by a pixel or two."""
+  height, width = called.shape
+  coarse = (max(2, round(height / (5 * pixel))), max(2, round(width / (5 * pixel))))
+  sway = [1.1 * strength * pixel * cv2.resize(rng.normal(size=coarse), (width, height),
+                                              interpolation=cv2.INTER_CUBIC) for _ in range(2)]
+  step = 2.0 * pixel
+  v, u = np.mgrid[:height, :width].astype(float)
+  u = (np.floor(u / step) + .5) * step - .5 if step > 1.5 else u
+  v = (np.floor(v / step) + .5) * step - .5 if step > 1.5 else v
+  rows = np.clip(np.rint(v + sway[0]), 0, height - 1).astype(int)
+  columns = np.clip(np.rint(u + sway[1]), 0, width - 1).astype(int)
+  return called[rows, columns]
+
+
+def _blobs(called: np.ndarray, pixel: float, rng: np.random.Generator,
+           strength: float) -> np.ndarray:
+  """Ellipses of a class that occurs elsewhere in the image, or of the unknown."""
+  height, width = called.shape
+  present = np.unique(called[called != labels.SKY])
+  out = called.astype(np.uint8).copy()
+  for _ in range(rng.poisson(34 * strength * (height * width) / (352 * 94) / pixel**2)):
+    center = int(rng.integers(width)), int(rng.integers(height))
+    axes = tuple(max(1, int(round(pixel * r))) for r in rng.uniform(.8, 4.0, 2))
+    value = _UNKNOWN if rng.random() < .5 or not len(present) else int(rng.choice(present))
+    cv2.ellipse(out, center, axes, float(rng.uniform(0, 180)), 0, 360, value, -1)
+  return out
