@@ -50,25 +50,28 @@ def visible(box: Box, views: Views, far: float) -> np.ndarray:
   planes = np.cross(rays, np.roll(rays, -1, axis=1))  # inward normals [V, 4, 3]
   outside = (np.einsum('vni,vki->vnk', points, planes) < 0).all(1).any(-1)
   outside |= (points[..., 2] < 0).all(1)
+  return ~outside & (_gap(box, views.origins) <= far)
+
+
+def _gap(box: Box, origins: np.ndarray) -> np.ndarray:
+  """[V] distance from cameras to the axis-aligned hull of a primitive, 0 inside."""
   low, high = box.vertices.min(0), box.vertices.max(0)
-  gap = np.maximum(np.maximum(low - views.origins, views.origins - high), 0)
-  return ~outside & (np.linalg.norm(gap, axis=-1) <= far)
+  return np.linalg.norm(np.maximum(np.maximum(low - origins, origins - high), 0), axis=-1)
 
 
 def derive_far(boxes: list[Box], views: Views) -> float:
   """Far bound in metres: 98 % of the visible primitives lie within it, the others begin within.
 
-  A primitive is measured from its nearest and its farthest vertex to the nearest camera that may
-  see it. The farthest vertex counts by quantile only: one kilometre-wide terrain moves nothing.
+  A primitive reaches from the nearest point of its hull to its farthest vertex, as seen from the
+  nearest camera. Only the first counts for each; one kilometre-wide terrain moves nothing.
   """
   starts, reaches = [], []
   for box in boxes:
     seen = visible(box, views, MAX_FAR)
     if seen.any():
       offsets = box.vertices[None] - views.origins[seen][:, None]
-      distances = np.linalg.norm(offsets, axis=-1)
-      starts.append(distances.min())
-      reaches.append(distances.max(1).min())
+      starts.append(_gap(box, views.origins[seen]).min())
+      reaches.append(np.linalg.norm(offsets, axis=-1).max(1).min())
   if not reaches:
     return _FAR_WITHOUT_BOXES
   reach = max(np.quantile(reaches, _COVERED, method='higher'), max(starts) + _MIN_DEPTH)
