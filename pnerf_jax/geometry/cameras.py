@@ -1,10 +1,9 @@
 """Pinhole cameras and the rays through their pixels.
 
 Letters: `u`, `v` pixel coordinates to the right and down, an integer is a pixel's centre;
-`fx, fy, cx, cy` intrinsics in pixels; camera axes x right, y down, z forward; `t` the distance along
-a ray of unit direction in metres, planar depth is `t * z_per_t`.
+`fx, fy, cx, cy` intrinsics in pixels; camera axes x right, y down, z forward; `t` the distance
+along a ray of unit direction in metres, planar depth is `t * z_per_t`.
 """
-
 import dataclasses
 
 import jax

@@ -3,14 +3,13 @@
 The ray is the third axis of a frame of its own, in which a face's corner lies at (x, y); the ray
 crosses the face if the triangle of the three (x, y) surrounds the origin (Woop, Benthin and Wald,
 Watertight Ray/Triangle Intersection, JCGT 2013). The side on which an edge passes the origin is
-computed from the same numbers by the same operations in every face that shares the edge, and is
-exact for these numbers, ties included: rounding moves vertices by some micrometres but never makes
-or loses a crossing, so that the number of crossings of a closed mesh is even on every line.
+exact for these numbers, ties included, and the numbers are the same in every face: rounding moves
+vertices by some micrometres but neither makes nor loses a crossing, so that every line crosses a
+closed mesh an even number of times.
 
 Letters: `t` distance along the ray in metres, `H` crossings kept, sorted, `inf` where there are
 fewer.
 """
-
 import jax
 import jax.numpy as jnp
 
@@ -19,17 +18,30 @@ SHORTEST = 1e-4
 MAX_HITS = 16  # crossings kept per ray and primitive
 
 
-def _passes_left(ax: jax.Array, ay: jax.Array, bx: jax.Array, by: jax.Array) -> jax.Array:
-  """Whether the edge from a to b has the origin on its left.
+def _rounding(a: jax.Array, b: jax.Array, product: jax.Array) -> jax.Array:
+  """What the float32 product of a and b lacks, exactly (Dekker 1971)."""
+  halves = []
+  for x in (a, b):
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint32) & jnp.uint32(0xFFFFF000)
+    high = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    halves.append((high, x - high))
+  (a_high, a_low), (b_high, b_low) = halves
+  return (a_high * b_high - product) + a_high * b_low + a_low * b_high + a_low * b_low
 
-  Products are compared, not subtracted: rounding keeps their order, and nothing can be fused into a
-  multiply-add of another precision. A tie is decided as if the origin were moved by (e, e^2) for an
-  infinitesimal e (Edelsbrunner and Muecke, Simulation of Simplicity, 1990), and between two points
-  at one place by the order of their vertices, which is that of the arguments.
+
+def _passes_left(ax: jax.Array, ay: jax.Array, bx: jax.Array, by: jax.Array) -> jax.Array:
+  """Whether the edge from a to b has the origin on its left, the sign of ax * by - ay * bx.
+
+  Products are compared, for rounding keeps their order; equal ones by what rounding took from them.
+  An origin on the edge counts as if it were moved by (e, e^2) for an infinitesimal e (Edelsbrunner
+  and Muecke, Simulation of Simplicity, 1990). Two corners at one place go by the order of their
+  vertices, which is that of the arguments.
   """
   ab, ba = ax * by, bx * ay
-  tie = (ay > by) | ((ay == by) & (bx >= ax))
-  return (ab > ba) | ((ab == ba) & tie)
+  ab_rest, ba_rest = _rounding(ax, by, ab), _rounding(bx, ay, ba)
+  moved = (ay > by) | ((ay == by) & (bx >= ax))
+  rest = (ab_rest > ba_rest) | ((ab_rest == ba_rest) & moved)
+  return (ab > ba) | ((ab == ba) & rest)
 
 
 def crosses_face(
@@ -45,8 +57,16 @@ def crosses_face(
   Returns:
     [...] bool.
   """
-  ab = _passes_left(*a, *b)
-  return (ab == _passes_left(*b, *c)) & (ab != _passes_left(*a, *c))
+  edges = (*a, *b), (*b, *c), (*a, *c)
+  products = [(ax * by, bx * ay) for ax, ay, bx, by in edges]
+  ties = [ab == ba for ab, ba in products]
+  # Ties are rare, and breaking them costs more than all the rest.
+  ab, bc, ac = jax.lax.cond(
+      jnp.any(ties[0] | ties[1] | ties[2]),
+      lambda: tuple(_passes_left(*edge) for edge in edges),
+      lambda: tuple(p > q for p, q in products),
+  )
+  return (ab == bc) & (ab != ac)
 
 
 def plane_depth(
@@ -92,6 +112,11 @@ def insert(
       for v, new in zip(values, value, strict=True)
   )
   return jnp.minimum(keys, jnp.maximum(shifted, key)), new_values
+
+
+def no_hits(num_hits: int, *shape: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The account of a primitive before its first face, for record_hit: hits, count, odd."""
+  return jnp.full((num_hits, *shape), jnp.inf), jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool)
 
 
 def record_hit(

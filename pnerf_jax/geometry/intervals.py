@@ -4,16 +4,15 @@ Two forms of the same test: `intersect` takes any rays and looks at every face; 
 takes a pinhole view, in which the rays share their origin, and looks only at the faces that an
 image tile can meet.
 
-Letters: `R` rays, `K` intervals kept per ray, `H` crossings kept per ray and primitive, `t` distance
-along the ray in metres.
+Letters: `R` rays, `K` intervals kept per ray, `t` distance along the ray in metres.
 """
-
 import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from pnerf_jax.geometry import hits as hits_lib
 from pnerf_jax.geometry import table as table_lib
 from pnerf_jax.geometry import tile_rows
@@ -23,8 +22,54 @@ from pnerf_jax.geometry.table import Intervals
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Scalar product over the last axis, not left to a matrix unit of fewer bits."""
-  return jnp.sum(a * b, axis=-1)
+  """Scalar product over the first axis, not left to a matrix unit of fewer bits."""
+  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _cross_primitive(
+    primitives: Primitives,
+    m: jax.Array,
+    origins: jax.Array,
+    axes: tuple[jax.Array, jax.Array, jax.Array],
+    near: jax.Array,
+    far: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """What pair_hits returns, of all rays with primitive m.
+
+  Args:
+    primitives: of the window.
+    m: index.
+    origins: [3, R].
+    axes: [3, R] each, right and down of the ray's frame, and its direction.
+    near: metres.
+    far: metres.
+  """
+  right, down, forward = axes
+
+  def add_face(face, account):
+    corners = primitives.vertices[primitives.faces[face]][..., None] - origins
+    planar = [(_dot(corner, right), _dot(corner, down)) for corner in corners]
+    a, b, c = (_dot(corner, forward) for corner in corners)
+    nearest, farthest = jnp.minimum(jnp.minimum(a, b), c), jnp.maximum(jnp.maximum(a, b), c)
+    normal = primitives.normals[face]
+    offset, slope = _dot(normal, corners[0]), _dot(normal, forward)
+    t = hits_lib.plane_depth(offset, slope, nearest, farthest)
+    crossed = hits_lib.crosses_face(*planar)
+    return jax.lax.cond(
+        jnp.any(crossed),
+        lambda account: hits_lib.record_hit(*account, crossed, t, near, far),
+        lambda account: account,
+        account,
+    )
+
+  centre = primitives.spheres[m, :3, None] - origins
+  off_axis = _dot(centre, right) ** 2 + _dot(centre, down) ** 2
+  met = jnp.any(off_axis < primitives.spheres[m, 3] ** 2)
+  wanted = primitives.valid[m] & (primitives.timestamp[m] < 0) & met
+  first, last = primitives.face_start[m], primitives.face_start[m + 1]
+  account = hits_lib.no_hits(hits_lib.MAX_HITS, origins.shape[1])
+  account = jax.lax.fori_loop(first, jnp.where(wanted, last, first), add_face, account)
+  return hits_lib.pair_hits(*account, near, far)
 
 
 @functools.partial(jax.jit, static_argnames='num_intervals')
@@ -39,7 +84,8 @@ def intersect(
   """Intervals of any rays with the static primitives, face by face.
 
   A ray that starts inside a primitive is inside from `near`. An interval shorter than 0.1 mm is
-  absent.
+  absent. A primitive whose sphere none of the rays meets is passed over: rays that are near each
+  other go together, some thousands at a time.
 
   Args:
     primitives: metres, recentred world.
@@ -52,40 +98,20 @@ def intersect(
   Returns:
     Intervals [R, K]; `dropped` also counts what exceeds 16 crossings of one primitive.
   """
-  near, far = jnp.asarray(near, jnp.float32), jnp.asarray(far, jnp.float32)
-  rays = directions.shape[0]
-  # Two axes that complete the direction; the smallest component keeps the product away from 0.
-  helper = jax.nn.one_hot(jnp.argmin(jnp.abs(directions), axis=-1), 3)
-  right = jnp.cross(directions, helper)
+  # The frame of each ray; the smallest component keeps the product away from 0.
+  right = jnp.cross(directions, jax.nn.one_hot(jnp.argmin(jnp.abs(directions), axis=-1), 3))
   right = right / jnp.linalg.norm(right, axis=-1, keepdims=True)
-  down = jnp.cross(directions, right)
-
-  def add_face(face, account):
-    corners = [primitives.vertices[primitives.faces[face, i]] - origins for i in range(3)]
-    planar = [(_dot(corner, right), _dot(corner, down)) for corner in corners]
-    depths = jnp.stack([_dot(corner, directions) for corner in corners])
-    normal = primitives.normals[face]
-    t = hits_lib.plane_depth(
-        _dot(corners[0], normal), _dot(directions, normal), depths.min(axis=0), depths.max(axis=0)
-    )
-    return hits_lib.record_hit(*account, hits_lib.crosses_face(*planar), t, near, far)
+  axes = (right.T, jnp.cross(directions, right).T, directions.T)
 
   def add_primitive(m, table):
-    account = (
-        jnp.full((hits_lib.MAX_HITS, rays), jnp.inf), jnp.zeros(rays, jnp.int32),
-        jnp.zeros(rays, bool),
-    )
-    first, last = primitives.face_start[m], primitives.face_start[m + 1]
-    wanted = primitives.valid[m] & (primitives.timestamp[m] < 0)
-    account = jax.lax.fori_loop(first, jnp.where(wanted, last, first), add_face, account)
-    enter, leave, lost = hits_lib.pair_hits(*account, near, far)
+    enter, leave, lost = _cross_primitive(primitives, m, origins.T, axes, near, far)
     table = dataclasses.replace(table, dropped=table.dropped + lost)
     used = jnp.sum(jnp.any(jnp.isfinite(enter), axis=-1))
     return jax.lax.fori_loop(
         0, used, lambda i, table: table_lib.add_interval(table, enter[i], leave[i], m), table
     )
 
-  table = table_lib.empty_table(num_intervals, rays)
+  table = table_lib.empty_table(num_intervals, directions.shape[0])
   table = jax.lax.fori_loop(0, primitives.valid.shape[0], add_primitive, table)
   return Intervals(table.enter.T, table.exit.T, table.primitive.T, table.dropped)
 
@@ -136,9 +162,12 @@ def view_intervals(
         rows, candidates, group, across, corners, intrinsics, bounds
     )
     primitive = candidates.primitive[pair]
-    by_kind = lambda kind: (rows, filled[kind], candidates.tile[pair[kind]], primitive[kind])
-    static = tile_rows.merge_group(static, *by_kind(~moves[primitive]))
-    moving = tile_rows.merge_group(moving, *by_kind(moves[primitive]))
+    static, moving = (
+        tile_rows.merge_group(
+            table, rows, filled[kind], candidates.tile[pair[kind]], primitive[kind]
+        )
+        for table, kind in ((static, ~moves[primitive]), (moving, moves[primitive]))
+    )
     stands = ~moves[candidates.primitive[crowded]]
     np.add.at(too_many, candidates.tile[crowded[stands]], lost[stands])
   static = dataclasses.replace(static, dropped=static.dropped + too_many)

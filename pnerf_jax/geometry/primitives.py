@@ -7,18 +7,18 @@ sheared transforms and concavity do not matter.
 Letters: `M` primitives, `NV` vertices and `NF` faces of all primitives one after the other; metres
 in the recentred world.
 """
-
+from collections.abc import Sequence
 import dataclasses
 import logging
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pnerf_jax.errors import InputError
-from scipy import sparse
-from scipy import spatial
+from scipy import sparse, spatial
 
+from pnerf_jax.errors import InputError
+
+_LOG = logging.getLogger(__name__)
 _MERGE = 1e-6  # vertices nearer than this share of the mesh's diagonal are one vertex
 _FLAT = 1e-9  # a mesh thinner than this share of its diagonal encloses nothing
 
@@ -38,6 +38,7 @@ class Primitives:
     faces: [NF, 3] int32 into `vertices`, ascending within a face: the order of a face's corners
       says nothing about its outside, and an edge has one direction in all faces that share it.
     normals: [NF, 3] float32, unit length (zero for a face without area), of arbitrary side.
+    spheres: [M, 4] float32, centre and radius of a sphere around each, metres, with some room.
     face_start: [M + 1] int32; primitive m has the faces face_start[m] to face_start[m + 1] - 1.
   """
 
@@ -49,6 +50,7 @@ class Primitives:
   vertices: jax.Array
   faces: jax.Array
   normals: jax.Array
+  spheres: jax.Array
   face_start: jax.Array
 
 
@@ -104,9 +106,16 @@ def _closed_mesh(
   if len(faces) < 3 or extent[2] <= _FLAT * extent[0]:
     raise InputError(f'{name}: the mesh encloses no volume. Remedy: remove it.')
   if _is_open(faces):
-    logging.getLogger(__name__).warning('%s: open mesh, its convex hull takes its place.', name)
+    _LOG.warning('%s: open mesh, its convex hull takes its place.', name)
     faces = np.sort(spatial.ConvexHull(vertices).simplices, axis=1)
   return vertices, faces
+
+
+def _sphere(vertices: np.ndarray) -> np.ndarray:
+  """Centre and radius of a sphere around vertices [N, 3], with room for rounding: [4]."""
+  centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+  radius = np.max(np.linalg.norm(vertices - centre, axis=-1))
+  return np.append(centre, 1.001 * radius + 0.1)
 
 
 def make_primitives(
@@ -164,5 +173,6 @@ def make_primitives(
       vertices=jnp.asarray(all_vertices, jnp.float32),
       faces=jnp.asarray(all_faces, jnp.int32),
       normals=jnp.asarray(normals, jnp.float32),
+      spheres=jnp.asarray(np.stack([_sphere(v) for v, _ in meshes]), jnp.float32),
       face_start=jnp.asarray(np.cumsum([0] + [len(f) for _, f in meshes]), jnp.int32),
   )

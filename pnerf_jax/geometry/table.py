@@ -2,11 +2,11 @@
 
 Letters: `K` intervals kept per ray; `t` distance along the ray in metres.
 """
-
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+
 from pnerf_jax.geometry import hits as hits_lib
 
 

@@ -6,13 +6,13 @@ view.
 
 Letters: `K` intervals kept per ray, `H` crossings kept per ray and primitive, `P` pixels of a tile.
 """
-
-import functools
 from collections.abc import Iterator
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from pnerf_jax.geometry import hits as hits_lib
 from pnerf_jax.geometry import table as table_lib
 from pnerf_jax.geometry import tiles as tiles_lib
@@ -21,7 +21,7 @@ from pnerf_jax.geometry.tiles import Candidates
 
 PIXELS = tiles_lib.TILE_WIDTH * tiles_lib.TILE_HEIGHT
 _FEW_HITS = 4  # nearly always enough; pairs that need more are done again with MAX_HITS
-_GROUP = 4096  # pairs whose rows are in memory at a time
+_GROUP = 2048  # pairs whose rows are in memory at a time
 _PAIRS = 256  # pairs per chunk
 _TILES = 64  # tiles per chunk
 
@@ -70,10 +70,7 @@ def _fill_rows(
     crossed = hits_lib.crosses_face(*planar) & (i < count)[:, None]
     return hits_lib.record_hit(*account, crossed, z * t_per_z, near, far)
 
-  account = (
-      jnp.full((num_hits, *x.shape), jnp.inf), jnp.zeros(x.shape, jnp.int32),
-      jnp.zeros(x.shape, bool),
-  )
+  account = hits_lib.no_hits(num_hits, *x.shape)
   account = jax.lax.fori_loop(0, jnp.max(count), add_face, account)
   enter, leave, lost = hits_lib.pair_hits(*account, near, far)
   found = jnp.any(jnp.isfinite(enter), axis=-1).T
@@ -106,8 +103,9 @@ def _merge_rows(
 
   chunk = table_lib.empty_table(table.enter.shape[0], len(tile), PIXELS)
   chunk = jax.lax.fori_loop(0, jnp.max(count), add_row, chunk)
-  put = lambda old, new: old.at[..., tile, :].set(new, mode='drop')
-  return jax.tree.map(put, table, chunk)
+  return jax.tree.map(
+      lambda old, new: old.at[..., tile, :].set(new, mode='drop'), table, chunk
+  )
 
 
 @functools.partial(jax.jit, static_argnames=('width', 'height'))
@@ -142,7 +140,7 @@ def _room(needed: int, smallest: int) -> int:
 
 
 def groups_of(candidates: Candidates) -> Iterator[slice]:
-  """Cuts the pairs, between tiles, into groups of at most 4096, unless one tile has more."""
+  """Cuts the pairs, between tiles, into groups of at most 2048, unless one tile has more."""
   tile, begin = candidates.tile, 0
   while begin < len(tile):
     end = min(begin + _GROUP, len(tile))
@@ -184,9 +182,9 @@ def intersect_group(
     rows; which of them hold an interval, and the pairs they belong to, ascending; the pairs with
     more than MAX_HITS crossings, and the number of intervals [..., P] they lost.
   """
-  first = candidates.start[group.start]
-  faces = candidates.faces[first : candidates.start[group.stop - 1] + candidates.count[group.stop - 1]]
-  faces = jnp.asarray(_padded([faces], _room(len(faces), 1 << 14))[0])
+  first, last = candidates.start[group.start], group.stop - 1
+  faces = candidates.faces[first : candidates.start[last] + candidates.count[last]]
+  faces = jnp.asarray(_padded([faces], _room(len(faces), 1 << 16))[0])
   # Pairs with equally many faces into one chunk: its longest list sets the time.
   pairs = group.start + np.argsort(-candidates.count[group], kind='stable')
   offset, filled, owners = 0, [], []

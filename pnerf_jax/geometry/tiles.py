@@ -4,13 +4,13 @@ An image is cut into tiles of 16 x 8 pixels. A face is a candidate of a tile if 
 its three edges allow a crossing there, so that a face is left out only where no ray of the tile can
 cross it; the margins are several times the rounding of the float32 test that follows.
 
-Letters: `N` pairs of a tile and a primitive, `Q` pairs of a tile and a face, `x = X/Z` and `y = Y/Z`
-the slopes of a ray in the camera's frame.
+Letters: `N` pairs of a tile and a primitive, `Q` pairs of a tile and a face, `x = X/Z` and
+`y = Y/Z` the slopes of a ray in the camera's frame.
 """
-
 import dataclasses
 
 import numpy as np
+
 from pnerf_jax.geometry.primitives import Primitives
 
 TILE_WIDTH, TILE_HEIGHT = 16, 8
@@ -100,6 +100,49 @@ def _edge_planes(corners: np.ndarray) -> np.ndarray:
   return np.concatenate([planes * side[:, None, None], margin[..., None]], axis=-1)
 
 
+def _wanted(
+    primitives: Primitives, nearest: np.ndarray, far: float, frame: int
+) -> np.ndarray:
+  """[M] bool: static or of this frame, and not wholly beyond far.
+
+  Args:
+    primitives: of the window.
+    nearest: [NF], the smallest planar depth of each face, metres.
+    far: metres.
+    frame: of the view.
+  """
+  timestamp = np.asarray(primitives.timestamp)
+  wanted = np.asarray(primitives.valid) & ((timestamp < 0) | (timestamp == frame))
+  # By primitive, not by face: a face beyond far may close an interval that begins before it.
+  return wanted & (np.minimum.reduceat(nearest, np.asarray(primitives.face_start)[:-1]) < far)
+
+
+def _touched_tiles(
+    corners: np.ndarray, intrinsics: np.ndarray, width: int, height: int, nearest: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """All pairs of a face and a tile that it may touch: index of the face [Q], tile [Q].
+
+  Args: as for _tile_rectangles.
+  """
+  first, size = _tile_rectangles(corners, intrinsics, width, height, nearest)
+  number = size[:, 0] * size[:, 1]
+  face = np.repeat(np.arange(len(corners)), number)
+  rank = np.arange(len(face)) - np.repeat(np.cumsum(number) - number, number)
+  row, column = np.divmod(rank, size[face, 0])
+  row, column = row + first[face, 1], column + first[face, 0]
+  half = (np.array([TILE_WIDTH, TILE_HEIGHT]) - 1) / 2
+  x = (column * TILE_WIDTH + half[0] - intrinsics[2]) / intrinsics[0]
+  y = (row * TILE_HEIGHT + half[1] - intrinsics[3]) / intrinsics[1]
+  planes = _edge_planes(corners)
+  # Largest value in the tile, from that in its middle.
+  constant = planes[..., 2] + planes[..., 3] + np.abs(planes[..., :2]) @ (half / intrinsics[:2])
+  kept = np.ones(len(face), bool)
+  for edge in range(3):
+    px, py = planes[:, edge, 0][face], planes[:, edge, 1][face]
+    kept &= px * x + py * y + constant[:, edge][face] >= 0
+  return face[kept], (row * tiles_of(width, height)[0] + column)[kept]
+
+
 def find_candidates(
     primitives: Primitives,
     intrinsics: np.ndarray,
@@ -133,45 +176,21 @@ def find_candidates(
   corners = vertices[np.asarray(primitives.faces)]
   normals = np.asarray(primitives.normals, np.float64) @ pose[:3, :3]
   offsets = np.sum(normals * corners[:, 0], axis=-1, keepdims=True)
-  table = np.concatenate([corners.reshape(-1, 9), normals, offsets], axis=-1, dtype=np.float32)
 
   face_start = np.asarray(primitives.face_start)
   owner = np.repeat(np.arange(len(face_start) - 1), np.diff(face_start))
-  timestamp = np.asarray(primitives.timestamp)
-  wanted = np.asarray(primitives.valid) & ((timestamp < 0) | (timestamp == frame))
-  # No crossing of such a primitive lies within far; a single face beyond far may close an interval.
-  wanted &= np.minimum.reduceat(corners[..., 2].min(axis=1), face_start[:-1]) < far
-  low = (0.0 - intrinsics[2:]) / intrinsics[:2]
-  high = (np.array([width, height]) - 1 - intrinsics[2:]) / intrinsics[:2]
-  longest = np.sqrt(1.0 + np.sum(np.maximum(np.abs(low), np.abs(high)) ** 2))
-  nearest = max(0.9 * near / longest, 1e-3)
+  wanted = _wanted(primitives, corners[..., 2].min(axis=1), far, frame)
+  border = np.array([[0.0, 0.0], [width - 1, height - 1]])
+  slopes = np.max(np.abs(border - intrinsics[2:]) / intrinsics[:2], axis=0)
+  nearest = max(0.9 * near / np.sqrt(1.0 + np.sum(slopes**2)), 1e-3)
   face = np.flatnonzero(wanted[owner])
-  first, size = _tile_rectangles(corners[face], intrinsics, width, height, nearest)
-
-  # One entry per face and tile of its rectangle.
-  across = tiles_of(width, height)[0]
-  number = size[:, 0] * size[:, 1]
-  entry = np.repeat(np.arange(len(face)), number)
-  rank = np.arange(len(entry)) - np.repeat(np.cumsum(number) - number, number)
-  row, column = np.divmod(rank, size[entry, 0])
-  row, column = row + first[entry, 1], column + first[entry, 0]
-  half = (np.array([TILE_WIDTH, TILE_HEIGHT]) - 1) / 2
-  x = (column * TILE_WIDTH + half[0] - intrinsics[2]) / intrinsics[0]
-  y = (row * TILE_HEIGHT + half[1] - intrinsics[3]) / intrinsics[1]
-  planes = _edge_planes(corners[face])
-  reach = planes[..., 2] + np.abs(planes[..., :2]) @ (half / intrinsics[:2]) + planes[..., 3]
-  kept = np.ones(len(entry), bool)
-  for edge in range(3):
-    px, py = planes[:, edge, 0][entry], planes[:, edge, 1][entry]
-    kept &= px * x + py * y + reach[:, edge][entry] >= 0
-
-  tile, face = (row * across + column)[kept], face[entry[kept]]
+  which, tile = _touched_tiles(corners[face], intrinsics, width, height, nearest)
   order = np.argsort(tile, kind='stable')  # Faces are in the order of their primitives already.
-  tile, face = tile[order], face[order]
-  pair = tile.astype(np.int64) * len(wanted) + owner[face]
+  tile, face = tile[order], face[which[order]]
+  pair = tile * len(wanted) + owner[face]
   start = np.flatnonzero(np.diff(pair, prepend=-1))
   return Candidates(
-      corners=table,
+      corners=np.concatenate([corners.reshape(-1, 9), normals, offsets], axis=-1, dtype=np.float32),
       faces=face.astype(np.int32),
       tile=tile[start].astype(np.int32),
       primitive=owner[face[start]].astype(np.int32),
