@@ -48,9 +48,10 @@ def run(main: Callable[..., Any], positional: int = 0) -> None:
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses absl flags and config overrides; returns the other words; InputError if wrong."""
   app.define_help_flags()
-  path = _given('--config', argv).partition(':')[0]
-  if path and not os.path.isfile(path):  # ml_collections would tell only when it is first used
-    raise InputError(f'--config: no such file: {path}. Use configs/kitti360.py.')
+  config = _given('config', argv)
+  # ml_collections would tell only when the config is first used.
+  if config is not None and not os.path.isfile(config.partition(':')[0]):
+    raise InputError(f'--config: no such file: {config!r}. Use configs/kitti360.py.')
   try:
     words = flags.FLAGS(argv)[1:]
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
@@ -89,7 +90,7 @@ def _flag_message(error: BaseException, argv: list[str]) -> str:
   if isinstance(error, (AttributeError, KeyError)) and not isinstance(error, flags.Error):
     key = re.match(r'\W*(\w+)', str(error.args[0])).group(1)
     flag = next((a.split('=')[0] for a in argv
-                 if a.startswith('--config.') and key in a.split('=')[0].split('.')), key)
+                 if a.lstrip('-').startswith('config.') and key in a.split('=')[0].split('.')), key)
     return f'{flag}: unknown config field.{_suggestion(flag, key, argv)}'
   root = error
   while 'Traceback' in str(root) and root.__context__ is not None:
@@ -99,7 +100,7 @@ def _flag_message(error: BaseException, argv: list[str]) -> str:
 
 def _suggestion(flag: str, key: str, argv: list[str]) -> str:
   """' Did you mean ...?' with the most similar field of the whole config, or ''."""
-  config = flags.FLAGS['config'].parser.parse(_given('--config', argv))
+  config = flags.FLAGS['config'].parser.parse(_given('config', argv))
   fields = ['--config.' + name for name in _fields(config)]
   leaf = [f for f in fields if f.rsplit('.', 1)[-1] == key]
   close = leaf or difflib.get_close_matches(flag, fields, n=1, cutoff=0.6)
@@ -114,14 +115,13 @@ def _fields(config: Any, prefix: str = '') -> list[str]:
   return names
 
 
-def _given(flag: str, argv: list[str]) -> str:
-  """The value of a flag on the command line, in either spelling."""
+def _given(name: str, argv: list[str]) -> str | None:
+  """The value of a flag on the command line, in any spelling; None if it is not there."""
   for word, following in zip(argv, [*argv[1:], '']):
-    if word.startswith(flag + '='):
-      return word.split('=', 1)[1]
-    if word == flag:
-      return following
-  return ''
+    flag, equals, value = word.partition('=')
+    if flag in (f'-{name}', f'--{name}'):
+      return value if equals else following
+  return None
 
 
 def _interrupt(*_: Any) -> None:

@@ -29,8 +29,9 @@ def cube_xml(center=(10., 0., 0.), size=(2., 2., 2.), number=1, vertices=CORNERS
   tags = {'index': number, 'label': 'car', 'semanticId': 13, 'instanceId': number,
           'timestamp': -1, 'dynamic': 0, 'start_frame': 1, 'end_frame': 240} | tags
   text = ''.join(f'<{k}>{v}</{k}>' for k, v in tags.items() if v is not None)
-  return (f'<object{number}>{text}' + _matrix('transform', transform) + _matrix('vertices', vertices)
-          + _matrix('faces', faces, 'u') + f'</object{number}>')
+  text += (_matrix('transform', transform) + _matrix('vertices', vertices)
+           + _matrix('faces', faces, 'u'))
+  return f'<object{number}>{text}</object{number}>'
 
 
 def boxes_xml(*objects):

@@ -1,0 +1,129 @@
+"""What the binaries do with a bad command line, a full disk and a signal; run as users run them."""
+import errno
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pnerf_jax import cli
+from pnerf_jax.errors import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BINARY = '''
+import errno, logging, time
+from absl import flags
+from ml_collections import config_flags
+from pnerf_jax import cli
+from pnerf_jax.errors import InputError
+CONFIG = config_flags.DEFINE_config_file('config')
+WHAT = flags.DEFINE_string('what', 'print', '')
+flags.mark_flag_as_required('config')
+def main(word):
+  if WHAT.value == 'print':
+    print(word, CONFIG.value.group.number)
+    logging.getLogger(__name__).info('a log line')
+  if WHAT.value == 'input':
+    raise InputError('file: bad.\\n  Remedy.')
+  if WHAT.value == 'bug':
+    raise ValueError('a bug')
+  if WHAT.value == 'full':
+    raise OSError(errno.ENOSPC, 'No space left on device', '/runs/a')
+  if WHAT.value == 'code':
+    return 3
+  if WHAT.value == 'sleep':
+    print('ready', flush=True)
+    time.sleep(60)
+if __name__ == '__main__':
+  cli.run(main, positional=1)
+'''
+CONFIG = '''
+import ml_collections
+from pnerf_jax.errors import InputError
+def get_config(variant='a'):
+  if variant not in ('a', 'b'):
+    raise InputError(f'{variant}: no such variant. Use a or b.')
+  return ml_collections.ConfigDict({'group': {'number': 1, 'names': ('x',)}, 'other': {'steps': 2}})
+'''
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('cli')
+  (folder / 'binary.py').write_text(BINARY)
+  (folder / 'config.py').write_text(CONFIG)
+  return folder
+
+
+def start(folder, *words):
+  return subprocess.Popen(
+      [sys.executable, 'binary.py', *words], cwd=folder, env={'PYTHONPATH': str(ROOT)}, text=True,
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run(folder, *words):
+  with start(folder, *words) as process:
+    out, err = process.communicate(timeout=60)
+  return process.returncode, out, err
+
+
+def test_a_good_command_line(folder):
+  code, out, err = run(folder, 'word', '--config=config.py:b', '--config.group.number=7')
+  assert (code, out) == (0, 'word 7\n') and err.endswith('a log line\n')
+  code, out, _ = run(folder, '-config', 'config.py', '--config.group.number', '-1', 'word')
+  assert (code, out) == (0, 'word -1\n')
+
+
+@pytest.mark.parametrize('words, expected', [
+    (['--config.group.numbr=2'], ['--config.group.numbr: unknown', 'mean --config.group.number?']),
+    (['--config.steps=2'], ['--config.steps: unknown', 'Did you mean --config.other.steps?']),
+    (['-config.grp.number', '2'], ['-config.grp.number: unknown', '--config.group.number?']),
+    (['--config.group.number=two'], ['--config.group.number=two', "'two'"]),
+    (['--config.group.number=2.5'], ['--config.group.number=2.5']),
+    (['--config=config.py:c'], ['c: no such variant. Use a or b.']),
+    (['--config=nowhere.py'], ["--config: no such file: 'nowhere.py'"]),
+    (['--confg=config.py'], ['confg', 'Did you mean: config']),
+    (['--config='], ["--config: no such file: ''"]),
+    (['another'], ['expected 1 words', 'word another']),
+    (['--what=input'], ['error: file: bad. Remedy.']),
+    (['--what=full'], ['/runs/a: the disk is full']),
+])
+def test_one_clear_line(folder, words, expected):
+  given = [] if words[0].startswith('--config=') else ['--config=config.py']
+  code, out, err = run(folder, 'word', *given, *words)
+  assert code == 1 and out == ''
+  assert err.startswith('error: ') and err.count('\n') == 1 and 'Traceback' not in err
+  for part in expected:
+    assert part in err
+
+
+def test_a_bug_shows_its_trace(folder):
+  code, _, err = run(folder, 'word', '--config=config.py', '--what=bug')
+  assert code == 1 and 'Traceback' in err and err.endswith('ValueError: a bug\n')
+
+
+def test_exit_code_of_main(folder):
+  assert run(folder, 'word', '--config=config.py', '--what=code')[0] == 3
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals(folder, number):
+  with start(folder, 'word', '--config=config.py', '--what=sleep') as process:
+    assert process.stdout.readline() == 'ready\n'
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+  assert process.returncode == 130 and err == 'interrupted\n'
+
+
+@pytest.mark.parametrize('error, expected', [
+    (InputError('x: bad.'), 'error: x: bad.'),
+    (OSError(errno.ENOSPC, 'No space left on device', 'a.png'), 'a.png: the disk is full'),
+    (ValueError('RESOURCE_EXHAUSTED: write: No space left on device'), 'the disk is full'),
+    (PermissionError(errno.EACCES, 'Permission denied', 'a.png'), 'a.png: Permission denied'),
+    (OSError(errno.EROFS, 'Read-only file system', 'a'), 'a: Read-only file system'),
+    (FileNotFoundError(errno.ENOENT, 'No such file', 'a'), None),
+    (ValueError('x'), None), (KeyError('x'), None)])
+def test_error_line(error, expected):
+  line = cli.error_line(error)
+  assert line is None if expected is None else expected in line

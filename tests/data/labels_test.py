@@ -1,0 +1,55 @@
+"""The class table against the official one, and what a 2D network may call a class."""
+import numpy as np
+import pytest
+
+from pnerf_jax.data import labels
+
+
+def test_table_is_the_official_one():
+  official = pytest.importorskip('kitti360scripts.helpers.labels')
+  ours = {label.name: label for label in labels.LABELS}
+  assert len(ours) == len(labels.LABELS) == len(official.labels)
+  for row in official.labels:
+    label = ours[row.name]
+    assert (label.id, label.kitti_id, label.train_id, label.category, label.has_instances,
+            label.ignore_in_eval, label.ignore_in_instance_eval, label.color) == (
+                row.id, row.kittiId, row.trainId, row.category, row.hasInstances,
+                row.ignoreInEval, row.ignoreInInst, row.color)
+
+
+def test_ids_and_kitti_ids_are_each_used_once():
+  assert sorted(labels.BY_ID) == list(range(labels.NUM_IDS))
+  assert sorted(labels.ID_FROM_KITTI_ID) == list(range(1, 38))
+  assert len(set(labels.ID_FROM_KITTI_ID.values())) == 37
+
+
+def test_pack_instance():
+  packed = labels.pack_instance(np.array([[26, 26, 7, 11, 44]]), np.array([[5, 0, 9, 999, 3]]))
+  assert packed.dtype == np.uint16
+  np.testing.assert_array_equal(packed, [[26005, 26000, 7000, 11999, 44000]])
+
+
+def test_colors_of_what_is_no_class_are_black():
+  assert labels.COLORS.shape == (256, 3) and not labels.COLORS[labels.NUM_IDS:].any()
+  assert labels.COLORS[7].tolist() == [128, 64, 128]
+
+
+@pytest.mark.parametrize('name, words', [
+    ('parking', {'parking', 'road', 'sidewalk'}), ('garage', {'garage', 'building'}),
+    ('gate', {'gate', 'fence'}), ('smallpole', {'smallpole', 'pole'}), ('lamp', {'lamp', 'pole'}),
+    ('car', {'car'}), ('sky', {'sky'}), ('vegetation', {'vegetation'})])
+def test_words_for_a_class(name, words):
+  found = labels.pseudo_names(labels.BY_NAME[name].id)
+  assert {labels.BY_ID[i].name for i in found} == words and len(found) == len(words)
+
+
+def test_a_class_without_a_counterpart_may_be_called_anything_but_sky():
+  found = labels.pseudo_names(labels.BY_NAME['trash bin'].id)
+  assert labels.SKY not in found and 0 not in found and labels.BY_NAME['car'].id in found
+  assert labels.BY_NAME['trash bin'].id in found
+
+
+def test_every_class_may_be_called_by_its_name():
+  for i in range(labels.NUM_IDS):
+    assert labels.pseudo_names(i)[0] == i and len(set(labels.pseudo_names(i))) == len(
+        labels.pseudo_names(i))

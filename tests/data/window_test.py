@@ -1,0 +1,405 @@
+"""Windows: the real clip, the street, and a root of known numbers that is then damaged."""
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from pnerf_jax.data import kitti360, png, window
+from pnerf_jax.errors import InputError
+
+SCENE = SimpleNamespace(outside='empty', near=0.3, far=0.0, frame_margin=150)
+
+
+def clip(shared, **changes):
+  return SimpleNamespace(**{
+      'root': str(shared / 'kitti360_real'), 'derived': '', 'start': 700, 'frames': 5,
+      'sequence': '2013_05_28_drive_0000_sync', 'cameras': ('image_00', 'image_01'),
+      'boxes': 'auto', 'scale': 0.0, 'max_width': 704} | changes)
+
+
+def change(namespace, **changes):
+  return SimpleNamespace(**{**vars(namespace), **changes})
+
+
+# The real clip.
+
+
+@pytest.fixture(scope='module')
+def real(shared):
+  return window.load_window(clip(shared), SCENE)
+
+
+def test_real_clip(real):
+  assert real.frames == (700, 701, 702, 703, 704) and real.skipped_frames == 0
+  assert real.view_frame.tolist() == [f for f in range(700, 705) for _ in range(2)]
+  assert real.view_camera.tolist() == [0, 1] * 5
+  assert (real.width, real.height, real.full_width, real.full_height) == (704, 188, 1408, 376)
+  assert real.rgb.shape == (10, 188, 704, 3) and real.rgb.dtype == np.uint8
+  assert real.pseudo_label.shape == (10, 188, 704) and real.pseudo_depth is None
+  assert set(np.unique(real.pseudo_label)) <= {7, 8, 11, 12, 13, 17, 21, 22, 23, 26, 27}
+  assert real.pseudo_confidence is None
+  assert sum('no pseudo depth for' in note for note in real.notes) == 2
+  np.testing.assert_allclose(real.full_intrinsics[0], [552.554261, 552.554261, 682.049453,
+                                                       238.769549], rtol=1e-6)
+  np.testing.assert_allclose(real.intrinsics[0], [276.2771305, 276.2771305, 340.7747265,
+                                                  119.1347745], rtol=1e-6)
+
+
+def test_real_poses_survive_float32(real, shared):
+  # Recentred in float64 first: in float32 the raw coordinates (up to 3792 m) carry 0.2 mm steps.
+  cam0 = np.loadtxt(shared / 'kitti360_real' / 'data_poses' / real.sequence / 'cam0_to_world.txt')
+  published = {int(row[0]): row[1:].reshape(4, 4) for row in cam0}
+  assert np.abs(real.world_from_cam[:, :3, 3]).max() < 10
+  for frame, camera, pose in zip(real.view_frame, real.view_camera, real.world_from_cam):
+    expected = published[frame].copy()
+    expected[:3, 3] += expected[:3, 0] * 0.594183 * camera - real.center
+    np.testing.assert_allclose(pose, expected, atol=6e-4)
+  left, right = real.world_from_cam[:2].astype(np.float64)
+  np.testing.assert_allclose((np.linalg.inv(left) @ right)[:3, 3], [0.594183, 0, 0], atol=3e-6)
+
+
+TRUE_CARS, GHOST = {892, 941, 927, 928, 953}, 4727
+
+
+@pytest.mark.parametrize('split', ['auto', 'train', 'train_full', 'union'])
+def test_real_ghosts_stay_out(shared, split):
+  found = window.load_window(clip(shared, boxes=split), SCENE, supervision=False)
+  indices = [box.index for box in found.boxes]
+  assert TRUE_CARS <= set(indices) and GHOST not in indices
+  assert len(indices) == len(set(indices))
+  hand_made = [i for i in indices if 5918 <= i <= 6015]
+  assert (len(hand_made) > 80) == (split != 'train')
+
+
+def test_real_ghost_is_in_view_without_the_filter(shared):
+  found = window.load_window(clip(shared), change(SCENE, frame_margin=10**6), supervision=False)
+  assert GHOST in [box.index for box in found.boxes]
+
+
+def test_real_union_counts_repeats(shared):
+  # train_full holds the cars of train once more, under other instance numbers.
+  both = window.load_window(clip(shared, boxes='union'), SCENE, supervision=False)
+  full = window.load_window(clip(shared, boxes='train_full'), SCENE, supervision=False)
+  assert [box.instance for box in both.boxes] == [box.instance for box in full.boxes]
+
+
+def test_real_extent(real):
+  assert 100 <= real.far <= 250
+  low, high = real.bounds
+  origins = real.world_from_cam[:, :3, 3]
+  assert real.bounds.dtype == np.float32 and (high > low).all()
+  assert (low[:2] <= origins[:, :2].min(0)).all() and (high[:2] >= origins[:, :2].max(0)).all()
+  assert high[2] - low[2] < 60  # a street, not the frustum's 100 m
+  nearest = min(np.linalg.norm(box.vertices.mean(0) - origins[0]) for box in real.boxes)
+  assert nearest < 30 and real.boxes[0].vertices.dtype == np.float64
+
+
+def test_real_void(shared):
+  found = window.load_window(clip(shared, boxes='train'), change(SCENE, outside='void', far=80.0),
+                             supervision=False)
+  assert found.far == 80 and {box.label for box in found.boxes} == {'car'}
+  size = found.bounds[1] - found.bounds[0]
+  assert 80 < size.max() < 200 and size[2] > 40
+
+
+def test_real_geometry_alone(shared, real):
+  found = window.load_window(clip(shared), SCENE, supervision=False)
+  assert found.rgb is None and found.pseudo_label is None and found.pseudo_depth is None
+  np.testing.assert_array_equal(found.world_from_cam, real.world_from_cam)
+  np.testing.assert_array_equal(found.bounds, real.bounds)
+  assert (found.width, found.height) == (704, 188)
+
+
+def test_real_range_with_holes(shared):
+  found = window.load_window(clip(shared, start=-1, frames=500), SCENE, supervision=False)
+  assert found.frames == (250, 644, 700, 701, 702, 703, 704, 729)
+  note, = [note for note in found.notes if 'lack an image' in note]
+  assert '251-' in note
+
+
+@pytest.mark.parametrize('start, frames, words', [
+    (0, 1, ['no frame of 0-0', '700-704', '--config.data.start']),
+    (12000, 64, ['12000-12063', '700-704']),
+    (0, 0, ['config.data.frames is 0'])])
+def test_real_no_frames(shared, start, frames, words):
+  with pytest.raises(InputError) as error:
+    window.load_window(clip(shared, start=start, frames=frames), SCENE)
+  for word in words:
+    assert word in str(error.value)
+
+
+def test_street(shared):
+  data = clip(shared, root=str(shared / 'streets' / 'street_a'), sequence='', start=-1, frames=64)
+  found = window.load_window(data, SCENE)
+  assert found.frames == tuple(range(1238, 1262))
+  assert (found.width, found.height) == (found.full_width, found.full_height) == (352, 94)
+  assert (found.pseudo_label[0::2] > 0).mean() > 0.9 and not found.pseudo_label[1::2].any()
+  assert (found.pseudo_depth[0::2] > 0).mean() > 0.8 and not found.pseudo_depth[1::2].any()
+  assert sum('image_01' in note for note in found.notes) == 2
+  assert 150 < len(found.boxes) <= 249
+
+
+# The root of known numbers.
+
+
+def test_tiny_by_hand(tiny):
+  found = window.load_window(tiny.data, tiny.scene)
+  assert found.frames == (0, 1, 2, 4, 5) and found.skipped_frames == 1
+  assert any('1 frames have no pose' in note and note.endswith(': 3') for note in found.notes)
+  np.testing.assert_array_equal(found.center, [1002, 2000, 100])  # the mean x is 1002.4
+  np.testing.assert_allclose(found.world_from_cam[1], [
+      [0, 0, 1, -2], [-1, 0, 0, -0.5], [0, -1, 0, 0], [0, 0, 0, 1]])
+  box, = found.boxes
+  np.testing.assert_allclose(box.vertices.mean(0), [8, 0, 0])
+  np.testing.assert_allclose(found.bounds, [[7, -1, -1], [9, 1, 1]])
+  assert found.far == 30 and found.near == 0.3
+  folder = kitti360.rgb_folder(tiny.root, tiny.sequence, 'image_01')
+  np.testing.assert_array_equal(found.rgb[-1], np.asarray(Image.open(folder / '0000000005.png')))
+
+
+def test_overrides(tiny):
+  scene = change(tiny.scene, center=(1000.0, 2000.0, 90.0), far=20.0,
+                 bounds=(1000.0, 1990.0, 95.0, 1030.0, 2010.0, 115.0))
+  found = window.load_window(tiny.data, scene)
+  np.testing.assert_array_equal(found.center, [1000, 2000, 90])
+  np.testing.assert_array_equal(found.bounds, [[0, -10, 5], [30, 10, 25]])
+  assert found.far == 20
+  with pytest.raises(InputError, match='config.scene.center'):
+    window.load_window(tiny.data, change(tiny.scene, center=(1.0, 2.0)))
+
+
+def test_moving_primitives(tiny):
+  tiny.boxes.write_text(tiny.boxes_xml(
+      tiny.cube_xml(number=1, center=(1010., 2000., 100.)),
+      *(tiny.cube_xml(number=10 + f, instanceId=7, center=(1012. + f, 2000., 100.), timestamp=f)
+        for f in (1, 3, 4, 99))))
+  found = window.load_window(tiny.data, tiny.scene)
+  assert [(box.index, box.timestamp) for box in found.boxes] == [(1, -1), (11, 1), (14, 4)]
+  np.testing.assert_allclose(found.bounds, [[7, -1, -1], [9, 1, 1]])  # of what stands still
+
+
+@pytest.mark.parametrize('start_frame, end_frame, timestamp, expected', [
+    (100, 340, -1, True), (344, 500, -1, True), (360, 500, -1, True), (361, 500, -1, False),
+    (0, 90, -1, True), (1, 89, -1, False), (2711, 2903, -1, False), (100, 100, -1, True),
+    (-1, -1, -1, True), (0, 0, -1, True), (2000, 3000, 101, True), (100, 340, 99, False),
+    (340, 100, -1, True)])
+def test_belongs(start_frame, end_frame, timestamp, expected):
+  frames = tuple(range(100, 351))
+  assert window.belongs(start_frame, end_frame, timestamp, frames, 10) == expected
+
+
+def test_only_what_is_seen_stays(tiny):
+  def cube(number, x, y):
+    return tiny.cube_xml(number=number, center=(x, y, 100.))
+  tiny.boxes.write_text(tiny.boxes_xml(
+      cube(1, 1010., 2000.), cube(2, 990., 2000.), cube(3, 1010., 2050.), cube(4, 1200., 2000.),
+      cube(5, 1004., 2000.)))  # the last holds the camera of frame 4
+  found = window.load_window(tiny.data, change(tiny.scene, far=100.0))
+  assert [box.index for box in found.boxes] == [1, 5]
+  assert any('3 out of view' in note for note in found.notes)
+
+
+def test_split_of_the_boxes(tiny):
+  full = tiny.root / 'data_3d_bboxes' / 'train_full' / tiny.boxes.name
+  full.parent.mkdir()
+  full.write_text(tiny.boxes_xml(
+      tiny.cube_xml(number=8, center=(1010., 2000., 100.), instanceId=101),
+      tiny.cube_xml(number=9, center=(1015., 2000., 98.), label='road', semanticId=1)))
+  tiny.boxes.write_text(tiny.boxes_xml(
+      tiny.cube_xml(number=1, center=(1010., 2000., 100.)),
+      tiny.cube_xml(number=2, center=(1020., 2000., 100.))))
+
+  def indices(split):
+    found = window.load_window(change(tiny.data, boxes=split), tiny.scene, supervision=False)
+    return [box.index for box in found.boxes]
+
+  assert indices('auto') == indices('train_full') == [8, 9]
+  assert indices('train') == [1, 2]
+  assert indices('union') == [8, 9, 2]
+  full.unlink()
+  assert indices('auto') == indices('union') == [1, 2]
+
+
+def write_supervision(root, sequence, frames=(0, 1, 2, 4, 5)):
+  """Pseudo labels, confidence and depth of image_00; pixel (u, v) of the depth is 1 + u / 8 m."""
+  label = np.tile(np.arange(64) % 45, (24, 1)).astype(np.uint8)
+  label[0] = 255
+  for frame in frames:
+    name = f'{kitti360.frame_name(frame)}.png'
+    folder = kitti360.pseudo_label_folder(root, sequence, 'image_00')
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(label).save(folder / name)
+    png.write_confidence(folder.with_name('confidence') / name, np.full((24, 64), 0.5))
+    png.write_depth(kitti360.pseudo_depth_folder(root, sequence, 'image_00') / name,
+                    np.tile(1 + np.arange(64) / 8, (24, 1)))
+
+
+def test_supervision(tiny):
+  write_supervision(tiny.root, tiny.sequence)
+  found = window.load_window(tiny.data, tiny.scene)
+  expected = np.tile(np.arange(64) % 45, (24, 1))
+  expected[0] = 0  # unknown, like 0 itself
+  np.testing.assert_array_equal(found.pseudo_label[0], expected)
+  np.testing.assert_allclose(found.pseudo_confidence[0], 0.5, atol=1e-5)
+  np.testing.assert_array_equal(found.pseudo_depth[0, 3], 1 + np.arange(64) / 8)
+  assert not found.pseudo_label[1::2].any() and not found.pseudo_depth[1::2].any()
+  assert (found.pseudo_confidence[1::2] == 1).all()
+  assert sum('for image_01' in note for note in found.notes) == 2
+  assert not any('warning' in note for note in found.notes)
+
+
+def test_half_size(tiny):
+  write_supervision(tiny.root, tiny.sequence)
+  found = window.load_window(change(tiny.data, scale=0.5), tiny.scene)
+  assert (found.width, found.height) == (32, 12) and found.full_width == 64
+  np.testing.assert_allclose(found.intrinsics[0], [25, 25, 15.5, 5.5])
+  photo = np.asarray(Image.open(kitti360.rgb_folder(tiny.root, tiny.sequence, 'image_00')
+                                / '0000000000.png')).astype(float)
+  average = photo.reshape(12, 2, 32, 2, 3).mean((1, 3))
+  assert np.abs(found.rgb[0] - average).max() <= 0.5
+  # The centre of new pixel i lies between 2 i and 2 i + 1: either is nearest, a mean is neither.
+  columns = (found.pseudo_depth[0, 0] - 1) * 8
+  assert set(columns - 2 * np.arange(32)) == {1}
+  np.testing.assert_array_equal(found.pseudo_label[0, 5], (2 * np.arange(32) + 1) % 45)
+
+
+@pytest.mark.parametrize('width, scale, max_width, expected', [
+    (1408, 0.0, 704, (704, 188)), (704, 0.0, 704, (704, 188)), (352, 0.0, 704, (352, 94)),
+    (1408, 0.0, 352, (352, 94)), (1408, 0.0, 100, (352, 94)), (1408, 1.0, 704, (1408, 376)),
+    (1408, 0.3, 704, (422, 113))])
+def test_training_size(width, scale, max_width, expected):
+  assert window.training_size((width, width * 376 // 1408), scale, max_width) == expected
+
+
+def test_resize_nearest_takes_the_pixel_under_each_centre():
+  image = np.arange(7 * 9).reshape(7, 9)
+  small = window.resize_nearest(image, (4, 3))
+  for i in range(3):
+    for j in range(4):
+      # Where the new pixel's centre lies, in old pixels.
+      row, column = (i + 0.5) * 7 / 3 - 0.5, (j + 0.5) * 9 / 4 - 0.5
+      r, c = divmod(small[i, j], 9)
+      assert abs(r - row) <= 0.5 and abs(c - column) <= 0.5
+
+
+def test_derived_folder_is_looked_at_first(tiny, tmp_path):
+  write_supervision(tiny.root, tiny.sequence)
+  derived = tmp_path / 'derived'
+  depth = kitti360.pseudo_depth_folder(derived, tiny.sequence, 'image_00')
+  for frame in (0, 1, 2, 4, 5):
+    png.write_depth(depth / f'{kitti360.frame_name(frame)}.png', np.full((24, 64), 33.0))
+  found = window.load_window(change(tiny.data, derived=str(derived)), tiny.scene)
+  assert (found.pseudo_depth[0] == 33).all()
+  assert found.pseudo_label[0].any()  # from the root
+
+
+def test_missing_single_frame_is_named(tiny):
+  write_supervision(tiny.root, tiny.sequence, frames=(0, 1, 2, 5))
+  found = window.load_window(tiny.data, tiny.scene)
+  warnings = [note for note in found.notes if note.startswith('warning')]
+  assert len(warnings) == 3 and all('0000000004.png' in note for note in warnings)
+  assert not found.pseudo_label[6].any() and not found.pseudo_depth[6].any()
+  assert (found.pseudo_confidence[6] == 1).all()
+
+
+def _truncate(path):
+  path.write_bytes(path.read_bytes()[:-30])
+
+
+def _write(array):
+  return lambda path: Image.fromarray(array).save(path)
+
+
+RGB = 'data_2d_raw/{s}/image_01/data_rect/0000000002.png'
+LABEL = 'data_2d_pseudo_semantics/train/{s}/image_00/semantic/0000000002.png'
+CONFIDENCE = 'data_2d_pseudo_semantics/train/{s}/image_00/confidence/0000000002.png'
+DEPTH = 'data_2d_pseudo_depth/{s}/image_00/0000000002.png'
+
+
+@pytest.mark.parametrize('file, damage, words', [
+    (RGB, _truncate, ['damaged']),
+    (RGB, _write(np.zeros((24, 63, 3), np.uint8)), ['63x24', '64x24']),
+    (RGB, _write(np.zeros((24, 64), np.uint8)), ['pixel type L']),
+    (LABEL, _truncate, ['damaged']),
+    (LABEL, _write(np.zeros((12, 32), np.uint8)), ['32x12', '64x24']),
+    (LABEL, _write(np.full((24, 64), 77, np.uint8)), ['label id 77']),
+    (LABEL, _write(np.full((24, 64), 7, np.uint16)), ['8 bit grey']),
+    (CONFIDENCE, _write(np.zeros((24, 64), np.uint8)), ['16 bit grey']),
+    (DEPTH, _write(np.zeros((24, 64), np.uint8)), ['16 bit grey']),
+    (DEPTH, _write(np.zeros((24, 65), np.uint16)), ['65x24']),
+    (DEPTH, lambda path: path.write_bytes(b''), ['PNG']),
+])
+def test_damaged_images(tiny, file, damage, words):
+  write_supervision(tiny.root, tiny.sequence)
+  path = tiny.root / file.format(s=tiny.sequence)
+  damage(path)
+  with pytest.raises(InputError) as error:
+    window.load_window(tiny.data, tiny.scene)
+  for word in [str(path), *words]:
+    assert word in str(error.value)
+
+
+@pytest.mark.parametrize('folder, words', [
+    ('data_2d_raw', ['data_2d_raw', '--config.data.root']),
+    ('data_2d_raw/{s}/image_01', ['image_01', '--config.data.cameras=image_00']),
+    ('data_2d_raw/{s}/image_00', ['image_00', '--config.data.cameras=image_01']),
+    ('calibration', ['perspective.txt', 'no such file']),
+    ('data_poses', ['poses.txt', 'no such file']),
+    ('data_3d_bboxes', ['data_3d_bboxes', 'no such file']),
+])
+def test_missing_folders(tiny, folder, words):
+  shutil.rmtree(tiny.root / folder.format(s=tiny.sequence))
+  with pytest.raises(InputError) as error:
+    window.load_window(tiny.data, tiny.scene)
+  for word in words:
+    assert word in str(error.value)
+
+
+@pytest.mark.parametrize('group, changes, words', [
+    ('data', {'sequence': 'drive_9'}, ["'drive_9'", '2013_05_28_drive_0007_sync']),
+    ('data', {'sequence': '../root'}, ["'../root'"]),
+    ('data', {'start': 3, 'frames': 1}, ['3-3', '0-2, 4-5']),
+    ('data', {'cameras': ('image_02',)}, ['config.data.cameras', 'image_02']),
+    ('data', {'cameras': ()}, ['config.data.cameras']),
+    ('data', {'boxes': 'all'}, ['config.data.boxes', "'all'", 'union']),
+    ('data', {'scale': 2.0}, ['config.data.scale', '2.0']),
+    ('data', {'scale': 0.05}, ['config.data.scale', '3x1']),
+    ('scene', {'outside': 'full'}, ['config.scene.outside', "'full'"]),
+    ('scene', {'far': 2.0}, ['no primitive is in view', '--config.scene.outside=void']),
+])
+def test_wrong_settings(tiny, group, changes, words):
+  groups = {'data': tiny.data, 'scene': tiny.scene}
+  groups[group] = change(groups[group], **changes)
+  with pytest.raises(InputError) as error:
+    window.load_window(groups['data'], groups['scene'])
+  for word in words:
+    assert word in str(error.value)
+
+
+def test_several_sequences_need_a_name(tiny):
+  (tiny.root / 'data_2d_raw' / 'other').mkdir()
+  with pytest.raises(InputError, match='--config.data.sequence'):
+    window.load_window(tiny.data, tiny.scene)
+
+
+def test_poses_and_images_that_do_not_meet(tiny):
+  path = tiny.root / 'data_poses' / tiny.sequence / 'poses.txt'
+  path.write_text('50 1 0 0 0 0 1 0 0 0 0 1 0\n')
+  with pytest.raises(InputError, match='images 0-5 and poses 50 do not meet'):
+    window.load_window(tiny.data, tiny.scene)
+
+
+def test_void_needs_no_primitive(tiny):
+  tiny.boxes.write_text(tiny.boxes_xml())
+  found = window.load_window(tiny.data, change(tiny.scene, outside='void'))
+  assert not found.boxes and found.far == 100
+  with pytest.raises(InputError, match='no primitive is in view'):
+    window.load_window(tiny.data, tiny.scene)
+
+
+def test_one_camera(tiny):
+  found = window.load_window(change(tiny.data, cameras=('image_01',)), tiny.scene)
+  assert found.view_camera.tolist() == [0] * 5 and found.rgb.shape[0] == 5
+  np.testing.assert_allclose(found.world_from_cam[:, 1, 3], -0.5)
