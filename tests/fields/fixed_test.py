@@ -14,7 +14,16 @@ from pnerf_jax.geometry.intervals import Intervals
 
 _ROAD, _SIDEWALK, _BUILDING, _SKY = 7, 8, 11, 23
 _CLASS_IDS = (_ROAD, _SIDEWALK, _BUILDING, _SKY)
-_MEMBERSHIP = functools.partial(jax.jit, static_argnums=3)(fixed.membership)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _membership_jit(t, intervals, table, num_classes):
+  return fixed.membership(t, intervals, table, num_classes)
+
+
+def _membership(t, intervals, table, num_classes) -> fixed.Membership:
+  """The function under test, with numpy arrays as its answer."""
+  return jax.device_get(_membership_jit(jnp.asarray(t, jnp.float32), intervals, table, num_classes))
 
 
 def _intervals(enter, leave, primitive) -> Intervals:
@@ -28,7 +37,7 @@ def _lookup(t, spans, semantic, class_ids=_CLASS_IDS):
   enter, leave, primitive = (list(column) for column in zip(*spans))
   table = fixed.make_class_table(np.array(semantic), class_ids, _SKY)
   intervals = _intervals(enter + [np.inf], leave + [np.inf], primitive + [-1])
-  return _MEMBERSHIP(jnp.asarray(t, jnp.float32), intervals, table, len(class_ids))
+  return _membership(t, intervals, table, len(class_ids))
 
 
 def test_agreement_is_one_hot_and_a_sample_outside_has_no_class():
@@ -98,7 +107,7 @@ def test_random_rays_agree_with_a_loop(num_classes, index_type):
   t = np.sort(rng.uniform(0, 14, (*shape, 20)), axis=-1).astype(np.float32)
   t[..., :num_slots] = np.where(np.isfinite(enter), enter, 0.0)  # exactly at the ends, too
   table = fixed.make_class_table(semantic, class_ids, _SKY)
-  got = _MEMBERSHIP(jnp.asarray(t), _intervals(enter, leave, primitive), table, num_classes)
+  got = _membership(t, _intervals(enter, leave, primitive), table, num_classes)
   assert got.inside.shape == (*t.shape, num_slots)
   assert got.allowed.shape == got.fixed.shape == (*t.shape, num_classes)
   for index in np.ndindex(t.shape):
@@ -113,7 +122,7 @@ def test_random_rays_agree_with_a_loop(num_classes, index_type):
 
 def test_unused_slots_are_never_entered_whatever_they_hold():
   table = fixed.make_class_table(np.array([_ROAD, _BUILDING]), _CLASS_IDS, _SKY)
-  got = _MEMBERSHIP(jnp.array([[0.0, 5.0, 100.0]]),
+  got = _membership([[0.0, 5.0, 100.0]],
                     _intervals([[0.0, 100.0]], [[9.0, 100.0]], [[-1, -1]]), table, 4)
   assert not got.occupied.any() and not got.inside.any() and not got.allowed.any()
   np.testing.assert_array_equal(got.fixed, 0.0)

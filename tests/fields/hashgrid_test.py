@@ -148,12 +148,26 @@ def test_gradient_of_the_table_is_the_corner_weight():
 
 
 @pytest.mark.parametrize('make', [_dense, _hashed])
+def test_gradient_of_the_table_is_the_transpose_of_the_lookup(make):
+  # The lookup is linear in the table: <g, lookup(table)> = <gradient, table> for any table.
+  level = make()
+  points = _points(400) * 1.2 - 0.3  # some of them outside
+  g = np.random.default_rng(5).normal(size=(400, _FEATURES)).astype(np.float32)
+  loss = lambda table: jnp.sum(g * _LOOKUP(level, table, points))
+  gradient = np.float64(jax.jit(jax.grad(loss))(_table(level)))
+  for seed in range(6, 10):
+    other = _table(level, seed)
+    want = float(np.sum(np.float64(g) * np.float64(_LOOKUP(level, other, points))))
+    assert float(np.sum(gradient * other)) == pytest.approx(want, abs=2e-3)
+
+
+@pytest.mark.parametrize('make', [_dense, _hashed])
 def test_gradients_are_finite_inside_on_nodes_and_outside(make):
   level = make()
   points = np.concatenate([
       _points(50), np.zeros((1, 3)), [_EXTENT], [[-1e6, 1e6, 0.5]], [[0.5, 1.0, 1.5]],
   ]).astype(np.float32)
-  gradients = jax.grad(lambda table, x: jnp.sum(_LOOKUP(level, table, x) ** 2), argnums=(0, 1))(
-      _table(level), points)
+  total = lambda table, x: jnp.sum(_LOOKUP(level, table, x) ** 2)
+  gradients = jax.jit(jax.grad(total, argnums=(0, 1)))(_table(level), points)
   for gradient in gradients:
     assert np.isfinite(gradient).all()

@@ -32,11 +32,14 @@ def _both(field, points, directions, image):
 @functools.cache
 def _params():
   """Random parameters, far from the start, where the codes are zero and the tables tiny."""
-  init = jax.jit(lambda key: _field().init(key, *_inputs(), method=_both)['params'])
-  leaves, tree = jax.tree.flatten(init(jax.random.key(0)))
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  return tree.unflatten([
-      leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)])
+  init = lambda key: _field().init(key, *_inputs(), method=_both)['params']
+  rng = np.random.default_rng(0)
+
+  def fill(path, leaf):
+    scale = leaf.shape[0] ** -0.5 if path[-1].key == 'kernel' else 0.1
+    return jnp.asarray(rng.normal(0, scale, leaf.shape), jnp.float32)
+
+  return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init, jax.random.key(0)))
 
 
 def _inputs(seed: int = 0, lead=(6,), samples: int = 4):
@@ -49,11 +52,16 @@ def _inputs(seed: int = 0, lead=(6,), samples: int = 4):
 
 
 @functools.partial(jax.jit, static_argnames='field')
-def _apply(field, params, points, directions, image):
+def _apply_jit(field, params, points, directions, image):
   return field.apply({'params': params}, points, directions, image, method=_both)
 
 
-@pytest.mark.parametrize('lead', [(), (6,), (2, 3)])
+def _apply(*args):
+  """Field and sky as numpy arrays."""
+  return jax.device_get(_apply_jit(*args))
+
+
+@pytest.mark.parametrize('lead', [(), (2, 3)])
 def test_shapes_and_ranges(lead):
   out, sky = _apply(_field(), _params(), *_inputs(lead=lead))
   assert out.sigma.shape == (*lead, 4)
@@ -68,7 +76,7 @@ def test_shapes_and_ranges(lead):
 def test_leading_dimensions_do_not_mix():
   points, directions, image = _inputs(lead=(6,))
   flat, sky = _apply(_field(), _params(), points, directions, image)
-  for ray in range(6):
+  for ray in (0, 3, 5):
     one, one_sky = _apply(_field(), _params(), points[ray], directions[ray], image[ray])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[ray], b, atol=1e-5, rtol=1e-5),
                  (flat, sky), (one, one_sky))
@@ -118,27 +126,19 @@ def test_density_starts_at_the_exponential_of_the_bias_and_stays_finite():
   out, _ = _apply(_field(density_bias=-1.0), params, *inputs)
   np.testing.assert_allclose(out.sigma, math.exp(-1), rtol=1e-6)
   huge = _field(density_bias=1e4)
-  assert np.isfinite(_apply(huge, params, *inputs)[0].sigma).all()
-  gradient = jax.grad(lambda p: jnp.sum(_apply(huge, p, *inputs)[0].sigma))(_params())
-  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+  density = lambda p: jnp.sum(_apply_jit(huge, p, *inputs)[0].sigma)
+  for leaf in jax.tree.leaves(jax.jit(jax.value_and_grad(density))(_params())):
+    assert np.isfinite(leaf).all()
 
 
-def test_every_parameter_gets_a_finite_gradient_and_the_codes_none_from_geometry():
-  inputs = _inputs(lead=(64,))
-
-  def geometry(params):
-    out, _ = _apply(_field(), params, *inputs)
-    return jnp.sum(out.sigma) + jnp.sum(out.semantic_logits**2)
-
-  def everything(params):
-    out, sky = _apply(_field(), params, *inputs)
-    return geometry(params) + jnp.sum(out.rgb**2) + jnp.sum(sky**2)
-
-  gradient = jax.grad(everything)(_params())
+def test_every_parameter_gets_a_finite_gradient():
+  inputs = _inputs(samples=48)
+  everything = lambda params: sum(
+      jnp.sum(leaf**2) for leaf in jax.tree.leaves(_apply_jit(_field(), params, *inputs)))
+  gradient = jax.jit(jax.grad(everything))(_params())
   for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
     assert np.isfinite(leaf).all(), path
     assert np.abs(leaf).max() > 0, path
-  np.testing.assert_array_equal(jax.grad(geometry)(_params())['codes'], 0.0)
 
 
 def test_bfloat16_operands_give_nearly_the_same_in_float32():

@@ -2,6 +2,7 @@
 
 Letters: R rays, K interval slots, C classes present.
 """
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,26 +14,29 @@ from pnerf_jax.rendering.rays import Rendered
 
 _ROAD, _BUILDING, _SKY, _CAR = 7, 11, 23, 26
 _CLASS_IDS = (_ROAD, _BUILDING, _CAR, _SKY)
+_SLOTS = 4
 # Primitive: 0 road, 1 and 2 two parts of car 5, 3 car 9, 4 building 5, 5 void.
 _SEMANTIC = np.array([_ROAD, _CAR, _CAR, _CAR, _BUILDING, labels.VOID], np.int32)
 _INSTANCE = np.array([0, 5, 5, 9, 5, 0], np.int32)
 
 
 def _label(primitive, slots, semantics, fixed=None, dropped=0):
-  """Labels of one ray. primitive, slots: K entries; semantics, fixed: mass of the classes."""
-  absent = jnp.zeros(())
-  semantics = jnp.asarray([semantics], jnp.float32)
-  fixed = semantics if fixed is None else jnp.asarray([fixed], jnp.float32)
-  count = len(primitive)
-  enter = jnp.where(jnp.asarray(primitive) >= 0, jnp.arange(count, dtype=jnp.float32), jnp.inf)
-  intervals = Intervals(enter=enter[None], exit=enter[None] + 1.0,
-                        primitive=jnp.asarray([primitive]), dropped=jnp.asarray([dropped]))
+  """Labels of one ray. primitive, slots: up to K entries; semantics, fixed: mass of the classes."""
+  absent = np.zeros(())
+  semantics = np.array([semantics], np.float32)
+  fixed = semantics if fixed is None else np.array([fixed], np.float32)
+  empty = _SLOTS - len(primitive)
+  primitive = np.array([[*primitive, *[-1] * empty]], np.int32)
+  slots = np.array([[*slots, *[0.0] * empty]], np.float32)
+  enter = np.where(primitive >= 0, np.arange(_SLOTS), np.inf).astype(np.float32)
+  intervals = Intervals(
+      enter=enter, exit=enter + 1, primitive=primitive, dropped=np.array([dropped]))
   rendered = Rendered(
       rgb=absent, depth=absent, median_depth=absent, opacity=absent, fixed_semantics=fixed,
-      semantics=semantics, slots=jnp.asarray([slots], jnp.float32), samples=absent, weights=absent,
+      semantics=semantics, slots=slots, samples=absent, weights=absent,
       logits=absent, member=absent)
-  got = panoptic.label_pixels(rendered, intervals, jnp.asarray(_CLASS_IDS), jnp.asarray(_SEMANTIC),
-                              jnp.asarray(_INSTANCE))
+  got = jax.jit(panoptic.label_pixels)(
+      rendered, intervals, jnp.asarray(_CLASS_IDS), _SEMANTIC, _INSTANCE)
   return (int(got.semantic[0]), int(got.fixed[0]), int(got.instance[0]), float(got.confidence[0]))
 
 

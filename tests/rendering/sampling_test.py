@@ -12,7 +12,8 @@ import pytest
 from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering import sampling
 
-_PLACE = jax.jit(sampling.place, static_argnums=(1, 2))
+_PLACE = jax.jit(sampling.place, static_argnums=1)
+_DELTAS = jax.jit(sampling.with_deltas)
 _KEY = jax.random.key(0)
 
 # Lists of (enter, exit) of one ray.
@@ -126,7 +127,7 @@ def test_rays_without_intervals_have_no_occupied_sample_and_stay_finite():
   spans = _table([[], [(1.0, 2.0)], []])
   for key in (None, _KEY):
     t = np.asarray(_PLACE(spans, 12, 0.5, key))
-    samples = sampling.with_deltas(jnp.asarray(t), jnp.asarray(_inside(t, spans)), spans)
+    samples = _DELTAS(t, _inside(t, spans), spans)
     assert np.isfinite(t).all() and np.isfinite(samples.delta).all()
     assert not _inside(t, spans)[[0, 2]].any()
     np.testing.assert_array_equal(samples.delta[0], 0.0)
@@ -150,7 +151,7 @@ def test_rays_without_intervals_have_no_occupied_sample_and_stay_finite():
 def test_deltas_by_hand(rays, t, want):
   spans = _table([rays])
   t = np.array([t], np.float32)
-  samples = sampling.with_deltas(jnp.asarray(t), jnp.asarray(_inside(t, spans)), spans)
+  samples = _DELTAS(t, _inside(t, spans), spans)
   np.testing.assert_allclose(samples.delta[0], want, atol=1e-6)
   np.testing.assert_array_equal(samples.t, t)
 
@@ -160,7 +161,7 @@ def test_deltas_sum_to_the_length_of_the_union(jittered):
   rays = [*_CASES.values(), *_random_rays(32)]
   spans = _table(rays)
   t = np.asarray(_PLACE(spans, 256, 0.5, _KEY if jittered else None))
-  samples = sampling.with_deltas(jnp.asarray(t), jnp.asarray(_inside(t, spans)), spans)
+  samples = _DELTAS(t, _inside(t, spans), spans)
   total = np.asarray(samples.delta).sum(axis=-1)
   step = 1e-3
   middles = np.arange(0, 160, step) + step / 2

@@ -11,6 +11,8 @@ import pytest
 
 from pnerf_jax.rendering import volume
 
+_JACOBIAN = jax.jit(jax.jacrev(lambda *x: jnp.append(*volume.composite_weights(*x))))
+
 
 def _loop(sigma, delta):
   """Weights and the transmittance behind the last sample of one ray, one sample at a time."""
@@ -84,8 +86,7 @@ def test_gradients_are_finite_and_those_of_the_formula(sigma, delta):
     for later in range(i + 1, 3):
       want[later, i] = -delta[i] * want_weights[later]
     want[3, i] = -delta[i] * rest
-  jacobian = jax.jacrev(
-      lambda s: jnp.append(*volume.composite_weights(s, jnp.array(delta))))(jnp.array(sigma))
+  jacobian = _JACOBIAN(jnp.array(sigma), jnp.array(delta))
   assert np.isfinite(jacobian).all()
   np.testing.assert_allclose(jacobian, want, rtol=1e-5, atol=1e-6)
 
