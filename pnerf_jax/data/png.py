@@ -4,15 +4,14 @@ Arrays are `[H, W]` or `[H, W, 3]` numpy; depth is planar, in metres, 0 where th
 Readers check the header before a pixel is decoded, so a wrong or hostile file costs nothing, and
 raise InputError with the file's name. Writers give a file its name only when it is whole.
 """
-import os
+import io
 from pathlib import Path
-import tempfile
 import warnings
 
 import numpy as np
 from PIL import Image
 
-from pnerf_jax.data import labels
+from pnerf_jax.data import files, labels
 from pnerf_jax.errors import InputError
 
 DEPTH_UNITS_PER_METRE = 256.0  # KITTI's encoding
@@ -133,14 +132,6 @@ def _write(path: Path, pixels: np.ndarray, dtype: type, ndim: int) -> None:
   pixels = np.asarray(pixels)
   if pixels.ndim != ndim:
     raise ValueError(f'expected {ndim} dimensions, got shape {pixels.shape}')
-  path = Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}-', suffix='.tmp')
-  try:
-    with os.fdopen(handle, 'wb') as file:
-      Image.fromarray(np.ascontiguousarray(pixels.astype(dtype))).save(file, format='PNG')
-    os.chmod(temporary, 0o644)  # mkstemp's own mode would hide the file from other users
-    os.replace(temporary, path)
-  except BaseException:
-    Path(temporary).unlink(missing_ok=True)
-    raise
+  buffer = io.BytesIO()
+  Image.fromarray(np.ascontiguousarray(pixels.astype(dtype))).save(buffer, format='PNG')
+  files.write_bytes(path, buffer.getvalue())

@@ -1,4 +1,5 @@
 """PNG readers and writers against OpenCV and hand-made damage."""
+import os
 import struct
 import zlib
 
@@ -131,7 +132,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   def full_disk(*_, **__):
     raise OSError(28, 'No space left on device')
 
-  monkeypatch.setattr(Image.Image, 'save', full_disk)
+  monkeypatch.setattr(os, 'replace', full_disk)
   with pytest.raises(OSError):
     png.write_label(path, LABEL + 0)
   assert [f.name for f in tmp_path.iterdir()] == ['a.png']
