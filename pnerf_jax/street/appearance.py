@@ -272,7 +272,7 @@ def weather(rng: np.random.Generator, azimuth: float) -> Light:
   strength = rng.uniform(1.15, 1.5)
   return Light(sun, strength * np.array([1.0, .95, .86]), np.array([.52, .57, .66]),
                np.array([.82, .86, .90]), np.array([.28, .44, .74]) * rng.uniform(.9, 1.1),
-               rng.uniform(.2, .7), 420.0, rng.uniform(0, 50, 2))
+               rng.uniform(.2, .7), 700.0, rng.uniform(0, 50, 2))
 
 
 def sky(light: Light, directions: np.ndarray) -> np.ndarray:
@@ -319,9 +319,9 @@ def shade(light: Light, surface: np.ndarray, normal: np.ndarray, directions: np.
   shiny = np.flatnonzero(gloss > 0)
   if len(shiny):
     seen = sky(light, mirror[shiny])
-    # Below the horizon the mirror shows the street, which is darker.
-    seen *= np.where(mirror[shiny, 2] > .05, 1.0, .35)[:, None]
-    grazing = gloss[shiny] + (1 - gloss[shiny]) * .35 * (1 - np.abs(cosine[shiny]))**4
+    # Low down the mirror shows the other side of the street, which is darker.
+    seen *= np.clip(.22 + 1.1 * mirror[shiny, 2], .22, 1.0)[:, None]
+    grazing = gloss[shiny] + (1 - gloss[shiny]) * .3 * (1 - np.abs(cosine[shiny]))**5
     color[shiny] = _mix(color[shiny], seen, grazing)
   return _mix(color, .9 * light.horizon, 1 - np.exp(-distance / light.haze))
 
@@ -330,7 +330,7 @@ def develop(radiance: np.ndarray, gain: float, rng: np.random.Generator) -> np.n
   """uint8 image [h, w, 3] of linear radiance: exposure, film curve, sensor noise."""
   signal = np.maximum(radiance * gain, 0)
   signal = signal + rng.normal(size=signal.shape) * np.sqrt(2.0e-5 + 1.6e-4 * signal)
-  # Linear at the foot, soft at the shoulder, so that a bright sky is pale but not flat.
   signal = np.clip(signal, 0, None)
-  signal = signal * (1 + signal / 2.2) / (1 + signal)
-  return np.clip(255 * np.clip(signal, 0, 1)**(1 / 2.0) + .5, 0, 255).astype(np.uint8)
+  # Linear below, soft at the shoulder, so that a bright sky is pale but not flat.
+  signal = np.where(signal < .6, signal, .6 + .4 * (1 - np.exp(-(signal - .6) / .4)))
+  return np.clip(255 * np.clip(signal, 0, 1)**(1 / 2.2) + .5, 0, 255).astype(np.uint8)

@@ -32,6 +32,7 @@ _FOLDERS = ('calibration', 'data_2d_raw', 'data_2d_semantics', 'data_2d_pseudo_s
             'data_2d_pseudo_depth', 'data_3d_raw', 'data_3d_bboxes', 'data_poses')
 _VERSION = 1  # raise it when the same parameters no longer give the same files
 _SAMPLES = 2  # RGB samples a pixel, in each direction
+_MIDDLE_GREY = .17  # what the median of the street's radiance is brought to
 _BAND = 32  # image rows drawn at a time, which bounds the memory
 # Streets differ in how much of them is hard to name; these keep the labels' quality alike.
 _STRENGTH = {'boulevard': 1.0, 'suburb': 1.0, 'village': 1.0}
@@ -68,7 +69,19 @@ def _owner(scenes, owners, origins, directions) -> tuple[np.ndarray, np.ndarray]
   return owner, hits.distance
 
 
-def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int,
+def metered(street: scenery.Street) -> float:
+  """Gain at which the middle of the drive is well exposed."""
+  rig = camera.rig(.06)
+  number = len(street.world_from_pose) // 2
+  origins, directions = camera.rays(rig, street.world_from_pose[number] @ rig.pose_from_rect[0],
+                                    camera.pixel_centers(rig.width, rig.height, 1))
+  scenes, owners = street.scenes(number)
+  owner, _ = _owner(scenes, owners, origins, directions)
+  color = raycast.radiance(scenes, street.light, origins, directions, 1 / rig.intrinsics[0])
+  return float(np.clip(_MIDDLE_GREY / np.median(color[owner >= 0]), .6, 2.2))
+
+
+def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int, exposure: float,
          rng: np.random.Generator) -> Image:
   """One image of the `number`-th frame by camera `eye` (0 left, 1 right)."""
   scenes, owners = street.scenes(number)
@@ -92,7 +105,7 @@ def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int,
     agree.append((semantic_of[found].reshape(-1, _SAMPLES**2) == middle[:, None]).mean(1))
   # The two cameras and the frames are exposed a little differently.
   phase = 2 * np.pi * street.light.shift[0]
-  gain = .86 * (1 + .04 * np.sin(.35 * number + phase)) * (1.0 if eye == 0 else 1.025)
+  gain = exposure * (1 + .04 * np.sin(.35 * number + phase)) * (1.0 if eye == 0 else 1.025)
   semantic = semantic_of[owner].reshape(h, w).astype(np.uint8)
   instance = labels.pack_instance(semantic, np.append(street.instance, 0)[owner].reshape(h, w))
   depth = (np.where(np.isfinite(points), points, 0) - street_from_rect[:3, 3]
@@ -104,13 +117,13 @@ def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int,
 
 
 def _write_frame(root: Path, street: scenery.Street, rig: camera.Rig, network: predictions.Network,
-                 parameters: scenery.Parameters, number: int):
+                 parameters: scenery.Parameters, number: int, exposure: float):
   """All files of one stereo frame."""
   sequence, frame = parameters.sequence, parameters.frame_numbers[number]
   name = kitti360.frame_name(frame)
   # Every image has noise of its own, whatever the other frames are.
   rngs = [np.random.default_rng([parameters.seed, frame, k]) for k in range(5)]
-  images = [draw(street, rig, number, eye, rngs[eye]) for eye in (0, 1)]
+  images = [draw(street, rig, number, eye, exposure, rngs[eye]) for eye in (0, 1)]
   depths = stereo.stereo_depth(images[0].rgb, images[1].rgb, float(rig.intrinsics[0]),
                                camera.BASELINE)
   for eye, (cam, image, depth) in enumerate(zip(CAMERAS, images, depths)):
@@ -209,8 +222,9 @@ def generate(root: Path, parameters: scenery.Parameters) -> bool:
   writer.write_poses(root, sequence, numbers, world_from_pose, rig.pose_from_rect[0])
   writer.write_boxes(root, sequence, street.annotations, street.center, numbers)
   writer.write_lists(root, sequence, numbers)
+  exposure = metered(street)
   for number in range(parameters.frames):
-    _write_frame(root, street, rig, network, parameters, number)
+    _write_frame(root, street, rig, network, parameters, number, exposure)
     _LOG.info('frame %d of %d', number + 1, parameters.frames)
   files.write_bytes(root / MARKER, _marker(parameters, True))
   return True

@@ -14,6 +14,7 @@ from pnerf_jax.street.solids import Paint
 
 _STEP = 0.25  # metres between the axis's support points
 _PIECE = 14.0  # metres of ground that one person-made prism covers
+_KERB = Paint('plaster', (.44, .43, .41), (.3, .3, .3), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Strip:
     height: metres above the axis (a kerb is 0.12).
     paint: its surface.
     rough: metres of unevenness.
-    kerb: whether the inner edge drops to the road with a vertical face.
+    kerb: whether it is edged with kerbstones.
     gaps: [(s0, s1, name, paint, height)] where another class interrupts the strip.
   """
   name: str
@@ -177,12 +178,12 @@ class Builder:
     inside[:, [0, -1]] = 0
     lattice[..., 2] += strip.rough * inside * self.rng.normal(size=inside.shape)
     pieces = [solids.grid(lattice, paint)]
-    if strip.kerb and height > .03:
-      low = self.road.at(s, side * strip.inner, -.10)
-      stone = Paint('plaster', (.44, .43, .41), (.3, .3, .3), 1.0)
-      pieces.append(solids.grid(np.stack([low, lattice[:, 0]]), stone))
+    for edge in (lattice[:, 0], lattice[:, -1], lattice[0], lattice[-1]):
+      low = edge - [0, 0, .16]  # no gap shows where a neighbour lies lower
+      pieces.append(solids.grid(np.stack([low, edge]), _KERB if strip.kerb else paint))
+    if strip.kerb:
       top = self.road.at(s[:, None], side * (strip.inner + np.array([0, .14])), height + .004)
-      pieces.append(solids.grid(top, stone))
+      pieces.append(solids.grid(top, _KERB))
     ring = np.linspace(0, len(s) - 1, 4).round().astype(int)
     outline = np.concatenate([lattice[ring, 0], lattice[ring[::-1], -1]])
     return things.Thing(name, (things.Part(solids.join(*pieces), 'slab', outline),))

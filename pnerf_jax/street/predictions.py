@@ -21,30 +21,30 @@ _UNKNOWN = 0
 # class -> ((called, share of its surface), ...): what is left keeps its name.
 _CONFUSIONS = {
     'road': (('sidewalk', .025), ('terrain', .01)),
-    'sidewalk': (('road', .13), ('terrain', .08)),
+    'sidewalk': (('road', .10), ('terrain', .06)),
     'parking': (('road', .62), ('sidewalk', .35), ('terrain', .03)),
     'ground': (('road', .35), ('sidewalk', .35), ('terrain', .30)),
-    'terrain': (('vegetation', .16), ('sidewalk', .08)),
-    'building': (('wall', .035), ('fence', .02), ('vegetation', .02), ('train', .012)),
-    'wall': (('building', .28), ('fence', .12)),
-    'fence': (('vegetation', .16), ('wall', .14), ('building', .14)),
-    'gate': (('fence', .60), ('building', .20), ('wall', .20)),
-    'garage': (('building', .80), ('wall', .12), ('truck', .08)),
-    'guard rail': (('fence', .70), ('wall', .15), ('vegetation', .15)),
+    'terrain': (('vegetation', .11), ('sidewalk', .06)),
+    'building': (('wall', .035), ('fence', .02), ('vegetation', .02), ('train', .004)),
+    'wall': (('building', .20), ('fence', .08)),
+    'fence': (('vegetation', .11), ('wall', .10), ('building', .07)),
+    'gate': (('fence', .85), ('wall', .15)),
+    'garage': (('building', .90), ('wall', .10)),
+    'guard rail': (('fence', .75), ('wall', .25)),
     'vegetation': (('terrain', .05), ('building', .035), ('fence', .015)),
     'car': (('truck', .06),),
-    'truck': (('car', .25), ('bus', .12)),
+    'truck': (('car', .20), ('bus', .08)),
     'bus': (('truck', .25), ('train', .15)),
     'caravan': (('truck', .45), ('car', .35), ('building', .20)),
     'trailer': (('car', .50), ('truck', .50)),
     'motorcycle': (('bicycle', .30), ('car', .08)),
     'bicycle': (('motorcycle', .12), ('fence', .05)),
     'person': (('rider', .12),),
-    'rider': (('person', .35),),
+    'rider': (('person', .25),),
     'pole': (('traffic sign', .03),),
-    'smallpole': (('pole', .85), ('person', .15)),
-    'lamp': (('pole', .60), ('traffic light', .40)),
-    'traffic sign': (('building', .12), ('traffic light', .06)),
+    'smallpole': (('pole', 1.0),),
+    'lamp': (('pole', .85), ('traffic light', .15)),
+    'traffic sign': (('building', .06), ('traffic light', .04)),
     'traffic light': (('pole', .20), ('building', .10)),
     'stop': (('building', .55), ('fence', .25), ('wall', .20)),
     'trash bin': (('car', .30), ('wall', .25), ('person', .15), ('fence', .30)),
@@ -53,7 +53,7 @@ _CONFUSIONS = {
     'unknown object': (('fence', .40), ('wall', .30), ('bicycle', .30)),
 }
 # Share of the things of a class that is never seen.
-_OVERLOOKED = {'pole': .30, 'smallpole': .55, 'lamp': .65, 'traffic sign': .35,
+_OVERLOOKED = {'pole': .25, 'smallpole': .55, 'lamp': .65, 'traffic sign': .25,
                'traffic light': .25, 'trash bin': .35, 'box': .25, 'bicycle': .20,
                'unknown object': .45, 'person': .08, 'guard rail': .3, 'fence': .05}
 _FAT = ('person', 'rider', 'car', 'truck', 'bus', 'motorcycle', 'bicycle', 'vegetation', 'pole',
@@ -114,24 +114,25 @@ class Network:
     """
     called = self._semantic[owner].copy()
     flat = self._flat[owner]
-    chance = _uniform(_lattice_noise(points, np.where(flat, -1, owner), self._seed))
+    whose = np.where(flat, -1, owner)
+    chance = _uniform(_lattice_noise(points, whose, self._seed))
+    # A thing is confused with one other class; ground with another one every few metres.
+    choice = np.where(flat, _uniform(_lattice_noise(.4 * points, whose, self._seed + 1)),
+                      appearance.cell_hash(owner, np.full(len(owner), self._seed)))
     weight = np.where(flat, 1.0, self._weight[owner]) * self.strength
     for name, confusions in _CONFUSIONS.items():
       own = labels.BY_NAME[name].id
       pixels = np.flatnonzero(self._semantic[owner] == own)
       if not len(pixels):
         continue
-      known = own in VOCABULARY
-      edges = np.cumsum([share for _, share in confusions])
-      limit = edges[:, None] * (np.minimum(weight[pixels], .9 / edges[-1]) if known else 1.0)
-      if not known:
-        # A thing whose class has no word is called one thing all over, ground changes by patch.
-        luck = appearance.cell_hash(owner[pixels], np.full(len(pixels), self._seed))
-        chance[pixels] = np.where(flat[pixels], chance[pixels], luck)
-        limit[-1] = 2.0
-      which = (chance[pixels] >= limit).sum(0)
-      ids = np.array([labels.BY_NAME[other].id for other, _ in confusions] + [own])
-      called[pixels] = ids[which]
+      shares = np.array([share for _, share in confusions])
+      edges = np.cumsum(shares)[:-1] / shares.sum()
+      others = np.array([labels.BY_NAME[other].id for other, _ in confusions])
+      wrong = chance[pixels] < np.minimum(weight[pixels] * shares.sum(), .9)
+      if own not in VOCABULARY:
+        wrong[:] = True
+      other = others[(choice[pixels, None] >= edges).sum(1)]
+      called[pixels] = np.where(wrong, other, own)
     return called
 
   def predict(self, owner: np.ndarray, points: np.ndarray,
@@ -148,7 +149,7 @@ class Network:
     called[seen] = self.names(owner[seen], points[seen])
     pixel = owner.shape[1] / _REFERENCE
     called = _fill(called, self._missed(owner, pixel))
-    called = _fatten(called, pixel)
+    called = _fatten(_smooth(called, pixel), pixel)
     called = _wobble(called, pixel, rng, self.strength)
     return _blobs(called, pixel, rng, self.strength).astype(np.uint8)
 
@@ -187,17 +188,26 @@ def _fatten(called: np.ndarray, pixel: float) -> np.ndarray:
   return out
 
 
+def _smooth(called: np.ndarray, pixel: float) -> np.ndarray:
+  """The commonest name around each pixel: no network resolves single leaves and slats."""
+  size = 2 * max(1, round(1.2 * pixel)) + 1
+  best, votes = called.copy(), np.full(called.shape, -1.0)
+  for value in np.unique(called):
+    mine = cv2.boxFilter((called == value).astype(np.float64), -1, (size, size))
+    # Ties and near ties go to the pixel's own name, and thin things are not voted away.
+    mine += np.where(called == value, .18, 0.0)
+    best, votes = np.where(mine > votes, value, best), np.maximum(mine, votes)
+  return best
+
+
 def _wobble(called: np.ndarray, pixel: float, rng: np.random.Generator,
             strength: float) -> np.ndarray:
-  """A coarse grid of decisions and boundaries that sway by a pixel or two."""
+  """Boundaries that sway by a pixel or two."""
   height, width = called.shape
   coarse = (max(2, round(height / (5 * pixel))), max(2, round(width / (5 * pixel))))
   sway = [1.1 * strength * pixel * cv2.resize(rng.normal(size=coarse), (width, height),
                                               interpolation=cv2.INTER_CUBIC) for _ in range(2)]
-  step = 2.0 * pixel
-  v, u = np.mgrid[:height, :width].astype(float)
-  u = (np.floor(u / step) + .5) * step - .5 if step > 1.5 else u
-  v = (np.floor(v / step) + .5) * step - .5 if step > 1.5 else v
+  v, u = np.mgrid[:height, :width]
   rows = np.clip(np.rint(v + sway[0]), 0, height - 1).astype(int)
   columns = np.clip(np.rint(u + sway[1]), 0, width - 1).astype(int)
   return called[rows, columns]
@@ -209,9 +219,9 @@ def _blobs(called: np.ndarray, pixel: float, rng: np.random.Generator,
   height, width = called.shape
   present = np.unique(called[called != labels.SKY])
   out = called.astype(np.uint8).copy()
-  for _ in range(rng.poisson(34 * strength * (height * width) / (352 * 94) / pixel**2)):
+  for _ in range(rng.poisson(22 * strength * (height * width) / (352 * 94) / pixel**2)):
     center = int(rng.integers(width)), int(rng.integers(height))
     axes = tuple(max(1, int(round(pixel * r))) for r in rng.uniform(.8, 4.0, 2))
-    value = _UNKNOWN if rng.random() < .5 or not len(present) else int(rng.choice(present))
+    value = _UNKNOWN if rng.random() < .55 or not len(present) else int(rng.choice(present))
     cv2.ellipse(out, center, axes, float(rng.uniform(0, 180)), 0, 360, value, -1)
   return out

@@ -149,9 +149,9 @@ def _street_side(builder: Builder, side: int):
     elif kind < .55:
       builder.face(furniture.cabinet(rng), s, side, _WALK - .3)
     elif kind < .75:
-      builder.put(people.person(rng), s, side * (_ROAD + .9), .12, rng.choice([0.0, np.pi]))
-    elif kind < .9:
       builder.put(people.bicycle(rng), s, side * (_WALK - .25), .12, rng.normal(0, .06))
+  for s in np.arange(builder.start + rng.uniform(0, 16), builder.end - 30, 16.0):
+    builder.put(people.person(rng), s, side * (_ROAD + .9), .12, rng.choice([0.0, np.pi]))
   for s in np.arange(builder.start + rng.uniform(0, 18), builder.end - 10, 21.0):
     builder.put(vehicles.car(rng), s + rng.uniform(-2, 2), side * (_ROAD - 1.1), 0.0,
                 (0.0 if side < 0 else np.pi) + rng.normal(0, .02), ghost=rng.random() < .25)
@@ -167,6 +167,8 @@ def furnish(builder: Builder) -> float:
     for lot in lots:
       _lot(builder, side, lot)
     _street_side(builder, side)
+  builder.put(people.bicycle(rng), rng.uniform(15, 19), -(_WALK - .25), .12, .04)
+  builder.put(people.cyclist(rng), builder.travel + rng.uniform(7, 12), _ROAD - .8, .0, np.pi)
   for s in rng.uniform(builder.start, 70, 8):
     builder.patch(s, rng.uniform(-2.6, 1.8), (rng.uniform(.6, 3.5), rng.uniform(.6, 1.2)),
                   Paint('asphalt', (.11, .11, .11)))

@@ -10,7 +10,7 @@ from pnerf_jax.street.solids import Paint
 
 _TYRE = Paint('plain', (0.02, 0.02, 0.022))
 _RIM = Paint('plain', (0.42, 0.43, 0.45), gloss=0.2)
-_GLASS = Paint('glass', (0.03, 0.04, 0.05), gloss=0.5)
+_GLASS = Paint('glass', (0.025, 0.03, 0.035), gloss=0.30)
 _DARK = Paint('plain', (0.015, 0.015, 0.016))
 _LAMP = Paint('plain', (0.75, 0.78, 0.8), gloss=0.3)
 _TAIL = Paint('plain', (0.45, 0.02, 0.02), gloss=0.2)
@@ -70,8 +70,8 @@ def _cabin(kind: str, length: float, half: float, body: Paint) -> list[solids.So
   section = lambda x, z, w: np.array([[x, low, belt], [x, w, z], [x, -w, z], [x, -low, belt]])
   pieces = [solids.loft([section(x0, z0, low), section(x1, z1, top), section(x2, z2, top),
                          section(x3, z3, low)], body)]
-  front = np.array([[x3, low, z3], [x3, -low, z3], [x2, -top, z2], [x2, top, z2]])
-  rear = np.array([[x0, -low, z0], [x0, low, z0], [x1, top, z1], [x1, -top, z1]])
+  front = np.array([[x3, -low, z3], [x3, low, z3], [x2, top, z2], [x2, -top, z2]])
+  rear = np.array([[x0, low, z0], [x0, -low, z0], [x1, -top, z1], [x1, top, z1]])
   pieces += [_pane(front, .07, .93, .06, .92, _GLASS), _pane(rear, .08, .92, .15, .90, _GLASS)]
   for side in (1.0, -1.0):
     # Corners run from the lower rear (left side) so that the normal looks outwards.
@@ -93,7 +93,7 @@ def car(rng: np.random.Generator, kind: str | None = None) -> things.Thing:
                                 p=[.25, .3, .2, .15, .1]))
   length = {'sedan': 4.6, 'hatch': 4.05, 'wagon': 4.6, 'van': 4.9}[kind] * rng.uniform(.95, 1.05)
   half = {'sedan': .89, 'hatch': .86, 'wagon': .9, 'van': .95}[kind] * rng.uniform(.97, 1.03)
-  body = Paint('paint', BODY_COLORS[rng.integers(len(BODY_COLORS))], gloss=0.22)
+  body = Paint('paint', BODY_COLORS[rng.integers(len(BODY_COLORS))], gloss=0.10)
   sections = []
   for x, zb, zt, w in _BODIES[kind if kind in _BODIES else 'hatch']:
     y, h = half * w, zt - zb
@@ -130,8 +130,8 @@ def truck(rng: np.random.Generator) -> things.Thing:
             solids.loft([[(x, w, .45), (x, w, z), (x, -w, z), (x, -w, .45)]
                          for x, w, z in ((1.4, 1.05, 2.5), (2.7, 1.05, 2.5), (3.1, 1.05, 1.35),
                                          (3.25, .98, 1.2))], cab)]
-  pieces.append(_pane(np.array([[3.1, 1.0, 1.38], [3.1, -1.0, 1.38], [2.7, -1.0, 2.48],
-                                [2.7, 1.0, 2.48]]), .04, .96, .06, .9, _GLASS))
+  pieces.append(_pane(np.array([[3.1, -1.0, 1.38], [3.1, 1.0, 1.38], [2.7, 1.0, 2.48],
+                                [2.7, -1.0, 2.48]]), .04, .96, .06, .9, _GLASS))
   for side in (-1.0, 1.0):
     window = np.array([[1.7, 1.06 * side, 1.45], [2.75, 1.06 * side, 1.45],
                        [2.62, 1.06 * side, 2.25], [1.7, 1.06 * side, 2.25]])

@@ -36,7 +36,7 @@ def _row(builder: Builder, side: int, kinds) -> list[tuple[float, float, str]]:
   rng, plots = builder.rng, []
   s, run = builder.start, 0
   while s < builder.end:
-    if run >= rng.integers(2, 4) and kinds:
+    if run >= rng.integers(1, 3) and kinds:
       kind = kinds.pop(0)
       width = {'gate': 5.0, 'parking': 11.0, 'square': 13.0, 'side': 6.5, 'rail': 12.0}[kind]
       run = 0
@@ -147,8 +147,8 @@ def furnish(builder: Builder) -> float:
   """Builds the village; returns the ego car's d in metres."""
   rng = builder.rng
   builder.ground(Strip('road', -_ROAD, _ROAD, 0.0, _SETTS, .006), 1)
-  kinds = {1: ['parking', 'gate', 'square', 'side', 'rail', 'gate', 'parking'],
-           -1: ['gate', 'rail', 'side', 'parking', 'square', 'gate']}
+  kinds = {1: ['gate', 'parking', 'square', 'side', 'gate', 'rail', 'parking'],
+           -1: ['rail', 'gate', 'side', 'rail', 'parking', 'square', 'gate']}
   for side in (1, -1):
     plots = _row(builder, side, kinds[side])
     _ground(builder, side, plots)
@@ -161,7 +161,7 @@ def furnish(builder: Builder) -> float:
   builder.put(vehicles.car(rng, 'hatch'), builder.travel + rng.uniform(10, 13), 1.6, 0.0, np.pi)
   builder.put(vehicles.car(rng), rng.uniform(17, 20), -1.75, 0.0, ghost=True)
   builder.put(vehicles.truck(rng), builder.travel + rng.uniform(19, 23), -1.45, 0.0)
-  builder.put(people.cyclist(rng), builder.travel + rng.uniform(1, 3), -2.0, 0.0)
+  builder.put(people.cyclist(rng), builder.travel + rng.uniform(4, 6), -2.0, 0.0)
   for s in rng.uniform(builder.start, 60, 5):
     builder.patch(s, rng.uniform(-2.2, 1.5), (.7, .7), Paint('plain', (.10, .10, .10)))
   builder.movers.append(Mover((people.person(rng),), 19.0, -.11, _ROAD + .7, .11))
