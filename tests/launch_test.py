@@ -1,4 +1,4 @@
-"""launch/env.sh, with an interpreter that only writes down what it is asked to do."""
+"""launch/env.sh and demo.sh, with an interpreter that only writes down what it is asked to do."""
 import os
 import pathlib
 import shutil
@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 _LAUNCH = pathlib.Path(__file__).resolve().parents[1] / 'launch'
-# Makes environments that contain itself; `pip install` fails while the file `fail` is there.
+# Makes environments that contain itself; fails while the file `calls.fail` is there.
 _FAKE_PYTHON = '''#!/bin/bash
 case "$*" in
   "-m venv --clear "*)
@@ -15,6 +15,9 @@ case "$*" in
     echo venv >>"$CALLS" ;;
   "-m pip install "*)
     echo "$*" | sed -E 's|.*--requirement .*/(.*) --constraint.*|\\1|' >>"$CALLS"
+    [[ ! -e "$CALLS.fail" ]] ;;
+  "-m pnerf_jax."*)
+    echo "$*" >>"$CALLS"
     [[ ! -e "$CALLS.fail" ]] ;;
 esac
 '''
@@ -27,7 +30,8 @@ class _Project:
     self.root, self.calls = folder / 'project', folder / 'calls'
     self.venv = self.root / '.venv'
     (self.root / 'launch').mkdir(parents=True)
-    shutil.copy(_LAUNCH / 'env.sh', self.root / 'launch')
+    for name in ('env.sh', 'demo.sh'):
+      shutil.copy(_LAUNCH / name, self.root / 'launch')
     for name in ('requirements.txt', 'requirements-dev.txt', 'constraints.txt'):
       (self.root / name).write_text('numpy\n')
     self.bin = folder / 'bin'
@@ -101,6 +105,26 @@ def test_no_python_or_an_old_one_is_one_clear_line(project):
     assert error.startswith('error: no Python 3.11 or newer found') and error.count('\n') == 1
   project.put_python('python3')
   assert project.make('requirements.txt')[0] == ['venv', 'requirements.txt']
+
+
+def test_demo_runs_the_four_commands_on_one_folder(project):
+  def demo(**environment):
+    project.calls.write_text('')
+    done = subprocess.run(
+        ['bash', 'launch/demo.sh'], cwd=project.root, capture_output=True, text=True, check=False,
+        env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment})
+    return done, project.calls.read_text().splitlines()
+
+  done, calls = demo()
+  assert done.returncode == 0 and 'runs/demo/run/eval/report.html' in done.stdout
+  assert [call.split()[1] for call in calls[2:]] == [
+      f'pnerf_jax.{name}' for name in ('street', 'train', 'eval', 'render')]
+  done, calls = demo(PNERF_DEMO_DIR='elsewhere')
+  assert done.returncode == 0 and len(calls) == 4
+  assert all('elsewhere/' in call and 'runs/demo' not in call for call in calls)
+  pathlib.Path(f'{project.calls}.fail').touch()
+  done, calls = demo()
+  assert done.returncode == 1 and len(calls) == 1 and 'Done' not in done.stdout
 
 
 @pytest.mark.parametrize('script', ['env.sh', 'test.sh', 'demo.sh', '../.ci/run'])
