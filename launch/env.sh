@@ -3,8 +3,8 @@
 #     source launch/env.sh
 #     pnerf_env requirements.txt [more requirement files]
 #
-# Afterwards $PNERF_PYTHON is the environment's interpreter. The environment is .venv in the project,
-# or the folder named by $PNERF_VENV. A requirement file is installed again only when it or
+# Afterwards $PNERF_PYTHON is the environment's interpreter. The environment is .venv in the
+# project, or the folder named by $PNERF_VENV. A requirement file is installed again only when it or
 # constraints.txt has changed; after an installation that did not finish everything is made anew.
 
 PNERF_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/env.sh
 pnerf_env requirements.txt requirements-dev.txt
 
-# The official evaluation, for comparison. Its metadata asks for packages that it does not need here.
+# The official evaluation, for comparison; without the packages it names but does not need here.
 official='from importlib.metadata import version; assert version("kitti360scripts") == "1.0.0"'
 if ! "$PNERF_PYTHON" -c "$official" 2>/dev/null; then
   "$PNERF_PYTHON" -m pip install -qq --disable-pip-version-check --no-deps kitti360scripts==1.0.0

@@ -8,6 +8,7 @@ import pytest
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _README = (_ROOT / 'README.md').read_text()
 _JOINED = re.sub(r'\s*\\\n\s*', ' ', _README)  # continued command lines as one
+_FIELDS = sorted(set(re.findall(r'(?<!/)\bconfig((?:\.[a-z]\w*)+)', _README)))
 _COMMANDS = sorted(set(re.findall(r'python -m (pnerf_jax[\w.]*)[^\n`]*', _JOINED)))
 
 
@@ -38,7 +39,7 @@ def test_commands_and_their_flags_exist(command):
         assert re.search(rf"""['"](--)?{flag}['"]""", source), f'{command} has no flag --{flag}'
 
 
-@pytest.mark.parametrize('field', sorted(set(re.findall(r'(?<!/)\bconfig((?:\.[a-z]\w*)+)', _README))))
+@pytest.mark.parametrize('field', _FIELDS)
 def test_config_fields_exist(field):
   value = _config('configs/kitti360.py', '')
   for key in field.split('.')[1:]:
