@@ -27,6 +27,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
 
   scene = config.scene = ml_collections.ConfigDict()
   scene.outside = 'empty'  # space outside all primitives: 'empty' or 'void' (partial annotations)
+  scene.center = ()  # x, y, z in KITTI-360's world, metres; () = mean camera position
+  scene.bounds = ()  # x, y, z low, then high, of the box of samples, same world; () = derived
   scene.near = 0.3  # metres; rays start here
   scene.far = 0.0  # metres; 0 = derived from the primitives
   scene.frame_margin = 150  # frames by which an object's annotation window may miss the window's
@@ -58,10 +60,12 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.depth_form = 'likelihood'  # or 'huber' of the mean depth
   loss.depth_max = 100.0  # metres; stereo beyond it is not used
   loss.depth_classes = ()  # pseudo labels on which the depth loss acts; () = all
-  loss.depth_spread = 0.2  # tolerance of the likelihood at 10 m, metres
+  loss.depth_spread = 0.2  # tolerance of the likelihood, metres: spread * (0.3 + (z / 10)^2)
   loss.depth_outliers = 0.05  # share of stereo depths that may lie anywhere
   loss.merged_labels = False  # the published merging of classes instead of label sets
   loss.foreign_word = 0.5  # plausibility of any word for a class the 2D network cannot name
+  loss.learn_words = True  # learn with which words the 2D network calls each class
+  loss.word_trust = 0.7  # P(a class is called by one of its own words) before it is learned
   loss.label_floor = 0.02  # probability of any label whatever the class
   loss.reachable_only = True  # mask the 2D term by u(r)
 
@@ -124,6 +128,7 @@ def _published(config: ml_collections.ConfigDict) -> None:
   config.loss.depth_classes = (9, 12, 35)
   config.loss.merged_labels = True
   config.loss.label_floor = 0.0
+  config.loss.learn_words = False
   config.optim.learning_rate = 5e-4
   config.optim.final = 0.5
   config.optim.epsilon = 1e-8

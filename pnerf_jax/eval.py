@@ -21,9 +21,6 @@ from pnerf_jax.training.trained import load_trained
 
 _LOG = logging.getLogger(__name__)
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'RUN: the folder that train wrote.')
-_STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; the newest by default.')
-
 
 def evaluate(workdir: Path, step: int | None = None) -> dict:
   """Renders the evaluation frames at the size of the source images and scores them.
@@ -78,18 +75,25 @@ def _frames(config, footage, camera: str) -> list[int]:
   return asked or truth.frames_with_truth(footage, camera) or list(footage.frames)
 
 
+def _define_flags() -> None:
+  flags.DEFINE_string('workdir', None, 'RUN: the folder that train wrote.')
+  flags.DEFINE_integer('step', None, 'Which checkpoint; the newest by default.')
+  flags.mark_flags_as_required(['workdir'])
+
+
 def main() -> None:
   """Evaluates with the flags and prints the main figures."""
-  metrics = evaluate(_WORKDIR.value, _STEP.value)
+  options = flags.FLAGS
+  metrics = evaluate(options.workdir, options.step)
   for name in ('semantic.miou', 'semantic.accuracy', 'pseudo.miou', 'fixed.miou',
                'panoptic.all.pq', 'panoptic.things.pq', 'consistency.mc', 'depth.rmse',
                'depth.delta1', 'depth.stereo_delta1', 'image.psnr', 'image.ssim',
                'timing.seconds_per_frame'):
     value = metrics[name]
     _LOG.info('%-26s %s', name, 'no ground truth' if value is None else f'{value:.4f}')
-  _LOG.info('report: %s', Path(_WORKDIR.value, 'eval', 'report.html'))
+  _LOG.info('report: %s', Path(options.workdir, 'eval', 'report.html'))
 
 
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['workdir'])
+  _define_flags()
   cli.run(main)

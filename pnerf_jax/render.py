@@ -6,10 +6,10 @@
 Finished files are kept and skipped on a rerun.
 """
 import json
+import logging
 from pathlib import Path
 
 from absl import flags
-from absl import logging
 import tqdm
 
 from pnerf_jax import cli
@@ -19,14 +19,7 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.rendering.images import Image, View, recorded_view
 from pnerf_jax.training.trained import Trained, load_trained
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'RUN: the folder that train wrote.')
-_OUT = flags.DEFINE_string('out', None, 'DIR: where the images go.')
-_CAMERAS = flags.DEFINE_list('cameras', [], 'Cameras to render; all of the run by default.')
-_FRAMES = flags.DEFINE_string('frames', '', 'FIRST:END (end not included); all by default.')
-_SIZE = flags.DEFINE_enum('size', 'full', ['full', 'train'], 'Of the source images, or training.')
-_TRAJECTORY = flags.DEFINE_enum('trajectory', 'recorded', ['recorded'], 'Which camera path.')
-_STEP = flags.DEFINE_integer('step', None, 'Which checkpoint; the newest by default.')
-_OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace finished files.')
+_LOG = logging.getLogger(__name__)
 
 KINDS = ('semantic', 'semantic_rgb', 'instance', 'confidence', 'depth', 'rgb')
 
@@ -122,13 +115,26 @@ def _write_transforms(out: Path, views: list[tuple[str, View]], trained: Trained
   write_bytes(path, text.encode())
 
 
+def _define_flags() -> None:
+  flags.DEFINE_string('workdir', None, 'RUN: the folder that train wrote.')
+  flags.DEFINE_string('out', None, 'DIR: where the images go.')
+  flags.DEFINE_list('cameras', [], 'Cameras to render; all of the run by default.')
+  flags.DEFINE_string('frames', '', 'FIRST:END (end not included); all by default.')
+  flags.DEFINE_enum('size', 'full', ['full', 'train'], 'Of the source images, or of training.')
+  flags.DEFINE_enum('trajectory', 'recorded', ['recorded'], 'Which camera path.')
+  flags.DEFINE_integer('step', None, 'Which checkpoint; the newest by default.')
+  flags.DEFINE_bool('overwrite', False, 'Replace finished files.')
+  flags.mark_flags_as_required(['workdir', 'out'])
+
+
 def main() -> None:
   """Renders with the flags."""
-  done = render(_WORKDIR.value, _OUT.value, _CAMERAS.value, _FRAMES.value, _SIZE.value,
-                _STEP.value, _OVERWRITE.value)
-  logging.info('%d views rendered into %s', done, _OUT.value)
+  options = flags.FLAGS
+  done = render(options.workdir, options.out, options.cameras, options.frames, options.size,
+                options.step, options.overwrite)
+  _LOG.info('%d views rendered into %s', done, options.out)
 
 
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['workdir', 'out'])
+  _define_flags()
   cli.run(main)

@@ -11,15 +11,18 @@ from ml_collections import config_flags
 from pnerf_jax import cli
 from pnerf_jax.training.loop import train
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
-_WORKDIR = flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
-flags.mark_flags_as_required(['config', 'workdir'])
+
+def _define_flags() -> None:
+  config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
+  flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
+  flags.mark_flags_as_required(['config', 'workdir'])
 
 
 def main() -> None:
   """Trains with the flags."""
-  train(_CONFIG.value, _WORKDIR.value)
+  train(flags.FLAGS.config, flags.FLAGS.workdir)
 
 
 if __name__ == '__main__':
+  _define_flags()
   cli.run(main)

@@ -67,8 +67,10 @@ def focus_list(primitive: np.ndarray, usable: np.ndarray, views: int, seed: int)
   per_view = primitive.reshape(views, -1, primitive.shape[-1])
   weight = np.empty(per_view.shape[:2], np.float64)
   for view, slots in enumerate(per_view):
-    # Slot index 0 counts the empty slots; they weigh as much as the whole view.
-    counts = np.bincount(slots.ravel() + 1, minlength=slots.max(initial=0) + 2)
+    # Each primitive once a ray. Index 0 counts the empty slots: they weigh as the whole view.
+    ordered = np.sort(slots, axis=-1)
+    once = np.diff(ordered, axis=-1, prepend=-2) != 0
+    counts = np.bincount(ordered[once] + 1, minlength=slots.max(initial=0) + 2)
     counts[0] = slots.shape[0]
     weight[view] = 1.0 / np.sqrt(np.maximum(counts, 1)[slots + 1].min(axis=-1))
   weight = weight.ravel() * usable

@@ -268,7 +268,7 @@ def belongs(start_frame: int, end_frame: int, timestamp: int, frames: tuple[int,
 
 def _override(scene: Any, name: str, count: int) -> np.ndarray | None:
   """The numbers of a config.scene field whose default () means derived from the data."""
-  values = tuple(getattr(scene, name, ()))
+  values = tuple(getattr(scene, name))
   if not values:
     return None
   if len(values) != count or not np.isfinite(values).all():

@@ -62,7 +62,7 @@ def read_truth(footage: Footage, camera: str, frame: int, world_from_cam: np.nda
   uvz, world = _lidar(footage, camera, frame, world_from_cam, intrinsics)
   return Truth(
       photo=png.read_rgb(kitti360.rgb_folder(footage.root, footage.sequence, camera) / name, size),
-      truth_semantic=read(truth('semantic'), png.read_label),
+      truth_semantic=read(truth('semantic'), png.read_label, unknown_allowed=True),
       truth_instance=read(truth('instance'), png.read_instance),
       truth_confidence=read(truth('confidence'), png.read_confidence),
       pseudo=read(footage.folder(kitti360.pseudo_label_folder, camera), png.read_label,

@@ -153,7 +153,7 @@ def view_intervals(
   static = table_lib.empty_table(num_intervals, across * down, tile_rows.PIXELS)
   moving = table_lib.empty_table(1, across * down, tile_rows.PIXELS)
   too_many = np.zeros(static.dropped.shape, np.int32)
-  corners = jnp.asarray(candidates.corners)
+  corners = tile_rows.upload_corners(candidates)
   intrinsics = jnp.asarray(intrinsics, jnp.float32)
   bounds = jnp.asarray([near, far], jnp.float32)
   rows = tile_rows.empty_rows(candidates)

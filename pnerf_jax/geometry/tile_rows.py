@@ -42,7 +42,7 @@ def _fill_rows(
   Args:
     rows: [2, rows, P], enter and exit; those from `row` on are written, H / 2 per pair.
     row: int32.
-    corners: [NF, 13], as in Candidates.
+    corners: [at least NF, 13], as in Candidates.
     faces: [Q] int32.
     pairs: [4, pairs] int32: column and row of the tile's first pixel, first face, number of faces.
     intrinsics: [4], pixels.
@@ -139,6 +139,13 @@ def _room(needed: int, smallest: int) -> int:
   return size
 
 
+def upload_corners(candidates: Candidates) -> jax.Array:
+  """The candidates' face table on the device, filled up to a size that many windows share."""
+  corners = candidates.corners
+  spare = _room(len(corners), 1 << 12) - len(corners)
+  return jnp.asarray(np.pad(corners, ((0, spare), (0, 0))))
+
+
 def groups_of(candidates: Candidates) -> Iterator[slice]:
   """Cuts the pairs, between tiles, into groups of at most 2048, unless one tile has more."""
   tile, begin = candidates.tile, 0
@@ -155,7 +162,8 @@ def groups_of(candidates: Candidates) -> Iterator[slice]:
 def empty_rows(candidates: Candidates) -> jax.Array:
   """Room for the rows of any group, [2, rows, P]: each pair with few hits, then with many."""
   largest = max((g.stop - g.start for g in groups_of(candidates)), default=0)
-  return jnp.zeros((2, _room(largest, _GROUP) * (_FEW_HITS + hits_lib.MAX_HITS) // 2, PIXELS))
+  pairs = _room(largest, max(_GROUP, _PAIRS))
+  return jnp.zeros((2, pairs * (_FEW_HITS + hits_lib.MAX_HITS) // 2, PIXELS))
 
 
 def intersect_group(
@@ -174,7 +182,7 @@ def intersect_group(
     candidates: of the view.
     group: of pairs.
     across: number of tiles in a row of the image.
-    corners: candidates.corners on the device.
+    corners: of upload_corners.
     intrinsics: [4], pixels.
     bounds: [2], near and far, metres.
 

@@ -72,7 +72,8 @@ def place(
 def with_deltas(t: jax.Array, inside: jax.Array, intervals: Intervals) -> Samples:
   """Gives each sample the part of the union that is nearer to it than to its neighbours.
 
-  A sample's part ends halfway to its neighbours, or where the intervals that contain it end.
+  A sample's part ends halfway to its neighbours, or where the intervals that contain it end;
+  what the one cannot reach is the other's.
 
   Args:
     t: [..., S] sorted.
@@ -82,6 +83,9 @@ def with_deltas(t: jax.Array, inside: jax.Array, intervals: Intervals) -> Sample
   begin = jnp.min(jnp.where(inside, intervals.enter[..., None, :], jnp.inf), axis=-1)
   end = jnp.max(jnp.where(inside, intervals.exit[..., None, :], -jnp.inf), axis=-1)
   middle = 0.5 * (t[..., 1:] + t[..., :-1])
+  # Where one sample's intervals end before the middle, the other may reach back beyond it.
+  left, right = end[..., :-1], begin[..., 1:]
+  middle = jnp.where(left < middle, left, jnp.where(right > middle, right, middle))
   edge = jnp.full((*t.shape[:-1], 1), jnp.inf)
   lower = jnp.maximum(jnp.concatenate([-edge, middle], axis=-1), begin)
   upper = jnp.minimum(jnp.concatenate([middle, edge], axis=-1), end)

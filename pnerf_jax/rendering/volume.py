@@ -21,7 +21,8 @@ def composite_weights(sigma: jax.Array, delta: jax.Array) -> tuple[jax.Array, ja
   """
   optical = sigma * delta
   through = jnp.cumsum(optical, axis=-1)
-  before = through - optical
+  # Shifted, not `through - optical`: behind a wall that difference has lost the fog before it.
+  before = jnp.concatenate([jnp.zeros_like(through[..., :1]), through[..., :-1]], axis=-1)
   weights = jnp.exp(-before) * -jnp.expm1(-optical)
   return weights, jnp.exp(-through[..., -1])
 

@@ -90,20 +90,35 @@ class Network:
     strength: factor on all error shares.
   """
 
-  def __init__(self, names: list[str], seed: int, strength: float):
-    """Args: class name of every thing, the seed of its opinions, the strength of its errors."""
-    self.strength = strength
+  def __init__(self, names: list[str], seed: int):
+    """Args: class name of every thing, and the seed of the opinions about them."""
+    self.strength = 1.0
     self._seed = seed
     rng = np.random.default_rng([seed, 101])
     self._semantic = np.array([labels.BY_NAME[name].id for name in names])
-    self._overlooked = rng.random(len(names)) < strength * np.array(
-        [_OVERLOOKED.get(name, 0.0) for name in names])
-    # Errors gather on some things: most are nearly clean, some are mostly wrong.
-    self._weight = rng.gamma(.5, 2.0, len(names))
+    self._overlooked = rng.random(len(names)) / np.array(
+        [_OVERLOOKED.get(name, 1e-9) for name in names])
+    # Errors gather on some things: many are nearly clean, some are mostly wrong.
+    self._weight = np.minimum(rng.gamma(.8, 1.25, len(names)), 3.0)
     self._size_luck = rng.random(len(names))
     # Flat ground and its markings are one surface, not many things.
     self._flat = np.isin(self._semantic, [labels.BY_NAME[name].id for name in
                                           ('road', 'sidewalk', 'terrain', 'parking', 'ground')])
+
+  def calibrate(self, views: list[tuple[np.ndarray, np.ndarray]], accuracy: float):
+    """Sets the strength so that this share of the pixels of some views is named right.
+
+    Args:
+      views: owner [H, W] and points [H, W, 3] of each, as for `predict`.
+      accuracy: in [0, 1]; what the classes without a word cost is counted.
+    """
+    low, high = .1, 2.0
+    for _ in range(6):
+      self.strength = .5 * (low + high)
+      right = [self.predict(owner, points, np.random.default_rng([self._seed, i]))
+               == np.append(self._semantic, labels.SKY)[owner]
+               for i, (owner, points) in enumerate(views)]
+      low, high = (self.strength, high) if np.mean(right) > accuracy else (low, self.strength)
 
   def names(self, owner: np.ndarray, points: np.ndarray) -> np.ndarray:
     """[n] ids in space: errors of kind (1), equal in all views.
@@ -158,7 +173,7 @@ class Network:
     index = np.maximum(owner, 0)
     area = np.bincount(owner[owner >= 0], minlength=len(self._semantic)) / pixel**2
     tiny = (area < 25 * self._size_luck * self.strength) & ~self._flat
-    return (owner >= 0) & (self._overlooked | tiny)[index]
+    return (owner >= 0) & ((self._overlooked < self.strength) | tiny)[index]
 
 
 def _fill(called: np.ndarray, missed: np.ndarray) -> np.ndarray:

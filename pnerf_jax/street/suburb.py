@@ -153,7 +153,7 @@ def _street_side(builder: Builder, side: int):
   for s in np.arange(builder.start + rng.uniform(0, 16), builder.end - 30, 16.0):
     builder.put(people.person(rng), s, side * (_ROAD + .9), .12, rng.choice([0.0, np.pi]))
   for s in np.arange(builder.start + rng.uniform(0, 18), builder.end - 10, 21.0):
-    builder.put(vehicles.car(rng), s + rng.uniform(-2, 2), side * (_ROAD - 1.1), 0.0,
+    builder.put(vehicles.car(rng), s + rng.uniform(-2, 2), side * (_ROAD - .95), 0.0,
                 (0.0 if side < 0 else np.pi) + rng.normal(0, .02), ghost=rng.random() < .25)
 
 
@@ -172,4 +172,4 @@ def furnish(builder: Builder) -> float:
   for s in rng.uniform(builder.start, 70, 8):
     builder.patch(s, rng.uniform(-2.6, 1.8), (rng.uniform(.6, 3.5), rng.uniform(.6, 1.2)),
                   Paint('asphalt', (.11, .11, .11)))
-  return -.9
+  return -.3

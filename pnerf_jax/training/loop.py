@@ -140,7 +140,7 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
       if step % settings.checkpoint_every == 0 or step >= settings.steps or stop.requested:
         saved.save(step, state)
       if step % settings.preview_every == 0 or step >= settings.steps:
-        previews.write(workdir / 'previews' / f'{step:06d}', renderer(state.params, view),
+        previews.write(workdir / 'previews' / f'{step:06d}', renderer(state.params['field'], view),
                        run.scene.window, view)
       if not pending:
         started = time.perf_counter()  # saving and previews do not count as training speed

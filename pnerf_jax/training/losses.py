@@ -38,6 +38,31 @@ def label_sets(class_ids: tuple[int, ...], merged: bool, foreign: float) -> np.n
   return matrix
 
 
+def word_prior(sets: np.ndarray, counts: np.ndarray, trust: float) -> np.ndarray:
+  """P(y | c) before anything is learned of the 2D network's errors.
+
+  A class is called by its own words with probability `trust`, otherwise as any pixel might be; a
+  class without words of its own always as any pixel might be, but never sky.
+
+  Args:
+    sets: [C, 45] label sets.
+    counts: [45] how often each word occurs in the window's pseudo labels.
+    trust: in (0, 1).
+
+  Returns:
+    [C, 45], rows sum to 1 and have no zero.
+  """
+  common = counts.astype(np.float64) * (np.arange(labels.NUM_IDS) > 0) + 1e-3
+  common /= common.sum()
+  rows = []
+  for row in sets:
+    names = row >= 1.0
+    own = names * common
+    any_word = np.where(row > 0, common, 0.0) if (row > 0).sum() > 5 else own
+    rows.append(trust * any_word / any_word.sum() + (1.0 - trust) * common)
+  return np.stack(rows).astype(np.float32)
+
+
 def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:
   """Mean over the rays of the mask; 0 where there is none."""
   return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
@@ -67,7 +92,7 @@ def depth_likelihood(
     weights, t: [B, S].
     target: [B] metres along the ray.
     mask: [B].
-    spread: tolerance at 10 m, metres; it is spread * (0.3 + (target / 10)^2).
+    spread: metres; the tolerance is spread * (0.3 + (target / 10)^2).
     outliers: share of the stereo depths that may lie anywhere.
   """
   sigma = spread * (0.3 + jnp.square(target / 10.0))
@@ -91,7 +116,7 @@ def semantic(
   known = jnp.einsum('bc,bc->b', probabilities, sets.T[label])
   unspoken = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1), 0.0)
   plausible = known + jnp.where(label == labels.SKY, 0.0, unspoken)
-  nll = -jnp.log(floor + (1.0 - floor) * jnp.clip(plausible, 1e-6, 1.0))
+  nll = -jnp.log(floor + (1.0 - floor) * jnp.maximum(plausible, 1e-6))
   return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask > 0), 1)
 
 

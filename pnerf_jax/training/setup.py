@@ -16,6 +16,7 @@ import numpy as np
 
 from pnerf_jax.data import batches
 from pnerf_jax.data.files import write_bytes
+from pnerf_jax.data.labels import NUM_IDS
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError
 from pnerf_jax.geometry.intervals import Intervals, view_intervals
@@ -41,7 +42,8 @@ class Run:
 
 def set_up(config: ml_collections.ConfigDict) -> Run:
   """Loads the window and builds scene and field. Raises InputError for bad input."""
-  _check(config)
+  mesh = sharding.make_mesh()
+  _check(config, mesh.devices.size)
   window = load_window(config.data, config.scene)
   for note in window.notes:
     _LOG.info('%s', note)
@@ -50,10 +52,10 @@ def set_up(config: ml_collections.ConfigDict) -> Run:
       '%s: frames %d-%d, %d views of %dx%d, %d primitives, far %.0f m, classes %s',
       window.sequence, window.frames[0], window.frames[-1], len(window.view_frame), window.width,
       window.height, len(window.boxes), window.far, scene.class_ids)
-  return Run(config, sharding.make_mesh(), scene, make_field(config.model, scene))
+  return Run(config, mesh, scene, make_field(config.model, scene))
 
 
-def _check(config: ml_collections.ConfigDict) -> None:
+def _check(config: ml_collections.ConfigDict, devices: int) -> None:
   """Values that would fail late or silently."""
   allowed = {
       'config.scene.outside': (config.scene.outside, ('empty', 'void')),
@@ -78,9 +80,9 @@ def _check(config: ml_collections.ConfigDict) -> None:
       raise InputError(
           f'config.train.{name}: {train[name]} is not a multiple of config.train.'
           f'steps_per_dispatch ({train.steps_per_dispatch}). Make it one.')
-  if train.rays % jax.device_count():
-    raise InputError(f'config.train.rays: {train.rays} cannot be split over {jax.device_count()} '
-                     'devices. Make it a multiple of them.')
+  if train.rays % devices:
+    raise InputError(f'config.train.rays: {train.rays} cannot be split over {devices} devices. '
+                     'Make it a multiple of them.')
 
 
 def train_options(model: Any) -> RenderOptions:
@@ -95,7 +97,7 @@ def loss_options(loss: Any) -> LossOptions:
       depth_form=loss.depth_form, depth_max=loss.depth_max,
       depth_classes=tuple(loss.depth_classes), depth_spread=loss.depth_spread,
       depth_outliers=loss.depth_outliers, label_floor=loss.label_floor,
-      reachable_only=loss.reachable_only)
+      reachable_only=loss.reachable_only, learn_words=loss.learn_words)
 
 
 def label_sets(run: Run) -> jax.Array:
@@ -151,8 +153,13 @@ def make_ray_table(run: Run) -> batches.RayTable:
 
 
 def fresh_params(run: Run) -> Any:
-  """Parameters of the field before training, from the config's seed."""
-  return init_params(run.module, jax.random.key(run.config.train.seed))
+  """Parameters before training: `field`, and `words` [C, 45], log P(word | class)."""
+  labels_seen = run.scene.window.pseudo_label
+  counts = np.bincount((np.zeros(0, np.uint8) if labels_seen is None else labels_seen).ravel(),
+                       minlength=NUM_IDS)
+  prior = losses.word_prior(np.asarray(label_sets(run)), counts, run.config.loss.word_trust)
+  return {'field': init_params(run.module, jax.random.key(run.config.train.seed)),
+          'words': jnp.log(jnp.asarray(prior))}
 
 
 def save_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+Optimizer = optax.GradientTransformation
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,7 @@ def learning_rate(step: jax.Array, rate: float, final: float, steps: int, warmup
 
 def make_optimizer(
     rate: float, final: float, steps: int, warmup: int, epsilon: float
-) -> optax.GradientTransformation:
+) -> Optimizer:
   """Adam with the schedule of `learning_rate`.
 
   epsilon is tiny for hash tables, whose gradients are sparse and small.
@@ -33,13 +35,13 @@ def make_optimizer(
   return optax.adam(schedule, b1=0.9, b2=0.99, eps=epsilon)
 
 
-def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+def init_state(params: Any, optimizer: Optimizer) -> TrainState:
   """The state before the first step."""
   return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 
 def apply_gradients(
-    state: TrainState, grads: Any, optimizer: optax.GradientTransformation
+    state: TrainState, grads: Any, optimizer: Optimizer
 ) -> TrainState:
   """One update of the optimiser."""
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

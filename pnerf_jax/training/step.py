@@ -8,14 +8,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from pnerf_jax.data.batches import Batch, RayTable, draw, gather
 from pnerf_jax.fields.fixed import ClassTable
 from pnerf_jax.rendering.rays import RenderOptions, render_rays
 from pnerf_jax.rendering.scene import BoundField
 from pnerf_jax.training import losses, sharding
-from pnerf_jax.training.state import TrainState, apply_gradients
+from pnerf_jax.training.state import Optimizer, TrainState, apply_gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +24,8 @@ class LossOptions:
   weights: (name, weight) of every term.   depth_form: 'likelihood' or 'huber'.
   depth_max: stereo depth beyond it is not used, metres.   depth_classes: pseudo labels on which
   the depth loss acts; empty = all.   depth_spread, depth_outliers: of losses.depth_likelihood.
-  label_floor: of losses.semantic.   reachable_only: mask L_2D by u(r).
+  label_floor: of losses.semantic.   reachable_only: mask L_2D by u(r).   learn_words: learn how the
+  2D network errs; the label sets as they are otherwise.
   """
   weights: tuple[tuple[str, float], ...]
   depth_form: str
@@ -35,10 +35,11 @@ class LossOptions:
   depth_outliers: float
   label_floor: float
   reachable_only: bool
+  learn_words: bool
 
 
 def loss_terms(
-    field: BoundField, batch: Batch, table: ClassTable, sets: jax.Array,
+    field: BoundField, batch: Batch, table: ClassTable, sets: jax.Array, words: jax.Array,
     options: RenderOptions, loss: LossOptions, key: jax.Array,
 ) -> dict[str, jax.Array]:
   """Every loss term of a batch, unweighted scalars.
@@ -47,7 +48,8 @@ def loss_terms(
     field: with its parameters bound.
     batch: B rays.
     table: classes of the primitives.
-    sets: [C, 45] label sets.
+    sets: [C, 45] label sets, for u(r).
+    words: [C, 45] how plausibly each class is called each word.
     options: of the rendering.
     loss: of the terms.
     key: jitters the samples.
@@ -67,7 +69,7 @@ def loss_terms(
   met = jnp.any(out.member.allowed, axis=-2)
   reached = losses.reachable(met, batch.label, sets) | (not loss.reachable_only)
   semantic = functools.partial(
-      losses.semantic, label=batch.label, sets=sets, floor=loss.label_floor)
+      losses.semantic, label=batch.label, sets=words, floor=loss.label_floor)
   return {
       'rgb': losses.color(out.rgb, batch.rgb),
       'depth': depth,
@@ -80,7 +82,7 @@ def loss_terms(
 
 def make_dispatch(
     module: object,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     options: RenderOptions,
     loss: LossOptions,
     mesh: jax.sharding.Mesh,
@@ -95,7 +97,7 @@ def make_dispatch(
 
   Args:
     module: the field (linen).
-    optimizer: optax.
+    optimizer: state.make_optimizer's.
     options, loss: static settings.
     mesh: ('data',).
     rays: B, a multiple of the device count.
@@ -115,8 +117,9 @@ def make_dispatch(
     batch = gather(rays_table, index)
 
     def total(params):
-      terms = loss_terms(
-          BoundField(module, params), batch, table, sets, options, loss, key_noise)
+      words = jax.nn.softmax(params['words']) if loss.learn_words else sets
+      terms = loss_terms(BoundField(module, params['field']), batch, table, sets, words,
+                         options, loss, key_noise)
       return sum(weights[name] * value for name, value in terms.items()), terms
 
     (value, terms), grads = jax.value_and_grad(total, has_aux=True)(state.params)

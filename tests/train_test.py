@@ -1,0 +1,267 @@
+"""The three commands end to end on a tiny street: the same calls that the binaries make."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+
+from configs import kitti360 as configs
+from pnerf_jax import eval as evaluation
+from pnerf_jax import render
+from pnerf_jax.data import labels
+from pnerf_jax.errors import InputError
+from pnerf_jax.street import generate
+from pnerf_jax.street import scenery
+from pnerf_jax.training import checkpoints, loop, setup, sharding
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='module')
+def street(tmp_path_factory):
+  root = tmp_path_factory.mktemp('street') / 'data'
+  generate.generate(root, scenery.Parameters('boulevard', seed=3, frames=2, scale=0.08))
+  return root
+
+
+@pytest.fixture(scope='module')
+def config_of(street):
+  def make(variant='tiny', **train):
+    config = configs.get_config(variant)
+    config.data.root = str(street)
+    config.train.update(train)
+    return config
+  return make
+
+
+def final_params(workdir):
+  """Flat {path: array} of the newest checkpoint, read without knowing the field."""
+  saved = checkpoints.Checkpoints(workdir)
+  step = saved.require(None)
+  saved.close()
+  import orbax.checkpoint as ocp
+  tree = ocp.PyTreeCheckpointer().restore(workdir / 'checkpoints' / str(step) / 'default')
+  return {jax.tree_util.keystr(k): np.asarray(v)
+          for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.fixture(scope='module')
+def trained(config_of, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('run')
+  loop.train(config_of(), workdir)
+  return workdir
+
+
+def test_train_writes_what_a_run_folder_holds(trained):
+  lines = [json.loads(line) for line in (trained / 'scalars.jsonl').read_text().splitlines()]
+  assert [line['step'] for line in lines] == [2, 4]
+  for line in lines:
+    assert {'seconds', 'rays_per_second', 'loss', 'psnr', 'learning_rate',
+            *setup.LOSS_TERMS} <= set(line)
+    assert all(np.isfinite(value) for value in line.values())
+  assert json.loads((trained / 'config.json').read_text())['train']['steps'] == 4
+  assert list((trained / 'tensorboard').iterdir())
+  assert list((trained / 'previews' / '000004').glob('*.png'))
+  assert (trained / 'checkpoints' / '4').is_dir()
+
+
+def test_loss_falls(config_of, tmp_path):
+  loop.train(config_of(steps=40, log_every=10, checkpoint_every=40, preview_every=40), tmp_path)
+  lines = [json.loads(line) for line in (tmp_path / 'scalars.jsonl').read_text().splitlines()]
+  assert lines[-1]['rgb'] < 0.8 * lines[0]['rgb']
+  assert lines[-1]['semantic_2d'] < lines[0]['semantic_2d']
+
+
+def test_resume_is_bit_exact(config_of, trained, tmp_path, monkeypatch):
+  config = config_of()
+  # Stop after the first dispatch, as a signal would.
+  original = loop.make_dispatch
+
+  def stopping(*args, **kwargs):
+    dispatch = original(*args, **kwargs)
+
+    def wrapped(*inner):
+      out = dispatch(*inner)
+      os.kill(os.getpid(), signal.SIGTERM)
+      return out
+    return wrapped
+
+  monkeypatch.setattr(loop, 'make_dispatch', stopping)
+  with pytest.raises(KeyboardInterrupt):
+    loop.train(config, tmp_path)
+  monkeypatch.setattr(loop, 'make_dispatch', original)
+  assert final_params(tmp_path)["['step']"] == 2
+  loop.train(config, tmp_path)
+  whole, resumed = final_params(trained), final_params(tmp_path)
+  assert whole.keys() == resumed.keys() and len(whole) > 20
+  for name, value in whole.items():
+    np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+
+
+def test_one_device_and_four_give_the_same_training(config_of, trained, tmp_path, monkeypatch):
+  assert jax.device_count() >= 4
+  one = sharding.make_mesh(1)
+  monkeypatch.setattr(setup.sharding, 'make_mesh', lambda: one)
+  loop.train(config_of(), tmp_path)
+  four, single = final_params(trained), final_params(tmp_path)
+  for name, value in four.items():
+    if 'params' in name:
+      np.testing.assert_allclose(value, single[name], atol=2e-4, err_msg=name)
+
+
+def test_damaged_newest_checkpoint_falls_back(config_of, trained, tmp_path, caplog):
+  workdir = tmp_path / 'run'
+  shutil.copytree(trained, workdir)
+  for file in (workdir / 'checkpoints' / '4').rglob('*'):
+    if file.is_file():
+      file.write_bytes(b'')
+  with caplog.at_level('WARNING'):
+    loop.train(config_of(), workdir)
+  assert 'cannot be read' in caplog.text
+  whole, resumed = final_params(trained), final_params(workdir)
+  for name, value in whole.items():
+    np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+
+
+def test_another_config_in_the_same_workdir_is_refused(config_of, trained):
+  config = config_of()
+  config.optim.learning_rate = 0.5
+  with pytest.raises(InputError, match=r'config.json: config.optim.learning_rate is 0.01 .* 0.5'):
+    loop.train(config, trained)
+
+
+def test_loss_that_is_not_finite_stops_with_its_name(config_of, tmp_path):
+  config = config_of()
+  config.optim.learning_rate = 1e30
+  with pytest.raises(InputError, match='is nan|is inf'):
+    loop.train(config, tmp_path)
+
+
+@pytest.mark.parametrize('group, field, value, word', [
+    ('train', 'rays', 0, 'not positive'), ('train', 'rays', 63, 'devices'),
+    ('train', 'log_every', 3, 'multiple'), ('model', 'network', 'mlp', 'one of'),
+    ('scene', 'outside', 'fog', 'one of'), ('loss', 'depth_form', 'l2', 'one of')])
+def test_bad_config_values_name_the_field(config_of, tmp_path, group, field, value, word):
+  config = config_of()
+  config[group][field] = value
+  with pytest.raises(InputError, match=rf'config\.{group}\.{field}.*{word}'):
+    loop.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_eval_scores_all_frames_with_truth(trained):
+  metrics = evaluation.evaluate(trained)
+  assert metrics['step'] == 4 and metrics['frames'] == 2
+  for name in ('semantic.miou', 'semantic.accuracy', 'fixed.miou', 'pseudo.miou',
+               'panoptic.all.pq', 'consistency.mc', 'depth.delta1', 'image.ssim'):
+    assert 0.0 <= metrics[name] <= 1.0, name
+  assert json.loads((trained / 'eval' / 'metrics.json').read_text()) == metrics
+  assert 'data:image/png;base64' in (trained / 'eval' / 'report.html').read_text()
+  assert list((trained / 'eval' / 'panels').glob('*.png'))
+
+
+def test_render_exports_the_documented_files_and_skips_finished_ones(trained, street, tmp_path):
+  assert render.render(trained, tmp_path, cameras=['image_01']) == 2
+  sizes = {}
+  for kind, mode in (('semantic', 'L'), ('semantic_rgb', 'RGB'), ('instance', 'I;16'),
+                     ('confidence', 'I;16'), ('depth', 'I;16'), ('rgb', 'RGB')):
+    files = sorted((tmp_path / 'image_01' / kind).iterdir())
+    assert len(files) == 2 and all(len(file.stem) == 10 for file in files)
+    with Image.open(files[0]) as image:
+      assert image.mode == mode
+      sizes[kind] = image.size
+      if kind == 'semantic':
+        semantic = np.asarray(image)
+      if kind == 'instance':
+        instance = np.asarray(image).astype(int)
+  photo = next((street / 'data_2d_raw').rglob('*.png'))
+  assert set(sizes.values()) == {Image.open(photo).size}
+  np.testing.assert_array_equal(instance // 1000, semantic)
+  assert (instance[~labels.IS_THING[semantic]] % 1000 == 0).all()
+  views = json.loads((tmp_path / 'transforms.json').read_text())['views']
+  assert len(views) == 2 and views[0]['camera'] == 'image_01'
+  # A finished file is kept as it is; a missing one is made again.
+  kept = files[0].read_bytes()
+  files[1].unlink()
+  assert render.render(trained, tmp_path, cameras=['image_01']) == 1
+  assert files[0].read_bytes() == kept and files[1].exists()
+  assert render.render(trained, tmp_path) == 2
+  assert len(json.loads((tmp_path / 'transforms.json').read_text())['views']) == 4
+
+
+@pytest.mark.parametrize('options, word', [
+    ({'cameras': ['image_07']}, '--cameras'), ({'frames': '5'}, '--frames'),
+    ({'frames': '1:2'}, '--frames'), ({'step': 77}, 'no checkpoint 77')])
+def test_bad_render_options_are_named(trained, tmp_path, options, word):
+  with pytest.raises(InputError, match=word):
+    render.render(trained, tmp_path / 'out', **options)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_eval_of_a_folder_that_is_no_run(tmp_path):
+  with pytest.raises(InputError, match='config.json: no such file'):
+    evaluation.evaluate(tmp_path)
+
+
+def test_space_outside_void_trains_on_things_alone(street, config_of, tmp_path):
+  root = tmp_path / 'cars'
+  shutil.copytree(street, root)
+  path = next((root / 'data_3d_bboxes').rglob('*.xml'))
+  import defusedxml.ElementTree as ElementTree
+  tree = ElementTree.parse(path)
+  for element in list(tree.getroot()):
+    if element.find('transform') is not None and element.findtext('semanticId') != '13':
+      tree.getroot().remove(element)
+  tree.write(path)
+  config = config_of()
+  config.data.root = str(root)
+  config.scene.outside = 'void'
+  loop.train(config, tmp_path / 'run')
+  metrics = evaluation.evaluate(tmp_path / 'run')
+  # Without the learned field nothing but cars and sky could be said.
+  assert {'semantic.iou.road', 'semantic.iou.building'} <= set(metrics)
+  run = setup.set_up(setup.load_config(tmp_path / 'run'))
+  assert {7, 11, 26} <= set(run.scene.class_ids)
+
+
+def test_published_network_trains(config_of, tmp_path):
+  config = config_of('published', steps=2, rays=8, steps_per_dispatch=1, log_every=1,
+                     checkpoint_every=2, preview_every=2)
+  config.data.scale = 0.0
+  config.model.samples = 4
+  config.model.render_samples = 2
+  config.eval.chunk = 512
+  loop.train(config, tmp_path)
+  assert len((tmp_path / 'scalars.jsonl').read_text().splitlines()) == 2
+
+
+def test_binary_exit_codes(config_of, street, tmp_path):
+  def command(*args):
+    return subprocess.run(
+        [sys.executable, '-m', 'pnerf_jax.train', *args], cwd=_ROOT, capture_output=True,
+        text=True, timeout=300)
+  out = command('--config=configs/kitti360.py:tiny', f'--workdir={tmp_path / "a"}',
+                '--config.data.root=/nowhere')
+  assert out.returncode == 1
+  assert out.stderr.strip().splitlines()[-1].startswith('error: ') and '/nowhere' in out.stderr
+  assert 'Traceback' not in out.stderr and not (tmp_path / 'a').exists()
+  args = ['--config=configs/kitti360.py:tiny', f'--workdir={tmp_path / "b"}',
+          f'--config.data.root={street}', '--config.train.steps=100000']
+  process = subprocess.Popen([sys.executable, '-m', 'pnerf_jax.train', *args], cwd=_ROOT,
+                             stderr=subprocess.PIPE, text=True)
+  scalars = tmp_path / 'b' / 'scalars.jsonl'
+  deadline = time.time() + 240
+  while time.time() < deadline and not (scalars.exists() and scalars.read_text()):
+    assert process.poll() is None, process.stderr.read()
+    time.sleep(0.2)
+  process.send_signal(signal.SIGTERM)
+  assert process.wait(timeout=120) == 130
+  assert list((tmp_path / 'b' / 'checkpoints').iterdir())
