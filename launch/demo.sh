@@ -20,7 +20,9 @@ step() {
 
 step pnerf_jax.street --out="$street"
 step pnerf_jax.train --config=configs/street.py --workdir="$run" --config.data.root="$street"
-step pnerf_jax.eval --workdir="$run"
+if [[ ! "$run/eval/report.html" -nt "$run/checkpoints" ]]; then
+  step pnerf_jax.eval --workdir="$run"
+fi
 step pnerf_jax.render --workdir="$run" --out="$labels"
 
 cat <<END

@@ -119,6 +119,14 @@ def test_demo_runs_the_four_commands_on_one_folder(project):
   assert done.returncode == 0 and 'runs/demo/run/eval/report.html' in done.stdout
   assert [call.split()[1] for call in calls[2:]] == [
       f'pnerf_jax.{name}' for name in ('street', 'train', 'eval', 'render')]
+  report = project.root / 'runs/demo/run/eval/report.html'
+  report.parent.mkdir(parents=True)
+  (project.root / 'runs/demo/run/checkpoints').mkdir()
+  os.utime(project.root / 'runs/demo/run/checkpoints', (1, 1))
+  report.touch()
+  _, calls = demo()
+  assert [call.split()[1].removeprefix('pnerf_jax.') for call in calls] == [
+      'street', 'train', 'render']  # the report is newer than the last checkpoint
   done, calls = demo(PNERF_DEMO_DIR='elsewhere')
   assert done.returncode == 0 and len(calls) == 4
   assert all('elsewhere/' in call and 'runs/demo' not in call for call in calls)
