@@ -1,0 +1,89 @@
+"""Packing of meshes: merged vertices, faces that cancel, and geometry that encloses nothing."""
+import logging
+
+import numpy as np
+import pytest
+import trimesh
+
+from pnerf_jax.errors import InputError
+from pnerf_jax.geometry import primitives
+
+
+def _edges_are_even(faces):
+  edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [0, 2]]])
+  return np.all(np.unique(edges, axis=0, return_counts=True)[1] % 2 == 0)
+
+
+def test_attributes_and_ranges_follow_the_given_order(box):
+  meshes = [box((0, 0, 0), (1, 2, 3)), (np.array(trimesh.creation.icosphere(1).vertices) + 5,
+                                       np.array(trimesh.creation.icosphere(1).faces))]
+  packed = primitives.make_primitives(
+      [v for v, _ in meshes], [f for _, f in meshes], [26, 21], [3, 0], [11, 12], [-1, 99])
+  assert packed.valid.tolist() == [True, True]
+  assert packed.semantic.tolist() == [26, 21] and packed.instance.tolist() == [3, 0]
+  assert packed.annotation.tolist() == [11, 12] and packed.timestamp.tolist() == [-1, 99]
+  assert packed.face_start.tolist() == [0, 12, 92]
+  faces, vertices = np.asarray(packed.faces), np.asarray(packed.vertices)
+  assert vertices.dtype == np.float32 and np.all(np.diff(faces, axis=1) > 0)
+  for m, (expected, _) in enumerate(meshes):
+    own = faces[packed.face_start[m]:packed.face_start[m + 1]]
+    assert {tuple(v) for v in vertices[own].reshape(-1, 3)} == {
+        tuple(v) for v in expected.astype(np.float32)}
+    assert _edges_are_even(own)
+    centre, radius = np.split(np.asarray(packed.spheres[m]), [3])
+    assert np.all(np.linalg.norm(expected - centre, axis=-1) < radius)
+  a, b, c = np.moveaxis(vertices[faces], 1, 0)
+  np.testing.assert_allclose(np.linalg.norm(packed.normals, axis=-1), 1, atol=1e-6)
+  for edge in (b - a, c - a):
+    assert np.abs(np.sum(edge * packed.normals, axis=-1)).max() < 1e-5
+
+
+def test_equal_vertices_are_merged_and_collapsed_faces_dropped(box):
+  vertices, faces = box((0, 0, 0), (10, 10, 10))
+  rng = np.random.default_rng(0)
+  # Every face with corners of its own, moved by less than 1e-6 of the size, and two empty faces.
+  soup = vertices[faces].reshape(-1, 3) + rng.uniform(-1e-6, 1e-6, (36, 3))
+  faces = np.concatenate([np.arange(36).reshape(-1, 3), [[0, 0, 5], [7, 7, 7]]])
+  packed = primitives.make_primitives([soup], [faces], [7], [0], [1], [-1])
+  assert packed.vertices.shape == (8, 3) and packed.faces.shape == (12, 3)
+  assert _edges_are_even(np.asarray(packed.faces))
+
+
+def test_a_face_that_is_there_twice_bounds_nothing(box):
+  vertices, faces = box((0, 0, 0), (1, 1, 1))
+  inner = np.array([[0, 1, 7], [7, 0, 1]])
+  packed = primitives.make_primitives(
+      [vertices], [np.concatenate([faces, inner])], [7], [0], [1], [-1])
+  assert packed.faces.shape == (12, 3)
+
+
+def test_an_open_mesh_becomes_its_hull(box, caplog):
+  vertices, faces = box((0, 0, 0), (1, 1, 1))
+  with caplog.at_level(logging.WARNING):
+    packed = primitives.make_primitives([vertices], [faces[2:]], [7], [0], [41], [-1])
+  assert 'annotation 41' in caplog.text and 'hull' in caplog.text
+  assert packed.faces.shape == (12, 3) and _edges_are_even(np.asarray(packed.faces))
+
+
+def test_no_primitives():
+  packed = primitives.make_primitives([], [], [], [], [], [])
+  assert packed.valid.tolist() == [False]
+  assert packed.face_start.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize('spoil, words', [
+    (lambda v, f: (np.where(v == 1, np.nan, v), f), 'not finite'),
+    (lambda v, f: (np.where(v == 1, np.inf, v), f), 'not finite'),
+    (lambda v, f: (v[:0], f[:0]), '0 vertices'),
+    (lambda v, f: (v, f[:0]), '0 faces'),
+    (lambda v, f: (v, f + 1), '1..8 of 8'),
+    (lambda v, f: (v * [1, 1, 0], f), 'no volume'),
+    (lambda v, f: (v * 0, f), 'no volume'),
+    (lambda v, f: (v, np.concatenate([f, f])), 'no volume'),
+])
+def test_geometry_that_encloses_nothing_is_named(box, spoil, words):
+  good, bad = box((0, 0, 0), (1, 1, 1)), spoil(*box((0, 0, 0), (1, 1, 1)))
+  with pytest.raises(InputError, match=words) as error:
+    primitives.make_primitives(
+        [good[0], bad[0]], [good[1], bad[1]], [7, 7], [0, 0], [8, 17], [-1, -1])
+  assert 'annotation 17' in str(error.value)
