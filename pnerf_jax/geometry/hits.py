@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 # An interval shorter than 0.1 mm is rounding, as where two coplanar faces overlap.
-SHORTEST = 1e-4
+_SHORTEST = 1e-4
 MAX_HITS = 16  # crossings kept per ray and primitive
 
 
@@ -170,7 +170,7 @@ def pair_hits(
   inside = jnp.concatenate([jnp.broadcast_to(near, hits[:1].shape), hits[:-1]])
   ends = jnp.where(odd, inside, hits)
   enter, leave = ends[0::2], jnp.minimum(ends[1::2], far)
-  exists = leave - enter > SHORTEST
+  exists = leave - enter > _SHORTEST
   intervals = (count + odd + 1) // 2
   return (
       jnp.where(exists, enter, jnp.inf),

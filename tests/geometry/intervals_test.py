@@ -153,7 +153,7 @@ def _crowd(pack, seed):
   return pack(meshes), meshes
 
 
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('seed', range(3))
 def test_a_view_is_its_rays(pack, slow_intervals, as_lists, differing, seed):
   primitives, meshes = _crowd(pack, seed)
   pose = _pose(seed, np.random.default_rng(seed).normal(size=3))
