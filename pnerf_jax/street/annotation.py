@@ -20,6 +20,11 @@ _MISSABLE = ('trash bin', 'smallpole', 'traffic sign', 'box', 'bicycle', 'person
 _MISSING_REACH = 40.0  # metres from the middle of the drive within which things go missing
 
 
+# Frames, relative to the drive's first and last, of the windows that people annotate one by one:
+# that of the drive, the following one (which overlaps it), and one of another pass.
+WINDOWS = {'own': (-60, 140), 'next': (20, 300), 'ghost': (2840, 3040)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Annotation:
   """One primitive of the XML.
@@ -30,7 +35,7 @@ class Annotation:
     street_from_local: [4, 4].
     vertices: [N, 3] local; faces: [F, 3].
     timestamp: -1 or the frame at which it holds.
-    ghost: it belongs to another pass through the street.
+    window: which stretch of the drive it was annotated in, a key of WINDOWS.
   """
   name: str
   instance: int
@@ -38,7 +43,7 @@ class Annotation:
   vertices: np.ndarray
   faces: np.ndarray
   timestamp: int = -1
-  ghost: bool = False
+  window: str = 'own'
 
   def world(self) -> np.ndarray:
     """[N, 3] vertices in street coordinates."""
@@ -169,19 +174,19 @@ def _at(center: np.ndarray) -> np.ndarray:
 
 
 def _visible(part: things.Part, thing: things.Thing) -> np.ndarray:
-  """[n, 3] vertices of a part that are not buried."""
+  """[n, 3] vertices of a part; buried ones are lifted to the ground."""
   points = part.solid.vertices[np.unique(part.solid.faces)]
-  above = points[:, 2] > thing.foot - .12
-  return np.maximum(points[above], [-np.inf, -np.inf, thing.foot - .05])
+  return np.maximum(points, [-np.inf, -np.inf, thing.foot - .05])
 
 
 def enclose(thing: things.Thing, instance: int, rng: np.random.Generator, timestamp: int = -1,
-            ghost: bool = False) -> list[Annotation]:
+            window: str = 'own') -> list[Annotation]:
   """The primitives a person draws around a thing, one a part."""
   out = []
   shift = np.zeros(3)
   if rng.random() < _DISPLACED:
-    shift[:2] = rng.uniform(.05, .15) * (solids.rotation_z(rng.uniform(0, 2 * np.pi)) @ [1, 0, 0])[:2]
+    shift[0] = rng.uniform(.05, .15)
+    shift = solids.rotation_z(rng.uniform(0, 2 * np.pi)) @ shift
   for part in thing.parts:
     if part.shape == 'none':
       continue
@@ -194,8 +199,10 @@ def enclose(thing: things.Thing, instance: int, rng: np.random.Generator, timest
     else:
       matrix, vertices, faces = _cuboid(part, thing, rng)
     if part.shape != 'slab':
-      matrix[:3, 3] += shift
-    out.append(Annotation(thing.name, instance, matrix, vertices, faces, timestamp, ghost))
+      # A thin pole is not missed altogether.
+      width = (np.ptp(vertices, axis=0) * np.linalg.norm(matrix[:3, :3], axis=0)).min()
+      matrix[:3, 3] += shift * min(1.0, .4 * width / .15)
+    out.append(Annotation(thing.name, instance, matrix, vertices, faces, timestamp, window))
   return out
 
 

@@ -21,6 +21,7 @@ from pnerf_jax.street import village
 
 PRESETS = {'boulevard': boulevard, 'suburb': suburb, 'village': village}
 _FORGOTTEN = 2  # things without a primitive
+_TWICE = 4  # things annotated in two windows
 _MAX_FRAMES, _MAX_SEED = 2000, 10**6
 
 
@@ -193,11 +194,15 @@ def _annotate(builder: layout.Builder, everything: list[things.Thing], instance:
   for index, thing in enumerate(still):
     if index not in missing:
       out += annotation.enclose(thing, int(instance[index]), rng)
+  # Things where two windows overlap were annotated twice, not quite equally.
+  parked = [i for i, thing in enumerate(still) if thing.name in ('car', 'building', 'box')]
+  for index in rng.permutation(parked)[:_TWICE].tolist():
+    out += annotation.enclose(still[index], int(instance[index]), rng, window='next')
   counts = {name: int(instance[[t.name == name for t in everything]].max())
             for name in {t.name for t in everything}}
   for ghost in builder.ghosts:
     counts[ghost.name] = counts.get(ghost.name, 0) + 1
-    out += annotation.enclose(ghost, counts[ghost.name], rng, ghost=True)
+    out += annotation.enclose(ghost, counts[ghost.name], rng, window='ghost')
   for frame, number in enumerate(parameters.frame_numbers):
     moving = [thing for mover in movers for thing in mover.at(builder.road, frame)]
     for thing, own in zip(moving, instance[len(still):]):

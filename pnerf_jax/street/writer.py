@@ -18,8 +18,6 @@ _TOOL_NAMES = {'parking': 'driveway', 'terrain': 'ground', 'ground': 'unknownGro
                'guard rail': 'guardrail', 'unknown object': 'unknownObject'}
 _TREE_NAMES = {8: 'treeCube', 63: 'treeSphere'}
 _FIRST_INDEX = 1100  # annotation numbers run on over a whole sequence
-_WINDOW = (60, 140)  # frames before the first and after the last that an annotation window spans
-_OTHER_PASS = 2900  # frames later at which the street is driven again
 
 
 def _matrix(tag: str, values: np.ndarray, kind: str) -> str:
@@ -39,13 +37,12 @@ def boxes_xml(annotations: list[annotation.Annotation], center: np.ndarray,
     frames: frame numbers of the drive.
     stuff: whether to write classes without instances too (split train_full).
   """
-  near = frames[0] - _WINDOW[0], frames[-1] + _WINDOW[1]
   parts = ['<?xml version="1.0"?>\n<opencv_storage>\n']
   for number, item in enumerate(annotations):
     label = labels.BY_NAME[item.name]
     if not (label.has_instances or stuff):
       continue
-    start, end = (x + _OTHER_PASS * item.ghost for x in near)
+    start, end = annotation.WINDOWS[item.window]
     world = item.street_from_local.copy()
     world[:3, 3] += center
     name = _TREE_NAMES.get(len(item.vertices), 'tree') if item.name == 'vegetation' else (
@@ -53,7 +50,8 @@ def boxes_xml(annotations: list[annotation.Annotation], center: np.ndarray,
     fields = dict(index=_FIRST_INDEX + number, label=name, semanticId_orig=label.kitti_id,
                   semanticId=label.kitti_id, instanceId=item.instance,
                   category='instance' if label.has_instances else 'stuff',
-                  timestamp=item.timestamp, dynamic=0, start_frame=start, end_frame=end)
+                  timestamp=item.timestamp, dynamic=0, start_frame=frames[0] + start,
+                  end_frame=frames[-1] + end)
     parts.append(f' <object{number + 1}>\n')
     parts += [f'  <{key}>{value}</{key}>\n' for key, value in fields.items()]
     parts += [_matrix('transform', world, 'f'), _matrix('vertices', item.vertices, 'f'),
