@@ -40,7 +40,7 @@ def _slow_intervals(meshes, origins, directions, near, far):
 
 @pytest.fixture(scope='session')
 def slow_intervals():
-  """(meshes, origins [R, 3], directions [R, 3], near, far) -> per ray [(primitive, enter, exit)]."""
+  """(meshes, origins, directions [R, 3], near, far) -> per ray [(primitive, enter, exit)]."""
   return _slow_intervals
 
 

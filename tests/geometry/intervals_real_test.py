@@ -74,7 +74,8 @@ def test_rays_that_start_inside_real_primitives(scene, slow_intervals, as_lists,
       primitives, jnp.asarray(origins), jnp.asarray(directions), NEAR, FAR, PLENTY)
   assert np.all(found.dropped == 0)
   truth = slow_intervals(meshes, origins, directions, NEAR, FAR)
-  inside = sum(any(m == n and enter == NEAR for n, enter, _ in ray) for m, ray in zip(chosen, truth))
+  inside = sum(
+      any(m == n and enter == NEAR for n, enter, _ in ray) for m, ray in zip(chosen, truth))
   assert inside > 0.6 * RAYS
   assert differing(as_lists(found), truth, MILLIMETRE) == []
 

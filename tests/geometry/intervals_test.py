@@ -1,4 +1,5 @@
 """The three laws of the intervals, and both forms of the intersection against a slow reference."""
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,21 +12,27 @@ NEAR, FAR = 0.3, 60.0
 WIDTH, HEIGHT = 44, 30
 INTRINSICS = np.array([30.0, 31.0, 20.3, 15.9], np.float32)
 MILLIMETRE = 1e-3
+PLENTY = 48  # more than any ray here meets
 
 
-def _cast(primitives, origins, directions, num_intervals=32):
+def _cast(primitives, origins, directions, num_intervals=PLENTY):
+  """Intervals of rays (filled up to as many as a view has, for fewer compilations), the rays."""
   directions = np.asarray(directions, np.float64)
   directions = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
   origins, directions = (np.asarray(x, np.float32) for x in (origins, directions))
   origins = np.broadcast_to(origins, directions.shape)
+  spare = ((0, max(0, WIDTH * HEIGHT - len(directions))), (0, 0))
   found = intervals.intersect(
-      primitives, jnp.asarray(origins), jnp.asarray(directions), NEAR, FAR, num_intervals)
+      primitives, jnp.asarray(np.pad(origins, spare, mode='edge')),
+      jnp.asarray(np.pad(directions, spare, mode='edge')), NEAR, FAR, num_intervals)
+  found = jax.tree.map(lambda x: x[:len(directions)], found)
   return found, origins, directions
 
 
-def _view(primitives, pose, **options):
+def _view(primitives, pose, num_intervals=PLENTY, frame=-1):
   return intervals.view_intervals(
-      primitives, INTRINSICS, np.asarray(pose, np.float32), WIDTH, HEIGHT, NEAR, FAR, **options)
+      primitives, INTRINSICS, np.asarray(pose, np.float32), WIDTH, HEIGHT, NEAR, FAR,
+      num_intervals, frame)
 
 
 def _pose(seed, origin):
@@ -91,7 +98,8 @@ def _shapes():
     yield pytest.param((v, f[:, ::-1]), id=f'{name} reversed')
     yield pytest.param((v @ mirror, turned), id=f'{name} mirrored, windings mixed')
     yield pytest.param((v @ shear.T * [1, 3, 0.4], f), id=f'{name} sheared')
-    yield pytest.param((v[f].reshape(-1, 3), np.arange(f.size).reshape(-1, 3)), id=f'{name} as soup')
+    soup = v[f].reshape(-1, 3), np.arange(f.size).reshape(-1, 3)
+    yield pytest.param(soup, id=f'{name} as soup')
 
 
 @pytest.mark.parametrize('mesh', list(_shapes()))
@@ -157,12 +165,12 @@ def _crowd(pack, seed):
 def test_a_view_is_its_rays(pack, slow_intervals, as_lists, differing, seed):
   primitives, meshes = _crowd(pack, seed)
   pose = _pose(seed, np.random.default_rng(seed).normal(size=3))
-  found, moving, moving_primitive = _view(primitives, pose, num_intervals=48)
-  assert found.enter.shape == (HEIGHT, WIDTH, 48) and found.dropped.shape == (HEIGHT, WIDTH)
+  found, moving, moving_primitive = _view(primitives, pose)
+  assert found.enter.shape == (HEIGHT, WIDTH, PLENTY) and found.dropped.shape == (HEIGHT, WIDTH)
   assert np.all(np.isinf(moving)) and np.all(moving_primitive == -1)
   rays = _view_rays(pose)
   origins, directions = np.asarray(rays.origins), np.asarray(rays.directions)
-  same, _, _ = _cast(primitives, origins.reshape(-1, 3), directions.reshape(-1, 3), 48)
+  same, _, _ = _cast(primitives, origins.reshape(-1, 3), directions.reshape(-1, 3))
   assert differing(as_lists(found), as_lists(same), 5e-4) == []
   some = np.random.default_rng(seed).choice(WIDTH * HEIGHT, 300, replace=False)
   truth = slow_intervals(
@@ -174,7 +182,7 @@ def test_a_view_is_its_rays(pack, slow_intervals, as_lists, differing, seed):
 def test_too_few_places_keep_the_nearest(pack):
   primitives, _ = _crowd(pack, 7)
   pose = _pose(7, (0.2, 0.1, 0))
-  everything, _, _ = _view(primitives, pose, num_intervals=48)
+  everything, _, _ = _view(primitives, pose)
   number = np.sum(np.asarray(everything.primitive) >= 0, axis=-1)
   assert np.all(everything.dropped == 0) and number.max() > 6
   for k in (1, 4):
@@ -201,12 +209,12 @@ def test_more_crossings_than_are_kept(pack, comb, as_lists):
   pose = np.eye(4)
   pose[:3, :3] = [[0, 0, 1], [1, 0, 0], [0, 1, 0]]  # looks along x
   pose[:3, 3] = (-3, 1, 0.5)
-  view, _, _ = _view(primitives, pose, num_intervals=16)
+  view, _, _ = _view(primitives, pose)
   rays = _view_rays(pose)
-  cast, _, _ = _cast(primitives, rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3), 16)
+  cast, _, _ = _cast(primitives, rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3))
   assert view.dropped.max() == 3
   np.testing.assert_array_equal(view.dropped.ravel(), cast.dropped)
-  np.testing.assert_allclose(view.exit.reshape(-1, 16), cast.exit, rtol=1e-5)
+  np.testing.assert_allclose(view.exit.reshape(-1, PLENTY), cast.exit, rtol=1e-5)
 
 
 def test_moving_primitives_never_enter_the_table(pack, box):
