@@ -62,23 +62,33 @@ def rotation_z(yaw: float) -> np.ndarray:
   return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Cross product [n, 3]; numpy's own spends ten times as long on a few triangles."""
+  ax, ay, az = a.T
+  bx, by, bz = b.T
+  return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
+
+
 def normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
   """[F, 3] unit normals; zero for triangles without area."""
   a, b, c = (vertices[faces[:, i]] for i in range(3))
-  cross = np.cross(b - a, c - a)
-  return cross / np.maximum(np.linalg.norm(cross, axis=-1, keepdims=True), 1e-20)
+  cross = _cross(b - a, c - a)
+  return cross / np.maximum(np.sqrt((cross**2).sum(1, keepdims=True)), 1e-20)
 
 
 def _frames(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
   """[F, 2, 4] maps to (along, up): u runs horizontally on the face, v up the slope."""
   normal = normals(vertices, faces)
   flat = np.abs(normal[:, 2]) > 0.95
-  u = np.cross([0.0, 0.0, 1.0], normal)
+  u = np.zeros_like(normal)
+  u[:, 0], u[:, 1] = -normal[:, 1], normal[:, 0]
   u[flat] = [1.0, 0.0, 0.0]
-  u /= np.maximum(np.linalg.norm(u, axis=-1, keepdims=True), 1e-20)
-  v = np.cross(normal, u)
+  u /= np.maximum(np.sqrt((u**2).sum(1, keepdims=True)), 1e-20)
+  v = _cross(normal, u)
   v *= np.where(flat, np.sign(v[:, 1]), np.sign(v[:, 2]))[:, None]
-  return np.pad(np.stack([u, v], 1), ((0, 0), (0, 0), (0, 1)))
+  frames = np.zeros((len(faces), 2, 4))
+  frames[:, 0, :3], frames[:, 1, :3] = u, v
+  return frames
 
 
 def make(vertices, faces, paint: Paint) -> Solid:
