@@ -64,7 +64,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.depth_outliers = 0.05  # share of stereo depths that may lie anywhere
   loss.merged_labels = False  # the published merging of classes instead of label sets
   loss.foreign_word = 0.5  # plausibility of any word for a class the 2D network cannot name
-  loss.learn_words = True  # learn with which words the 2D network calls each class
+  loss.learn_words = False  # learn with which words the 2D network calls each class
   loss.word_trust = 0.7  # P(a class is called by one of its own words) before it is learned
   loss.label_floor = 0.02  # probability of any label whatever the class
   loss.reachable_only = True  # mask the 2D term by u(r)
@@ -99,6 +99,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
   """At most five minutes of training on two cores."""
+  config.model.compute_dtype = 'float32'  # bfloat16 products run on one core only in XLA on CPU
   config.model.samples = 32
   config.model.render_samples = 64
   config.model.levels = 6

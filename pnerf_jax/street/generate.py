@@ -71,7 +71,7 @@ def _owner(scenes, owners, origins, directions) -> tuple[np.ndarray, np.ndarray]
 def _look(street: scenery.Street, rig: camera.Rig, number: int,
           eye: int) -> tuple[np.ndarray, np.ndarray]:
   """Through the pixels' centres: index of the thing [H, W] (-1 sky), points [H, W, 3]."""
-  origins, directions = camera.rays(rig, street.world_from_pose[number] @ rig.pose_from_rect[eye],
+  origins, directions = camera.rays(rig, street.street_from_pose[number] @ rig.pose_from_rect[eye],
                                     camera.pixel_centers(rig.width, rig.height, 1))
   owner, distance = _owner(*street.scenes(number), origins, directions)
   seen = (owner >= 0)[:, None]
@@ -93,8 +93,8 @@ def pretended_network(street: scenery.Street,
 def metered(street: scenery.Street) -> float:
   """Gain at which the middle of the drive is well exposed."""
   rig = camera.rig(.06)
-  number = len(street.world_from_pose) // 2
-  origins, directions = camera.rays(rig, street.world_from_pose[number] @ rig.pose_from_rect[0],
+  number = len(street.street_from_pose) // 2
+  origins, directions = camera.rays(rig, street.street_from_pose[number] @ rig.pose_from_rect[0],
                                     camera.pixel_centers(rig.width, rig.height, 1))
   scenes, owners = street.scenes(number)
   owner, _ = _owner(scenes, owners, origins, directions)
@@ -106,7 +106,7 @@ def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int, exposur
          rng: np.random.Generator) -> Image:
   """One image of the `number`-th frame by camera `eye` (0 left, 1 right)."""
   scenes, owners = street.scenes(number)
-  street_from_rect = street.world_from_pose[number] @ rig.pose_from_rect[eye]
+  street_from_rect = street.street_from_pose[number] @ rig.pose_from_rect[eye]
   semantic_of = np.append([labels.BY_NAME[name].id for name in street.names], labels.SKY)
   h, w = rig.height, rig.width
   spread = 1.0 / (_SAMPLES * rig.intrinsics[0])
@@ -156,7 +156,7 @@ def _write_frame(root: Path, street: scenery.Street, rig: camera.Rig, network: p
     png.write_depth(kitti360.pseudo_depth_folder(root, sequence, cam) / f'{name}.png', depth)
   scenes, _ = street.scenes(number)
   writer.write_scan(root, sequence, frame,
-                    lidar.scan(scenes, street.world_from_pose[number] @ rig.pose_from_velo,
+                    lidar.scan(scenes, street.street_from_pose[number] @ rig.pose_from_velo,
                                rngs[4]))
 
 
@@ -234,7 +234,7 @@ def generate(root: Path, parameters: scenery.Parameters) -> bool:
   rig = camera.rig(parameters.scale)
   network = pretended_network(street, parameters)
   sequence, numbers = parameters.sequence, parameters.frame_numbers
-  world_from_pose = street.world_from_pose.copy()
+  world_from_pose = street.street_from_pose.copy()
   world_from_pose[:, :3, 3] += street.center
   writer.write_calibration(root, rig.files)
   writer.write_poses(root, sequence, numbers, world_from_pose, rig.pose_from_rect[0])

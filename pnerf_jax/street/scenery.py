@@ -93,7 +93,7 @@ class Street:
   movers: list[layout.Mover]
   road: layout.Road
   light: appearance.Light
-  world_from_pose: np.ndarray
+  street_from_pose: np.ndarray
 
   @property
   def names(self) -> list[str]:

@@ -100,11 +100,10 @@ def loss_options(loss: Any) -> LossOptions:
       reachable_only=loss.reachable_only, learn_words=loss.learn_words)
 
 
-def label_sets(run: Run) -> jax.Array:
+def label_sets(run: Run) -> np.ndarray:
   """The label sets of the window's classes, [C, 45]."""
   loss = run.config.loss
-  return jnp.asarray(
-      losses.label_sets(run.scene.class_ids, loss.merged_labels, loss.foreign_word))
+  return losses.label_sets(run.scene.class_ids, loss.merged_labels, loss.foreign_word)
 
 
 def make_ray_table(run: Run) -> batches.RayTable:
@@ -157,7 +156,7 @@ def fresh_params(run: Run) -> Any:
   labels_seen = run.scene.window.pseudo_label
   counts = np.bincount((np.zeros(0, np.uint8) if labels_seen is None else labels_seen).ravel(),
                        minlength=NUM_IDS)
-  prior = losses.word_prior(np.asarray(label_sets(run)), counts, run.config.loss.word_trust)
+  prior = losses.word_prior(label_sets(run), counts, run.config.loss.word_trust)
   return {'field': init_params(run.module, jax.random.key(run.config.train.seed)),
           'words': jnp.log(jnp.asarray(prior))}
 

@@ -86,4 +86,4 @@ def tiny(tmp_path):
       data=SimpleNamespace(
           root=str(root), derived='', sequence='', start=-1, frames=64,
           cameras=('image_00', 'image_01'), boxes='auto', scale=0.0, max_width=704),
-      scene=SimpleNamespace(outside='empty', near=0.3, far=0.0, frame_margin=150))
+      scene=SimpleNamespace(outside='empty', near=0.3, far=0.0, frame_margin=150, center=(), bounds=()))

@@ -9,7 +9,7 @@ import pytest
 from pnerf_jax.data import kitti360, png, window
 from pnerf_jax.errors import InputError
 
-SCENE = SimpleNamespace(outside='empty', near=0.3, far=0.0, frame_margin=150)
+SCENE = SimpleNamespace(outside='empty', near=0.3, far=0.0, frame_margin=150, center=(), bounds=())
 
 
 def clip(shared, **changes):

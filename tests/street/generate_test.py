@@ -143,7 +143,7 @@ def test_poses_follow_the_published_formula(root, street):
   table = np.loadtxt(root / 'data_poses' / SEQUENCE / 'cam0_to_world.txt')[:, 1:].reshape(-1, 4, 4)
   for number, frame in enumerate(PARAMETERS.frame_numbers):
     for eye, name in enumerate(kitti360.PERSPECTIVE_CAMERAS):
-      rendered = street.world_from_pose[number] @ rig.pose_from_rect[eye]
+      rendered = street.street_from_pose[number] @ rig.pose_from_rect[eye]
       rendered[:3, 3] += street.center
       got = poses[frame] @ calibration.pose_from_cam[name]
       np.testing.assert_allclose(got, rendered, atol=2e-6)

@@ -36,7 +36,7 @@ def test_the_drive_is_free(streets):
   """Nothing stands in the ego car's way, and it keeps its distance to the ground."""
   for preset, street in streets.items():
     rig = camera.rig(.1)
-    rows = street.world_from_pose @ rig.pose_from_rect[0]
+    rows = street.street_from_pose @ rig.pose_from_rect[0]
     steps = np.linalg.norm(np.diff(rows[:, :3, 3], axis=0), axis=1)
     np.testing.assert_allclose(steps, scenery.PRESETS[preset].SPEED, atol=.08)
     down = np.tile([0.0, 0.0, -1.0], (len(rows), 1))
