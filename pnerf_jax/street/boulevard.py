@@ -169,13 +169,15 @@ def furnish(builder: Builder) -> float:
   """Builds the avenue; returns the ego car's d in metres."""
   rng = builder.rng
   at = _strips(builder, 1.2 if rng.random() < .5 else 0.0)
+  lane = .5 * (at['median'] + at['road'])
+  builder.reserve(-4.0, builder.travel + 8, -lane, 2.3)
+  builder.reserve(40 - builder.travel / SPEED, 47, lane, 2.0)  # for the oncoming car
+  builder.face(furniture.shelter(rng), 33.0 + rng.uniform(-4, 4), -1, at['verge'] + 1.0)
   for side in (1, -1):
     _blocks(builder, at, side)
     _parked(builder, at, side)
     _verge(builder, at, side)
     _people(builder, at, side)
-  lane = .5 * (at['median'] + at['road'])
-  builder.face(furniture.shelter(rng), 33.0 + rng.uniform(-4, 4), -1, at['verge'] + 1.0)
   for s, side in ((rng.uniform(14, 20), -1), (rng.uniform(36, 55), 1)):
     turn = 0.0 if side < 0 else np.pi
     builder.put(people.cyclist(rng), s, side * (at['road'] - .75), 0.0, turn)

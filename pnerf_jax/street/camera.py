@@ -87,7 +87,8 @@ def _perspective(width: int, height: int, intrinsics: np.ndarray, rect: list) ->
   fx, fy, cx, cy = intrinsics
   sx, sy = width / FULL_WIDTH, height / FULL_HEIGHT
   raw_size = (np.rint(1392 * sx), np.rint(512 * sy))
-  cam1_from_cam0 = np.linalg.inv(rigid(rect[1])) @ rigid(np.eye(3), (-BASELINE, 0, 0)) @ rigid(rect[0])
+  shift = rigid(np.eye(3), (-BASELINE, 0, 0))
+  cam1_from_cam0 = np.linalg.inv(rigid(rect[1])) @ shift @ rigid(rect[0])
   extrinsics = (np.eye(4), cam1_from_cam0)
   lines = ['calib_time: 17-Feb-2016 14:23:48', 'corner_dist: 0.100000']
   for k in (0, 1):
@@ -156,12 +157,14 @@ def vehicle_pose(position, heading: float, slope: float, roll: float) -> np.ndar
                       np.sin(slope)])
   right = np.array([np.sin(heading), -np.cos(heading), 0.0])
   down = np.cross(forward, right)
-  right, down = right * np.cos(roll) + down * np.sin(roll), down * np.cos(roll) - right * np.sin(roll)
+  c, s = np.cos(roll), np.sin(roll)
+  right, down = c * right + s * down, c * down - s * right
   up = CAMERA_HEIGHT + _POSE_FROM_CAM[0][11]
   return rigid(np.stack([forward, right, down], 1), np.asarray(position) - up * down)
 
 
-def rays(rig_: Rig, world_from_rect: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rays(rig_: Rig, world_from_rect: np.ndarray,
+         pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Origins and unit directions [n, 3] through pixels [n, 2] (u, v); integers are pixel centres."""
   fx, fy, cx, cy = rig_.intrinsics
   local = np.stack([(pixels[:, 0] - cx) / fx, (pixels[:, 1] - cy) / fy, np.ones(len(pixels))], 1)

@@ -96,10 +96,10 @@ def metered(street: scenery.Street) -> float:
   number = len(street.street_from_pose) // 2
   origins, directions = camera.rays(rig, street.street_from_pose[number] @ rig.pose_from_rect[0],
                                     camera.pixel_centers(rig.width, rig.height, 1))
-  scenes, owners = street.scenes(number)
-  owner, _ = _owner(scenes, owners, origins, directions)
-  color = raycast.radiance(scenes, street.light, origins, directions, 1 / rig.intrinsics[0])
-  return float(np.clip(_MIDDLE_GREY / np.median(color[owner >= 0]), .6, 2.2))
+  color = raycast.radiance(street.scenes(number)[0], street.light, origins, directions,
+                           1 / rig.intrinsics[0])
+  earth = _look(street, rig, number, 0)[0].ravel() >= 0
+  return float(np.clip(_MIDDLE_GREY / np.median(color[earth]), .6, 2.2))
 
 
 def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int, exposure: float,
@@ -113,12 +113,12 @@ def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int, exposur
   samples = camera.pixel_centers(w, h, _SAMPLES)
   owner, points = _look(street, rig, number, eye)
   truth = semantic_of[owner].astype(np.uint8)
-  colors_, agree = [], []
+  shown, agree = [], []
   for row in range(0, h, _BAND):
     chosen = slice(row * w * _SAMPLES**2, (row + _BAND) * w * _SAMPLES**2)
     origins, directions = camera.rays(rig, street_from_rect, samples[chosen])
     color = raycast.radiance(scenes, street.light, origins, directions, spread)
-    colors_.append(color.reshape(-1, _SAMPLES**2, 3).mean(1))
+    shown.append(color.reshape(-1, _SAMPLES**2, 3).mean(1))
     found, _ = _owner(scenes, owners, origins, directions)
     middle = truth[row:row + _BAND].reshape(-1, 1)
     agree.append((semantic_of[found].reshape(-1, _SAMPLES**2) == middle).mean(1))
@@ -128,7 +128,7 @@ def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int, exposur
   seen = owner >= 0
   depth = (np.where(seen[..., None], points, 0) - street_from_rect[:3, 3]) @ street_from_rect[:3, 2]
   return Image(
-      rgb=appearance.develop(np.concatenate(colors_).reshape(h, w, 3), gain, rng),
+      rgb=appearance.develop(np.concatenate(shown).reshape(h, w, 3), gain, rng),
       owner=owner, points=points, depth=np.where(seen, depth, np.inf), semantic=truth,
       instance=labels.pack_instance(truth, np.append(street.instance, 0)[owner]),
       confidence=.25 + .75 * np.concatenate(agree).reshape(h, w))
@@ -160,9 +160,13 @@ def _write_frame(root: Path, street: scenery.Street, rig: camera.Rig, network: p
                                rngs[4]))
 
 
-def frame_files(root: Path, parameters: scenery.Parameters) -> list[Path]:
-  """Every file that belongs to single frames."""
-  sequence, out = parameters.sequence, []
+def expected_files(root: Path, parameters: scenery.Parameters) -> list[Path]:
+  """The files without which a street is not complete."""
+  sequence = parameters.sequence
+  out = [kitti360.boxes_path(root, sequence, split) for split in ('train', 'train_full')]
+  out += [root / 'data_poses' / sequence / 'poses.txt', root / 'calibration' / 'perspective.txt',
+          root / 'calibration' / 'calib_cam_to_pose.txt',
+          root / 'calibration' / 'calib_cam_to_velo.txt']
   for frame in parameters.frame_numbers:
     name = kitti360.frame_name(frame) + '.png'
     out.append(kitti360.velodyne_path(root, sequence, frame))
@@ -204,7 +208,7 @@ def _is_done(root: Path, parameters: scenery.Parameters) -> bool:
     other = ', '.join(f'{key}={found.get(key)}' for key in wanted
                       if found.get(key) != wanted[key])
     raise InputError(f'{root}: holds another street ({other}). Remove it or choose another --out.')
-  if complete and all(file.exists() for file in frame_files(root, parameters)):
+  if complete and all(file.exists() for file in expected_files(root, parameters)):
     return True
   for name in _FOLDERS:
     shutil.rmtree(root / name, ignore_errors=True)

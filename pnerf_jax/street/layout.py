@@ -8,12 +8,18 @@ import dataclasses
 
 import numpy as np
 
+from pnerf_jax.street import footprints
 from pnerf_jax.street import solids
 from pnerf_jax.street import things
 from pnerf_jax.street.solids import Paint
 
 _STEP = 0.25  # metres between the axis's support points
 _PIECE = 14.0  # metres of ground that one person-made prism covers
+# What gives way where the ground is taken; houses, hedges, fences and the like stand where put.
+_YIELDING = ('car', 'truck', 'bus', 'trailer', 'caravan', 'motorcycle', 'bicycle', 'rider',
+             'person', 'pole', 'smallpole', 'lamp', 'traffic sign', 'traffic light', 'trash bin',
+             'box', 'vending machine', 'stop', 'unknown object')
+_TRIES = (0.0, 0.8, -0.8, 1.6, -1.6, 2.6, -2.6, 4.0, -4.0)  # metres along the road
 _KERB = Paint('plaster', (.44, .43, .41), (.3, .3, .3), 1.0)
 
 
@@ -132,10 +138,23 @@ class Builder:
     self.things: list[things.Thing] = []
     self.ghosts: list[things.Thing] = []
     self.movers: list[Mover] = []
+    self._taken = np.zeros((0, 4, 2))
+
+  def reserve(self, start: float, end: float, d: float, width: float):
+    """Keeps a lane of `width` metres around d free from s = start to end."""
+    s = np.arange(start, end, 4.0)
+    corners = [self.road.at(s + ds, d + .5 * dd * width)[:, :2]
+               for ds, dd in ((0.0, -1), (4.0, -1), (4.0, 1), (0.0, 1))]
+    self._taken = np.concatenate([self._taken, np.stack(corners, 1)])
+
+  def _free(self, group: list[things.Thing]) -> bool:
+    return not any(footprints.overlap(one, self._taken) for one in footprints.rectangles(group))
 
   def put(self, item, s: float, d: float, height: float = .12, turn: float = 0.0,
           ghost: bool = False):
     """Places a thing or a list of things of one frame with x along the road.
+
+    Movable things make room: they are shifted along the road, or left out where all is taken.
 
     Args:
       item: thing or things.
@@ -144,10 +163,16 @@ class Builder:
       turn: radians added to the road's heading; pi makes it face the other way.
       ghost: it gets a primitive of another time and is not there.
     """
-    yaw = float(self.road.heading_at(s)) + turn
-    spot = self.road.at(s, d, height)
-    for one in item if isinstance(item, list) else [item]:
-      (self.ghosts if ghost else self.things).append(one.moved(spot, yaw))
+    group = item if isinstance(item, list) else [item]
+    yields = not ghost and group[0].name in _YIELDING
+    for shift in _TRIES if yields else _TRIES[:1]:
+      yaw = float(self.road.heading_at(s + shift)) + turn
+      placed = [one.moved(self.road.at(s + shift, d, height), yaw) for one in group]
+      if not yields or self._free(placed):
+        (self.ghosts if ghost else self.things).extend(placed)
+        if not ghost:
+          self._taken = np.concatenate([self._taken, footprints.rectangles(placed)])
+        return
 
   def face(self, item, s: float, side: int, away: float, height: float = .12, turn: float = 0.0):
     """Places things so that their front (local -y) looks at the road from `away` metres."""

@@ -4,7 +4,8 @@ import numpy as np
 from pnerf_jax.street import raycast
 
 # Velodyne HDL-64E: two blocks of 32 beams, 1/3 degree apart above, 1/2 degree below.
-_ELEVATION = np.deg2rad(np.concatenate([np.linspace(2.0, -8.33, 32), np.linspace(-8.83, -24.33, 32)]))
+_ELEVATION = np.deg2rad(np.concatenate([np.linspace(2.0, -8.33, 32),
+                                        np.linspace(-8.83, -24.33, 32)]))
 _AZIMUTHS = 2000
 _RANGE = (2.0, 100.0)  # metres
 _RANGE_NOISE = 0.015  # metres, standard deviation

@@ -82,7 +82,8 @@ def tree(rng: np.random.Generator, height: float, form: str = 'round',
     crown += _clump(center, lump, rng, paints, leaves, .16 + .07 * size)
   fork = height - crown_height
   girth = .018 * height + .05
-  trunk = [solids.tube((0, 0, -.3), (0, 0, fork + .25 * crown_height), (girth, .7 * girth), bark, 9),
+  trunk = [solids.tube((0, 0, -.3), (0, 0, fork + .25 * crown_height), (girth, .7 * girth), bark,
+                       9),
            solids.tube((0, 0, -.3), (0, 0, .35), (1.5 * girth, girth), bark, 9)]
   crown += _branches(rng, fork, centers[np.argsort(centers[:, 2])], bark)
   return things.Thing('vegetation', (things.Part(solids.join(*trunk), 'prism'),

@@ -83,7 +83,7 @@ class Street:
     static: the static things for casting rays.
     movers, road: what moves, along what.
     light: weather.
-    world_from_pose: [frames, 4, 4] in STREET coordinates.
+    street_from_pose: [frames, 4, 4], vehicle to street coordinates.
   """
   center: np.ndarray
   things: list[things.Thing]
@@ -174,7 +174,7 @@ def build(parameters: Parameters) -> Street:
       annotations=_annotate(builder, everything, instance, movers, parameters, rng),
       static=_static(still), movers=movers, road=road,
       light=appearance.weather(rng, heading + rng.uniform(-2.5, 2.5)),
-      world_from_pose=_drive(road, offset, preset.SPEED, parameters.frames, rng))
+      street_from_pose=_drive(road, offset, preset.SPEED, parameters.frames, rng))
 
 
 def _static(still: list[things.Thing]) -> raycast.Scene:

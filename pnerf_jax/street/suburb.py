@@ -21,6 +21,7 @@ _DRIVES = (Paint('paver', (.36, .26, .21), (.15, .13, .12), .20),
            Paint('gravel', (.42, .40, .36), (.25, .24, .22)),
            Paint('paver', (.33, .33, .32), (.15, .15, .15), .24))
 _LAWN = Paint('ground', (.075, .155, .035), (.19, .215, .075))
+_LANE = -.3  # the ego car's d
 _ROAD, _WALK, _EDGE = 3.3, 4.9, 5.15  # metres from the axis: kerb, garden, boundary
 
 
@@ -124,7 +125,8 @@ def _drive(builder: Builder, side: int, s: float):
   turn = (np.pi / 2 if side > 0 else -np.pi / 2) + rng.choice([0.0, np.pi])
   kind = rng.random()
   if kind < .50:
-    builder.put(vehicles.car(rng), s + rng.uniform(-.1, .1), side * rng.uniform(8.2, 8.8), .13, turn)
+    builder.put(vehicles.car(rng), s + rng.uniform(-.1, .1), side * rng.uniform(8.2, 8.8), .13,
+                turn)
   elif kind < .60:
     builder.put(vehicles.caravan(rng), s, side * 8.9, .13, turn)
   elif kind < .72:
@@ -161,6 +163,7 @@ def furnish(builder: Builder) -> float:
   """Builds the estate; returns the ego car's d in metres."""
   rng = builder.rng
   builder.ground(Strip('road', -_ROAD, _ROAD, 0.0, _ASPHALT), 1)
+  builder.reserve(-4.0, builder.travel + 6, _LANE, 2.2)
   for side in (1, -1):
     lots = _lots(builder, side)
     _ground(builder, side, lots)
@@ -172,4 +175,4 @@ def furnish(builder: Builder) -> float:
   for s in rng.uniform(builder.start, 70, 8):
     builder.patch(s, rng.uniform(-2.6, 1.8), (rng.uniform(.6, 3.5), rng.uniform(.6, 1.2)),
                   Paint('asphalt', (.11, .11, .11)))
-  return -.3
+  return _LANE

@@ -22,6 +22,7 @@ _FLAGS = Paint('stone', (.42, .40, .36), (.21, .20, .18), .60)
 _COURT = Paint('gravel', (.44, .40, .33), (.27, .25, .21))
 _BAY = Paint('paver', (.33, .31, .29), (.15, .14, .14), .25)
 _GRASS = Paint('ground', (.09, .15, .045), (.21, .20, .10))
+_LANE = -.55  # the ego car's d
 _ROAD, _FRONT = 2.75, 4.0  # metres from the axis: kerb, house fronts
 
 
@@ -147,6 +148,12 @@ def furnish(builder: Builder) -> float:
   """Builds the village; returns the ego car's d in metres."""
   rng = builder.rng
   builder.ground(Strip('road', -_ROAD, _ROAD, 0.0, _SETTS, .006), 1)
+  builder.reserve(-4.0, builder.travel + 3, _LANE, 2.2)
+  builder.reserve(15.0, 20.0, _ROAD + .7, .8)  # for the walker
+  builder.put(vehicles.car(rng, 'hatch'), builder.travel + rng.uniform(10, 13), 1.6, 0.0, np.pi)
+  builder.put(vehicles.car(rng), rng.uniform(17, 20), -1.75, 0.0, ghost=True)
+  builder.put(vehicles.truck(rng), builder.travel + rng.uniform(19, 23), -1.45, 0.0)
+  builder.put(people.cyclist(rng), builder.travel + rng.uniform(4, 6), -2.0, 0.0)
   kinds = {1: ['gate', 'parking', 'square', 'side', 'gate', 'rail', 'parking'],
            -1: ['rail', 'gate', 'side', 'rail', 'parking', 'square', 'gate']}
   for side in (1, -1):
@@ -158,11 +165,7 @@ def furnish(builder: Builder) -> float:
       else:
         _plot(builder, side, s0, s1, kind)
     _street_side(builder, side, plots)
-  builder.put(vehicles.car(rng, 'hatch'), builder.travel + rng.uniform(10, 13), 1.6, 0.0, np.pi)
-  builder.put(vehicles.car(rng), rng.uniform(17, 20), -1.75, 0.0, ghost=True)
-  builder.put(vehicles.truck(rng), builder.travel + rng.uniform(19, 23), -1.45, 0.0)
-  builder.put(people.cyclist(rng), builder.travel + rng.uniform(4, 6), -2.0, 0.0)
   for s in rng.uniform(builder.start, 60, 5):
     builder.patch(s, rng.uniform(-2.2, 1.5), (.7, .7), Paint('plain', (.10, .10, .10)))
   builder.movers.append(Mover((people.person(rng),), 19.0, -.11, _ROAD + .7, .11))
-  return -.55
+  return _LANE

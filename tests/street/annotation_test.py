@@ -63,7 +63,7 @@ def test_all_are_closed_and_few_are_inside_out(street):
 
 
 def test_primitives_hold_their_things(street):
-  """Nearly all surface of nearly all things lies inside a primitive of its own class and number."""
+  """Nearly all surface of nearly all things lies inside a primitive of its own number."""
   rng = np.random.default_rng(0)
   own = [a for a in street.annotations if a.timestamp < 0 and a.window == 'own']
   shares = []

@@ -175,7 +175,7 @@ def test_the_moving_car_has_a_box_a_frame(root):
 
 
 def test_a_complete_folder_is_reused_and_a_broken_one_made_anew(root):
-  path = root / f'data_2d_raw/{SEQUENCE}/image_00/data_rect/{PARAMETERS.frame_numbers[0]:010d}.png'
+  path = root / f'data_3d_bboxes/train_full/{SEQUENCE}.xml'
   before, content = path.stat().st_mtime_ns, path.read_bytes()
   assert not generate.generate(root, PARAMETERS)
   assert path.stat().st_mtime_ns == before

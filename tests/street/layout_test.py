@@ -81,3 +81,17 @@ def test_strips_cover_the_ground_and_outlines_lie_on_them():
     _, distance, _ = trimesh.proximity.closest_point(
         trimesh.Trimesh(part.solid.vertices, part.solid.faces), part.outline)
     assert distance.max() < .02
+
+
+def test_movable_things_make_room():
+  builder = layout.Builder(straight(), np.random.default_rng(0), 10.0)
+  bin_ = things.thing('trash bin', solids.box((1, 1, 1), GREY))
+  for _ in range(3):
+    builder.put(bin_, 20.0, 5.0)
+  builder.put(things.thing('wall', solids.box((9, .3, 1), GREY)), 20.0, 5.0)  # stands where put
+  builder.reserve(0.0, 60.0, -2.0, 2.0)
+  builder.put(bin_, 20.0, -2.2)  # all is taken
+  builder.put(bin_, 20.0, 5.0, ghost=True)
+  along = [t.parts[0].solid.vertices.mean(0) @ [np.cos(.3), np.sin(.3), 0] for t in builder.things]
+  np.testing.assert_allclose(along, [20.0, 21.6, 18.4, 20.0], atol=1e-6)
+  assert len(builder.ghosts) == 1
