@@ -112,7 +112,7 @@ class Network:
       views: owner [H, W] and points [H, W, 3] of each, as for `predict`.
       accuracy: in [0, 1]; what the classes without a word cost is counted.
     """
-    low, high = .1, 2.0
+    low, high = .1, .8
     for _ in range(6):
       self.strength = .5 * (low + high)
       right = [self.predict(owner, points, np.random.default_rng([self._seed, i]))

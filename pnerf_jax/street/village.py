@@ -23,7 +23,7 @@ _COURT = Paint('gravel', (.44, .40, .33), (.27, .25, .21))
 _BAY = Paint('paver', (.33, .31, .29), (.15, .14, .14), .25)
 _GRASS = Paint('ground', (.09, .15, .045), (.21, .20, .10))
 _LANE = -.55  # the ego car's d
-_ROAD, _FRONT = 2.75, 4.0  # metres from the axis: kerb, house fronts
+_ROAD, _FRONT = 3.0, 4.6  # metres from the axis: kerb, house fronts
 
 
 def alignment(rng: np.random.Generator) -> dict[str, float]:
@@ -64,7 +64,7 @@ def _house(builder: Builder, side: int, s0: float, s1: float):
   rng = builder.rng
   style = buildings.Style(
       buildings.wall_paint(rng, ['plaster', 'plaster', 'stone', 'brick']),
-      Paint('stone', (.35, .32, .27), (.2, .19, .17), .5), int(rng.integers(2, 4)),
+      Paint('stone', (.35, .32, .27), (.2, .19, .17), .5), int(rng.choice([1, 2, 2, 3])),
       floor_height=2.7, window=(.95, 1.35), spacing=2.2,
       roof=str(rng.choice(['gable', 'gable', 'front'])), shops=rng.random() < .35,
       shutters=rng.random() < .6)
@@ -154,7 +154,7 @@ def furnish(builder: Builder) -> float:
   builder.put(vehicles.car(rng), rng.uniform(17, 20), -1.75, 0.0, ghost=True)
   builder.put(vehicles.truck(rng), builder.travel + rng.uniform(19, 23), -1.45, 0.0)
   builder.put(people.cyclist(rng), builder.travel + rng.uniform(4, 6), -2.0, 0.0)
-  kinds = {1: ['gate', 'parking', 'square', 'side', 'gate', 'rail', 'parking'],
+  kinds = {1: ['gate', 'parking', 'square', 'side', 'gate', 'rail', 'parking', 'gate', 'square'],
            -1: ['rail', 'gate', 'side', 'rail', 'parking', 'square', 'gate']}
   for side in (1, -1):
     plots = _row(builder, side, kinds[side])
