@@ -19,7 +19,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   data.sequence = ''  # e.g. 2013_05_28_drive_0000_sync; '' = the only one in root
   data.start = -1  # first frame; -1 = the first with an image and a pose
   data.frames = 64  # consecutive frame numbers from start
-  data.cameras = ('image_00', 'image_01')
+  data.cameras = ('image_00', 'image_01')  # image_00, image_01 or both
   data.boxes = 'auto'  # 'train', 'train_full', 'union'; 'auto' = train_full if there, else train
   data.scale = 0.0  # of the images on disk; 0 = the largest of 1, 1/2, 1/4 within max_width
   data.max_width = 704  # pixels, for the automatic scale
@@ -51,12 +51,12 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   model.compute_dtype = 'bfloat16'  # operands of the matrix products
 
   loss = config.loss = ml_collections.ConfigDict()
-  loss.rgb = 1.0
-  loss.depth = 0.03
-  loss.fixed = 0.03
-  loss.semantic_2d = 0.1
-  loss.semantic_3d = 0.01
-  loss.distortion = 0.0
+  loss.rgb = 1.0  # weight of the squared colour error
+  loss.depth = 0.03  # weight of the stereo depth
+  loss.fixed = 0.03  # weight of the fixed field's cross-entropy with the pseudo label: L_fix
+  loss.semantic_2d = 0.1  # weight of the learned field's: L_2D
+  loss.semantic_3d = 0.01  # weight of the per-sample cross-entropy with the fixed field: L_3D
+  loss.distortion = 0.0  # weight of the spread of a ray's weights
   loss.depth_form = 'likelihood'  # or 'huber' of the mean depth
   loss.depth_max = 100.0  # metres; stereo beyond it is not used
   loss.depth_classes = ()  # pseudo labels on which the depth loss acts; () = all
@@ -64,23 +64,22 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.depth_outliers = 0.05  # share of stereo depths that may lie anywhere
   loss.merged_labels = False  # the published merging of classes instead of label sets
   loss.foreign_word = 0.5  # plausibility of any word for a class the 2D network cannot name
-  loss.learn_words = False  # learn with which words the 2D network calls each class
-  loss.word_trust = 0.7  # P(a class is called by one of its own words) before it is learned
+  loss.balance = 0.5  # weight of a pseudo label = (share of its word)^-balance
   loss.label_floor = 0.02  # probability of any label whatever the class
   loss.reachable_only = True  # mask the 2D term by u(r)
 
   optim = config.optim = ml_collections.ConfigDict()
-  optim.learning_rate = 1e-2
+  optim.learning_rate = 1e-2  # Adam's, after the warm-up
   optim.final = 0.05  # last learning rate as a share of the first
   optim.warmup = 50  # steps
-  optim.epsilon = 1e-15
+  optim.epsilon = 1e-15  # Adam's; tiny, since a hash table's gradients are
 
   train = config.train = ml_collections.ConfigDict()
-  train.steps = 10000
+  train.steps = 10000  # optimiser steps of the whole run
   train.rays = 8192  # a step
   train.focus = 0.5  # share of the rays aimed at what looks small
-  train.seed = 0
-  train.steps_per_dispatch = 10
+  train.seed = 0  # of parameters, batches and noise
+  train.steps_per_dispatch = 10  # steps made in one call of the device
   train.log_every = 100  # steps
   train.checkpoint_every = 1000  # steps
   train.preview_every = 2500  # steps
@@ -129,7 +128,7 @@ def _published(config: ml_collections.ConfigDict) -> None:
   config.loss.depth_classes = (9, 12, 35)
   config.loss.merged_labels = True
   config.loss.label_floor = 0.0
-  config.loss.learn_words = False
+  config.loss.balance = 0.0
   config.optim.learning_rate = 5e-4
   config.optim.final = 0.5
   config.optim.epsilon = 1e-8

@@ -222,25 +222,6 @@ def transform(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
   return np.asarray(points, np.float64) @ b_from_a[:3, :3].T + b_from_a[:3, 3]
 
 
-def project_points(points: np.ndarray, intrinsics: np.ndarray, width: int,
-                   height: int) -> np.ndarray:
-  """Camera-frame points [N, 3] into an image: [N', 3] (u, v, z), the nearest point of each pixel.
-
-  u, v are whole pixel indices (as floats), z is planar depth in metres; sorted by row, then column.
-  """
-  points = points[points[:, 2] > 0.1]  # behind or on the lens
-  fx, fy, cx, cy = intrinsics
-  z = points[:, 2]
-  u, v = np.round(fx * points[:, 0] / z + cx), np.round(fy * points[:, 1] / z + cy)
-  inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-  u, v, z = u[inside], v[inside], z[inside]
-  order = np.lexsort((z, u, v))
-  u, v, z = u[order], v[order], z[order]
-  first = np.ones(len(z), bool)
-  first[1:] = (u[1:] != u[:-1]) | (v[1:] != v[:-1])
-  return np.stack([u[first], v[first], z[first]], -1)
-
-
 def _lines(path: Path) -> list[tuple[int, str]]:
   """Numbered lines of a text file that hold anything."""
   try:

@@ -110,9 +110,10 @@ class Network:
 
     Args:
       views: owner [H, W] and points [H, W, 3] of each, as for `predict`.
-      accuracy: in [0, 1]; what the classes without a word cost is counted.
+      accuracy: in [0, 1]; what the classes without a word cost is counted. Where one easy class
+        fills the views it stays higher, or nothing else would be left right.
     """
-    low, high = .1, .8
+    low, high = .1, .9
     for _ in range(6):
       self.strength = .5 * (low + high)
       right = [self.predict(owner, points, np.random.default_rng([self._seed, i]))

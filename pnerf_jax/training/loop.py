@@ -118,6 +118,7 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
   config, settings = run.config, run.config.train
   replicated = sharding.replicated(run.mesh)
   sets = jax.device_put(setup.label_sets(run), replicated)
+  word_weights = jax.device_put(setup.word_weights(run), replicated)
   classes = jax.device_put(run.scene.table, replicated)
   root_key = jax.device_put(jax.random.key(settings.seed + 1), replicated)
   renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
@@ -127,7 +128,7 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
   with _StopRequest() as stop:
     while step < settings.steps and not stop.requested:
       with jax.transfer_guard('disallow'):
-        state, metrics = dispatch(state, table, classes, sets, root_key)
+        state, metrics = dispatch(state, table, classes, sets, word_weights, root_key)
       pending.append(metrics)
       step += settings.steps_per_dispatch
       if step % settings.log_every == 0 or step >= settings.steps:
@@ -140,7 +141,7 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
       if step % settings.checkpoint_every == 0 or step >= settings.steps or stop.requested:
         saved.save(step, state)
       if step % settings.preview_every == 0 or step >= settings.steps:
-        previews.write(workdir / 'previews' / f'{step:06d}', renderer(state.params['field'], view),
+        previews.write(workdir / 'previews' / f'{step:06d}', renderer(state.params, view),
                        run.scene.window, view)
       if not pending:
         started = time.perf_counter()  # saving and previews do not count as training speed

@@ -38,29 +38,22 @@ def label_sets(class_ids: tuple[int, ...], merged: bool, foreign: float) -> np.n
   return matrix
 
 
-def word_prior(sets: np.ndarray, counts: np.ndarray, trust: float) -> np.ndarray:
-  """P(y | c) before anything is learned of the 2D network's errors.
+def word_weights(counts: np.ndarray, balance: float) -> np.ndarray:
+  """Weights of the pseudo labels' words, larger for rare ones.
 
-  A class is called by its own words with probability `trust`, otherwise as any pixel might be; a
-  class without words of its own always as any pixel might be, but never sky.
+  A 2D network misses most of what is thin: where more than half of a pole's pixels are called
+  building, unweighted labels would vote the pole away.
 
   Args:
-    sets: [C, 45] label sets.
-    counts: [45] how often each word occurs in the window's pseudo labels.
-    trust: in (0, 1).
+    counts: [45] how often each word occurs in the window's pseudo labels; word 0 is ignored.
+    balance: exponent; weight = frequency^-balance, 0 = all alike.
 
   Returns:
-    [C, 45], rows sum to 1 and have no zero.
+    [45] float32 with mean 1 over the labelled pixels; 0 for words that do not occur.
   """
-  common = counts.astype(np.float64) * (np.arange(labels.NUM_IDS) > 0) + 1e-3
-  common /= common.sum()
-  rows = []
-  for row in sets:
-    names = row >= 1.0
-    own = names * common
-    any_word = np.where(row > 0, common, 0.0) if (row > 0).sum() > 5 else own
-    rows.append(trust * any_word / any_word.sum() + (1.0 - trust) * common)
-  return np.stack(rows).astype(np.float32)
+  share = np.where(np.arange(labels.NUM_IDS) > 0, counts, 0) / max(counts[1:].sum(), 1)
+  weights = np.where(share > 0, np.maximum(share, 1e-12) ** -balance, 0.0)
+  return (weights / max((weights * share).sum(), 1e-12)).astype(np.float32)
 
 
 def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:

@@ -97,7 +97,7 @@ def loss_options(loss: Any) -> LossOptions:
       depth_form=loss.depth_form, depth_max=loss.depth_max,
       depth_classes=tuple(loss.depth_classes), depth_spread=loss.depth_spread,
       depth_outliers=loss.depth_outliers, label_floor=loss.label_floor,
-      reachable_only=loss.reachable_only, learn_words=loss.learn_words)
+      reachable_only=loss.reachable_only)
 
 
 def label_sets(run: Run) -> np.ndarray:
@@ -151,14 +151,17 @@ def make_ray_table(run: Run) -> batches.RayTable:
   return jax.device_put(table, sharding.replicated(run.mesh))
 
 
+def word_weights(run: Run) -> np.ndarray:
+  """Weights of the pseudo labels' words in this window, [45]."""
+  seen = run.scene.window.pseudo_label
+  counts = np.zeros(NUM_IDS, np.int64) if seen is None else np.bincount(
+      seen.ravel(), minlength=NUM_IDS)
+  return losses.word_weights(counts, run.config.loss.balance)
+
+
 def fresh_params(run: Run) -> Any:
-  """Parameters before training: `field`, and `words` [C, 45], log P(word | class)."""
-  labels_seen = run.scene.window.pseudo_label
-  counts = np.bincount((np.zeros(0, np.uint8) if labels_seen is None else labels_seen).ravel(),
-                       minlength=NUM_IDS)
-  prior = losses.word_prior(label_sets(run), counts, run.config.loss.word_trust)
-  return {'field': init_params(run.module, jax.random.key(run.config.train.seed)),
-          'words': jnp.log(jnp.asarray(prior))}
+  """Parameters of the field before training, from the config's seed."""
+  return init_params(run.module, jax.random.key(run.config.train.seed))
 
 
 def save_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

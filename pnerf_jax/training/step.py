@@ -24,8 +24,7 @@ class LossOptions:
   weights: (name, weight) of every term.   depth_form: 'likelihood' or 'huber'.
   depth_max: stereo depth beyond it is not used, metres.   depth_classes: pseudo labels on which
   the depth loss acts; empty = all.   depth_spread, depth_outliers: of losses.depth_likelihood.
-  label_floor: of losses.semantic.   reachable_only: mask L_2D by u(r).   learn_words: learn how the
-  2D network errs; the label sets as they are otherwise.
+  label_floor: of losses.semantic.   reachable_only: mask L_2D by u(r).
   """
   weights: tuple[tuple[str, float], ...]
   depth_form: str
@@ -35,12 +34,11 @@ class LossOptions:
   depth_outliers: float
   label_floor: float
   reachable_only: bool
-  learn_words: bool
 
 
 def loss_terms(
-    field: BoundField, batch: Batch, table: ClassTable, sets: jax.Array, words: jax.Array,
-    options: RenderOptions, loss: LossOptions, key: jax.Array,
+    field: BoundField, batch: Batch, table: ClassTable, sets: jax.Array,
+    word_weights: jax.Array, options: RenderOptions, loss: LossOptions, key: jax.Array,
 ) -> dict[str, jax.Array]:
   """Every loss term of a batch, unweighted scalars.
 
@@ -48,8 +46,8 @@ def loss_terms(
     field: with its parameters bound.
     batch: B rays.
     table: classes of the primitives.
-    sets: [C, 45] label sets, for u(r).
-    words: [C, 45] how plausibly each class is called each word.
+    sets: [C, 45] label sets.
+    word_weights: [45] of the pseudo labels.
     options: of the rendering.
     loss: of the terms.
     key: jitters the samples.
@@ -65,11 +63,11 @@ def loss_terms(
         out.weights, out.samples.t, target, measured, loss.depth_spread, loss.depth_outliers)
   else:
     depth = losses.depth_huber(out.depth, target, measured)
-  supervised = (batch.label > 0) * batch.label_weight
+  supervised = (batch.label > 0) * batch.label_weight * word_weights[batch.label]
   met = jnp.any(out.member.allowed, axis=-2)
   reached = losses.reachable(met, batch.label, sets) | (not loss.reachable_only)
   semantic = functools.partial(
-      losses.semantic, label=batch.label, sets=words, floor=loss.label_floor)
+      losses.semantic, label=batch.label, sets=sets, floor=loss.label_floor)
   return {
       'rgb': losses.color(out.rgb, batch.rgb),
       'depth': depth,
@@ -90,7 +88,7 @@ def make_dispatch(
     focus: float,
     steps: int,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-  """Builds `dispatch(state, rays, class_table, sets, root_key) -> state, metrics`.
+  """Builds `dispatch(state, rays, class_table, sets, word_weights, root_key) -> state, metrics`.
 
   One call makes `steps` optimiser steps. The batch and the noise of a step depend on the root key
   and the step alone, so a resumed run repeats an undisturbed one exactly, on any device count.
@@ -110,16 +108,15 @@ def make_dispatch(
   replicated = sharding.replicated(mesh)
   weights = dict(loss.weights)
 
-  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, sets, root_key):
+  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, sets, word_weights, root_key):
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
     index = draw(rays_table, key_rays, rays, focus)
     index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
     batch = gather(rays_table, index)
 
     def total(params):
-      words = jax.nn.softmax(params['words']) if loss.learn_words else sets
-      terms = loss_terms(BoundField(module, params['field']), batch, table, sets, words,
-                         options, loss, key_noise)
+      terms = loss_terms(BoundField(module, params), batch, table, sets, word_weights, options,
+                         loss, key_noise)
       return sum(weights[name] * value for name, value in terms.items()), terms
 
     (value, terms), grads = jax.value_and_grad(total, has_aux=True)(state.params)
@@ -127,8 +124,8 @@ def make_dispatch(
 
   @functools.partial(
       jax.jit, in_shardings=replicated, out_shardings=replicated, donate_argnums=0)
-  def dispatch(state, rays_table, table, sets, root_key):
-    body = lambda carry, _: one_step(carry, rays_table, table, sets, root_key)
+  def dispatch(state, rays_table, table, sets, word_weights, root_key):
+    body = lambda carry, _: one_step(carry, rays_table, table, sets, word_weights, root_key)
     state, metrics = jax.lax.scan(body, state, None, length=steps)
     return state, jax.tree.map(jnp.mean, metrics)
 

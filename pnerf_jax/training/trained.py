@@ -40,4 +40,4 @@ def load_trained(workdir: Path, step: int | None) -> Trained:
     saved.close()
   renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
                       config.eval.chunk, config.scene.intervals)
-  return Trained(run, params['field'], renderer, step)
+  return Trained(run, params, renderer, step)

@@ -6,6 +6,7 @@ import pytest
 
 from pnerf_jax.data import boxes, kitti360
 from pnerf_jax.errors import InputError
+from pnerf_jax.evaluation import frames
 
 S0000 = '2013_05_28_drive_0000_sync'
 
@@ -81,7 +82,8 @@ def test_scan_projects_by_the_official_formula(real, calibration):
   np.testing.assert_allclose(
       552.554261 * ours[ahead, 0] / ours[ahead, 2] + 682.049453, uvw[ahead, 0] / uvw[ahead, 2],
       atol=1e-3)
-  hits = kitti360.project_points(ours, calibration.intrinsics['image_00'], 1408, 376)
+  hits, _ = frames.project_points(
+      ours, np.eye(4), calibration.intrinsics['image_00'], 1408, 376)
   assert len(hits) > 15000
   # The cameras stand 1.55 m above the road (the dataset's documentation).
   vehicle = kitti360.transform(calibration.pose_from_velo, points[:, :3])
@@ -102,20 +104,6 @@ def test_scan_in_the_world_meets_the_annotated_cars(real, calibration):
     axes = np.stack([corners[0] - corners[i] for i in (5, 2, 1)])
     inside = (np.abs((world - center) @ np.linalg.inv(axes)) < 0.5).all(-1)
     assert inside.sum() > least
-
-
-def test_project_points_keeps_the_nearest_of_each_pixel():
-  rng = np.random.default_rng(0)
-  points = rng.normal(size=(2000, 3)) * [3, 2, 4]
-  fx, fy, cx, cy = intrinsics = np.array([8.0, 9.0, 7.5, 4.5])
-  nearest = {}
-  for x, y, z in points:
-    if z > 0.1:
-      u, v = round(fx * x / z + cx), round(fy * y / z + cy)
-      if 0 <= u < 16 and 0 <= v < 10:
-        nearest[v, u] = min(z, nearest.get((v, u), np.inf))
-  expected = [(u, v, z) for (v, u), z in sorted(nearest.items())]
-  np.testing.assert_allclose(kitti360.project_points(points, intrinsics, 16, 10), expected)
 
 
 def test_resized_intrinsics_keep_rays_through_the_same_place():

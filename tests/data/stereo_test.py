@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pnerf_jax.data import kitti360, png, stereo
+from pnerf_jax.evaluation import frames
 
 FX, BASELINE = 100.0, 0.5
 
@@ -97,8 +98,10 @@ def test_against_lidar(shared, where, sequence, frame):
   scan = kitti360.read_velodyne(kitti360.velodyne_path(root, sequence, frame))[:, :3]
   depths = stereo.stereo_depth(left, right, intrinsics[0], calibration.baseline)
   for camera, depth in zip(kitti360.PERSPECTIVE_CAMERAS, depths):
-    points = kitti360.project_points(
-        kitti360.transform(calibration.cam_from_velo(camera), scan), intrinsics, width, height)
+    points, _ = frames.project_points(
+        kitti360.transform(calibration.cam_from_velo(camera), scan), np.eye(4), intrinsics, width,
+        height)
+    points[:, :2] = np.rint(points[:, :2])
     points = unhidden(points[points[:, 2] < 80], width, height)
     u, v = points[:, :2].astype(int).T
     found = depth[v, u] > 0
