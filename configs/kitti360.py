@@ -104,8 +104,9 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
   config.model.levels = 6
   config.model.log2_rows = 17
   config.model.fine_cell = 0.06
+  config.eval.chunk = 512
   config.train.rays = 1024
-  config.train.steps = 3000
+  config.train.steps = 4000
   config.train.log_every = 50
   config.train.checkpoint_every = 500
   config.train.preview_every = 1000

@@ -3,7 +3,6 @@
 Letters: H, W image size, B rays of a chunk, K intervals of a ray.
 """
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -81,13 +80,12 @@ class Renderer:
     self._scene = scene
     self._chunk = -(-chunk // devices) * devices
     self._num_intervals = num_intervals
-    by_ray = NamedSharding(mesh, PartitionSpec('data'))
+    # [chunks, rays of a chunk, ...]: the chunks follow each other, a chunk's rays are shared out.
+    by_ray = NamedSharding(mesh, PartitionSpec(None, 'data'))
     replicated = NamedSharding(mesh, PartitionSpec())
     class_ids = jnp.asarray(scene.class_ids, jnp.int32)
     primitives = scene.primitives
 
-    @functools.partial(
-        jax.jit, in_shardings=(replicated, by_ray, by_ray), out_shardings=by_ray)
     def render_chunk(params, rays, intervals):
       out = render_rays(BoundField(module, params), rays, intervals, scene.table,
                         len(scene.class_ids), options, None)
@@ -97,30 +95,36 @@ class Renderer:
       rgb = jnp.round(jnp.clip(out.rgb, 0.0, 1.0) * 255.0).astype(jnp.uint8)
       return rgb, depth, picked
 
-    self._render_chunk = render_chunk
+    # One call an image: a loop inside keeps reusing one chunk's memory, which on CPU doubles the
+    # speed, for there each call maps its temporaries afresh.
+    self._render_chunks = jax.jit(
+        lambda params, rays, intervals: jax.lax.map(
+            lambda chunk: render_chunk(params, *chunk), (rays, intervals)),
+        in_shardings=(replicated, by_ray, by_ray), out_shardings=by_ray)
 
   def __call__(self, params: Any, view: View) -> Image:
     """Renders one view. params: the field's parameters."""
-    scene, chunk = self._scene, self._chunk
+    scene = self._scene
+    intrinsics, world_from_cam = jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam)
     intervals, moving, moving_primitive = view_intervals(
-        scene.primitives, jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam),
-        view.width, view.height, scene.window.near, float(scene.window.far), self._num_intervals,
-        view.frame)
+        scene.primitives, intrinsics, world_from_cam, view.width, view.height, scene.window.near,
+        float(scene.window.far), self._num_intervals, view.frame)
+    rays = cameras.pixel_rays(intrinsics, world_from_cam,
+                              cameras.pixel_grid(view.width, view.height), jnp.int32(view.image))
     count = view.width * view.height
-    padded = -(-count // chunk) * chunk
-    rays = cameras.pixel_rays(
-        jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam),
-        cameras.pixel_grid(view.width, view.height), jnp.int32(view.image))
-    lead = (view.height, view.width)
-    flat = lambda x: jnp.concatenate(
-        [x.reshape(count, *x.shape[2:]), jnp.zeros((padded - count, *x.shape[2:]), x.dtype)])
-    rays, table = jax.tree.map(flat, (rays, intervals))
-    # A padding ray holds primitive 0 with an empty interval: it is rendered and thrown away.
-    parts = [self._render_chunk(params, *jax.tree.map(lambda x: x[i:i + chunk], (rays, table)))
-             for i in range(0, padded, chunk)]
+    chunks = -(-count // self._chunk)
+
+    def split(x):
+      """[H, W, ...] to [chunks, rays of a chunk, ...]; the last rays are rendered more than once
+      where they do not fill the last chunk."""
+      x = x.reshape(count, *x.shape[2:])
+      index = jnp.minimum(jnp.arange(chunks * self._chunk), count - 1)
+      return x[index].reshape(chunks, self._chunk, *x.shape[1:])
+
+    out = self._render_chunks(params, *jax.tree.map(split, (rays, intervals)))
     whole = jax.tree.map(
-        lambda *x: np.concatenate([np.asarray(p) for p in x])[:count].reshape(
-            *lead, *x[0].shape[1:]), *parts)
+        lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:count].reshape(
+            view.height, view.width, *x.shape[2:]), out)
     return self._finish(whole, view, np.asarray(moving), np.asarray(moving_primitive),
                         int(jnp.sum(intervals.dropped)))
 
