@@ -59,14 +59,18 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
     raise InputError(f'--frames={frames}: no view of the run lies in this range (it has '
                      f'{window.frames[0]}:{window.frames[-1] + 1}). Widen it.')
   out = Path(out)
-  done = 0
+  done = dropped = 0
   for camera, view in tqdm.tqdm(views, desc='render', unit='image'):
     paths = {kind: out / camera / kind / f'{kitti360.frame_name(view.frame)}.png'
              for kind in KINDS}
     if overwrite or not all(path.exists() for path in paths.values()):
-      write_image(paths, trained.renderer(trained.params, view))
-      done += 1
+      image = trained.renderer(trained.params, view)
+      write_image(paths, image)
+      done, dropped = done + 1, dropped + image.dropped
   _write_transforms(out, views, trained)
+  if dropped:
+    _LOG.info('%d intervals found no room in the rays\' tables (config.scene.intervals); the rays '
+              'have half their confidence', dropped)
   return done
 
 
