@@ -1,0 +1,68 @@
+"""Moving objects: their rays are left out of training, their pixels labelled in their own frame."""
+import numpy as np
+import pytest
+import trimesh
+
+from configs import kitti360 as configs
+from pnerf_jax.data.labels import BY_NAME
+from pnerf_jax.geometry import cameras
+from pnerf_jax.rendering.images import Renderer, recorded_view, render_options
+from pnerf_jax.street import generate, scenery
+from pnerf_jax.training import setup
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  root = tmp_path_factory.mktemp('street') / 'data'
+  generate.generate(root, scenery.Parameters('boulevard', seed=0, frames=2, scale=0.08))
+  config = configs.get_config('tiny')
+  config.data.root = str(root)
+  return setup.set_up(config)
+
+
+def moving_pixels(run, image):
+  """[H, W] rays that meet a moving box of the view's own frame, by an independent library."""
+  window = run.scene.window
+  rays = cameras.pixel_rays(window.intrinsics[image], window.world_from_cam[image],
+                            cameras.pixel_grid(window.width, window.height), image)
+  found = np.zeros(window.height * window.width, bool)
+  for box in window.boxes:
+    if box.timestamp == window.view_frame[image]:
+      mesh = trimesh.Trimesh(box.vertices, box.faces)
+      found |= mesh.ray.intersects_any(np.asarray(rays.origins, float).reshape(-1, 3),
+                                       np.asarray(rays.directions, float).reshape(-1, 3))
+  return found.reshape(window.height, window.width)
+
+
+def test_rays_through_moving_objects_are_never_drawn(run, caplog):
+  with caplog.at_level('INFO', logger='pnerf_jax'):
+    table = setup.make_ray_table(run)
+  expected = np.stack([moving_pixels(run, image)
+                       for image in range(len(run.scene.window.view_frame))])
+  assert expected.any() and not expected.all()
+  drawn = np.zeros(expected.size, bool)
+  drawn[np.asarray(table.uniform)] = True
+  # A ray along a box's silhouette may be either.
+  assert np.mean(drawn != ~expected.ravel()) < 2e-3
+  assert not set(np.asarray(table.focused)) - set(np.asarray(table.uniform))
+  assert f'moving objects: {int((~drawn).sum())}' in caplog.text
+
+
+def test_moving_objects_are_labelled_in_their_own_frame(run):
+  config = run.config
+  renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
+                      config.eval.chunk, config.scene.intervals)
+  params = setup.fresh_params(run)
+  window = run.scene.window
+  car = BY_NAME['car'].id
+  instances = {car * 1000 + box.instance for box in window.boxes if box.timestamp >= 0}
+  for image in range(len(window.view_frame)):
+    out = renderer(params, recorded_view(run.scene, image, full=False))
+    labelled = np.isin(out.instance, list(instances))
+    inside = moving_pixels(run, image)
+    # Nothing outside the box, and inside it only where the 2D network may have meant the car.
+    assert not (labelled & ~inside).sum() > 2
+    words = window.pseudo_label[image]
+    assert not (labelled & ~np.isin(words, (0, car))).any()
+    if (inside & (words == car)).sum() > 5:
+      assert labelled[inside & (words == car)].any()
