@@ -65,7 +65,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.merged_labels = False  # the published merging of classes instead of label sets
   loss.foreign_word = 0.5  # plausibility of any word for a class the 2D network cannot name
   loss.balance = 0.35  # weight of a pseudo label = (share of its word)^-balance
-  loss.label_floor = 0.02  # probability of any label whatever the class
+  loss.label_floor = 0.1  # probability of any label whatever the class
   loss.reachable_only = True  # mask the 2D term by u(r)
 
   optim = config.optim = ml_collections.ConfigDict()

@@ -11,8 +11,9 @@ import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _OWN = {'pnerf_jax', 'configs', 'tests'}
-# Needed without being imported by name: by tensorflow-datasets, by trimesh, by pytest's -n.
-_INDIRECT = {'importlib-resources', 'embreex', 'pytest-xdist'}
+# Needed without being imported by name: by tensorflow-datasets, by trimesh (its rays; its closest
+# points), by pytest's -n.
+_INDIRECT = {'importlib-resources', 'embreex', 'rtree', 'pytest-xdist'}
 # The dataset builder's, which may come later than the requirement.
 _DECLARED_AHEAD = {'tensorflow-datasets'}
 _WITHOUT_DEPENDENCIES = {'kitti360scripts'}  # installed by launch/test.sh

@@ -126,6 +126,7 @@ def test_damaged_newest_checkpoint_falls_back(config_of, trained, tmp_path, capl
   with caplog.at_level('WARNING'):
     loop.train(config_of(), workdir)
   assert 'cannot be read' in caplog.text
+  assert len(list((workdir / 'damaged_checkpoints').iterdir())) == 1
   whole, resumed = final_params(trained), final_params(workdir)
   for name, value in whole.items():
     np.testing.assert_array_equal(value, resumed[name], err_msg=name)

@@ -1,6 +1,9 @@
 """Checkpoints of a run: whole or absent, the newest whole one is used."""
+from collections.abc import Callable
 import logging
 import pathlib
+import shutil
+import time
 from typing import Any
 
 import jax
@@ -33,6 +36,9 @@ class Checkpoints:
   def restore(self, template: TrainState) -> TrainState | None:
     """The newest state that can be read, None where there is no checkpoint at all.
 
+    Newer ones that cannot be read are moved to RUN/damaged_checkpoints: training repeats their
+    steps and saves them anew.
+
     Args:
       template: ShapeDtypeStructs with shardings.
 
@@ -40,16 +46,28 @@ class Checkpoints:
       InputError: there are checkpoints, none can be read.
     """
     steps = self.steps()
+    if not steps:
+      return None
+    found, state = self._newest_readable(
+        steps, lambda step: self._manager.restore(step, args=ocp.args.StandardRestore(template)))
+    for step in steps:
+      if step > found:
+        aside = self._folder.with_name('damaged_checkpoints') / f'{step}-{time.time_ns()}'
+        aside.parent.mkdir(exist_ok=True)
+        shutil.move(self._folder / str(step), aside)
+    self._manager.reload()
+    return state
+
+  def _newest_readable(self, steps: list[int], read: Callable[[int], Any]) -> tuple[int, Any]:
+    """The last of `steps` that `read` can read, and what it read."""
     for step in reversed(steps):
       try:
-        return self._manager.restore(step, args=ocp.args.StandardRestore(template))
+        return step, read(step)
       except Exception as error:  # orbax raises many kinds for a damaged file
-        _LOG.warning('%s: cannot be read (%s); trying the one before.',
-                        self._folder / str(step), str(error).splitlines()[0][:200])
-    if steps:
-      raise InputError(f'{self._folder}: none of the checkpoints {steps} can be read. '
-                       'Remove the folder to train anew.')
-    return None
+        _LOG.warning('%s: cannot be read (%s); trying the one before.', self._folder / str(step),
+                     (str(error).splitlines() or [''])[0][:200])
+    raise InputError(f'{self._folder}: none of the checkpoints {steps} can be read. '
+                     'Remove the folder to train anew.')
 
   def require(self, step: int | None) -> int:
     """The step itself, or the newest for None. Raises InputError where there is none."""
@@ -64,16 +82,19 @@ class Checkpoints:
 
     Args:
       params: ShapeDtypeStructs with shardings.
-      step: which checkpoint; None = the newest.
+      step: which checkpoint; None = the newest that can be read.
 
     Raises:
-      InputError: no such checkpoint.
+      InputError: no such checkpoint, or it cannot be read.
     """
-    step = self.require(step)
+    newest = self.require(step)
+    steps = self.steps() if step is None else [newest]
     item = {'params': params}
-    restored = self._manager.restore(step, args=ocp.args.PyTreeRestore(
+    arguments = ocp.args.PyTreeRestore(
         item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-        partial_restore=True))
+        partial_restore=True)
+    step, restored = self._newest_readable(
+        steps, lambda step: self._manager.restore(step, args=arguments))
     return step, restored['params']
 
   def wait(self) -> None:
