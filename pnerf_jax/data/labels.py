@@ -105,6 +105,15 @@ _PSEUDO_NAMES = {
 }
 
 
+# What the published program merges, for want of words in Cityscapes: class -> merged class.
+_MERGED = {27: 26, 28: 26, 29: 26, 30: 26, 31: 26, 39: 41, 9: 8, 35: 13}
+
+
+def merged_id(class_id: int) -> int:
+  """The class that the published program takes `class_id` for in training."""
+  return _MERGED.get(class_id, class_id)
+
+
 def pack_instance(semantic: np.ndarray, instance: np.ndarray) -> np.ndarray:
   """Instance PNG value id * 1000 + instanceId, uint16; stuff always carries instanceId 0."""
   semantic = np.asarray(semantic, np.int64)

@@ -65,7 +65,7 @@ class Renderer:
   """Renders views of a scene; compiles once for all of them."""
 
   def __init__(self, scene: Scene, module: Any, options: RenderOptions, mesh: jax.sharding.Mesh,
-               chunk: int, num_intervals: int):
+               chunk: int, num_intervals: int, merged: bool):
     """Binds what does not change between views.
 
     Args:
@@ -75,6 +75,7 @@ class Renderer:
       mesh: ('data',).
       chunk: rays rendered at once; rounded up to a multiple of the device count.
       num_intervals: K.
+      merged: classes were merged as in the published program; the primitives split them.
     """
     devices = mesh.devices.size
     self._scene = scene
@@ -84,13 +85,15 @@ class Renderer:
     by_ray = NamedSharding(mesh, PartitionSpec(None, 'data'))
     replicated = NamedSharding(mesh, PartitionSpec())
     class_ids = jnp.asarray(scene.class_ids, jnp.int32)
+    taken_for = [labels.merged_id(i) if merged else i for i in scene.class_ids]
+    groups = jnp.asarray(np.equal.outer(taken_for, taken_for))
     primitives = scene.primitives
 
     def render_chunk(params, rays, intervals):
       out = render_rays(BoundField(module, params), rays, intervals, scene.table,
                         len(scene.class_ids), options, None)
       picked = panoptic.label_pixels(
-          out, intervals, class_ids, primitives.semantic, primitives.instance)
+          out, intervals, class_ids, groups, primitives.semantic, primitives.instance)
       depth = jnp.where(out.opacity > 0.5, out.median_depth * rays.z_per_t, 0.0)
       rgb = jnp.round(jnp.clip(out.rgb, 0.0, 1.0) * 255.0).astype(jnp.uint8)
       return rgb, depth, picked

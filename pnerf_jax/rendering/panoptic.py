@@ -23,10 +23,27 @@ class Labels:
   confidence: jax.Array
 
 
+def split_merged(semantics: jax.Array, fixed: jax.Array, groups: jax.Array) -> jax.Array:
+  """Deals the mass of classes that were merged in training out by the primitives' weights.
+
+  Args:
+    semantics: [..., C] rendered learned field, whose classes of one group cannot be told apart.
+    fixed: [..., C] rendered fixed field.
+    groups: [C, C] bool, classes that were merged; the identity where none were.
+
+  Returns:
+    [..., C]; a group without any fixed mass keeps its own division.
+  """
+  same = groups.astype(semantics.dtype)
+  mass, held = semantics @ same, fixed @ same
+  return jnp.where(held > 1e-6, mass * fixed / jnp.maximum(held, 1e-6), semantics)
+
+
 def label_pixels(
     rendered: Rendered,
     intervals: Intervals,
     class_ids: jax.Array,
+    groups: jax.Array,
     primitive_semantic: jax.Array,
     primitive_instance: jax.Array,
 ) -> Labels:
@@ -38,9 +55,11 @@ def label_pixels(
     rendered: of rays [...].
     intervals: [..., K].
     class_ids: [C] ids.
+    groups: [C, C] bool, classes that were merged in training (split_merged).
     primitive_semantic, primitive_instance: [M].
   """
-  semantic = class_ids[jnp.argmax(rendered.semantics, axis=-1)]
+  semantics = split_merged(rendered.semantics, rendered.fixed_semantics, groups)
+  semantic = class_ids[jnp.argmax(semantics, axis=-1)]
   fixed = class_ids[jnp.argmax(rendered.fixed_semantics, axis=-1)]
   unspoken = 1.0 - jnp.sum(rendered.fixed_semantics, axis=-1)  # held by a void primitive alone
   fixed = jnp.where(unspoken > jnp.max(rendered.fixed_semantics, axis=-1), 0, fixed)
@@ -54,7 +73,7 @@ def label_pixels(
   best = jnp.argmax(jnp.where(same_class, mass, -1.0), axis=-1, keepdims=True)
   chosen = jnp.take_along_axis(instance, best, axis=-1)[..., 0]
   chosen = jnp.where(jnp.any(same_class, axis=-1), chosen, 0)
-  confidence = jnp.max(rendered.semantics, axis=-1)
+  confidence = jnp.max(semantics, axis=-1)
   # A ray whose table overflowed met primitives that nobody asked.
   confidence = jnp.where(intervals.dropped > 0, 0.5 * confidence, confidence)
   return Labels(semantic, fixed, chosen, confidence)

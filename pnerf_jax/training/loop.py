@@ -122,7 +122,7 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
   classes = jax.device_put(run.scene.table, replicated)
   root_key = jax.device_put(jax.random.key(settings.seed + 1), replicated)
   renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
-                      config.eval.chunk, config.scene.intervals)
+                      config.eval.chunk, config.scene.intervals, config.loss.merged_labels)
   view = recorded_view(run.scene, len(run.scene.window.view_frame) // 2, full=False)
   pending, since, started = [], step, time.perf_counter()
   with _StopRequest() as stop:

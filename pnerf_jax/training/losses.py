@@ -10,10 +10,6 @@ import numpy as np
 
 from pnerf_jax.data import labels
 
-# What the published program cannot tell apart in Cityscapes' words: class -> merged class.
-_MERGED = {27: 26, 28: 26, 29: 26, 30: 26, 31: 26, 39: 41, 9: 8, 35: 13}
-
-
 def label_sets(class_ids: tuple[int, ...], merged: bool, foreign: float) -> np.ndarray:
   """M[c, y] = how plausibly class c is called y.
 
@@ -29,8 +25,8 @@ def label_sets(class_ids: tuple[int, ...], merged: bool, foreign: float) -> np.n
   matrix = np.zeros((len(class_ids), labels.NUM_IDS), np.float32)
   for row, class_id in enumerate(class_ids):
     if merged:
-      own = _MERGED.get(class_id, class_id)
-      matrix[row] = [_MERGED.get(y, y) == own for y in range(labels.NUM_IDS)]
+      own = labels.merged_id(class_id)
+      matrix[row] = [labels.merged_id(y) == own for y in range(labels.NUM_IDS)]
       continue
     names = labels.pseudo_names(class_id)
     matrix[row, list(names)] = foreign if len(names) > 5 else 1.0

@@ -39,5 +39,5 @@ def load_trained(workdir: Path, step: int | None) -> Trained:
   finally:
     saved.close()
   renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
-                      config.eval.chunk, config.scene.intervals)
+                      config.eval.chunk, config.scene.intervals, config.loss.merged_labels)
   return Trained(run, params, renderer, step)

@@ -20,7 +20,7 @@ _SEMANTIC = np.array([_ROAD, _CAR, _CAR, _CAR, _BUILDING, labels.VOID], np.int32
 _INSTANCE = np.array([0, 5, 5, 9, 5, 0], np.int32)
 
 
-def _label(primitive, slots, semantics, fixed=None, dropped=0):
+def _label(primitive, slots, semantics, fixed=None, dropped=0, groups=np.eye(4, dtype=bool)):
   """Labels of one ray. primitive, slots: up to K entries; semantics, fixed: mass of the classes."""
   absent = np.zeros(())
   semantics = np.array([semantics], np.float32)
@@ -36,7 +36,7 @@ def _label(primitive, slots, semantics, fixed=None, dropped=0):
       semantics=semantics, slots=slots, samples=absent, weights=absent,
       logits=absent, member=absent)
   got = jax.jit(panoptic.label_pixels)(
-      rendered, intervals, jnp.asarray(_CLASS_IDS), _SEMANTIC, _INSTANCE)
+      rendered, intervals, jnp.asarray(_CLASS_IDS), groups, _SEMANTIC, _INSTANCE)
   return (int(got.semantic[0]), int(got.fixed[0]), int(got.instance[0]), float(got.confidence[0]))
 
 
@@ -90,3 +90,15 @@ def test_mass_that_only_void_holds_makes_the_fixed_label_void():
 
 def test_rays_whose_table_overflowed_are_trusted_half():
   assert _label([1], [0.9], [0.0, 0.0, 0.9, 0.1], dropped=2)[3] == pytest.approx(0.45)
+
+
+def test_primitives_split_what_training_merged():
+  # Road and building were merged: 0.6 together, of which the primitives give the building 3 / 4.
+  groups = np.eye(4, dtype=bool)
+  groups[0, 1] = groups[1, 0] = True
+  got = _label([0, 4], [0.2, 0.6], [0.5, 0.1, 0.4, 0.0], fixed=[0.2, 0.6, 0.2, 0.0], groups=groups)
+  assert got[0] == _BUILDING and got[3] == pytest.approx(0.45)
+  # A group that no primitive on the ray belongs to keeps its own division.
+  split = panoptic.split_merged(jnp.array([0.5, 0.1, 0.4, 0.0]), jnp.array([0.0, 0.0, 1.0, 0.0]),
+                                jnp.asarray(groups))
+  np.testing.assert_allclose(split, [0.5, 0.1, 0.4, 0.0], atol=1e-6)

@@ -51,7 +51,7 @@ def test_rays_through_moving_objects_are_never_drawn(run, caplog):
 def test_moving_objects_are_labelled_in_their_own_frame(run):
   config = run.config
   renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
-                      config.eval.chunk, config.scene.intervals)
+                      config.eval.chunk, config.scene.intervals, merged=False)
   params = setup.fresh_params(run)
   window = run.scene.window
   car = BY_NAME['car'].id
