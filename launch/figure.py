@@ -1,6 +1,6 @@
 """A figure of one exported view: photo, rendered colour, depth, semantics, instances.
 
-    python launch/figure.py --photo=DATA/data_2d_raw/SEQ/image_00/data_rect/0000000702.png \\
+    PYTHONPATH=. python launch/figure.py --photo=DATA/data_2d_raw/SEQ/image_00/data_rect/0000000702.png \\
         --labels=DIR/image_00 --out=docs/figures/real.png [--width=640] [--credit="KITTI-360, ..."]
 
 The frame is that of the photo; DIR is what `python -m pnerf_jax.render` wrote. The credit is
