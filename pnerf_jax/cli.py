@@ -75,7 +75,8 @@ def error_line(error: BaseException) -> str | None:
   """The one line that tells a user of a bad input or a full disk; None for what is a bug."""
   if isinstance(error, InputError):
     return f'error: {error}'
-  name = getattr(error, 'filename', None) or 'output'
+  quoted = re.search(r'"(/[^"]+)"', str(error))  # how libraries name the file
+  name = getattr(error, 'filename', None) or (quoted and quoted.group(1)) or 'output'
   code = getattr(error, 'errno', None)
   if isinstance(error, OSError) and code in _DENIED:
     return f'error: {name}: {error.strerror}. Choose a folder that can be written.'
