@@ -74,10 +74,10 @@ def test_train_writes_what_a_run_folder_holds(trained):
 
 
 def test_loss_falls(config_of, tmp_path):
-  loop.train(config_of(steps=40, log_every=10, checkpoint_every=40, preview_every=40), tmp_path)
+  loop.train(config_of(steps=300, log_every=50, checkpoint_every=300, preview_every=300), tmp_path)
   lines = [json.loads(line) for line in (tmp_path / 'scalars.jsonl').read_text().splitlines()]
-  assert lines[-1]['rgb'] < 0.8 * lines[0]['rgb']
-  assert lines[-1]['loss'] < lines[0]['loss']
+  assert lines[-1]['rgb'] < 0.7 * lines[0]['rgb']
+  assert lines[-1]['semantic_2d'] < lines[0]['semantic_2d']
 
 
 def test_resume_is_bit_exact(config_of, trained, tmp_path, monkeypatch):

@@ -56,6 +56,7 @@ class HybridField(nn.Module):
   compute_dtype: jnp.dtype = jnp.float32
 
   def setup(self):
+    """Tables, layers and appearance codes; called by linen."""
     init = nn.initializers.uniform(2e-4)
     centred = lambda *args: init(*args) - 1e-4
     self.tables = [

@@ -34,6 +34,7 @@ class PublishedField(nn.Module):
   class_ids: tuple[int, ...]
 
   def setup(self):
+    """Layers by their released names; called by linen."""
     dense = lambda features: nn.Dense(
         features, kernel_init=nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'))
     self.pts_linears = [dense(_WIDTH) for _ in range(_DEPTH)]
