@@ -129,3 +129,27 @@ def pseudo_names(class_id: int) -> tuple[int, ...]:
   if 0 <= label.train_id < 19:
     return (class_id,)
   return (class_id, *(i for i in range(1, NUM_IDS) if i not in (class_id, SKY)))
+
+
+def label_sets(class_ids: tuple[int, ...], merged: bool, foreign: float) -> np.ndarray:
+  """M[c, y] = how plausibly class c is called y.
+
+  Args:
+    class_ids: C ids present in the window.
+    merged: the published program's hard merging instead of sets.
+    foreign: plausibility of a word that only a class without any counterpart may be given; below
+      one, so that a class with that word is preferred where both are possible.
+
+  Returns:
+    [C, 45] float32.
+  """
+  matrix = np.zeros((len(class_ids), NUM_IDS), np.float32)
+  for row, class_id in enumerate(class_ids):
+    if merged:
+      own = merged_id(class_id)
+      matrix[row] = [merged_id(y) == own for y in range(NUM_IDS)]
+      continue
+    names = pseudo_names(class_id)
+    matrix[row, list(names)] = foreign if len(names) > 5 else 1.0
+    matrix[row, class_id] = 1.0
+  return matrix

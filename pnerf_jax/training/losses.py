@@ -10,29 +10,6 @@ import numpy as np
 
 from pnerf_jax.data import labels
 
-def label_sets(class_ids: tuple[int, ...], merged: bool, foreign: float) -> np.ndarray:
-  """M[c, y] = how plausibly class c is called y.
-
-  Args:
-    class_ids: C ids present in the window.
-    merged: the published program's hard merging instead of sets.
-    foreign: plausibility of a word that only a class without any counterpart may be given; below
-      one, so that a class with that word is preferred where both are possible.
-
-  Returns:
-    [C, 45] float32.
-  """
-  matrix = np.zeros((len(class_ids), labels.NUM_IDS), np.float32)
-  for row, class_id in enumerate(class_ids):
-    if merged:
-      own = labels.merged_id(class_id)
-      matrix[row] = [labels.merged_id(y) == own for y in range(labels.NUM_IDS)]
-      continue
-    names = labels.pseudo_names(class_id)
-    matrix[row, list(names)] = foreign if len(names) > 5 else 1.0
-    matrix[row, class_id] = 1.0
-  return matrix
-
 
 def word_weights(counts: np.ndarray, balance: float) -> np.ndarray:
   """Weights of the pseudo labels' words, larger for rare ones.

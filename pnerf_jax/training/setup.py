@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from pnerf_jax.data import batches
+from pnerf_jax.data import batches, labels
 from pnerf_jax.data.files import write_bytes
-from pnerf_jax.data.labels import NUM_IDS
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError
 from pnerf_jax.geometry.intervals import Intervals, view_intervals
@@ -103,7 +102,7 @@ def loss_options(loss: Any) -> LossOptions:
 def label_sets(run: Run) -> np.ndarray:
   """The label sets of the window's classes, [C, 45]."""
   loss = run.config.loss
-  return losses.label_sets(run.scene.class_ids, loss.merged_labels, loss.foreign_word)
+  return labels.label_sets(run.scene.class_ids, loss.merged_labels, loss.foreign_word)
 
 
 def make_ray_table(run: Run) -> batches.RayTable:
@@ -154,8 +153,8 @@ def make_ray_table(run: Run) -> batches.RayTable:
 def word_weights(run: Run) -> np.ndarray:
   """Weights of the pseudo labels' words in this window, [45]."""
   seen = run.scene.window.pseudo_label
-  counts = np.zeros(NUM_IDS, np.int64) if seen is None else np.bincount(
-      seen.ravel(), minlength=NUM_IDS)
+  counts = np.zeros(labels.NUM_IDS, np.int64) if seen is None else np.bincount(
+      seen.ravel(), minlength=labels.NUM_IDS)
   return losses.word_weights(counts, run.config.loss.balance)
 
 

@@ -26,44 +26,6 @@ def _random_rays(count: int = 12, samples: int = 9, seed: int = 0):
   return (np.float32(x) for x in (weights, t, delta))
 
 
-# Label sets.
-
-
-def test_parking_may_be_called_road_or_sidewalk():
-  row = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)[2]
-  assert row.shape == (45,)
-  np.testing.assert_array_equal(np.flatnonzero(row), [_ROAD, _SIDEWALK, _PARKING])
-  np.testing.assert_array_equal(row[[_ROAD, _SIDEWALK, _PARKING]], 1.0)
-
-
-def test_box_may_be_called_anything_but_sky_and_weighs_foreign_words_less():
-  row = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.25)[5]
-  for word in range(45):
-    want = {0: 0.0, _SKY: 0.0, _BOX: 1.0}.get(word, 0.25)
-    assert row[word] == want, word
-
-
-def test_classes_that_the_network_knows_have_one_word():
-  matrix = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
-  for row, class_id in enumerate(_CLASS_IDS):
-    if class_id in (_ROAD, _SIDEWALK, _BUILDING, _CAR, _SKY):
-      np.testing.assert_array_equal(np.flatnonzero(matrix[row]), [class_id])
-
-
-def test_merged_label_sets_are_those_of_the_published_program():
-  # 27-31 are cars, 39 is 41, 9 is 8, 35 is 13; everything else is itself.
-  groups = [{26, 27, 28, 29, 30, 31}, {39, 41}, {8, 9}, {13, 35}]
-  class_ids = tuple(range(1, 45))
-  matrix = losses.label_sets(class_ids, merged=True, foreign=0.5)
-  for row, class_id in enumerate(class_ids):
-    group = next((g for g in groups if class_id in g), {class_id})
-    assert set(np.flatnonzero(matrix[row])) == group, class_id
-    assert set(matrix[row]) <= {0.0, 1.0}
-
-
-# Terms.
-
-
 def test_color_agrees_with_a_loop():
   rng = np.random.default_rng(0)
   rgb, target = rng.uniform(size=(2, 7, 3))
@@ -110,7 +72,7 @@ def test_depth_likelihood_prefers_weight_at_the_measured_depth():
 
 def test_semantic_agrees_with_a_loop():
   rng = np.random.default_rng(3)
-  sets = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  sets = labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
   probabilities = rng.dirichlet(np.full(7, 0.4), 60).astype(np.float32)
   probabilities[::3] *= 0.7  # the rest is held by void alone
   label = rng.choice([_ROAD, _SIDEWALK, _BUILDING, _SKY, _CAR, 21], 60)
@@ -131,7 +93,7 @@ def test_semantic_agrees_with_a_loop():
 
 
 def test_semantic_by_hand():
-  sets = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  sets = labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
   # Road 0.2, sidewalk 0.1, parking 0.3, box 0.4; called road: 0.2 + 0.3 + 0.5 * 0.4 = 0.7.
   probabilities = jnp.array([[0.2, 0.1, 0.3, 0.0, 0.0, 0.4, 0.0]])
   got = losses.semantic(probabilities, jnp.array([_ROAD]), jnp.ones(1), sets, 0.0)
@@ -139,7 +101,7 @@ def test_semantic_by_hand():
 
 
 def test_semantic_pulls_towards_the_class_whose_only_word_it_is():
-  sets = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  sets = labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
   loss = lambda p: losses.semantic(p, jnp.array([_CAR]), jnp.ones(1), jnp.asarray(sets), 0.02)
   gradient = np.asarray(jax.jit(jax.grad(loss))(jnp.full((1, 7), 1 / 7)))[0]
   car, box, road = gradient[4], gradient[5], gradient[0]
@@ -149,7 +111,7 @@ def test_semantic_pulls_towards_the_class_whose_only_word_it_is():
 @pytest.mark.parametrize('merged', [False, True])
 def test_reachable_agrees_with_a_loop(merged):
   rng = np.random.default_rng(4)
-  sets = losses.label_sets(_CLASS_IDS, merged=merged, foreign=0.5)
+  sets = labels.label_sets(_CLASS_IDS, merged=merged, foreign=0.5)
   met = rng.uniform(size=(200, 7)) > 0.7
   met[0] = False
   label = rng.integers(0, 45, 200)
@@ -206,7 +168,7 @@ def test_distortion_agrees_with_the_double_sum():
 def _terms(weights, probabilities, logits, depth, mask):
   """Every term on B = 4 rays, as functions of what is rendered."""
   t = jnp.broadcast_to(jnp.array([1.0, 5.0, 5.0, 30.0]), (4, 4))
-  sets = jnp.asarray(losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5))
+  sets = jnp.asarray(labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5))
   label = jnp.array([_ROAD, _SKY, _CAR, labels.VOID])
   fixed = jax.nn.one_hot(jnp.array([[0, 1, 2, 3]] * 4), 7)
   target = jnp.array([5.0, 0.0, 90.0, 30.0])
@@ -253,7 +215,7 @@ def test_masked_rays_have_no_influence():
   target = rng.uniform(5, 40, 6).astype(np.float32)
   probabilities = rng.dirichlet(np.ones(7), 6).astype(np.float32)
   label = np.full(6, _ROAD)
-  sets = losses.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  sets = labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
   mask = np.array([1, 0, 1, 0, 0, 1], np.float32)
 
   @jax.jit
