@@ -86,8 +86,8 @@ def main() -> None:
   options = flags.FLAGS
   metrics = evaluate(options.workdir, options.step)
   for name in ('semantic.miou', 'semantic.accuracy', 'pseudo.miou', 'fixed.miou',
-               'panoptic.all.pq', 'panoptic.things.pq', 'consistency.mc', 'depth.rmse',
-               'depth.delta1', 'depth.stereo_delta1', 'image.psnr', 'image.ssim',
+               'panoptic.all.pq', 'panoptic.things.pq', 'consistency.mc',
+               'consistency.mc_visible', 'depth.rmse', 'depth.delta1', 'depth.stereo_delta1', 'image.psnr', 'image.ssim',
                'timing.seconds_per_frame'):
     value = metrics[name]
     _LOG.info('%-26s %s', name, 'no ground truth' if value is None else f'{value:.4f}')

@@ -42,7 +42,7 @@ class Evaluator:
     self._published_panoptic = panoptic.SegmentCounts.empty()
     self._depth = depth.DepthCounts()
     self._image = image.ImageCounts()
-    self._tracks = {}  # camera -> frame -> (LiDAR positions [N, 3], predicted ids [N])
+    self._tracks = {}  # camera -> frame -> consistency.Sighting
     self._added = set()
     self._seconds = []
 
@@ -67,8 +67,10 @@ class Evaluator:
     self._image = self._image.merge(image.count(result.rgb, result.photo))
     if result.lidar_uvz is not None:
       self._depth = self._depth.merge(depth.count(result.depth, result.lidar_uvz))
-      self._tracks.setdefault(result.camera, {})[result.frame] = (
-          result.lidar_world, sample_at(result.semantic, result.lidar_uvz))
+      at_points = lambda ids: None if ids is None else sample_at(ids, result.lidar_uvz)
+      self._tracks.setdefault(result.camera, {})[result.frame] = consistency.Sighting(
+          result.lidar_world, at_points(result.semantic), result.lidar_visible,
+          at_points(result.truth_semantic))
 
   def _add_semantic(self, result: FrameResult) -> None:
     truth = result.truth_semantic
@@ -83,9 +85,6 @@ class Evaluator:
 
   def compute(self, step: int | None = None) -> dict[str, int | float | None]:
     """Metrics of all images so far; step: of the checkpoint, recorded as it is."""
-    matches = consistency.MatchCounts()
-    for track in self._tracks.values():
-      matches = matches.merge(consistency.count_track(track))
     return {
         'step': step,
         'frames': len(self._added),
@@ -99,7 +98,7 @@ class Evaluator:
         'pseudo.accuracy': self._pseudo.accuracy(),
         **self._panoptic_means(),
         'panoptic.pq_published': published.pq(self._published_panoptic),
-        'consistency.mc': matches.mc(),
+        **self._consistency(),
         'depth.rmse': self._depth.rmse(),
         'depth.delta1': self._depth.delta1(),
         'image.psnr': self._image.psnr(),
@@ -108,6 +107,16 @@ class Evaluator:
         **_per_class('semantic.iou', self.confusion.iou()),
         **_per_class('panoptic.pq', self._panoptic.quality()[0]),
     }
+
+  def _consistency(self) -> dict[str, float | None]:
+    metrics = {}
+    for name, visible, truth in (('mc', False, False), ('mc_visible', True, False),
+                                 ('mc_truth', False, True), ('mc_visible_truth', True, True)):
+      matches = consistency.MatchCounts()
+      for track in self._tracks.values():
+        matches = matches.merge(consistency.count_track(track, visible, truth))
+      metrics[f'consistency.{name}'] = matches.mc()
+    return metrics
 
   def _panoptic_means(self) -> dict[str, float | None]:
     metrics = {}

@@ -34,6 +34,7 @@ class FrameResult:
       LiDAR points that the image sees, at most one a pixel (`project_points`), or None.
     lidar_world: [N, 3] float64, the positions of exactly the points of `lidar_uvz`, in their
       order, metres, in a frame that all images share; or None.
+    lidar_visible: [N] bool, which of these points the camera sees (`visibility.visible`), or None.
     seconds: time that rendering took, or None.
   """
   frame: int
@@ -51,6 +52,7 @@ class FrameResult:
   truth_confidence: np.ndarray | None = None
   lidar_uvz: np.ndarray | None = None
   lidar_world: np.ndarray | None = None
+  lidar_visible: np.ndarray | None = None
   seconds: float | None = None
 
   def __post_init__(self):
@@ -70,6 +72,10 @@ class FrameResult:
         self.lidar_uvz is not None and self.lidar_uvz.shape != self.lidar_world.shape):
       raise ValueError(f'{self.camera} {self.frame}: lidar_uvz and lidar_world must hold the '
                        'same points.')
+    if self.lidar_visible is not None and (
+        self.lidar_uvz is None or self.lidar_visible.shape != self.lidar_uvz.shape[:1]):
+      raise ValueError(f'{self.camera} {self.frame}: lidar_visible must tell of each point of '
+                       'lidar_uvz.')
 
 
 def project_points(

@@ -34,6 +34,9 @@ _ROWS = (
         ('panoptic.pq_published', 'PQ as the papers count it', 'percent'))),
     ('Geometry and views', (
         ('consistency.mc', 'LiDAR points that two frames call alike', 'percent'),
+        ('consistency.mc_visible', 'of them, those that both cameras see', 'percent'),
+        ('consistency.mc_truth', 'LiDAR points that the truth calls alike', 'percent'),
+        ('consistency.mc_visible_truth', 'of them, those that both cameras see', 'percent'),
         ('depth.rmse', 'RMSE of depth against LiDAR up to 100 m', 'metres'),
         ('depth.delta1', 'depth within a ratio of 1.25 of LiDAR', 'percent'),
         ('depth.stereo_rmse', 'RMSE of depth against stereo', 'metres'),

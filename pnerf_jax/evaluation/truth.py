@@ -9,7 +9,7 @@ import numpy as np
 
 from pnerf_jax.data import kitti360, png
 from pnerf_jax.data.window import Footage
-from pnerf_jax.evaluation import frames
+from pnerf_jax.evaluation import frames, visibility
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Truth:
   pseudo: np.ndarray | None
   lidar_uvz: np.ndarray | None
   lidar_world: np.ndarray | None
+  lidar_visible: np.ndarray | None
   stereo_uvz: np.ndarray | None
 
   def fields(self) -> dict[str, np.ndarray | None]:
@@ -59,7 +60,7 @@ def read_truth(footage: Footage, camera: str, frame: int, world_from_cam: np.nda
 
   truth = lambda kind: kitti360.truth_folder(footage.root, footage.sequence, camera, kind)
   depth = read(footage.folder(kitti360.pseudo_depth_folder, camera), png.read_depth)
-  uvz, world = _lidar(footage, camera, frame, world_from_cam, intrinsics)
+  uvz, world, seen = _lidar(footage, camera, frame, world_from_cam, intrinsics)
   return Truth(
       photo=png.read_rgb(kitti360.rgb_folder(footage.root, footage.sequence, camera) / name, size),
       truth_semantic=read(truth('semantic'), png.read_label, unknown_allowed=True),
@@ -67,22 +68,32 @@ def read_truth(footage: Footage, camera: str, frame: int, world_from_cam: np.nda
       truth_confidence=read(truth('confidence'), png.read_confidence),
       pseudo=read(footage.folder(kitti360.pseudo_label_folder, camera), png.read_label,
                   unknown_allowed=True),
-      lidar_uvz=uvz, lidar_world=world,
+      lidar_uvz=uvz, lidar_world=world, lidar_visible=seen,
       stereo_uvz=None if depth is None else frames.unproject_depth(
           depth, world_from_cam, intrinsics)[0])
 
 
 def _lidar(footage: Footage, camera: str, frame: int, world_from_cam: np.ndarray,
-           intrinsics: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-  """Points that the image sees: accumulated LiDAR depth if there is any, else the frame's scan."""
+           intrinsics: np.ndarray) -> tuple[np.ndarray | None, ...]:
+  """Points inside the image, in pixels and in the world, and which of them it sees.
+
+  They are of accumulated LiDAR depth if there is any, else of the frame's scan.
+  """
   accumulated = footage.folder(kitti360.lidar_depth_folder, camera)
   if accumulated is not None and (accumulated / f'{kitti360.frame_name(frame)}.png').exists():
     depth = png.read_depth(accumulated / f'{kitti360.frame_name(frame)}.png', footage.size)
-    return frames.unproject_depth(depth, world_from_cam, intrinsics)
+    uvz, world = frames.unproject_depth(depth, world_from_cam, intrinsics)
+    points = _in_camera(world, world_from_cam)
+    return uvz, world, visibility.visible(points, points)
   scan = kitti360.velodyne_path(footage.root, footage.sequence, frame)
   if not scan.exists():
-    return None, None
+    return None, None, None
   points = kitti360.read_velodyne(scan)[:, :3]
   in_camera = kitti360.transform(footage.calibration.cam_from_velo(camera), points)
   world = kitti360.transform(np.asarray(world_from_cam, np.float64), in_camera)
-  return frames.project_points(world, world_from_cam, intrinsics, *footage.size)
+  uvz, world = frames.project_points(world, world_from_cam, intrinsics, *footage.size)
+  return uvz, world, visibility.visible(_in_camera(world, world_from_cam), in_camera)
+
+
+def _in_camera(world: np.ndarray, world_from_cam: np.ndarray) -> np.ndarray:
+  return (world - world_from_cam[:3, 3]) @ world_from_cam[:3, :3]

@@ -18,8 +18,9 @@ KEYS = (
     'semantic.miou_official', 'fixed.miou', 'fixed.accuracy', 'pseudo.miou', 'pseudo.accuracy',
     'panoptic.all.pq', 'panoptic.all.sq', 'panoptic.all.rq', 'panoptic.things.pq',
     'panoptic.things.sq', 'panoptic.things.rq', 'panoptic.stuff.pq', 'panoptic.stuff.sq',
-    'panoptic.stuff.rq', 'panoptic.pq_published', 'consistency.mc', 'depth.rmse', 'depth.delta1',
-    'image.psnr', 'image.ssim', 'timing.seconds_per_frame')
+    'panoptic.stuff.rq', 'panoptic.pq_published', 'consistency.mc',
+    'consistency.mc_visible', 'consistency.mc_truth', 'consistency.mc_visible_truth', 'depth.rmse',
+    'depth.delta1', 'image.psnr', 'image.ssim', 'timing.seconds_per_frame')
 
 
 def _result(frame, semantic, **changes):
@@ -48,7 +49,8 @@ def test_scores_sum_over_images_before_they_divide():
     scores.add(_result(
         frame, semantic, truth_semantic=truth.astype(np.uint8), seconds=float(frame),
         truth_instance=(truth * 1000).astype(np.uint16), fixed=truth.astype(np.uint8),
-        pseudo=np.full((1, 4), 255, np.uint8), lidar_uvz=points, lidar_world=points))
+        pseudo=np.full((1, 4), 255, np.uint8), lidar_uvz=points, lidar_world=points,
+        lidar_visible=np.array([True, False])))
   metrics = scores.compute(step=500)
   assert metrics['step'] == 500 and metrics['frames'] == 2
   assert metrics['semantic.accuracy'] == 5 / 8
@@ -58,6 +60,8 @@ def test_scores_sum_over_images_before_they_divide():
   assert metrics['panoptic.stuff.pq'] == metrics['panoptic.pq.road'] == 1 / 2
   assert metrics['panoptic.things.pq'] is None  # the truth holds no thing
   assert metrics['consistency.mc'] == 1 / 2
+  assert metrics['consistency.mc_visible'] == metrics['consistency.mc_truth'] == 1
+  assert metrics['consistency.mc_visible_truth'] == 1
   assert metrics['depth.rmse'] == pytest.approx(np.sqrt(50))
   assert metrics['depth.delta1'] == 1 / 2
   assert metrics['timing.seconds_per_frame'] == 1.5

@@ -66,6 +66,9 @@ def _result(**changes):
     ({'instance': np.full((4, 6), 11003, np.uint16)}, 'differs from semantic'),
     ({'lidar_uvz': np.ones((3, 3))}, 'same points'),
     ({'lidar_uvz': np.ones((3, 3)), 'lidar_world': np.ones((4, 3))}, 'same points'),
+    ({'lidar_visible': np.ones(3, bool)}, 'must tell of each point'),
+    ({'lidar_uvz': np.ones((3, 3)), 'lidar_world': np.ones((3, 3)),
+      'lidar_visible': np.ones(4, bool)}, 'must tell of each point'),
 ])
 def test_disagreeing_fields_are_refused(changes, words):
   with pytest.raises(ValueError, match=words):

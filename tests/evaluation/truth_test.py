@@ -1,0 +1,61 @@
+"""What is read for one image, on a hand-made dataset of one frame."""
+import numpy as np
+import pytest
+
+from pnerf_jax.data import kitti360, png
+from pnerf_jax.data.window import Footage
+from pnerf_jax.evaluation import truth
+
+_SEQUENCE = '2013_05_28_drive_0000_sync'
+
+
+@pytest.fixture
+def footage(tmp_path):
+  """A 40 x 20 image; the LiDAR stands 1 m above the camera and looks the same way."""
+  pose_from_velo = np.array([[0, -1.0, 0, 0], [0, 0, -1, -1], [1, 0, 0, 0], [0, 0, 0, 1]])
+  calibration = kitti360.Calibration(
+      40, 20, {'image_00': np.array([30.0, 30, 20, 10])}, {'image_00': np.eye(4)}, pose_from_velo)
+  photo = np.full((20, 40, 3), 50, np.uint8)
+  png.write_rgb(kitti360.rgb_folder(tmp_path, _SEQUENCE, 'image_00') / '0000000003.png', photo)
+  return Footage(tmp_path, tmp_path, _SEQUENCE, (3,), ('image_00',), (40, 20), calibration,
+                 np.eye(4)[None], 0, [])
+
+
+def _read(footage, world_from_cam):
+  return truth.read_truth(footage, 'image_00', 3, world_from_cam, np.array([30.0, 30, 20, 10]))
+
+
+def test_without_further_files_there_is_the_photo_alone(footage):
+  found = _read(footage, np.eye(4))
+  assert (found.photo == 50).all()
+  assert {name for name, value in found.fields().items() if value is not None} == {'photo'}
+
+
+def test_scan_is_projected_and_hidden_points_are_marked(footage):
+  path = kitti360.velodyne_path(footage.root, footage.sequence, 3)
+  path.parent.mkdir(parents=True)
+  # A pole 4 m away just left of a pixel's edge, a wall 20 m away just right of it, the wall again
+  # 4 pixels further, and a point behind. LiDAR axes: x forward, y left, z up.
+  places = [(0.49, 4.0), (0.51, 20.0), (4.0, 20.0)]
+  scan = [[z, -pixels / 30 * z, -1, 0.5] for pixels, z in places] + [[-5, 0, 0, 0.5]]
+  path.write_bytes(np.array(scan, '<f4').tobytes())
+  world_from_cam = np.eye(4)
+  world_from_cam[:3, 3] = 100, 200, 300
+  found = _read(footage, world_from_cam)
+  np.testing.assert_allclose(
+      found.lidar_uvz, [[20 + pixels, 10, z] for pixels, z in places], atol=1e-4)
+  np.testing.assert_allclose(
+      found.lidar_world,
+      [[100 + pixels / 30 * z, 200, 300 + z] for pixels, z in places], atol=1e-4)
+  np.testing.assert_array_equal(found.lidar_visible, [True, False, True])
+
+
+def test_accumulated_depth_goes_before_the_scan(footage):
+  depth = np.zeros((20, 40), np.float32)
+  depth[10, 20], depth[10, 30] = 4, 20
+  png.write_depth(kitti360.lidar_depth_folder(footage.root, footage.sequence, 'image_00')
+                  / '0000000003.png', depth)
+  found = _read(footage, np.eye(4))
+  np.testing.assert_allclose(found.lidar_uvz, [[20, 10, 4], [30, 10, 20]])
+  np.testing.assert_allclose(found.lidar_world, [[0, 0, 4], [20 / 3, 0, 20]])
+  assert found.lidar_visible.all()
