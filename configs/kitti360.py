@@ -20,7 +20,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   data.start = -1  # first frame; -1 = the first with an image and a pose
   data.frames = 64  # consecutive frame numbers from start
   data.cameras = ('image_00', 'image_01')  # image_00, image_01 or both
-  data.boxes = 'auto'  # 'train', 'train_full', 'union'; 'auto' = train_full if there, else train
+  data.boxes = 'auto'  # train, train_full, union, none; auto = train_full if there, else train
   data.scale = 0.0  # of the images on disk; 0 = the largest of 1, 1/2, 1/4 within max_width
   data.max_width = 704  # pixels, for the automatic scale
   data.eval_frames = ()  # frames that eval scores; () = all that have ground truth

@@ -56,6 +56,22 @@ class Box:
   faces: np.ndarray
 
 
+def belongs(start_frame: int, end_frame: int, timestamp: int, frames: tuple[int, ...],
+            margin: int) -> bool:
+  """Whether an object was annotated for this stretch of the drive.
+
+  A moving object belongs where its one frame is among the window's. A static one belongs where its
+  annotation window comes within `margin` frames: streets are driven twice, and what was parked
+  there on another pass is a ghost. Objects that name no window belong everywhere.
+  """
+  if timestamp >= 0:
+    return timestamp in frames
+  if start_frame <= 0 and end_frame <= 0:
+    return True
+  start, end = (start_frame, end_frame) if end_frame > 0 else (start_frame, start_frame)
+  return min(start, end) - margin <= frames[-1] and max(start, end) + margin >= frames[0]
+
+
 def read_boxes(path: Path,
                selects: Callable[[int, int, int], bool] = lambda *_: True) -> list[Box]:
   """All primitives of an XML file that `selects(start_frame, end_frame, timestamp)` accepts.

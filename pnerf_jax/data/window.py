@@ -136,7 +136,8 @@ def load_window(data: Any, scene: Any, supervision: bool = True) -> Window:
   full_intrinsics = np.stack([footage.calibration.resized_intrinsics(camera, *footage.size)
                               for _, camera in views])
   intrinsics = kitti360.resize_intrinsics(full_intrinsics, footage.size, size)
-  boxes, far, bounds = _scene(
+  read_scene = _scene_without_boxes if data.boxes == 'none' else _scene
+  boxes, far, bounds = read_scene(
       data.boxes, scene, footage, extent.Views(world_from_cam, intrinsics, *size), center, notes)
   layers = _supervision(footage, size, notes) if supervision else (None, None, None, None)
   return Window(
@@ -250,22 +251,6 @@ def ranges(frames: Any, most: int = 8) -> str:
   return ', '.join(words[:most] + (['...'] if len(words) > most else []))
 
 
-def belongs(start_frame: int, end_frame: int, timestamp: int, frames: tuple[int, ...],
-            margin: int) -> bool:
-  """Whether an object was annotated for this stretch of the drive.
-
-  A moving object belongs where its one frame is among the window's. A static one belongs where its
-  annotation window comes within `margin` frames: streets are driven twice, and what was parked
-  there on another pass is a ghost. Objects that name no window belong everywhere.
-  """
-  if timestamp >= 0:
-    return timestamp in frames
-  if start_frame <= 0 and end_frame <= 0:
-    return True
-  start, end = (start_frame, end_frame) if end_frame > 0 else (start_frame, start_frame)
-  return min(start, end) - margin <= frames[-1] and max(start, end) + margin >= frames[0]
-
-
 def _override(scene: Any, name: str, count: int) -> np.ndarray | None:
   """The numbers of a config.scene field whose default () means derived from the data."""
   values = tuple(getattr(scene, name))
@@ -284,7 +269,7 @@ def _scene(split: str, scene: Any, footage: Footage, views: extent.Views, center
 
   def selects(start_frame: int, end_frame: int, timestamp: int) -> bool:
     nonlocal elsewhere
-    here = belongs(start_frame, end_frame, timestamp, footage.frames, scene.frame_margin)
+    here = boxes_lib.belongs(start_frame, end_frame, timestamp, footage.frames, scene.frame_margin)
     elsewhere += not here
     return here
 
@@ -303,14 +288,29 @@ def _scene(split: str, scene: Any, footage: Footage, views: extent.Views, center
     raise InputError(f'{paths[0]}: no primitive is in view of frames'
                      f" {ranges(footage.frames)}. Choose other frames with --config.data.start, or"
                      " --config.scene.outside=void to train without primitives.")
+  derived = (extent.view_bounds(views, far) if scene.outside == 'void' else
+             extent.primitive_bounds(still, views, far))
+  return boxes, far, _bounds(scene, center, derived)
+
+
+def _scene_without_boxes(split: str, scene: Any, footage: Footage, views: extent.Views,
+                         center: np.ndarray, notes: list[str]
+                         ) -> tuple[list[Box], float, np.ndarray]:
+  """What _scene returns where primitives shall not be used, from cameras and pseudo depth."""
+  if scene.outside != 'void':
+    raise InputError(f'config.data.boxes is {split!r}, so nothing but void is left, but config.scene'
+                     f'.outside is {scene.outside!r}. Set --config.scene.outside=void too.')
+  far = float(scene.far)
+  if not far:  # read here too, for the far bound is wanted with and without supervision
+    far = extent.far_from_depth(_layer(_DEPTH, footage, (views.width, views.height), []), views)
+  notes.append(f'no primitives are used (config.data.boxes); far bound {far:g} m')
+  return [], far, _bounds(scene, center, extent.view_bounds(views, far))
+
+
+def _bounds(scene: Any, center: np.ndarray, derived: np.ndarray) -> np.ndarray:
+  """The bounds [2, 3] float32 of the config, recentred, else the derived ones."""
   bounds = _override(scene, 'bounds', 6)
-  if bounds is not None:
-    bounds = bounds.reshape(2, 3) - center
-  elif scene.outside == 'void':
-    bounds = extent.view_bounds(views, far)
-  else:
-    bounds = extent.primitive_bounds(still, views, far)
-  return boxes, far, bounds.astype(np.float32)
+  return (derived if bounds is None else bounds.reshape(2, 3) - center).astype(np.float32)
 
 
 def _boxes_paths(footage: Footage, split: str) -> list[Path]:
@@ -323,7 +323,8 @@ def _boxes_paths(footage: Footage, split: str) -> list[Path]:
     return [path for path in (full, train) if path.exists()] or [full]
   if split in ('train', 'train_full'):
     return [full if split == 'train_full' else train]
-  raise InputError(f"config.data.boxes is {split!r}. Use 'auto', 'train', 'train_full' or 'union'.")
+  raise InputError(
+      f"config.data.boxes is {split!r}. Use 'auto', 'train', 'train_full', 'union' or 'none'.")
 
 
 def _supervision(footage: Footage, size: tuple[int, int], notes: list[str]) -> tuple:

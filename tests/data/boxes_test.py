@@ -197,3 +197,13 @@ def test_what_is_not_selected_is_not_looked_at(tiny):
       tiny.cube_xml(number=2)))
   found = boxes.read_boxes(tiny.boxes, lambda start_frame, end_frame, timestamp: start_frame < 500)
   assert [box.index for box in found] == [2]
+
+
+@pytest.mark.parametrize('start_frame, end_frame, timestamp, expected', [
+    (100, 340, -1, True), (344, 500, -1, True), (360, 500, -1, True), (361, 500, -1, False),
+    (0, 90, -1, True), (1, 89, -1, False), (2711, 2903, -1, False), (100, 100, -1, True),
+    (-1, -1, -1, True), (0, 0, -1, True), (2000, 3000, 101, True), (100, 340, 99, False),
+    (340, 100, -1, True)])
+def test_belongs(start_frame, end_frame, timestamp, expected):
+  frames = tuple(range(100, 351))
+  assert boxes.belongs(start_frame, end_frame, timestamp, frames, 10) == expected

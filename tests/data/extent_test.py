@@ -106,3 +106,19 @@ def test_primitive_bounds_by_hand():
   low, high = extent.primitive_bounds([cube((10, 1, 0)), cube((100, 0, 0), 20)], one_view(), 95)
   np.testing.assert_allclose(low, [9, -10, -10])
   np.testing.assert_allclose(high, [95 * 1.01, 10, 10], rtol=1e-2)
+
+
+def test_far_from_depth_covers_nearly_all_that_is_measured():
+  rng = np.random.default_rng(3)
+  views = random_views(rng, 2)
+  depth = rng.uniform(5, 60, (2, 24, 64)) * (rng.uniform(size=(2, 24, 64)) < 0.7)
+  depth[0, :2, :5] = 250.0  # less than 2 %
+  distances = []
+  for (v, row, column), z in np.ndenumerate(depth):
+    fx, fy, cx, cy = views.intrinsics[v]
+    if z:
+      distances.append(z * np.linalg.norm([(column - cx) / fx, (row - cy) / fy, 1]))
+  far = extent.far_from_depth(depth, views)
+  assert far % 10 == 0 and far < 100
+  assert np.mean(np.array(distances) <= far) >= 0.98 > np.mean(np.array(distances) <= far - 10)
+  assert extent.far_from_depth(None, views) == extent.far_from_depth(0 * depth, views) == 100

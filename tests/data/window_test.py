@@ -180,16 +180,6 @@ def test_moving_primitives(tiny):
   np.testing.assert_allclose(found.bounds, [[7, -1, -1], [9, 1, 1]])  # of what stands still
 
 
-@pytest.mark.parametrize('start_frame, end_frame, timestamp, expected', [
-    (100, 340, -1, True), (344, 500, -1, True), (360, 500, -1, True), (361, 500, -1, False),
-    (0, 90, -1, True), (1, 89, -1, False), (2711, 2903, -1, False), (100, 100, -1, True),
-    (-1, -1, -1, True), (0, 0, -1, True), (2000, 3000, 101, True), (100, 340, 99, False),
-    (340, 100, -1, True)])
-def test_belongs(start_frame, end_frame, timestamp, expected):
-  frames = tuple(range(100, 351))
-  assert window.belongs(start_frame, end_frame, timestamp, frames, 10) == expected
-
-
 def test_only_what_is_seen_stays(tiny):
   def cube(number, x, y):
     return tiny.cube_xml(number=number, center=(x, y, 100.))
@@ -364,6 +354,7 @@ def test_missing_folders(tiny, folder, words):
     ('data', {'cameras': ('image_02',)}, ['config.data.cameras', 'image_02']),
     ('data', {'cameras': ()}, ['config.data.cameras']),
     ('data', {'boxes': 'all'}, ['config.data.boxes', "'all'", 'union']),
+    ('data', {'boxes': 'none'}, ['config.data.boxes', "'none'", '--config.scene.outside=void']),
     ('data', {'scale': 2.0}, ['config.data.scale', '2.0']),
     ('data', {'scale': 0.05}, ['config.data.scale', '3x1']),
     ('scene', {'outside': 'full'}, ['config.scene.outside', "'full'"]),
@@ -397,6 +388,15 @@ def test_void_needs_no_primitive(tiny):
   assert not found.boxes and found.far == 100
   with pytest.raises(InputError, match='no primitive is in view'):
     window.load_window(tiny.data, tiny.scene)
+
+
+def test_without_boxes_cameras_and_depth_give_the_extent(tiny):
+  write_supervision(tiny.root, tiny.sequence)
+  for supervision in (True, False):
+    found = window.load_window(change(tiny.data, boxes='none'),
+                               change(tiny.scene, outside='void'), supervision)
+    assert not found.boxes and found.far == 30  # nothing is measured beyond 10 m
+    assert found.bounds[0, 0] == -2 and 33 < found.bounds[1, 0] < 34  # cameras at -2 .. 3 m
 
 
 def test_one_camera(tiny):
