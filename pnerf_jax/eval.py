@@ -58,7 +58,7 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
   evaluator.write_metrics(folder / 'metrics.json', metrics)
   report.write_report(
       folder, f'{footage.sequence}, frames {footage.frames[0]}-{footage.frames[-1]}', metrics,
-      scores.confusion, pictures, workdir / 'scalars.jsonl')
+      scores.confusion, scores.reliability, pictures, workdir / 'scalars.jsonl')
   return metrics
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pnerf_jax.data import labels
+from pnerf_jax.evaluation import confidence
 from pnerf_jax.evaluation import consistency
 from pnerf_jax.evaluation import depth
 from pnerf_jax.evaluation import image
@@ -30,10 +31,12 @@ class Evaluator:
 
   Attributes:
     confusion: of the predicted semantics over all images so far.
+    reliability: of the confidence over all images so far.
   """
 
   def __init__(self):
     self.confusion = semantic.Confusion.empty()
+    self.reliability = confidence.Reliability.empty()
     self._fixed = semantic.Confusion.empty()
     self._pseudo = semantic.Confusion.empty()
     self._official = semantic.Confusion.empty()
@@ -59,6 +62,9 @@ class Evaluator:
       self._seconds.append(result.seconds)
     if result.truth_semantic is not None:
       self._add_semantic(result)
+    if result.confidence is not None:
+      self.reliability = self.reliability.merge(confidence.count(
+          result.confidence, result.semantic, result.truth_semantic, result.outside))
     if result.truth_instance is not None:
       self._panoptic = self._panoptic.merge(
           panoptic.count(result.instance, result.truth_instance))
@@ -99,6 +105,10 @@ class Evaluator:
         **self._panoptic_means(),
         'panoptic.pq_published': published.pq(self._published_panoptic),
         **self._consistency(),
+        'confidence.ece': self.reliability.ece(),
+        'confidence.aurc': self.reliability.aurc(),
+        'confidence.aurc_oracle': self.reliability.oracle_aurc(),
+        'confidence.outside_mean': self.reliability.outside_mean(),
         'depth.rmse': self._depth.rmse(),
         'depth.delta1': self._depth.delta1(),
         'image.psnr': self._image.psnr(),

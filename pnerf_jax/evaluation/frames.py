@@ -23,7 +23,9 @@ class FrameResult:
     rgb: [H, W, 3] uint8, rendered colour.
     photo: [H, W, 3] uint8, the image itself.
     depth: [H, W] float32, rendered depth along the camera's z axis, metres, 0 = none.
-    confidence: [H, W] float32 in [0, 1], of `semantic`; for pictures only.
+    confidence: [H, W] float32 in [0, 1], of `semantic`, or None.
+    outside: [H, W] bool, pixels that no primitive vouches for: their ray met none and nothing
+      calls them sky, or it met more than could be kept; or None.
     fixed: [H, W] uint8, id predicted by the fixed semantic field, or None.
     pseudo: [H, W] uint8, id of the 2D pseudo label (0 and 255 = unknown), or None.
     truth_semantic: [H, W] uint8, true id (0 and 255 = void, not scored), or None.
@@ -45,6 +47,7 @@ class FrameResult:
   photo: np.ndarray
   depth: np.ndarray
   confidence: np.ndarray | None = None
+  outside: np.ndarray | None = None
   fixed: np.ndarray | None = None
   pseudo: np.ndarray | None = None
   truth_semantic: np.ndarray | None = None

@@ -1,4 +1,4 @@
-"""Figures of a run: confusion matrix, scores per class, training curves; each one PNG file.
+"""Figures of a run: confusion, scores per class, confidence, training curves; each one PNG file.
 
 Figures have a light background of their own, so that they can be read on any page.
 """
@@ -14,6 +14,7 @@ from matplotlib.ticker import NullFormatter
 import numpy as np
 
 from pnerf_jax.data import labels
+from pnerf_jax.evaluation.confidence import BINS, Reliability
 from pnerf_jax.evaluation.semantic import Confusion
 
 _BAR = '#3b6ea8'
@@ -72,6 +73,51 @@ def write_class_bars(path: Path, metrics: dict[str, int | float | None]) -> None
     axes.set_xlabel('%')
     axes.set_title(f'{title} per class, mean {100 * mean:.1f} (dotted)', fontsize=10)
     _plain(axes, 'x')
+  _save(path, figure)
+
+
+def write_reliability(path: Path, reliability: Reliability) -> None:
+  """Accuracy against confidence in bins of equal width, over the share of pixels in each bin."""
+  pixels, confidence, right = reliability.bins()
+  used = pixels > 0
+  figure = Figure(figsize=(4.6, 5.2), layout='tight')
+  axes, share = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+  width = 1 / BINS
+  centers = (np.arange(BINS) + 0.5) * width
+  axes.bar(centers[used], (right / np.maximum(pixels, 1))[used], width * 0.9, color=_BAR)
+  axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=':')
+  axes.plot((confidence / np.maximum(pixels, 1))[used], (right / np.maximum(pixels, 1))[used],
+            color=_INK, linewidth=1, marker='.')
+  axes.set_xlim(0, 1)
+  axes.set_ylim(0, 1)
+  axes.set_ylabel('share of right labels')
+  axes.set_title(f'Reliability, calibration error {reliability.ece():.3f}', fontsize=10)
+  share.bar(centers, 100 * pixels / pixels.sum(), width * 0.9, color=_BAR)
+  share.set_ylabel('% of pixels')
+  share.set_xlabel('confidence')
+  _plain(axes, 'both')
+  _plain(share, 'y')
+  _save(path, figure)
+
+
+def write_risk_coverage(path: Path, reliability: Reliability) -> None:
+  """Share of wrong labels among the kept pixels, when the least confident ones are dropped."""
+  coverage, risk = reliability.risk_coverage()
+  overall = risk[-1]
+  best = np.linspace(1 - overall, 1, 100)  # the oracle drops what is wrong, and nothing else
+  figure = Figure(figsize=(4.6, 3.6), layout='tight')
+  axes = figure.add_subplot()
+  axes.plot(100 * coverage, 100 * risk, color=_BAR, linewidth=1.6,
+            label=f'exported confidence, area {100 * reliability.aurc():.2f}')
+  axes.plot(100 * best, 100 * (best - 1 + overall) / best, color=_INK, linewidth=1, linestyle=':',
+            label=f'oracle, area {100 * reliability.oracle_aurc():.2f}')
+  axes.set_xlim(0, 100)
+  axes.set_ylim(0, None)
+  axes.set_xlabel('% of the pixels kept, the most confident first')
+  axes.set_ylabel('% of them wrong')
+  axes.set_title('Risk and coverage', fontsize=10)
+  axes.legend(fontsize=8, frameon=False)
+  _plain(axes, 'both')
   _save(path, figure)
 
 

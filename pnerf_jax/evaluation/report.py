@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 
 from pnerf_jax.evaluation import plots
+from pnerf_jax.evaluation.confidence import Reliability
 from pnerf_jax.evaluation.semantic import Confusion
 
 _MAX_PANELS = 8  # embedded ones, so that the page stays a few megabytes; all lie in eval/panels
@@ -41,6 +42,11 @@ _ROWS = (
         ('depth.delta1', 'depth within a ratio of 1.25 of LiDAR', 'percent'),
         ('depth.stereo_rmse', 'RMSE of depth against stereo', 'metres'),
         ('depth.stereo_delta1', 'depth within a ratio of 1.25 of stereo', 'percent'))),
+    ('Confidence', (
+        ('confidence.ece', 'calibration error (mean of |confidence - right|)', 'percent'),
+        ('confidence.aurc', 'area under risk and coverage', 'percent'),
+        ('confidence.aurc_oracle', 'least possible area', 'percent'),
+        ('confidence.outside_mean', 'mean confidence where no primitive vouches', 'plain'))),
     ('Colour and time', (
         ('image.psnr', 'PSNR', 'decibels'),
         ('image.ssim', 'SSIM', 'plain'),
@@ -60,8 +66,9 @@ class _Picture:
 
 
 def write_report(folder: Path, title: str, metrics: dict[str, int | float | None],
-                 confusion: Confusion, panels: list[Path], scalars: Path) -> Path:
-  """Writes classes.png, confusion.png, curves.png and report.html.
+                 confusion: Confusion, reliability: Reliability, panels: list[Path],
+                 scalars: Path) -> Path:
+  """Writes report.html and its figures: classes, confusion, reliability, risk_coverage, curves.
 
   The figures of labels need ground truth, the curves `scalars`; what lacks its source is left out.
 
@@ -70,6 +77,7 @@ def write_report(folder: Path, title: str, metrics: dict[str, int | float | None
     title: heading of the page, such as the sequence and its frames.
     metrics: of `Evaluator.compute`; further keys may be added.
     confusion: of `Evaluator.confusion`.
+    reliability: of `Evaluator.reliability`.
     panels: pictures that `panels.write_panel` wrote, in order; evenly spread ones are embedded.
     scalars: RUN/scalars.jsonl; need not exist.
 
@@ -89,6 +97,15 @@ def write_report(folder: Path, title: str, metrics: dict[str, int | float | None
         folder / 'confusion.png', 'Confusion',
         'Each row shows what the pixels of one true class were called. Shades follow the square '
         'root, so that small confusions show; shares under 0.5 % carry no number.'))
+  if metrics['confidence.ece'] is not None:
+    plots.write_reliability(folder / 'reliability.png', reliability)
+    figures.append(_picture(
+        folder / 'reliability.png', 'Reliability of the confidence',
+        'Bars and line should follow the dots: of the pixels with confidence 0.8, 80 % are right.'))
+    plots.write_risk_coverage(folder / 'risk_coverage.png', reliability)
+    figures.append(_picture(
+        folder / 'risk_coverage.png', 'Risk and coverage',
+        'What the labels are worth when the least confident pixels are left out.'))
   if plots.write_curves(folder / 'curves.png', plots.read_scalars(scalars)):
     figures.append(_picture(
         folder / 'curves.png', 'Training', 'Values of single steps as they were logged.'))

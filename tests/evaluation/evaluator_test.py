@@ -19,8 +19,9 @@ KEYS = (
     'panoptic.all.pq', 'panoptic.all.sq', 'panoptic.all.rq', 'panoptic.things.pq',
     'panoptic.things.sq', 'panoptic.things.rq', 'panoptic.stuff.pq', 'panoptic.stuff.sq',
     'panoptic.stuff.rq', 'panoptic.pq_published', 'consistency.mc',
-    'consistency.mc_visible', 'consistency.mc_truth', 'consistency.mc_visible_truth', 'depth.rmse',
-    'depth.delta1', 'image.psnr', 'image.ssim', 'timing.seconds_per_frame')
+    'consistency.mc_visible', 'consistency.mc_truth', 'consistency.mc_visible_truth',
+    'confidence.ece', 'confidence.aurc', 'confidence.aurc_oracle', 'confidence.outside_mean',
+    'depth.rmse', 'depth.delta1', 'image.psnr', 'image.ssim', 'timing.seconds_per_frame')
 
 
 def _result(frame, semantic, **changes):
@@ -50,7 +51,8 @@ def test_scores_sum_over_images_before_they_divide():
         frame, semantic, truth_semantic=truth.astype(np.uint8), seconds=float(frame),
         truth_instance=(truth * 1000).astype(np.uint16), fixed=truth.astype(np.uint8),
         pseudo=np.full((1, 4), 255, np.uint8), lidar_uvz=points, lidar_world=points,
-        lidar_visible=np.array([True, False])))
+        lidar_visible=np.array([True, False]), outside=np.array([[True, False, False, False]]),
+        confidence=np.full((1, 4), frame / 2, np.float32)))
   metrics = scores.compute(step=500)
   assert metrics['step'] == 500 and metrics['frames'] == 2
   assert metrics['semantic.accuracy'] == 5 / 8
@@ -62,6 +64,10 @@ def test_scores_sum_over_images_before_they_divide():
   assert metrics['consistency.mc'] == 1 / 2
   assert metrics['consistency.mc_visible'] == metrics['consistency.mc_truth'] == 1
   assert metrics['consistency.mc_visible_truth'] == 1
+  # All 4 pixels of confidence 1/2 are right, and 1 of the 4 of confidence 1.
+  assert metrics['confidence.ece'] == pytest.approx((4 * 1 / 2 + 4 * 3 / 4) / 8, abs=1e-4)
+  assert metrics['confidence.outside_mean'] == pytest.approx(3 / 4, abs=1e-4)
+  assert metrics['confidence.aurc'] > metrics['confidence.aurc_oracle'] > 0
   assert metrics['depth.rmse'] == pytest.approx(np.sqrt(50))
   assert metrics['depth.delta1'] == 1 / 2
   assert metrics['timing.seconds_per_frame'] == 1.5

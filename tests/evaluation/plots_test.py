@@ -4,6 +4,7 @@ import json
 import numpy as np
 from PIL import Image
 
+from pnerf_jax.evaluation import confidence
 from pnerf_jax.evaluation import plots
 from pnerf_jax.evaluation import semantic
 
@@ -50,3 +51,13 @@ def test_bars_show_one_score_where_the_other_has_no_truth(tmp_path):
   alone = _inked(path)
   plots.write_class_bars(path, {**metrics, 'panoptic.all.pq': 0.9, 'panoptic.pq.road': 0.9})
   assert 0.05 < alone and 0.05 < _inked(path)
+
+
+def test_confidence_figures_are_drawn(tmp_path):
+  rng = np.random.default_rng(0)
+  p = rng.random((40, 50))
+  counts = confidence.count(p, (rng.random(p.shape) < p) * 7, np.full(p.shape, 7), None)
+  plots.write_reliability(tmp_path / 'reliability.png', counts)
+  plots.write_risk_coverage(tmp_path / 'risk.png', counts)
+  for name in ('reliability.png', 'risk.png'):
+    assert 0.03 < _inked(tmp_path / name) < 0.8

@@ -51,15 +51,16 @@ def _evaluate(workdir, frames, truth):
     result = FrameResult(
         frame=frame, camera='image_00', semantic=semantic,
         instance=semantic.astype(np.uint16) * 1000, rgb=rgb, photo=rgb,
-        depth=np.ones((12, 40), np.float32), truth_semantic=semantic if truth else None,
+        depth=np.ones((12, 40), np.float32), confidence=np.full((12, 40), 0.75, np.float32),
+        truth_semantic=semantic if truth else None,
         truth_instance=semantic.astype(np.uint16) * 1000 if truth else None)
     scores.add(result)
     pictures.append(workdir / 'eval' / 'panels' / f'{frame}.png')
     panels.write_panel(pictures[-1], result)
   metrics = scores.compute(step=40)
   return _Page(report.write_report(
-      workdir / 'eval', 'a<b>&run', metrics, scores.confusion, pictures,
-      workdir / 'scalars.jsonl').read_text())
+      workdir / 'eval', 'a<b>&run', metrics, scores.confusion, scores.reliability,
+      pictures, workdir / 'scalars.jsonl').read_text())
 
 
 def test_the_page_holds_its_pictures_and_figures(tmp_path):
@@ -70,8 +71,9 @@ def test_the_page_holds_its_pictures_and_figures(tmp_path):
   assert 'a<b>&run: evaluation' in page.words
   assert '20 images, training step 40.' in ' '.join(page.words)
   assert page.value('semantic.miou') == page.value('panoptic.stuff.pq') == '100.0 %'
-  assert page.value('consistency.mc') == '–'
-  assert len(page.images) == 3 + 8  # bars, confusion, curves, and the most panels
+  assert page.value('consistency.mc') == page.value('confidence.outside_mean') == '–'
+  assert page.value('confidence.ece') == '25.0 %'
+  assert len(page.images) == 5 + 8  # bars, confusion, confidence twice, curves, and the most panels
   for source in page.images:
     kind, data = source.split(',', 1)
     assert kind == 'data:image/png;base64'

@@ -11,7 +11,8 @@ _COLUMNS = (Column('a', 'score'), Column('b', 'error (m)', 2, 'low'), Column('c'
 
 def test_markdown_by_hand(tmp_path):
   tables.write_table(tmp_path / 'out' / 'table', _COLUMNS, [
-      ('full', {'a': 0.5, 'b': 2.0, 'c': 100, 'unused': 1}), ('x|y', {'a': 0.25, 'b': 1.5, 'c': 50}),
+      ('full', {'a': 0.5, 'b': 2.0, 'c': 100, 'unused': 1}),
+      ('x|y', {'a': 0.25, 'b': 1.5, 'c': 50}),
       ('none', {'a': None, 'c': 'many'})], reference='full', corner='variant')
   assert (tmp_path / 'out' / 'table.md').read_text() == '''\
 | variant | score | error (m) | steps |

@@ -13,7 +13,8 @@ def _wall(z, x, y, step):
 
 def test_a_nearer_wall_hides_what_is_straight_behind_it():
   front = _wall(5.0, (-1, 1), (-1, 1), 0.03)  # covers 11 degrees to each side
-  points = np.array([[0, 0, 20.0], [3.8, 0, 20], [4.5, 0, 20], [0, 5, 20], [0, 0, 5.2], [0, 0, 4.9]])
+  points = np.array(
+      [[0, 0, 20.0], [3.8, 0, 20], [4.5, 0, 20], [0, 5, 20], [0, 0, 5.2], [0, 0, 4.9]])
   expected = [False, False, True, True, True, True]  # on the wall and before it is not behind it
   np.testing.assert_array_equal(visibility.visible(points, np.concatenate([front, points])),
                                 expected)
