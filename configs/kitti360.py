@@ -88,6 +88,9 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   evaluation.camera = 'image_00'  # the camera that is scored
   evaluation.chunk = 8192  # rays rendered at once
   evaluation.panels = 8  # frames of which panels are written
+  evaluation.labels = 'learned'  # the field that labels: 'learned' or 'fixed' (primitives alone)
+  # Bias, weights and value of an absent word in the confidence (rendering/confidence.py).
+  evaluation.confidence = (-0.73, 0.11, 0.31, 1.2, 0.89)  # fitted by launch/calibrate.py
 
   apply = {'default': lambda c: None, 'cpu': _cpu, 'published': _published, 'tiny': _tiny}
   if variant not in apply:

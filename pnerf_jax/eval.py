@@ -45,7 +45,7 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
     out = trained.renderer(trained.params, view)
     result = frames.FrameResult(
         frame=frame, camera=camera, semantic=out.semantic, instance=out.instance, fixed=out.fixed,
-        confidence=out.confidence, depth=out.depth, rgb=out.rgb,
+        confidence=out.confidence, outside=out.outside, depth=out.depth, rgb=out.rgb,
         seconds=time.perf_counter() - start, **found.fields())
     scores.add(result)
     if found.stereo_uvz is not None:

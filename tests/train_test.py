@@ -149,7 +149,8 @@ def test_loss_that_is_not_finite_stops_with_its_name(config_of, tmp_path):
 @pytest.mark.parametrize('group, field, value, word', [
     ('train', 'rays', 0, 'not positive'), ('train', 'rays', 63, 'devices'),
     ('train', 'log_every', 3, 'multiple'), ('model', 'network', 'mlp', 'one of'),
-    ('scene', 'outside', 'fog', 'one of'), ('loss', 'depth_form', 'l2', 'one of')])
+    ('scene', 'outside', 'fog', 'one of'), ('loss', 'depth_form', 'l2', 'one of'),
+    ('eval', 'labels', 'both', 'one of'), ('eval', 'confidence', (1.0,), '5 numbers')])
 def test_bad_config_values_name_the_field(config_of, tmp_path, group, field, value, word):
   config = config_of()
   config[group][field] = value

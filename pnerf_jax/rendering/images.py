@@ -13,7 +13,7 @@ import numpy as np
 from pnerf_jax.data import labels
 from pnerf_jax.geometry import cameras
 from pnerf_jax.geometry.intervals import Intervals, view_intervals
-from pnerf_jax.rendering import panoptic
+from pnerf_jax.rendering import confidence, panoptic
 from pnerf_jax.rendering.rays import RenderOptions, render_rays
 from pnerf_jax.rendering.scene import BoundField, Scene
 
@@ -39,6 +39,9 @@ class Image:
 
   rgb: [H, W, 3] uint8.   depth: [H, W] float32 planar metres, 0 = sky.   semantic, fixed: [H, W]
   uint8 ids.   instance: [H, W] uint16 id * 1000 + instanceId.   confidence: [H, W] float32.
+  evidence: [H, W, 3] float32 of confidence.evidence, nan where a moving object covers the scene.
+  outside: [H, W] bool, no primitive vouches for the label: the ray met none and no pseudo label
+  calls it sky, or most of what it saw is void's, or it met more than the table had room for.
   dropped: intervals that the table had no room for, summed over the rays.
   """
   rgb: np.ndarray
@@ -47,7 +50,21 @@ class Image:
   fixed: np.ndarray
   instance: np.ndarray
   confidence: np.ndarray
+  evidence: np.ndarray
+  outside: np.ndarray
   dropped: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelOptions:
+  """How pixels are labelled at inference.
+
+  merged: classes were merged in training as in the published program; the primitives split them.
+  source: the field that labels, 'learned' or 'fixed'.   calibration: of the confidence.
+  """
+  merged: bool
+  source: str
+  calibration: confidence.Calibration
 
 
 def recorded_view(scene: Scene, image: int, full: bool) -> View:
@@ -65,7 +82,7 @@ class Renderer:
   """Renders views of a scene; compiles once for all of them."""
 
   def __init__(self, scene: Scene, module: Any, options: RenderOptions, mesh: jax.sharding.Mesh,
-               chunk: int, num_intervals: int, merged: bool):
+               chunk: int, num_intervals: int, labelling: LabelOptions):
     """Binds what does not change between views.
 
     Args:
@@ -75,17 +92,18 @@ class Renderer:
       mesh: ('data',).
       chunk: rays rendered at once; rounded up to a multiple of the device count.
       num_intervals: K.
-      merged: classes were merged as in the published program; the primitives split them.
+      labelling: how pixels are labelled.
     """
     devices = mesh.devices.size
     self._scene = scene
     self._chunk = -(-chunk // devices) * devices
     self._num_intervals = num_intervals
+    self._calibration = labelling.calibration
     # [chunks, rays of a chunk, ...]: the chunks follow each other, a chunk's rays are shared out.
     by_ray = NamedSharding(mesh, PartitionSpec(None, 'data'))
     replicated = NamedSharding(mesh, PartitionSpec())
     class_ids = jnp.asarray(scene.class_ids, jnp.int32)
-    taken_for = [labels.merged_id(i) if merged else i for i in scene.class_ids]
+    taken_for = [labels.merged_id(i) if labelling.merged else i for i in scene.class_ids]
     groups = jnp.asarray(np.equal.outer(taken_for, taken_for))
     primitives = scene.primitives
 
@@ -93,7 +111,8 @@ class Renderer:
       out = render_rays(BoundField(module, params), rays, intervals, scene.table,
                         len(scene.class_ids), options, None)
       picked = panoptic.label_pixels(
-          out, intervals, class_ids, groups, primitives.semantic, primitives.instance)
+          out, intervals, class_ids, groups, primitives.semantic, primitives.instance,
+          labelling.source)
       depth = jnp.where(out.opacity > 0.5, out.median_depth * rays.z_per_t, 0.0)
       rgb = jnp.round(jnp.clip(out.rgb, 0.0, 1.0) * 255.0).astype(jnp.uint8)
       return rgb, depth, picked
@@ -135,32 +154,42 @@ class Renderer:
               dropped: int) -> Image:
     """Lays the moving objects of the view's own frame over the static scene and packs the ids."""
     rgb, depth, picked = whole
-    semantic, instance = picked.semantic.copy(), picked.instance.copy()
-    depth, confidence = depth.copy(), picked.confidence.copy()
+    semantic, instance, depth = picked.semantic.copy(), picked.instance.copy(), depth.copy()
+    words = self._words(view)
+    known = confidence.evidence(picked.mass, picked.fixed_mass, semantic, words)
+    outside = picked.overflowed | picked.unnamed | (picked.unmet & (words != labels.SKY))
+    trust = confidence.calibrated(known, outside, self._calibration)
     planar = moving / _ray_length(view)
     seen = (moving_primitive >= 0) & ((depth == 0) | (planar < depth))
-    seen &= self._called_moving(view, moving_primitive)
+    seen &= self._called_moving(words, moving_primitive)
     over = moving_primitive[seen]
     semantic[seen] = np.asarray(self._scene.primitives.semantic)[over]
     instance[seen] = np.asarray(self._scene.primitives.instance)[over]
     depth[seen] = planar[seen]
-    confidence[seen] *= 0.5  # the box says where the object is, not which pixels it covers
+    trust[seen] *= 0.5  # the box says where the object is, not which pixels it covers
+    known[seen] = np.nan
     return Image(rgb, depth, semantic.astype(np.uint8), picked.fixed.astype(np.uint8),
-                 labels.pack_instance(semantic, instance), confidence, dropped)
+                 labels.pack_instance(semantic, instance), trust, known, outside, dropped)
 
-  def _called_moving(self, view: View, moving_primitive: np.ndarray) -> np.ndarray:
-    """Where the pseudo label, if there is one, may be that of the moving primitive. [H, W]."""
-    window = self._scene.window
-    if window.pseudo_label is None or not (moving_primitive >= 0).any():
-      return np.ones(moving_primitive.shape, bool)
+  def _words(self, view: View) -> np.ndarray:
+    """Pseudo label of each pixel, [H, W]; 0 where there is none or the view was not recorded."""
+    window, image = self._scene.window, view.image
+    if window.pseudo_label is None or not (
+        np.allclose(view.world_from_cam, window.world_from_cam[image], atol=1e-5)
+        and np.allclose(view.intrinsics[:2] / view.width,
+                        window.intrinsics[image, :2] / window.width, rtol=1e-4)):
+      return np.zeros((view.height, view.width), np.uint8)
     rows = (np.arange(view.height) * window.height) // view.height
     columns = (np.arange(view.width) * window.width) // view.width
-    word = window.pseudo_label[view.image][rows[:, None], columns[None, :]]
-    plausible = np.zeros(word.shape, bool)
+    return window.pseudo_label[image][rows[:, None], columns[None, :]]
+
+  def _called_moving(self, words: np.ndarray, moving_primitive: np.ndarray) -> np.ndarray:
+    """Where the pseudo label, if there is one, may be that of the moving primitive. [H, W]."""
+    plausible = np.zeros(words.shape, bool)
     semantic = np.asarray(self._scene.primitives.semantic)
     for primitive in np.unique(moving_primitive[moving_primitive >= 0]):
       names = (0, *labels.pseudo_names(int(semantic[primitive])))
-      plausible |= (moving_primitive == primitive) & np.isin(word, names)
+      plausible |= (moving_primitive == primitive) & np.isin(words, names)
     return plausible
 
 
@@ -175,3 +204,8 @@ def render_options(model: Any) -> RenderOptions:
   """Options of inference from `config.model`."""
   return RenderOptions(model.render_samples, model.share, model.restrict)
 
+
+def label_options(loss: Any, evaluation: Any) -> LabelOptions:
+  """How pixels are labelled, from `config.loss` and `config.eval`."""
+  return LabelOptions(loss.merged_labels, evaluation.labels,
+                      confidence.Calibration(*evaluation.confidence))

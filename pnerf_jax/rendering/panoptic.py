@@ -15,12 +15,23 @@ from pnerf_jax.rendering.rays import Rendered
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Labels:
-  """Labels of pixels: `semantic`, `fixed` [...] ids, `instance` [...] instanceId within the class
-  (0 = none), `confidence` [...] in [0, 1]."""
+  """Labels of pixels, and what speaks for them.
+
+  semantic, fixed: [...] ids, the latter of the fixed field.
+  instance: [...] instanceId within the class, 0 = none.
+  mass, fixed_mass: [...] of the label in the field that gave it and in the fixed field.
+  overflowed: [...] bool, the ray met more primitives than were kept.
+  unnamed: [...] bool, most of what the ray saw lies in no primitive but void.
+  unmet: [...] bool, the ray met no primitive but void.
+  """
   semantic: jax.Array
   fixed: jax.Array
   instance: jax.Array
-  confidence: jax.Array
+  mass: jax.Array
+  fixed_mass: jax.Array
+  overflowed: jax.Array
+  unnamed: jax.Array
+  unmet: jax.Array
 
 
 def split_merged(semantics: jax.Array, fixed: jax.Array, groups: jax.Array) -> jax.Array:
@@ -46,6 +57,7 @@ def label_pixels(
     groups: jax.Array,
     primitive_semantic: jax.Array,
     primitive_instance: jax.Array,
+    source: str,
 ) -> Labels:
   """Picks each pixel's class, then the instance of that class with the largest mass.
 
@@ -57,12 +69,19 @@ def label_pixels(
     class_ids: [C] ids.
     groups: [C, C] bool, classes that were merged in training (split_merged).
     primitive_semantic, primitive_instance: [M].
+    source: the field that labels, 'learned' or 'fixed'; static.
   """
-  semantics = split_merged(rendered.semantics, rendered.fixed_semantics, groups)
-  semantic = class_ids[jnp.argmax(semantics, axis=-1)]
-  fixed = class_ids[jnp.argmax(rendered.fixed_semantics, axis=-1)]
-  unspoken = 1.0 - jnp.sum(rendered.fixed_semantics, axis=-1)  # held by a void primitive alone
-  fixed = jnp.where(unspoken > jnp.max(rendered.fixed_semantics, axis=-1), 0, fixed)
+  fixed_semantics = rendered.fixed_semantics
+  unspoken = 1.0 - jnp.sum(fixed_semantics, axis=-1)  # held by a void primitive alone
+  fixed_best = jnp.argmax(fixed_semantics, axis=-1)
+  void = unspoken > jnp.max(fixed_semantics, axis=-1)
+  fixed = jnp.where(void, 0, class_ids[fixed_best])
+  if source == 'fixed':
+    best, semantic, semantics = fixed_best, fixed, fixed_semantics
+  else:
+    semantics = split_merged(rendered.semantics, fixed_semantics, groups)
+    best = jnp.argmax(semantics, axis=-1)
+    semantic = class_ids[best]
   primitive = intervals.primitive.astype(jnp.int32)
   used = primitive >= 0
   same_class = used & (primitive_semantic[primitive] == semantic[..., None])
@@ -70,10 +89,11 @@ def label_pixels(
   # An instance may hold several slots: a concave primitive, or one object in several parts.
   same_instance = (instance[..., :, None] == instance[..., None, :]) & same_class[..., None, :]
   mass = jnp.sum(jnp.where(same_instance, rendered.slots[..., None, :], 0.0), axis=-1)
-  best = jnp.argmax(jnp.where(same_class, mass, -1.0), axis=-1, keepdims=True)
-  chosen = jnp.take_along_axis(instance, best, axis=-1)[..., 0]
+  heaviest = jnp.argmax(jnp.where(same_class, mass, -1.0), axis=-1, keepdims=True)
+  chosen = jnp.take_along_axis(instance, heaviest, axis=-1)[..., 0]
   chosen = jnp.where(jnp.any(same_class, axis=-1), chosen, 0)
-  confidence = jnp.max(semantics, axis=-1)
-  # A ray whose table overflowed met primitives that nobody asked.
-  confidence = jnp.where(intervals.dropped > 0, 0.5 * confidence, confidence)
-  return Labels(semantic, fixed, chosen, confidence)
+  of_label = lambda field: jnp.take_along_axis(field, best[..., None], axis=-1)[..., 0]
+  return Labels(
+      semantic, fixed, chosen, mass=of_label(semantics), fixed_mass=of_label(fixed_semantics),
+      overflowed=intervals.dropped > 0, unnamed=unspoken > 0.5,
+      unmet=~jnp.any(used & (primitive_semantic[primitive] != 0), axis=-1))

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from pnerf_jax.errors import InputError
-from pnerf_jax.rendering.images import Renderer, recorded_view, render_options
+from pnerf_jax.rendering.images import Renderer, label_options, recorded_view, render_options
 from pnerf_jax.training import checkpoints, previews, setup, sharding, state as states
 from pnerf_jax.training.logs import Logs
 from pnerf_jax.training.step import make_dispatch
@@ -122,7 +122,8 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
   classes = jax.device_put(run.scene.table, replicated)
   root_key = jax.device_put(jax.random.key(settings.seed + 1), replicated)
   renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
-                      config.eval.chunk, config.scene.intervals, config.loss.merged_labels)
+                      config.eval.chunk, config.scene.intervals,
+                      label_options(config.loss, config.eval))
   view = recorded_view(run.scene, len(run.scene.window.view_frame) // 2, full=False)
   pending, since, started = [], step, time.perf_counter()
   with _StopRequest() as stop:

@@ -60,6 +60,7 @@ def _check(config: ml_collections.ConfigDict, devices: int) -> None:
       'config.scene.outside': (config.scene.outside, ('empty', 'void')),
       'config.model.network': (config.model.network, ('hybrid', 'published')),
       'config.loss.depth_form': (config.loss.depth_form, ('likelihood', 'huber')),
+      'config.eval.labels': (config.eval.labels, ('learned', 'fixed')),
       'config.model.compute_dtype': (config.model.compute_dtype, ('float32', 'bfloat16')),
   }
   for name, (value, choices) in allowed.items():
@@ -73,6 +74,9 @@ def _check(config: ml_collections.ConfigDict, devices: int) -> None:
   for name, value in positive.items():
     if not value > 0:
       raise InputError(f'{name}: {value} is not positive. Give a number above 0.')
+  if len(config.eval.confidence) != 5:
+    raise InputError(f'config.eval.confidence: {config.eval.confidence} are not 5 numbers. Take '
+                     'those that launch/calibrate.py prints.')
   train = config.train
   for name in ('steps', 'log_every', 'checkpoint_every', 'preview_every'):
     if train[name] % train.steps_per_dispatch:

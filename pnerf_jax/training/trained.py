@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from pnerf_jax.rendering.images import Renderer, render_options
+from pnerf_jax.rendering.images import Renderer, label_options, render_options
 from pnerf_jax.training import checkpoints, setup, sharding
 
 
@@ -39,5 +39,6 @@ def load_trained(workdir: Path, step: int | None) -> Trained:
   finally:
     saved.close()
   renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
-                      config.eval.chunk, config.scene.intervals, config.loss.merged_labels)
+                      config.eval.chunk, config.scene.intervals,
+                      label_options(config.loss, config.eval))
   return Trained(run, params, renderer, step)

@@ -20,8 +20,10 @@ _SEMANTIC = np.array([_ROAD, _CAR, _CAR, _CAR, _BUILDING, labels.VOID], np.int32
 _INSTANCE = np.array([0, 5, 5, 9, 5, 0], np.int32)
 
 
-def _label(primitive, slots, semantics, fixed=None, dropped=0, groups=np.eye(4, dtype=bool)):
-  """Labels of one ray. primitive, slots: up to K entries; semantics, fixed: mass of the classes."""
+def _picked(primitive, slots, semantics, fixed=None, dropped=0, groups=np.eye(4, dtype=bool),
+            source='learned'):
+  """What label_pixels says of one ray. primitive, slots: up to K entries; semantics, fixed: mass of
+  the classes."""
   absent = np.zeros(())
   semantics = np.array([semantics], np.float32)
   fixed = semantics if fixed is None else np.array([fixed], np.float32)
@@ -35,9 +37,15 @@ def _label(primitive, slots, semantics, fixed=None, dropped=0, groups=np.eye(4, 
       rgb=absent, depth=absent, median_depth=absent, opacity=absent, fixed_semantics=fixed,
       semantics=semantics, slots=slots, samples=absent, weights=absent,
       logits=absent, member=absent)
-  got = jax.jit(panoptic.label_pixels)(
-      rendered, intervals, jnp.asarray(_CLASS_IDS), groups, _SEMANTIC, _INSTANCE)
-  return (int(got.semantic[0]), int(got.fixed[0]), int(got.instance[0]), float(got.confidence[0]))
+  got = jax.jit(panoptic.label_pixels, static_argnames='source')(
+      rendered, intervals, jnp.asarray(_CLASS_IDS), groups, _SEMANTIC, _INSTANCE, source=source)
+  return jax.tree.map(lambda x: np.asarray(x)[0].item(), got)
+
+
+def _label(*args, **options):
+  """Semantic, fixed and instance id of one ray, and the label's mass."""
+  got = _picked(*args, **options)
+  return got.semantic, got.fixed, got.instance, got.mass
 
 
 def test_instance_of_the_class_with_the_largest_mass_wins():
@@ -88,8 +96,29 @@ def test_mass_that_only_void_holds_makes_the_fixed_label_void():
   assert _label([5, 0], [0.3, 0.6], learned, [0.5, 0.1, 0.0, 0.1])[:2] == (_CAR, _ROAD)
 
 
-def test_rays_whose_table_overflowed_are_trusted_half():
-  assert _label([1], [0.9], [0.0, 0.0, 0.9, 0.1], dropped=2)[3] == pytest.approx(0.45)
+def test_what_speaks_for_a_label_and_against_it():
+  # The learned field says car, of which the fixed field is less sure.
+  got = _picked([0, 3], [0.6, 0.3], [0.1, 0.0, 0.8, 0.1], [0.5, 0.0, 0.4, 0.1])
+  assert (got.mass, got.fixed_mass) == pytest.approx((0.8, 0.4))
+  assert not (got.overflowed or got.unnamed or got.unmet)
+  assert _picked([1], [0.9], [0.0, 0.0, 0.9, 0.1], dropped=2).overflowed
+  # Void holds 0.6 of what the ray saw, or is all that it met.
+  assert _picked([5, 0], [0.6, 0.3], [0.1, 0.0, 0.8, 0.1], [0.3, 0.0, 0.0, 0.1]).unnamed
+  assert _picked([5], [0.1], [0.0, 0.0, 0.1, 0.9], [0.0, 0.0, 0.0, 0.9]).unmet
+  assert _picked([-1], [0.0], [0.0, 0.0, 0.0, 1.0]).unmet
+
+
+def test_the_fixed_field_labels_when_asked():
+  # Learned: car; fixed: road, for which the building's slots do not count.
+  options = {'semantics': [0.1, 0.0, 0.8, 0.1], 'fixed': [0.5, 0.0, 0.4, 0.1]}
+  got = _picked([0, 3], [0.6, 0.3], source='fixed', **options)
+  assert (got.semantic, got.fixed) == (_ROAD, _ROAD)
+  assert (got.mass, got.fixed_mass) == pytest.approx((0.5, 0.5))
+  # A car of the fixed field has the instance of its primitive, and void is nobody's.
+  assert _picked([0, 3], [0.3, 0.6], [0.8, 0.0, 0.1, 0.1], [0.3, 0.0, 0.6, 0.1],
+                 source='fixed').instance == 9
+  got = _picked([5, 0], [0.6, 0.3], [0.1, 0.0, 0.8, 0.1], [0.3, 0.0, 0.0, 0.1], source='fixed')
+  assert (got.semantic, got.instance) == (labels.VOID, 0)
 
 
 def test_primitives_split_what_training_merged():

@@ -1,4 +1,5 @@
 """Moving objects: their rays are left out of training, their pixels labelled in their own frame."""
+import dataclasses
 import numpy as np
 import pytest
 import trimesh
@@ -6,7 +7,7 @@ import trimesh
 from configs import kitti360 as configs
 from pnerf_jax.data.labels import BY_NAME
 from pnerf_jax.geometry import cameras
-from pnerf_jax.rendering.images import Renderer, recorded_view, render_options
+from pnerf_jax.rendering.images import Renderer, label_options, recorded_view, render_options
 from pnerf_jax.street import generate, scenery
 from pnerf_jax.training import setup
 
@@ -51,7 +52,8 @@ def test_rays_through_moving_objects_are_never_drawn(run, caplog):
 def test_moving_objects_are_labelled_in_their_own_frame(run):
   config = run.config
   renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
-                      config.eval.chunk, config.scene.intervals, merged=False)
+                      config.eval.chunk, config.scene.intervals,
+                      label_options(config.loss, config.eval))
   params = setup.fresh_params(run)
   window = run.scene.window
   car = BY_NAME['car'].id
@@ -66,3 +68,11 @@ def test_moving_objects_are_labelled_in_their_own_frame(run):
     assert not (labelled & ~np.isin(words, (0, car))).any()
     if (inside & (words == car)).sum() > 5:
       assert labelled[inside & (words == car)].any()
+  # The last view's pseudo label speaks for its labels, but not for those of another view.
+  covered = np.isnan(out.evidence[..., 0])
+  np.testing.assert_array_equal(np.isnan(out.evidence[..., 2]), covered | (words == 0))
+  view = recorded_view(run.scene, image, full=False)
+  pose = view.world_from_cam.copy()
+  pose[:3, 3] += 0.1
+  out = renderer(params, dataclasses.replace(view, world_from_cam=pose))
+  assert np.isnan(out.evidence[..., 2]).all()
