@@ -62,10 +62,9 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.depth_classes = ()  # pseudo labels on which the depth loss acts; () = all
   loss.depth_spread = 0.2  # tolerance of the likelihood, metres: spread * (0.3 + (z / 10)^2)
   loss.depth_outliers = 0.05  # share of stereo depths that may lie anywhere
-  loss.merged_labels = False  # the published merging of classes instead of label sets
-  loss.foreign_word = 0.5  # plausibility of any word for a class the 2D network cannot name
-  loss.balance = 0.35  # weight of a pseudo label = (share of its word)^-balance
-  loss.label_floor = 0.1  # probability of any label whatever the class
+  loss.words = 'estimated'  # what classes are called: estimated, label 'sets', or 'merged' (paper)
+  loss.words_prior = 1e-4  # weight of the label sets in the estimate, as a share of all pixels
+  loss.label_floor = 0.05  # probability of any label whatever the class
   loss.reachable_only = True  # mask the 2D term by u(r)
 
   optim = config.optim = ml_collections.ConfigDict()
@@ -89,8 +88,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   evaluation.chunk = 8192  # rays rendered at once
   evaluation.panels = 8  # frames of which panels are written
   evaluation.labels = 'learned'  # the field that labels: 'learned' or 'fixed' (primitives alone)
-  # Bias, weights and value of an absent word in the confidence (rendering/confidence.py).
-  evaluation.confidence = (-0.73, 0.11, 0.31, 1.2, 0.89)  # fitted by launch/calibrate.py
+  # Numbers of rendering/confidence.py: bias, learned, fixed, word, border, unseen.
+  evaluation.confidence = (-0.62, 0.04, 0.25, 1.17, 0.21, 0.89)  # fitted by launch/calibrate.py
 
   apply = {'default': lambda c: None, 'cpu': _cpu, 'published': _published, 'tiny': _tiny}
   if variant not in apply:
@@ -130,9 +129,8 @@ def _published(config: ml_collections.ConfigDict) -> None:
   config.loss.distortion = 0.0
   config.loss.depth_form = 'huber'
   config.loss.depth_classes = (9, 12, 35)
-  config.loss.merged_labels = True
+  config.loss.words = 'merged'
   config.loss.label_floor = 0.0
-  config.loss.balance = 0.0
   config.optim.learning_rate = 5e-4
   config.optim.final = 0.5
   config.optim.epsilon = 1e-8

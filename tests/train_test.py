@@ -150,7 +150,7 @@ def test_loss_that_is_not_finite_stops_with_its_name(config_of, tmp_path):
     ('train', 'rays', 0, 'not positive'), ('train', 'rays', 63, 'devices'),
     ('train', 'log_every', 3, 'multiple'), ('model', 'network', 'mlp', 'one of'),
     ('scene', 'outside', 'fog', 'one of'), ('loss', 'depth_form', 'l2', 'one of'),
-    ('eval', 'labels', 'both', 'one of'), ('eval', 'confidence', (1.0,), '5 numbers')])
+    ('eval', 'labels', 'both', 'one of'), ('eval', 'confidence', (1.0,), '6 numbers')])
 def test_bad_config_values_name_the_field(config_of, tmp_path, group, field, value, word):
   config = config_of()
   config[group][field] = value

@@ -70,9 +70,11 @@ class Evaluator:
           panoptic.count(result.instance, result.truth_instance))
       self._published_panoptic = self._published_panoptic.merge(
           published.count_panoptic(result.instance, result.truth_instance))
-    self._image = self._image.merge(image.count(result.rgb, result.photo))
+    if result.rgb is not None:
+      self._image = self._image.merge(image.count(result.rgb, result.photo))
     if result.lidar_uvz is not None:
-      self._depth = self._depth.merge(depth.count(result.depth, result.lidar_uvz))
+      if result.depth is not None:
+        self._depth = self._depth.merge(depth.count(result.depth, result.lidar_uvz))
       at_points = lambda ids: None if ids is None else sample_at(ids, result.lidar_uvz)
       self._tracks.setdefault(result.camera, {})[result.frame] = consistency.Sighting(
           result.lidar_world, at_points(result.semantic), result.lidar_visible,

@@ -20,9 +20,9 @@ class FrameResult:
     camera: folder name of the camera, such as 'image_00'.
     semantic: [H, W] uint8, predicted id.
     instance: [H, W] uint16, predicted id * 1000 + instanceId; its ids are those of `semantic`.
-    rgb: [H, W, 3] uint8, rendered colour.
+    rgb: [H, W, 3] uint8, rendered colour, or None for a method that renders none.
     photo: [H, W, 3] uint8, the image itself.
-    depth: [H, W] float32, rendered depth along the camera's z axis, metres, 0 = none.
+    depth: [H, W] float32, rendered depth along the camera's z axis, metres, 0 = none; or None.
     confidence: [H, W] float32 in [0, 1], of `semantic`, or None.
     outside: [H, W] bool, pixels that no primitive vouches for: their ray met none and nothing
       calls them sky, or it met more than could be kept; or None.
@@ -43,9 +43,9 @@ class FrameResult:
   camera: str
   semantic: np.ndarray
   instance: np.ndarray
-  rgb: np.ndarray
+  rgb: np.ndarray | None
   photo: np.ndarray
-  depth: np.ndarray
+  depth: np.ndarray | None
   confidence: np.ndarray | None = None
   outside: np.ndarray | None = None
   fixed: np.ndarray | None = None

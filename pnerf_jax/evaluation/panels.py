@@ -3,7 +3,7 @@
 Two columns of panels under one another, so that the same street is easy to compare across, with
 the classes of the image named below. Small images are enlarged without smoothing.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import os
 from pathlib import Path
 
@@ -47,16 +47,28 @@ def error_rgb(prediction: np.ndarray, truth: np.ndarray, photo: np.ndarray) -> n
 
 
 def panel(result: FrameResult) -> Image.Image:
-  """Panels of one image in two columns, with captions and a legend; one without data is empty."""
-  pictures = _pictures(result)
-  height, width = result.semantic.shape
+  """Panels of one image, with captions and a legend."""
+  return sheet(_pictures(result), result.semantic.shape, _legend_classes(result), photos=2)
+
+
+def sheet(pictures: Sequence[tuple[str, np.ndarray | None]], shape: tuple[int, int],
+          names: Sequence[int], photos: int) -> Image.Image:
+  """Pictures in two columns.
+
+  Args:
+    pictures: caption and picture [H, W, 3] uint8, left and right in turn; None is an empty frame.
+    shape: (H, W).
+    names: ids of the classes in the legend; void is left out.
+    photos: how many of the first pictures are photos, the others being maps of labels.
+  """
+  height, width = shape
   size = (_PANEL_WIDTH, max(1, round(_PANEL_WIDTH * height / width)))
-  names = _legend_classes(result)
+  names = [int(i) for i in names if 0 < i < labels.NUM_IDS]
   cell_height = _CAPTION + size[1] + _GAP
   legend_top = -(-len(pictures) // 2) * cell_height
   legend_height = -(-len(names) // _LEGEND_COLUMNS) * _CAPTION
-  sheet = Image.new('RGB', (2 * size[0] + 3 * _GAP, legend_top + legend_height + _GAP), _BACKGROUND)
-  draw = ImageDraw.Draw(sheet)
+  page = Image.new('RGB', (2 * size[0] + 3 * _GAP, legend_top + legend_height + _GAP), _BACKGROUND)
+  draw = ImageDraw.Draw(page)
   for i, (caption, picture) in enumerate(pictures):
     x, y = _GAP + (i % 2) * (size[0] + _GAP), (i // 2) * cell_height
     draw.text((x, y + 3), caption, _FAINT if picture is None else _INK, _font())
@@ -65,15 +77,15 @@ def panel(result: FrameResult) -> Image.Image:
                      outline=_FAINT)
     else:
       # Photos shrink smoothly; label colours must not mix, and small images show their pixels.
-      smooth = i < 2 and width > size[0]
+      smooth = i < photos and width > size[0]
       method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
-      sheet.paste(Image.fromarray(picture).resize(size, method), (x, y + _CAPTION))
+      page.paste(Image.fromarray(picture).resize(size, method), (x, y + _CAPTION))
   for i, class_id in enumerate(names):
-    x = _GAP + (i % _LEGEND_COLUMNS) * (sheet.width // _LEGEND_COLUMNS)
+    x = _GAP + (i % _LEGEND_COLUMNS) * (page.width // _LEGEND_COLUMNS)
     y = legend_top + (i // _LEGEND_COLUMNS) * _CAPTION
     draw.rectangle((x, y + 4, x + 13, y + 17), fill=tuple(labels.COLORS[class_id].tolist()))
     draw.text((x + 19, y + 3), labels.BY_ID[class_id].name, _INK, _font())
-  return sheet
+  return page
 
 
 def _pictures(result: FrameResult) -> list[tuple[str, np.ndarray | None]]:
@@ -92,7 +104,7 @@ def _pictures(result: FrameResult) -> list[tuple[str, np.ndarray | None]]:
       ('2D pseudo labels', _colored(colors.semantic_rgb, result.pseudo)),
       ('fixed semantic field', _colored(colors.semantic_rgb, result.fixed)),
       ('LiDAR depth', _colored(colors.depth_rgb, _lidar_depth(result))),
-      ('rendered depth (red 3 m to blue 100 m)', colors.depth_rgb(result.depth)),
+      ('rendered depth (red 3 m to blue 100 m)', _colored(colors.depth_rgb, result.depth)),
   ]
 
 
@@ -112,11 +124,22 @@ def _lidar_depth(result: FrameResult) -> np.ndarray | None:
 
 
 def write_panel(path: Path, result: FrameResult) -> None:
-  """Writes `panel` as PNG; the file appears under its name only when it is whole."""
+  """Writes `panel` as PNG."""
+  _save(path, panel(result))
+
+
+def write_sheet(path: Path, pictures: Sequence[tuple[str, np.ndarray | None]],
+                shape: tuple[int, int], names: Sequence[int], photos: int) -> None:
+  """Writes `sheet` as PNG."""
+  _save(path, sheet(pictures, shape, names, photos))
+
+
+def _save(path: Path, page: Image.Image) -> None:
+  """The file appears under its name only when it is whole."""
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f'.{path.name}.partial')
-  panel(result).save(partial, format='PNG')
+  page.save(partial, format='PNG')
   os.replace(partial, path)
 
 
@@ -129,10 +152,9 @@ def _error_caption(result: FrameResult) -> str:
   return f'errors (red, {share:.1f} % of the scored pixels)'
 
 
-def _legend_classes(result: FrameResult) -> list[int]:
+def _legend_classes(result: FrameResult) -> np.ndarray:
   maps = [result.semantic, result.truth_semantic, result.pseudo, result.fixed]
-  present = np.unique(np.concatenate([np.unique(m) for m in maps if m is not None]))
-  return [int(i) for i in present if 0 < i < labels.NUM_IDS]
+  return np.unique(np.concatenate([np.unique(m) for m in maps if m is not None]))
 
 
 def _font() -> ImageFont.FreeTypeFont:

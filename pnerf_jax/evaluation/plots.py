@@ -107,7 +107,8 @@ def write_risk_coverage(path: Path, reliability: Reliability) -> None:
   best = np.linspace(1 - overall, 1, 100)  # the oracle drops what is wrong, and nothing else
   figure = Figure(figsize=(4.6, 3.6), layout='tight')
   axes = figure.add_subplot()
-  axes.plot(100 * coverage, 100 * risk, color=_BAR, linewidth=1.6,
+  # The most confident pixels of all are alike: whichever are kept, as many of them are wrong.
+  axes.plot(100 * np.append(0, coverage), 100 * np.append(risk[0], risk), color=_BAR, linewidth=1.6,
             label=f'exported confidence, area {100 * reliability.aurc():.2f}')
   axes.plot(100 * best, 100 * (best - 1 + overall) / best, color=_INK, linewidth=1, linestyle=':',
             label=f'oracle, area {100 * reliability.oracle_aurc():.2f}')

@@ -2,6 +2,7 @@
 
 Letters: H, W size of the source images, N points. All positions are recentred world metres.
 """
+from collections.abc import Sequence
 import dataclasses
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from pnerf_jax.data import kitti360, png
 from pnerf_jax.data.window import Footage
+from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import frames, visibility
 
 
@@ -36,6 +38,27 @@ def frames_with_truth(footage: Footage, camera: str) -> list[int]:
   """Frames of the window that have a true semantic map."""
   folder = kitti360.truth_folder(footage.root, footage.sequence, camera, 'semantic')
   return sorted(set(kitti360.frames_in(folder)) & set(footage.frames))
+
+
+def frames_to_score(footage: Footage, camera: str, asked: Sequence[int]) -> list[int]:
+  """The frames that are asked for, else those with truth, else all.
+
+  Args:
+    footage: of the window.
+    camera: config.eval.camera.
+    asked: config.data.eval_frames.
+
+  Raises:
+    InputError: a camera or a frame that the window does not have.
+  """
+  if camera not in footage.cameras:
+    raise InputError(f'config.eval.camera: {camera} is not among config.data.cameras '
+                     f'{footage.cameras}. Choose one of them.')
+  absent = sorted(set(asked) - set(footage.frames))
+  if absent:
+    raise InputError(f'config.data.eval_frames: {absent} are not frames of the window '
+                     f'({footage.frames[0]}-{footage.frames[-1]}). Leave them out.')
+  return sorted(asked) or frames_with_truth(footage, camera) or list(footage.frames)
 
 
 def read_truth(footage: Footage, camera: str, frame: int, world_from_cam: np.ndarray,

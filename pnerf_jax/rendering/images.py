@@ -39,7 +39,7 @@ class Image:
 
   rgb: [H, W, 3] uint8.   depth: [H, W] float32 planar metres, 0 = sky.   semantic, fixed: [H, W]
   uint8 ids.   instance: [H, W] uint16 id * 1000 + instanceId.   confidence: [H, W] float32.
-  evidence: [H, W, 3] float32 of confidence.evidence, nan where a moving object covers the scene.
+  evidence: [H, W, 4] float32 of confidence.evidence, from which the confidence is made.
   outside: [H, W] bool, no primitive vouches for the label: the ray met none and no pseudo label
   calls it sky, or most of what it saw is void's, or it met more than the table had room for.
   dropped: intervals that the table had no room for, summed over the rays.
@@ -155,10 +155,9 @@ class Renderer:
     """Lays the moving objects of the view's own frame over the static scene and packs the ids."""
     rgb, depth, picked = whole
     semantic, instance, depth = picked.semantic.copy(), picked.instance.copy(), depth.copy()
+    mass, fixed_mass = picked.mass.copy(), picked.fixed_mass.copy()
     words = self._words(view)
-    known = confidence.evidence(picked.mass, picked.fixed_mass, semantic, words)
     outside = picked.overflowed | picked.unnamed | (picked.unmet & (words != labels.SKY))
-    trust = confidence.calibrated(known, outside, self._calibration)
     planar = moving / _ray_length(view)
     seen = (moving_primitive >= 0) & ((depth == 0) | (planar < depth))
     seen &= self._called_moving(words, moving_primitive)
@@ -166,8 +165,11 @@ class Renderer:
     semantic[seen] = np.asarray(self._scene.primitives.semantic)[over]
     instance[seen] = np.asarray(self._scene.primitives.instance)[over]
     depth[seen] = planar[seen]
-    trust[seen] *= 0.5  # the box says where the object is, not which pixels it covers
-    known[seen] = np.nan
+    # The box says where the object is, not which of its pixels it covers.
+    mass[seen] = fixed_mass[seen] = 0.5
+    outside[seen] = False
+    known = confidence.evidence(mass, fixed_mass, semantic, words, view.intrinsics[0])
+    trust = confidence.calibrated(known, outside, self._calibration)
     return Image(rgb, depth, semantic.astype(np.uint8), picked.fixed.astype(np.uint8),
                  labels.pack_instance(semantic, instance), trust, known, outside, dropped)
 
@@ -207,5 +209,5 @@ def render_options(model: Any) -> RenderOptions:
 
 def label_options(loss: Any, evaluation: Any) -> LabelOptions:
   """How pixels are labelled, from `config.loss` and `config.eval`."""
-  return LabelOptions(loss.merged_labels, evaluation.labels,
+  return LabelOptions(loss.words == 'merged', evaluation.labels,
                       confidence.Calibration(*evaluation.confidence))

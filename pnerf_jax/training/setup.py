@@ -59,6 +59,7 @@ def _check(config: ml_collections.ConfigDict, devices: int) -> None:
   allowed = {
       'config.scene.outside': (config.scene.outside, ('empty', 'void')),
       'config.model.network': (config.model.network, ('hybrid', 'published')),
+      'config.loss.words': (config.loss.words, ('estimated', 'sets', 'merged')),
       'config.loss.depth_form': (config.loss.depth_form, ('likelihood', 'huber')),
       'config.eval.labels': (config.eval.labels, ('learned', 'fixed')),
       'config.model.compute_dtype': (config.model.compute_dtype, ('float32', 'bfloat16')),
@@ -74,8 +75,8 @@ def _check(config: ml_collections.ConfigDict, devices: int) -> None:
   for name, value in positive.items():
     if not value > 0:
       raise InputError(f'{name}: {value} is not positive. Give a number above 0.')
-  if len(config.eval.confidence) != 5:
-    raise InputError(f'config.eval.confidence: {config.eval.confidence} are not 5 numbers. Take '
+  if len(config.eval.confidence) != 6:
+    raise InputError(f'config.eval.confidence: {config.eval.confidence} are not 6 numbers. Take '
                      'those that launch/calibrate.py prints.')
   train = config.train
   for name in ('steps', 'log_every', 'checkpoint_every', 'preview_every'):
@@ -99,14 +100,7 @@ def loss_options(loss: Any) -> LossOptions:
       weights=tuple((name, float(loss[name])) for name in LOSS_TERMS),
       depth_form=loss.depth_form, depth_max=loss.depth_max,
       depth_classes=tuple(loss.depth_classes), depth_spread=loss.depth_spread,
-      depth_outliers=loss.depth_outliers, label_floor=loss.label_floor,
-      reachable_only=loss.reachable_only)
-
-
-def label_sets(run: Run) -> np.ndarray:
-  """The label sets of the window's classes, [C, 45]."""
-  loss = run.config.loss
-  return labels.label_sets(run.scene.class_ids, loss.merged_labels, loss.foreign_word)
+      depth_outliers=loss.depth_outliers, reachable_only=loss.reachable_only)
 
 
 def make_ray_table(run: Run) -> batches.RayTable:
@@ -154,12 +148,34 @@ def make_ray_table(run: Run) -> batches.RayTable:
   return jax.device_put(table, sharding.replicated(run.mesh))
 
 
-def word_weights(run: Run) -> np.ndarray:
-  """Weights of the pseudo labels' words in this window, [45]."""
-  seen = run.scene.window.pseudo_label
-  counts = np.zeros(labels.NUM_IDS, np.int64) if seen is None else np.bincount(
-      seen.ravel(), minlength=labels.NUM_IDS)
-  return losses.word_weights(counts, run.config.loss.balance)
+def make_words(run: Run, table: batches.RayTable) -> losses.Words:
+  """What the window's classes are called by its pseudo labels, replicated on the devices.
+
+  Args:
+    run: of set_up.
+    table: of make_ray_table; rays that it leaves out are not counted.
+  """
+  loss, class_ids, window = run.config.loss, run.scene.class_ids, run.scene.window
+  if loss.words == 'estimated':
+    usable = np.zeros(len(table.label), bool)
+    usable[np.asarray(table.uniform)] = True
+    label = np.where(usable, np.asarray(table.label), 0)
+    intervals = jax.device_get(table.intervals)
+    semantic = np.asarray(run.scene.primitives.semantic)
+    pixels = window.height * window.width
+    counts = 0
+    for start in range(0, len(label), pixels):
+      part = slice(start, start + pixels)
+      shape = lambda x: x[part].reshape(window.height, window.width, *x.shape[1:])
+      counts = counts + words.count(
+          shape(intervals.primitive), shape(intervals.enter), shape(intervals.exit),
+          shape(label), semantic, class_ids)
+    called = words.estimate(counts, class_ids, loss.words_prior * counts.sum(), loss.label_floor)
+  else:
+    called = words.from_sets(class_ids, loss.words == 'merged', loss.label_floor)
+  found = losses.Words(jnp.asarray(called),
+                       jnp.asarray(labels.label_sets(class_ids, loss.words == 'merged')))
+  return jax.device_put(found, sharding.replicated(run.mesh))
 
 
 def fresh_params(run: Run) -> Any:

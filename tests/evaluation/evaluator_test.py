@@ -42,6 +42,17 @@ def test_without_truth_every_metric_but_colour_is_null():
   assert known == {'frames': 1, 'image.psnr': 100.0}
 
 
+def test_what_a_method_does_not_render_is_not_scored():
+  point = np.array([[0.0, 0, 10]])
+  scores = evaluator.Evaluator()
+  scores.add(_result(3, np.full((2, 3), 7), rgb=None, depth=None, lidar_uvz=point,
+                     lidar_world=point, truth_semantic=np.full((2, 3), 7, np.uint8)))
+  metrics = scores.compute()
+  assert metrics['semantic.miou'] == 1
+  assert all(metrics[key] is None for key in (
+      'depth.rmse', 'depth.delta1', 'image.psnr', 'image.ssim'))
+
+
 def test_scores_sum_over_images_before_they_divide():
   truth = np.array([[7, 7, 7, 7]])
   scores = evaluator.Evaluator()

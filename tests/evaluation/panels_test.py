@@ -42,6 +42,12 @@ def test_an_image_without_truth_has_empty_panels():
     assert (_tile(sheet, row, column)[2:-2, 2:-2] == 250).all()
 
 
+def test_a_method_without_colour_and_depth_leaves_their_panels_empty():
+  sheet = panels.panel(_result(rgb=None, depth=None))
+  for row in (0, 5):
+    assert (_tile(sheet, row, 1)[2:-2, 2:-2] == 250).all()
+
+
 def test_large_images_shrink_to_the_same_sheet():
   large = FrameResult(
       frame=1, camera='image_00', semantic=np.full((376, 1408), 7, np.uint8),
