@@ -14,7 +14,6 @@ import tqdm
 from pnerf_jax import cli
 from pnerf_jax.data import kitti360
 from pnerf_jax.data.window import find_footage
-from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import depth, evaluator, frames, panels, report, truth
 from pnerf_jax.rendering.images import recorded_view
 from pnerf_jax.training.trained import load_trained
@@ -34,7 +33,7 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
   footage, camera = find_footage(config.data), config.eval.camera
   folder = workdir / 'eval'
   scores, stereo = evaluator.Evaluator(), depth.DepthCounts()
-  chosen = _frames(config, footage, camera)
+  chosen = truth.frames_to_score(footage, camera, config.data.eval_frames)
   pictures = []
   pictured = set(chosen[::max(1, len(chosen) // max(1, config.eval.panels))])
   for frame in tqdm.tqdm(chosen, desc='eval', unit='image'):
@@ -60,19 +59,6 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
       folder, f'{footage.sequence}, frames {footage.frames[0]}-{footage.frames[-1]}', metrics,
       scores.confusion, scores.reliability, pictures, workdir / 'scalars.jsonl')
   return metrics
-
-
-def _frames(config, footage, camera: str) -> list[int]:
-  """Frames to score: the configured ones, else those with truth, else all."""
-  if camera not in footage.cameras:
-    raise InputError(f'config.eval.camera: {camera} is not among config.data.cameras '
-                     f'{footage.cameras}. Choose one of them.')
-  asked = list(config.data.eval_frames)
-  absent = sorted(set(asked) - set(footage.frames))
-  if absent:
-    raise InputError(f'config.data.eval_frames: {absent} are not frames of the window '
-                     f'({footage.frames[0]}-{footage.frames[-1]}). Leave them out.')
-  return asked or truth.frames_with_truth(footage, camera) or list(footage.frames)
 
 
 def _define_flags() -> None:

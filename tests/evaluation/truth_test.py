@@ -1,9 +1,12 @@
 """What is read for one image, on a hand-made dataset of one frame."""
+import dataclasses
+
 import numpy as np
 import pytest
 
 from pnerf_jax.data import kitti360, png
 from pnerf_jax.data.window import Footage
+from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import truth
 
 _SEQUENCE = '2013_05_28_drive_0000_sync'
@@ -59,3 +62,16 @@ def test_accumulated_depth_goes_before_the_scan(footage):
   np.testing.assert_allclose(found.lidar_uvz, [[20, 10, 4], [30, 10, 20]])
   np.testing.assert_allclose(found.lidar_world, [[0, 0, 4], [20 / 3, 0, 20]])
   assert found.lidar_visible.all()
+
+
+def test_frames_to_score_are_the_asked_ones_or_those_with_truth_or_all(footage):
+  footage = dataclasses.replace(footage, frames=(3, 4, 5))
+  choose = lambda asked: truth.frames_to_score(footage, 'image_00', asked)
+  assert choose(()) == [3, 4, 5] and choose((5, 3)) == [3, 5]
+  png.write_label(kitti360.truth_folder(footage.root, footage.sequence, 'image_00', 'semantic')
+                  / '0000000004.png', np.zeros((20, 40), np.uint8))
+  assert choose(()) == [4] and choose((3,)) == [3]
+  with pytest.raises(InputError, match=r'eval_frames: \[7\] are not frames of the window \(3-5\)'):
+    choose((3, 7))
+  with pytest.raises(InputError, match='config.eval.camera: image_01'):
+    truth.frames_to_score(footage, 'image_01', ())
