@@ -52,10 +52,10 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
 
   loss = config.loss = ml_collections.ConfigDict()
   loss.rgb = 1.0  # weight of the squared colour error
-  loss.depth = 0.03  # weight of the stereo depth
-  loss.fixed = 0.03  # weight of the fixed field's cross-entropy with the pseudo label: L_fix
-  loss.semantic_2d = 0.1  # weight of the learned field's: L_2D
-  loss.semantic_3d = 0.01  # weight of the per-sample cross-entropy with the fixed field: L_3D
+  loss.depth = 3e-4  # weight of the stereo depth
+  loss.fixed = 3e-4  # weight of the fixed field's cross-entropy with the pseudo label: L_fix
+  loss.semantic_2d = 1e-3  # weight of the learned field's: L_2D
+  loss.semantic_3d = 1e-4  # weight of the per-sample cross-entropy with the fixed field: L_3D
   loss.distortion = 0.0  # weight of the spread of a ray's weights
   loss.depth_form = 'likelihood'  # or 'huber' of the mean depth
   loss.depth_max = 100.0  # metres; stereo beyond it is not used

@@ -131,25 +131,16 @@ def pseudo_names(class_id: int) -> tuple[int, ...]:
   return (class_id, *(i for i in range(1, NUM_IDS) if i not in (class_id, SKY)))
 
 
-def label_sets(class_ids: tuple[int, ...], merged: bool, foreign: float) -> np.ndarray:
-  """M[c, y] = how plausibly class c is called y.
+def label_sets(class_ids: tuple[int, ...], merged: bool) -> np.ndarray:
+  """Whether class c may be called y.
 
   Args:
     class_ids: C ids present in the window.
     merged: the published program's hard merging instead of sets.
-    foreign: plausibility of a word that only a class without any counterpart may be given; below
-      one, so that a class with that word is preferred where both are possible.
 
   Returns:
-    [C, 45] float32.
+    [C, 45] bool.
   """
-  matrix = np.zeros((len(class_ids), NUM_IDS), np.float32)
-  for row, class_id in enumerate(class_ids):
-    if merged:
-      own = merged_id(class_id)
-      matrix[row] = [merged_id(y) == own for y in range(NUM_IDS)]
-      continue
-    names = pseudo_names(class_id)
-    matrix[row, list(names)] = foreign if len(names) > 5 else 1.0
-    matrix[row, class_id] = 1.0
-  return matrix
+  if merged:
+    return np.array([[merged_id(y) == merged_id(c) for y in range(NUM_IDS)] for c in class_ids])
+  return np.array([[y in pseudo_names(c) for y in range(NUM_IDS)] for c in class_ids])

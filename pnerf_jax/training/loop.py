@@ -117,9 +117,8 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
   """Dispatches until the last step or a request to stop."""
   config, settings = run.config, run.config.train
   replicated = sharding.replicated(run.mesh)
-  sets = jax.device_put(setup.label_sets(run), replicated)
-  word_weights = jax.device_put(setup.word_weights(run), replicated)
   classes = jax.device_put(run.scene.table, replicated)
+  words = setup.make_words(run, table)
   root_key = jax.device_put(jax.random.key(settings.seed + 1), replicated)
   renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
                       config.eval.chunk, config.scene.intervals,
@@ -129,7 +128,7 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
   with _StopRequest() as stop:
     while step < settings.steps and not stop.requested:
       with jax.transfer_guard('disallow'):
-        state, metrics = dispatch(state, table, classes, sets, word_weights, root_key)
+        state, metrics = dispatch(state, table, classes, words, root_key)
       pending.append(metrics)
       step += settings.steps_per_dispatch
       if step % settings.log_every == 0 or step >= settings.steps:

@@ -1,32 +1,25 @@
 """Losses over a batch of rays; each term is a pure function of arrays and returns a scalar.
 
 Letters: B rays, S samples, C classes present in the window, y pseudo label (id, 0 = none),
-M [C, 45] label sets: how plausibly class c is called y by the 2D network.
+P [C + 1, 45] how plausibly class c is called y by the 2D network; the last row is void's.
 Source: Fu et al., Panoptic NeRF, section 3.4, equations in its order.
 """
+import dataclasses
+
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-from pnerf_jax.data import labels
 
 
-def word_weights(counts: np.ndarray, balance: float) -> np.ndarray:
-  """Weights of the pseudo labels' words, larger for rare ones.
 
-  A 2D network misses most of what is thin: where more than half of a pole's pixels are called
-  building, unweighted labels would vote the pole away.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """What the classes are called by the 2D network.
 
-  Args:
-    counts: [45] how often each word occurs in the window's pseudo labels; word 0 is ignored.
-    balance: exponent; weight = frequency^-balance, 0 = all alike.
-
-  Returns:
-    [45] float32 with mean 1 over the labelled pixels; 0 for words that do not occur.
+  probability: [C + 1, 45] P.   named: [C, 45] bool, whether class c may be called y at all.
   """
-  share = np.where(np.arange(labels.NUM_IDS) > 0, counts, 0) / max(counts[1:].sum(), 1)
-  weights = np.where(share > 0, np.maximum(share, 1e-12) ** -balance, 0.0)
-  return (weights / max((weights * share).sum(), 1e-12)).astype(np.float32)
+  probability: jax.Array
+  named: jax.Array
 
 
 def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:
@@ -68,31 +61,30 @@ def depth_likelihood(
 
 
 def semantic(
-    probabilities: jax.Array, label: jax.Array, mask: jax.Array, sets: jax.Array, floor: float
+    probabilities: jax.Array, label: jax.Array, mask: jax.Array, words: jax.Array
 ) -> jax.Array:
   """-log of the probability that the ray's class is called by its pseudo label.
 
   Args:
-    probabilities: [B, C] rendered; what misses to 1 is held by void, which may be called anything.
+    probabilities: [B, C] rendered; what misses to 1 is held by void.
     label: [B] ids.
     mask: [B] weights of the rays, 0 = no supervision.
-    sets: [C, 45] M.
-    floor: probability of any label whatever the class: the 2D network's plain errors.
+    words: [C + 1, 45] P.
   """
-  known = jnp.einsum('bc,bc->b', probabilities, sets.T[label])
-  unspoken = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1), 0.0)
-  plausible = known + jnp.where(label == labels.SKY, 0.0, unspoken)
-  nll = -jnp.log(floor + (1.0 - floor) * jnp.maximum(plausible, 1e-6))
+  called = words.T[label]  # [B, C + 1]
+  void = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1), 0.0)
+  plausible = jnp.einsum('bc,bc->b', probabilities, called[:, :-1]) + void * called[:, -1]
+  nll = -jnp.log(jnp.maximum(plausible, 1e-6))
   return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask > 0), 1)
 
 
-def reachable(met: jax.Array, label: jax.Array, sets: jax.Array) -> jax.Array:
+def reachable(met: jax.Array, label: jax.Array, named: jax.Array) -> jax.Array:
   """u(r): whether the label names the class of some primitive that the ray meets, or the sky.
 
-  met: [B, C] bool, classes of the primitives met; label: [B]; sets: [C, 45] -> [B] bool.
+  met: [B, C] bool, classes of the primitives met; label: [B]; named: [C, 45] bool -> [B] bool.
   """
   sky = jnp.arange(met.shape[-1]) == met.shape[-1] - 1
-  return jnp.any((met | sky) & (sets.T[label] > 0), axis=-1)
+  return jnp.any((met | sky) & named.T[label], axis=-1)
 
 
 def semantic_points(

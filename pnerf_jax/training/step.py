@@ -24,7 +24,7 @@ class LossOptions:
   weights: (name, weight) of every term.   depth_form: 'likelihood' or 'huber'.
   depth_max: stereo depth beyond it is not used, metres.   depth_classes: pseudo labels on which
   the depth loss acts; empty = all.   depth_spread, depth_outliers: of losses.depth_likelihood.
-  label_floor: of losses.semantic.   reachable_only: mask L_2D by u(r).
+  reachable_only: mask L_2D by u(r).
   """
   weights: tuple[tuple[str, float], ...]
   depth_form: str
@@ -32,13 +32,12 @@ class LossOptions:
   depth_classes: tuple[int, ...]
   depth_spread: float
   depth_outliers: float
-  label_floor: float
   reachable_only: bool
 
 
 def loss_terms(
-    field: BoundField, batch: Batch, table: ClassTable, sets: jax.Array,
-    word_weights: jax.Array, options: RenderOptions, loss: LossOptions, key: jax.Array,
+    field: BoundField, batch: Batch, table: ClassTable, words: losses.Words, options: RenderOptions,
+    loss: LossOptions, key: jax.Array,
 ) -> dict[str, jax.Array]:
   """Every loss term of a batch, unweighted scalars.
 
@@ -46,13 +45,12 @@ def loss_terms(
     field: with its parameters bound.
     batch: B rays.
     table: classes of the primitives.
-    sets: [C, 45] label sets.
-    word_weights: [45] of the pseudo labels.
+    words: what the classes are called.
     options: of the rendering.
     loss: of the terms.
     key: jitters the samples.
   """
-  num_classes = sets.shape[0]
+  num_classes = words.named.shape[0]
   out = render_rays(field, batch.rays, batch.intervals, table, num_classes, options, key)
   target = batch.depth / batch.rays.z_per_t
   measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (out.opacity > 0)
@@ -63,11 +61,11 @@ def loss_terms(
         out.weights, out.samples.t, target, measured, loss.depth_spread, loss.depth_outliers)
   else:
     depth = losses.depth_huber(out.depth, target, measured)
-  supervised = (batch.label > 0) * batch.label_weight * word_weights[batch.label]
+  supervised = (batch.label > 0) * batch.label_weight
   met = jnp.any(out.member.allowed, axis=-2)
-  reached = losses.reachable(met, batch.label, sets) | (not loss.reachable_only)
+  reached = losses.reachable(met, batch.label, words.named) | (not loss.reachable_only)
   semantic = functools.partial(
-      losses.semantic, label=batch.label, sets=sets, floor=loss.label_floor)
+      losses.semantic, label=batch.label, words=words.probability)
   return {
       'rgb': losses.color(out.rgb, batch.rgb),
       'depth': depth,
@@ -88,7 +86,7 @@ def make_dispatch(
     focus: float,
     steps: int,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-  """Builds `dispatch(state, rays, class_table, sets, word_weights, root_key) -> state, metrics`.
+  """Builds `dispatch(state, rays, class_table, words, root_key) -> state, metrics`.
 
   One call makes `steps` optimiser steps. The batch and the noise of a step depend on the root key
   and the step alone, so a resumed run repeats an undisturbed one exactly, on any device count.
@@ -108,15 +106,16 @@ def make_dispatch(
   replicated = sharding.replicated(mesh)
   weights = dict(loss.weights)
 
-  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, sets, word_weights, root_key):
+  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, words: losses.Words,
+               root_key: jax.Array):
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
     index = draw(rays_table, key_rays, rays, focus)
     index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
     batch = gather(rays_table, index)
 
     def total(params):
-      terms = loss_terms(BoundField(module, params), batch, table, sets, word_weights, options,
-                         loss, key_noise)
+      terms = loss_terms(BoundField(module, params), batch, table, words, options, loss,
+                         key_noise)
       return sum(weights[name] * value for name, value in terms.items()), terms
 
     (value, terms), grads = jax.value_and_grad(total, has_aux=True)(state.params)
@@ -124,8 +123,8 @@ def make_dispatch(
 
   @functools.partial(
       jax.jit, in_shardings=replicated, out_shardings=replicated, donate_argnums=0)
-  def dispatch(state, rays_table, table, sets, word_weights, root_key):
-    body = lambda carry, _: one_step(carry, rays_table, table, sets, word_weights, root_key)
+  def dispatch(state, rays_table, table, words, root_key):
+    body = lambda carry, _: one_step(carry, rays_table, table, words, root_key)
     state, metrics = jax.lax.scan(body, state, None, length=steps)
     return state, jax.tree.map(jnp.mean, metrics)
 

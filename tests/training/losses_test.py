@@ -1,6 +1,6 @@
 """Every loss term against a loop over rays and samples in float64, and its gradients.
 
-Letters: B rays, S samples, C classes present, M [C, 45] label sets.
+Letters: B rays, S samples, C classes present, P [C + 1, 45] what the classes and void are called.
 """
 import math
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pnerf_jax.data import labels
+from pnerf_jax.data import labels, words
 from pnerf_jax.training import losses
 
 _ROAD, _SIDEWALK, _PARKING, _BUILDING, _SKY, _CAR, _BOX = 7, 8, 9, 11, 23, 26, 41
@@ -70,39 +70,43 @@ def test_depth_likelihood_prefers_weight_at_the_measured_depth():
   assert values[39] == pytest.approx(-math.log(0.05), rel=1e-4)  # an outlier pulls no further
 
 
+def _random_words(seed: int = 8) -> np.ndarray:
+  """[C + 1, 45] with rows that sum to 1."""
+  return np.random.default_rng(seed).dirichlet(np.full(45, 0.3), 8).astype(np.float32)
+
+
 def test_semantic_agrees_with_a_loop():
   rng = np.random.default_rng(3)
-  sets = labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  called = _random_words()
   probabilities = rng.dirichlet(np.full(7, 0.4), 60).astype(np.float32)
   probabilities[::3] *= 0.7  # the rest is held by void alone
   label = rng.choice([_ROAD, _SIDEWALK, _BUILDING, _SKY, _CAR, 21], 60)
   mask = (rng.uniform(size=60) * (rng.uniform(size=60) > 0.3)).astype(np.float32)
-  floor = 0.02
   total, count = 0.0, 0
   for ray in range(60):
     if mask[ray] == 0:
       continue
-    plausible = sum(float(probabilities[ray, c]) * float(sets[c, label[ray]]) for c in range(7))
-    if label[ray] != _SKY:  # void may be called anything but sky
-      plausible += 1.0 - float(probabilities[ray].sum(dtype=np.float64))
-    plausible = min(max(plausible, 1e-6), 1.0)
-    total -= float(mask[ray]) * math.log(floor + (1 - floor) * plausible)
+    plausible = sum(float(probabilities[ray, c]) * float(called[c, label[ray]]) for c in range(7))
+    void = max(1.0 - float(probabilities[ray].sum(dtype=np.float64)), 0.0)
+    plausible += void * float(called[7, label[ray]])
+    total -= float(mask[ray]) * math.log(max(plausible, 1e-6))
     count += 1
-  got = losses.semantic(probabilities, label, mask, sets, floor)
+  got = losses.semantic(probabilities, label, mask, called)
   assert float(got) == pytest.approx(total / count, rel=1e-4)
 
 
 def test_semantic_by_hand():
-  sets = labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
-  # Road 0.2, sidewalk 0.1, parking 0.3, box 0.4; called road: 0.2 + 0.3 + 0.5 * 0.4 = 0.7.
-  probabilities = jnp.array([[0.2, 0.1, 0.3, 0.0, 0.0, 0.4, 0.0]])
-  got = losses.semantic(probabilities, jnp.array([_ROAD]), jnp.ones(1), sets, 0.0)
-  assert float(got) == pytest.approx(-math.log(0.7), rel=1e-5)
+  called = words.from_sets(_CLASS_IDS, merged=False, floor=0.5)
+  # Road 0.2, sidewalk 0.1, parking 0.3, car 0.4; called road: 0.2 + 0.3 + 0.5 (0.1 + 0.4) = 0.75.
+  probabilities = jnp.array([[0.2, 0.1, 0.3, 0.0, 0.4, 0.0, 0.0]])
+  got = losses.semantic(probabilities, jnp.array([_ROAD]), jnp.ones(1), called)
+  assert float(got) == pytest.approx(-math.log(0.75), rel=1e-5)
 
 
-def test_semantic_pulls_towards_the_class_whose_only_word_it_is():
-  sets = labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
-  loss = lambda p: losses.semantic(p, jnp.array([_CAR]), jnp.ones(1), jnp.asarray(sets), 0.02)
+def test_semantic_pulls_towards_the_class_that_is_called_so_most_often():
+  called = np.full((8, 45), 0.01, np.float32)
+  called[[4, 5], _CAR] = 0.8, 0.2  # car, box
+  loss = lambda p: losses.semantic(p, jnp.array([_CAR]), jnp.ones(1), jnp.asarray(called))
   gradient = np.asarray(jax.jit(jax.grad(loss))(jnp.full((1, 7), 1 / 7)))[0]
   car, box, road = gradient[4], gradient[5], gradient[0]
   assert car < box < road
@@ -111,7 +115,7 @@ def test_semantic_pulls_towards_the_class_whose_only_word_it_is():
 @pytest.mark.parametrize('merged', [False, True])
 def test_reachable_agrees_with_a_loop(merged):
   rng = np.random.default_rng(4)
-  sets = labels.label_sets(_CLASS_IDS, merged=merged, foreign=0.5)
+  sets = labels.label_sets(_CLASS_IDS, merged=merged)
   met = rng.uniform(size=(200, 7)) > 0.7
   met[0] = False
   label = rng.integers(0, 45, 200)
@@ -119,7 +123,7 @@ def test_reachable_agrees_with_a_loop(merged):
   for ray in range(200):
     want = label[ray] == _SKY
     for c in range(7):
-      want |= bool(met[ray, c] and sets[c, label[ray]] > 0)
+      want |= bool(met[ray, c] and sets[c, label[ray]])
     assert got[ray] == want
 
 
@@ -168,16 +172,17 @@ def test_distortion_agrees_with_the_double_sum():
 def _terms(weights, probabilities, logits, depth, mask):
   """Every term on B = 4 rays, as functions of what is rendered."""
   t = jnp.broadcast_to(jnp.array([1.0, 5.0, 5.0, 30.0]), (4, 4))
-  sets = jnp.asarray(labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5))
+  floored, plain = (jnp.asarray(words.from_sets(_CLASS_IDS, merged=False, floor=floor))
+                    for floor in (0.02, 0.0))
   label = jnp.array([_ROAD, _SKY, _CAR, labels.VOID])
   fixed = jax.nn.one_hot(jnp.array([[0, 1, 2, 3]] * 4), 7)
   target = jnp.array([5.0, 0.0, 90.0, 30.0])
   return {
       'depth_huber': losses.depth_huber(depth, target, mask),
       'depth_likelihood': losses.depth_likelihood(weights, t, target, mask, 0.2, 0.05),
-      'semantic': losses.semantic(probabilities, label, mask.astype(jnp.float32), sets, 0.02),
+      'semantic': losses.semantic(probabilities, label, mask.astype(jnp.float32), floored),
       'semantic without a floor':
-          losses.semantic(probabilities, label, mask.astype(jnp.float32), sets, 0.0),
+          losses.semantic(probabilities, label, mask.astype(jnp.float32), plain),
       'semantic_points': losses.semantic_points(logits, fixed, weights),
       'distortion': losses.distortion(weights, t, jnp.zeros((4, 4))),
   }
@@ -215,7 +220,7 @@ def test_masked_rays_have_no_influence():
   target = rng.uniform(5, 40, 6).astype(np.float32)
   probabilities = rng.dirichlet(np.ones(7), 6).astype(np.float32)
   label = np.full(6, _ROAD)
-  sets = labels.label_sets(_CLASS_IDS, merged=False, foreign=0.5)
+  sets = _random_words()
   mask = np.array([1, 0, 1, 0, 0, 1], np.float32)
 
   @jax.jit
@@ -223,7 +228,7 @@ def test_masked_rays_have_no_influence():
     kept = mask[rows] > 0
     return (losses.depth_huber(t[rows, 0], target[rows], kept),
             losses.depth_likelihood(weights[rows], t[rows], target[rows], kept, 0.2, 0.05),
-            losses.semantic(probabilities[rows], label[rows], mask[rows], sets, 0.02))
+            losses.semantic(probabilities[rows], label[rows], mask[rows], sets))
 
   weights, t, target, probabilities, label, sets, mask = map(
       jnp.asarray, (weights, t, target, probabilities, label, sets, mask))

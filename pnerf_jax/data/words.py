@@ -1,0 +1,118 @@
+"""How the 2D network calls each class, estimated from the window itself.
+
+A network misses most of what is thin, and has no word at all for some classes: a pseudo label is
+evidence of a class, not the class. Where a ray passes the core of a primitive that nothing hides,
+the class is all but certain, so those pixels count how often class c is called y. No ground truth
+is read, and a class that nobody sees keeps the words that its label set gives it.
+
+Letters: V views, H, W image size, K intervals of a ray, M primitives, C classes present in the
+window (the sky is the last), y a word: the id of a pseudo label, 0 = none.
+"""
+import cv2
+import numpy as np
+
+from pnerf_jax.data import labels
+
+_BEHIND = 2.0  # metres; what begins that soon behind the nearest entry may be seen through it
+_CORE = 0.5  # a core pixel is at least this share of the deepest one from the primitive's edge
+
+
+def seen_cores(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray) -> np.ndarray:
+  """The primitive whose core a pixel shows, of one view.
+
+  Of the primitives that a ray enters first or soon after (before it leaves the first), the one
+  with the fewest pixels is taken as seen: people draw a sign on a wall, not a wall on a sign.
+
+  Args:
+    primitive: [H, W, K] index, -1 = none, sorted by entry.
+    enter, exit_: [H, W, K] metres along the ray.
+
+  Returns:
+    [H, W] int32 index, -1 where no core is seen.
+  """
+  primitive = primitive.astype(np.int32)
+  used = primitive >= 0
+  pixels = np.append(np.bincount(primitive[used], minlength=1).astype(np.float64), np.inf)
+  reach = np.minimum(exit_[..., :1], enter[..., :1] + _BEHIND)
+  size = np.where(used & (enter <= reach), pixels[np.where(used, primitive, -1)], np.inf)
+  slot = np.argmin(size, axis=-1)[..., None]
+  seen = np.where(used[..., 0], np.take_along_axis(primitive, slot, axis=-1)[..., 0], -1)
+  edge = np.zeros(seen.shape, bool)
+  for axis in (0, 1):
+    changes = np.diff(seen, axis=axis) != 0
+    before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
+    before[axis], after[axis] = (1, 0), (0, 1)
+    edge |= np.pad(changes, before) | np.pad(changes, after)
+  depth = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, 3)
+  deepest = np.zeros(len(pixels), np.float32)
+  np.maximum.at(deepest, seen.ravel(), depth.ravel())
+  return np.where(depth >= _CORE * deepest[seen], seen, -1).astype(np.int32)
+
+
+def count(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray, label: np.ndarray,
+          semantic: np.ndarray, class_ids: tuple[int, ...]) -> np.ndarray:
+  """How often each class is called each word, of one view.
+
+  Args:
+    primitive, enter, exit_: [H, W, K] intervals of the view.
+    label: [H, W] words; 0 is not counted.
+    semantic: [M] ids of the primitives, 0 = void.
+    class_ids: the C ids present, the sky last.
+
+  Returns:
+    [C + 1, 45] counts; the last row is void's. Pixels whose ray meets no primitive are sky.
+  """
+  column = np.full(labels.NUM_IDS, len(class_ids))
+  column[list(class_ids)] = np.arange(len(class_ids))
+  seen = seen_cores(primitive, enter, exit_)
+  shown = column[np.asarray(semantic)[seen]]
+  shown = np.where((primitive < 0).all(axis=-1), len(class_ids) - 1, shown)
+  counted = (label > 0) & ((seen >= 0) | (primitive < 0).all(axis=-1))
+  total = np.zeros((len(class_ids) + 1, labels.NUM_IDS))
+  np.add.at(total, (shown[counted], label[counted]), 1)
+  return total
+
+
+def estimate(
+    counts: np.ndarray, class_ids: tuple[int, ...], prior: float, floor: float
+) -> np.ndarray:
+  """Word probabilities from counts, with the label sets as their prior.
+
+  Args:
+    counts: [C + 1, 45] of all views (`count`).
+    class_ids: the C ids present.
+    prior: pixels that the label set's uniform division counts as.
+    floor: share of every class's pixels that may be called anything: the network's plain errors.
+
+  Returns:
+    [C + 1, 45] float32, P(y | c); the last row is void's.
+  """
+  named = labels.label_sets(class_ids, merged=False)
+  anything = np.arange(labels.NUM_IDS) > 0
+  sets = np.concatenate([named, anything[None]]).astype(np.float64)
+  used = counts.sum(axis=0) > 0
+  # A word that the network never says here needs no share, unless it is all that a class has.
+  spoken = np.where((sets * used).any(axis=-1, keepdims=True), sets * used, sets)
+  division = spoken / spoken.sum(axis=-1, keepdims=True)
+  mass = counts + prior * division
+  probability = mass / np.maximum(mass.sum(axis=-1, keepdims=True), 1e-12)
+  everywhere = (used | ~used.any()) & anything
+  probability = (1.0 - floor) * probability + floor * everywhere / everywhere.sum()
+  return probability.astype(np.float32)
+
+
+def from_sets(class_ids: tuple[int, ...], merged: bool, floor: float) -> np.ndarray:
+  """Every word of a class's label set is taken as certain, any other as `floor`.
+
+  Args:
+    class_ids: the C ids present.
+    merged: the published program's merging of classes instead of the label sets.
+    floor: plausibility of a word outside of the set.
+
+  Returns:
+    [C + 1, 45] float32 plausibilities; the last row is void's, which may be anything but sky.
+  """
+  named = labels.label_sets(class_ids, merged)
+  void = np.arange(labels.NUM_IDS) != labels.SKY
+  sets = np.concatenate([named, void[None]])
+  return (floor + (1.0 - floor) * sets).astype(np.float32)

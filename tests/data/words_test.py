@@ -1,0 +1,124 @@
+"""What classes are called: cores of primitives by a slow search, counts and estimates by hand."""
+import numpy as np
+import pytest
+
+from pnerf_jax.data import words
+
+_ROAD, _BUILDING, _POLE, _SIGN, _SKY, _CAR, _BOX = 7, 11, 17, 20, 23, 26, 41
+_CLASS_IDS = (_ROAD, _BUILDING, _POLE, _BOX, _SKY)
+
+
+def _view(height: int, width: int, slots: list[tuple[tuple[slice, slice], int, float, float]]):
+  """Intervals [H, W, K] of rectangles (where, primitive, enter, exit), sorted by entry."""
+  primitive = np.full((height, width, len(slots)), -1, np.int16)
+  enter = np.full(primitive.shape, np.inf, np.float32)
+  exit_ = enter.copy()
+  for k, (where, index, near, far) in enumerate(slots):
+    primitive[*where, k], enter[*where, k], exit_[*where, k] = index, near, far
+  order = np.argsort(enter, axis=-1, kind='stable')
+  return tuple(np.take_along_axis(x, order, axis=-1) for x in (primitive, enter, exit_))
+
+
+def _slow_cores(seen: np.ndarray) -> np.ndarray:
+  """Pixels at least half as far from another primitive's pixels as the deepest of their own."""
+  spots = [(v, u) for v in range(seen.shape[0]) for u in range(seen.shape[1])]
+  touches = {(v, u): any(
+      0 <= v + dv < seen.shape[0] and 0 <= u + du < seen.shape[1] and
+      seen[v + dv, u + du] != seen[v, u] for dv, du in ((0, 1), (1, 0), (0, -1), (-1, 0)))
+             for v, u in spots}
+  edges = [spot for spot in spots if touches[spot]]
+  depth = {s: min(np.hypot(s[0] - e[0], s[1] - e[1]) for e in edges) for s in spots}
+  deepest = {i: max(depth[s] for s in spots if seen[s] == i) for i in np.unique(seen)}
+  return np.array([[seen[v, u] if depth[v, u] >= 0.5 * deepest[seen[v, u]] else -1
+                    for u in range(seen.shape[1])] for v in range(seen.shape[0])])
+
+
+def test_cores_agree_with_a_slow_search():
+  everything = (slice(None), slice(None))
+  view = _view(24, 40, [(everything, 0, 30.0, 40.0),
+                        ((slice(4, 20), slice(6, 26)), 1, 10.0, 12.0),
+                        ((slice(2, 24), slice(30, 33)), 2, 5.0, 5.3)])
+  seen = np.zeros((24, 40), int)
+  seen[4:20, 6:26], seen[2:24, 30:33] = 1, 2
+  got, want = words.seen_cores(*view), _slow_cores(seen)
+  # OpenCV's 3 x 3 distance is off by up to 9 %, so pixels on the very threshold may differ.
+  assert (got == want).mean() > 0.97
+  assert (got == 1).sum() > 50 and (got == 2).any() and (got[4:20, 6:26] != 0).all()
+
+
+def test_a_sign_on_a_wall_is_seen_and_a_sign_far_behind_it_is_not():
+  everything = (slice(None), slice(None))
+  middle = (slice(5, 15), slice(5, 15))
+  on_wall = _view(20, 20, [(everything, 0, 10.0, 14.0), (middle, 1, 11.0, 11.5)])
+  assert words.seen_cores(*on_wall)[10, 10] == 1
+  behind = _view(20, 20, [(everything, 0, 10.0, 14.0), (middle, 1, 13.0, 13.5)])
+  assert words.seen_cores(*behind)[10, 10] == 0
+
+
+def test_counts_by_hand():
+  # Left half: building (primitive 0); right half: sky. Words: 3 pixels of the wall say pole.
+  view = _view(10, 20, [((slice(None), slice(0, 10)), 0, 10.0, 12.0)])
+  label = np.full((10, 20), _SKY, np.uint8)
+  label[:, :10] = _BUILDING
+  label[4:7, 2] = _POLE
+  label[0, 0] = 0
+  counts = words.count(*view, label, np.array([_BUILDING]), _CLASS_IDS)
+  core = words.seen_cores(*view) == 0
+  assert counts[4, _SKY] == 100 and counts[4].sum() == 100
+  assert counts[1].sum() == (core & (label > 0)).sum()
+  assert counts[1, _POLE] == core[4:7, 2].sum()
+  assert counts[[0, 2, 3, 5]].sum() == 0
+
+
+def test_void_space_has_a_row_of_its_own():
+  everything = (slice(None), slice(None))
+  view = _view(6, 6, [(everything, 0, 0.3, 100.0)])
+  counts = words.count(*view, np.full((6, 6), _CAR, np.uint8), np.array([0]), _CLASS_IDS)
+  assert counts[-1, _CAR] == counts.sum() > 0
+
+
+def test_estimate_by_hand():
+  counts = np.zeros((6, 45))
+  counts[1, _BUILDING], counts[1, _POLE] = 90, 10  # building
+  counts[2, _BUILDING], counts[2, _POLE] = 30, 10  # pole: missed three times of four
+  counts[4, _SKY] = 50
+  found = words.estimate(counts, _CLASS_IDS, prior=10.0, floor=0.0)
+  assert found[1, _BUILDING] == pytest.approx((90 + 10) / 110)
+  assert found[1, _POLE] == pytest.approx(10 / 110)
+  assert found[2, _BUILDING] == pytest.approx(30 / 50)
+  assert found[2, _POLE] == pytest.approx((10 + 10) / 50)
+  assert found[3, _BUILDING] == found[3, _POLE] == pytest.approx(1 / 2)  # any word said here
+  assert found[3, _SKY] == 0.0
+  assert found[0, _ROAD] == 1.0  # never called so here, but it has no other word
+  np.testing.assert_allclose(found.sum(axis=-1), 1.0, rtol=1e-6)
+
+
+def test_the_floor_leaves_every_word_possible():
+  counts = np.zeros((6, 45))
+  counts[1, _BUILDING], counts[0, _ROAD], counts[4, _SKY] = 5, 5, 5
+  found = words.estimate(counts, _CLASS_IDS, prior=1.0, floor=0.3)
+  assert found[1, _ROAD] == pytest.approx(0.1) and found[1, _BUILDING] == pytest.approx(0.8)
+  assert found[1, 0] == 0.0
+
+
+def test_no_word_at_all_gives_finite_probabilities():
+  found = words.estimate(np.zeros((6, 45)), _CLASS_IDS, prior=0.0, floor=0.05)
+  assert np.isfinite(found).all() and (found >= 0).all()
+
+
+def test_a_missed_class_is_recovered_from_a_few_sightings():
+  """Bayes by hand: poles called pole once in four views beat a wall that is rarely called so."""
+  counts = np.zeros((6, 45))
+  counts[1, _BUILDING], counts[1, _POLE] = 9900, 100
+  counts[2, _BUILDING], counts[2, _POLE] = 75, 25
+  called = words.estimate(counts, _CLASS_IDS, prior=1.0, floor=0.01)
+  seen = [_BUILDING, _BUILDING, _BUILDING, _POLE]
+  assert np.log(called[2, seen]).sum() > np.log(called[1, seen]).sum()
+
+
+def test_sets_are_certain_up_to_the_floor():
+  found = words.from_sets(_CLASS_IDS, merged=False, floor=0.1)
+  assert found[1, _BUILDING] == pytest.approx(1.0)
+  assert found[1, _CAR] == pytest.approx(0.1)
+  assert found[-1, _CAR] == pytest.approx(1.0)
+  assert found[-1, _SKY] == pytest.approx(0.1)
