@@ -1,4 +1,4 @@
-"""Fits config.eval.confidence on finished runs with ground truth, and says how well it carries over.
+"""Fits config.eval.confidence on finished runs with ground truth, and says how far it carries.
 
     PYTHONPATH=. python launch/calibrate.py RUN RUN RUN ... [--every=2]
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from configs import kitti360, street
+from configs import ablations, kitti360, street
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _VARIANTS = ('default', 'cpu', 'published', 'tiny')
@@ -33,6 +33,31 @@ def test_street_config_differs_in_its_data_alone():
   ours, theirs = street.get_config(), kitti360.get_config('cpu')
   differing = [f'{g}.{f}' for g, f in fields() if ours[g][f] != theirs[g][f]]
   assert differing == ['data.root']
+
+
+@pytest.mark.parametrize('variant, changes', [
+    ('full', {}), ('no_fixed', {'loss.fixed': 0.0}), ('no_2d', {'loss.semantic_2d': 0.0}),
+    ('no_reach', {'loss.reachable_only': False}), ('no_3d', {'loss.semantic_3d': 0.0}),
+    ('no_depth', {'loss.depth': 0.0}),
+    ('fixed_only', {'loss.semantic_2d': 0.0, 'loss.semantic_3d': 0.0, 'eval.labels': 'fixed'}),
+    ('no_primitives', {'data.boxes': 'none', 'scene.outside': 'void'}),
+    ('published', {'model.network': 'published', 'optim.learning_rate': 5e-4, 'optim.final': 0.5,
+                   'optim.epsilon': 1e-8})])
+def test_ablations_change_what_they_say_and_nothing_else(variant, changes):
+  ours, full = ablations.get_config(variant), kitti360.get_config('cpu')
+  assert set(ours) == set(full)
+  differing = {f'{g}.{f}': ours[g][f] for g, f in fields() if ours[g][f] != full[g][f]}
+  assert differing == changes
+  assert re.search(rf'^    {variant}  ', ablations.__doc__, re.M)
+
+
+def test_every_ablation_is_tested_and_run():
+  tested = test_ablations_change_what_they_say_and_nothing_else.pytestmark[0].args[1]
+  assert {variant for variant, _ in tested} == set(ablations.VARIANTS)
+  script = (_ROOT / 'launch' / 'ablate.sh').read_text()
+  assert re.search(r'^every="([\w ]+)"', script, re.M).group(1).split() == list(ablations.VARIANTS)
+  with pytest.raises(ValueError, match='no_sky.*no such variant'):
+    ablations.get_config('no_sky')
 
 
 @pytest.mark.parametrize('group, field', fields())

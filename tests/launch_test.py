@@ -3,6 +3,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -16,7 +17,7 @@ case "$*" in
   "-m pip install "*)
     echo "$*" | sed -E 's|.*--requirement .*/(.*) --constraint.*|\\1|' >>"$CALLS"
     [[ ! -e "$CALLS.fail" ]] ;;
-  "-m pnerf_jax."*)
+  "-m pnerf_jax."*|"launch/"*)
     echo "$*" >>"$CALLS"
     [[ ! -e "$CALLS.fail" ]] ;;
 esac
@@ -30,13 +31,13 @@ class _Project:
     self.root, self.calls = folder / 'project', folder / 'calls'
     self.venv = self.root / '.venv'
     (self.root / 'launch').mkdir(parents=True)
-    for name in ('env.sh', 'demo.sh'):
+    for name in ('env.sh', 'demo.sh', 'ablate.sh'):
       shutil.copy(_LAUNCH / name, self.root / 'launch')
     for name in ('requirements.txt', 'requirements-dev.txt', 'constraints.txt'):
       (self.root / name).write_text('numpy\n')
     self.bin = folder / 'bin'
     self.bin.mkdir()
-    for tool in ('bash', 'cat', 'cp', 'dirname', 'ls', 'mkdir', 'mv', 'rm', 'sed', 'touch'):
+    for tool in ('bash', 'cat', 'cp', 'dirname', 'grep', 'ls', 'mkdir', 'mv', 'rm', 'sed', 'touch'):
       (self.bin / tool).symlink_to(shutil.which(tool))
     self.put_python('python3.11')
 
@@ -135,6 +136,54 @@ def test_demo_runs_the_four_commands_on_one_folder(project):
   assert done.returncode == 1 and len(calls) == 1 and 'Done' not in done.stdout
 
 
-@pytest.mark.parametrize('script', ['env.sh', 'test.sh', 'demo.sh', '../.ci/run'])
+def test_ablation_scores_every_variant_once(project):
+  def ablate(*words, **environment):
+    project.calls.write_text('')
+    done = subprocess.run(
+        ['bash', 'launch/ablate.sh', *words], cwd=project.root, capture_output=True, text=True,
+        check=False, env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment})
+    return done, project.calls.read_text().splitlines()
+
+  done, calls = ablate('street')
+  assert done.returncode == 1 and 'error: expected STREET and OUT' in done.stderr and not calls
+  done, calls = ablate('street', 'out', '50', '--config.train.rays=64')
+  assert done.returncode == 0, done.stderr
+  assert len(calls) == 2 + 2 * 9 + 1
+  assert calls[2] == ('-m pnerf_jax.train --config=configs/ablations.py:full --workdir=out/full '
+                      '--config.data.root=street --config.train.steps=50 --config.train.rays=64')
+  assert calls[3] == '-m pnerf_jax.eval --workdir=out/full'
+  assert calls[-1].startswith('launch/compare_runs.py --out=out/table --reference=full out/full ')
+  assert len(calls[-1].split()) == 3 + 9
+  # What was scored at the last step is skipped; one that was scored earlier is not.
+  for variant, step in (('full', 50), ('no_2d', 40)):
+    metrics = project.root / 'out' / variant / 'eval' / 'metrics.json'
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text(f'{{\n  "step": {step},\n  "frames": 2\n}}\n')
+  _, calls = ablate('street', 'out', '50', VARIANTS='full no_2d')
+  assert [call.split()[1] for call in calls[:-1]] == ['pnerf_jax.train', 'pnerf_jax.eval']
+  assert 'no_2d' in calls[0] and calls[-1].endswith('out/full out/no_2d')
+
+
+def test_compared_runs_become_a_table(tmp_path):
+  for name, miou in (('full', 0.5), ('no_2d', 0.25)):
+    (tmp_path / name / 'eval').mkdir(parents=True)
+    (tmp_path / name / 'eval' / 'metrics.json').write_text(f'{{"semantic.miou": {miou}}}')
+  root = _LAUNCH.parent
+  compare = lambda *runs: subprocess.run(
+      [sys.executable, 'launch/compare_runs.py', *(str(tmp_path / run) for run in runs),
+       f'--out={tmp_path}/table', '--reference=full'], cwd=root, capture_output=True, text=True,
+      check=False, env={**os.environ, 'PYTHONPATH': str(root)})
+  done = compare('full', 'no_2d')
+  assert done.returncode == 0, done.stderr
+  lines = (tmp_path / 'table.md').read_text().splitlines()
+  assert lines[0].startswith('| run | mIoU |')
+  assert lines[2].startswith('| full | **0.500** |')
+  assert lines[3].startswith('| no_2d | 0.250 (−0.250) |')
+  assert (tmp_path / 'table.png').exists()
+  done = compare('full', 'absent')
+  assert done.returncode == 1 and done.stderr.startswith('error: ') and 'absent' in done.stderr
+
+
+@pytest.mark.parametrize('script', ['env.sh', 'test.sh', 'demo.sh', 'ablate.sh', '../.ci/run'])
 def test_scripts_are_valid_bash(script):
   assert subprocess.run(['bash', '-n', str(_LAUNCH / script)]).returncode == 0

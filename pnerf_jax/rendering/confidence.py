@@ -7,9 +7,9 @@ The log-odds of a label being right are taken to be
 m: the label's mass in the field that gave it; f: its mass in the fixed semantic field; w: 1 where
 the 2D pseudo label plainly names the class, 0 where it names another or the class has no name, and
 `unseen` where there is no pseudo label, as in views that were never recorded; d: angle to the
-nearest pixel that touches another label, in units of 0.4 degrees, at most 16. The sum grows with each of
-them. Its numbers are fitted once, on streets other than the one at hand (launch/calibrate.py). What
-no primitive vouches for keeps half of that confidence.
+nearest pixel that touches another label, in units of 0.4 degrees, at most 16. The sum grows with
+each of them. Its numbers are fitted once, on streets other than the one at hand
+(launch/calibrate.py). What no primitive vouches for keeps half of that confidence.
 
 Letters: H, W image size. Numpy: it runs on whole images.
 Source: logistic calibration, Platt, Probabilistic outputs for support vector machines, 1999.
