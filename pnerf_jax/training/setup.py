@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from pnerf_jax.data import batches, labels
+from pnerf_jax.data import batches, labels, words
 from pnerf_jax.data.files import write_bytes
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError
