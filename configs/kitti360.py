@@ -63,7 +63,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.depth_spread = 0.2  # tolerance of the likelihood, metres: spread * (0.3 + (z / 10)^2)
   loss.depth_outliers = 0.05  # share of stereo depths that may lie anywhere
   loss.words = 'estimated'  # what classes are called: estimated, label 'sets', or 'merged' (paper)
-  loss.words_prior = 1e-4  # weight of the label sets in the estimate, as a share of all pixels
+  loss.words_prior = 1e-3  # weight of what was thought before, as a share of all pixels
+  loss.words_after = 400  # steps before the estimate takes up what the field itself says
   loss.label_floor = 0.05  # probability of any label whatever the class
   loss.reachable_only = True  # mask the 2D term by u(r)
 

@@ -43,8 +43,9 @@ class _StopRequest:
 def _initial_state(run: setup.Run, optimizer, saved: checkpoints.Checkpoints) -> states.TrainState:
   """The newest checkpoint, or a fresh state."""
   replicated = sharding.replicated(run.mesh)
-  make = jax.jit(lambda: states.init_state(setup.fresh_params(run), optimizer),
-                 out_shardings=replicated)
+  make = jax.jit(
+      lambda: states.init_state(setup.fresh_params(run), optimizer, len(run.scene.class_ids)),
+      out_shardings=replicated)
   restored = saved.restore(checkpoints.abstract(jax.eval_shape(make), replicated))
   if restored is not None:
     _LOG.info('resuming at step %d', int(restored.step))

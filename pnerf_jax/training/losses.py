@@ -9,6 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from pnerf_jax.data import labels
 
 
 @jax.tree_util.register_dataclass
@@ -16,10 +17,44 @@ import jax.numpy as jnp
 class Words:
   """What the classes are called by the 2D network.
 
-  probability: [C + 1, 45] P.   named: [C, 45] bool, whether class c may be called y at all.
+  first: [C + 1, 45] P before training.   anything: [45] what a plain error may be called, sums to
+  1.   named: [C, 45] bool, whether class c may be called y at all.
   """
-  probability: jax.Array
+  first: jax.Array
+  anything: jax.Array
   named: jax.Array
+
+
+def word_probability(called: jax.Array, words: Words, prior: float, floor: float) -> jax.Array:
+  """P(y | c) of what the field's own classes were called, with the first estimate as its prior.
+
+  The maximisation step of expectation-maximisation, in closed form; nothing called yet gives the
+  first estimate.
+
+  Args:
+    called: [C + 1, 45] mass of each class called y, of all rays together at most 1.
+    words: of the window.
+    prior: mass that the first estimate counts as, in each row.
+    floor: share of plain errors.
+
+  Returns:
+    [C + 1, 45].
+  """
+  mass = called + prior * words.first
+  probability = mass / jnp.maximum(jnp.sum(mass, axis=-1, keepdims=True), 1e-12)
+  learned = (1.0 - floor) * probability + floor * words.anything
+  return jnp.where(jnp.sum(called, axis=-1, keepdims=True) > 0, learned, words.first)
+
+
+def called_share(probabilities: jax.Array, label: jax.Array) -> jax.Array:
+  """Share of the rays on which each class is called each word.
+
+  probabilities: [B, C] rendered; label: [B], 0 = none -> [C + 1, 45]; the last row is void's.
+  """
+  void = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1, keepdims=True), 0.0)
+  mass = jnp.concatenate([probabilities, void], axis=-1)
+  word = jax.nn.one_hot(label, labels.NUM_IDS) * (label > 0)[:, None]
+  return jnp.einsum('bc,by->cy', mass, word) / label.shape[0]
 
 
 def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:

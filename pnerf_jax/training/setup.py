@@ -27,6 +27,7 @@ from pnerf_jax.training.step import LossOptions
 
 _LOG = logging.getLogger(__name__)
 
+_WORDS_RATE = 0.005  # the moving average of what classes are called spans 200 steps
 LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d', 'distortion')
 
 
@@ -100,7 +101,10 @@ def loss_options(loss: Any) -> LossOptions:
       weights=tuple((name, float(loss[name])) for name in LOSS_TERMS),
       depth_form=loss.depth_form, depth_max=loss.depth_max,
       depth_classes=tuple(loss.depth_classes), depth_spread=loss.depth_spread,
-      depth_outliers=loss.depth_outliers, reachable_only=loss.reachable_only)
+      depth_outliers=loss.depth_outliers, words_prior=loss.words_prior,
+      label_floor=loss.label_floor, words_after=loss.words_after,
+      words_rate=_WORDS_RATE if loss.words == 'estimated' else 0.0,
+      reachable_only=loss.reachable_only)
 
 
 def make_ray_table(run: Run) -> batches.RayTable:
@@ -173,7 +177,8 @@ def make_words(run: Run, table: batches.RayTable) -> losses.Words:
     called = words.estimate(counts, class_ids, loss.words_prior * counts.sum(), loss.label_floor)
   else:
     called = words.from_sets(class_ids, loss.words == 'merged', loss.label_floor)
-  found = losses.Words(jnp.asarray(called),
+  anything = called.max(axis=0) > 0
+  found = losses.Words(jnp.asarray(called), jnp.asarray(anything / anything.sum(), jnp.float32),
                        jnp.asarray(labels.label_sets(class_ids, loss.words == 'merged')))
   return jax.device_put(found, sharding.replicated(run.mesh))
 

@@ -6,16 +6,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pnerf_jax.data.labels import NUM_IDS
+
 Optimizer = optax.GradientTransformation
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """`step` int32 steps done, `params` of the field, `opt_state` of Adam."""
+  """`step` int32 steps done, `params` of the field, `opt_state` of Adam, `called` [C + 1, 45]
+  moving average of how often the field's classes (void last) were called each word."""
   step: jax.Array
   params: Any
   opt_state: Any
+  called: jax.Array
 
 
 def learning_rate(step: jax.Array, rate: float, final: float, steps: int, warmup: int) -> jax.Array:
@@ -35,14 +39,15 @@ def make_optimizer(
   return optax.adam(schedule, b1=0.9, b2=0.99, eps=epsilon)
 
 
-def init_state(params: Any, optimizer: Optimizer) -> TrainState:
-  """The state before the first step."""
-  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+def init_state(params: Any, optimizer: Optimizer, num_classes: int) -> TrainState:
+  """The state before the first step. num_classes: C."""
+  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params),
+                    jnp.zeros((num_classes + 1, NUM_IDS)))
 
 
 def apply_gradients(
-    state: TrainState, grads: Any, optimizer: Optimizer
+    state: TrainState, grads: Any, optimizer: Optimizer, called: jax.Array
 ) -> TrainState:
-  """One update of the optimiser."""
+  """One update of the optimiser; called: [C + 1, 45] after the step."""
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+  return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state, called)

@@ -24,6 +24,8 @@ class LossOptions:
   weights: (name, weight) of every term.   depth_form: 'likelihood' or 'huber'.
   depth_max: stereo depth beyond it is not used, metres.   depth_classes: pseudo labels on which
   the depth loss acts; empty = all.   depth_spread, depth_outliers: of losses.depth_likelihood.
+  words_prior, label_floor: of losses.word_probability.   words_rate: of the moving average of what
+  the field's classes are called; 0 keeps the first estimate.   words_after: steps before it begins.
   reachable_only: mask L_2D by u(r).
   """
   weights: tuple[tuple[str, float], ...]
@@ -32,25 +34,33 @@ class LossOptions:
   depth_classes: tuple[int, ...]
   depth_spread: float
   depth_outliers: float
+  words_prior: float
+  label_floor: float
+  words_rate: float
+  words_after: int
   reachable_only: bool
 
 
 def loss_terms(
-    field: BoundField, batch: Batch, table: ClassTable, words: losses.Words, options: RenderOptions,
-    loss: LossOptions, key: jax.Array,
-) -> dict[str, jax.Array]:
-  """Every loss term of a batch, unweighted scalars.
+    field: BoundField, batch: Batch, table: ClassTable, named: jax.Array, called: jax.Array,
+    options: RenderOptions, loss: LossOptions, key: jax.Array,
+) -> tuple[dict[str, jax.Array], jax.Array]:
+  """Every loss term of a batch, unweighted scalars, and how its rays' classes are called.
 
   Args:
     field: with its parameters bound.
     batch: B rays.
     table: classes of the primitives.
-    words: what the classes are called.
+    named: [C, 45] bool, of losses.Words.
+    called: [C + 1, 45] P, what the classes are called.
     options: of the rendering.
     loss: of the terms.
     key: jitters the samples.
+
+  Returns:
+    The terms, and [C + 1, 45] losses.called_share of the batch.
   """
-  num_classes = words.named.shape[0]
+  num_classes = named.shape[0]
   out = render_rays(field, batch.rays, batch.intervals, table, num_classes, options, key)
   target = batch.depth / batch.rays.z_per_t
   measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (out.opacity > 0)
@@ -63,9 +73,10 @@ def loss_terms(
     depth = losses.depth_huber(out.depth, target, measured)
   supervised = (batch.label > 0) * batch.label_weight
   met = jnp.any(out.member.allowed, axis=-2)
-  reached = losses.reachable(met, batch.label, words.named) | (not loss.reachable_only)
-  semantic = functools.partial(
-      losses.semantic, label=batch.label, words=words.probability)
+  reached = losses.reachable(met, batch.label, named) | (not loss.reachable_only)
+  semantic = functools.partial(losses.semantic, label=batch.label, words=called)
+  # What the field says is counted, not trained to be counted so.
+  share = losses.called_share(jax.lax.stop_gradient(out.semantics), batch.label)
   return {
       'rgb': losses.color(out.rgb, batch.rgb),
       'depth': depth,
@@ -73,7 +84,7 @@ def loss_terms(
       'semantic_2d': semantic(out.semantics, mask=supervised * reached),
       'semantic_3d': losses.semantic_points(out.logits, out.member.fixed, out.weights),
       'distortion': losses.distortion(out.weights, out.samples.t, out.samples.delta),
-  }
+  }, share
 
 
 def make_dispatch(
@@ -113,13 +124,18 @@ def make_dispatch(
     index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
     batch = gather(rays_table, index)
 
-    def total(params):
-      terms = loss_terms(BoundField(module, params), batch, table, words, options, loss,
-                         key_noise)
-      return sum(weights[name] * value for name, value in terms.items()), terms
+    probability = losses.word_probability(
+        state.called, words, loss.words_prior, loss.label_floor)
 
-    (value, terms), grads = jax.value_and_grad(total, has_aux=True)(state.params)
-    return apply_gradients(state, grads, optimizer), {'loss': value, **terms}
+    def total(params):
+      terms, share = loss_terms(BoundField(module, params), batch, table, words.named, probability,
+                                options, loss, key_noise)
+      return sum(weights[name] * value for name, value in terms.items()), (terms, share)
+
+    (value, (terms, share)), grads = jax.value_and_grad(total, has_aux=True)(state.params)
+    rate = jnp.where(state.step >= loss.words_after, loss.words_rate, 0.0)
+    called = state.called + rate * (share - state.called)
+    return apply_gradients(state, grads, optimizer, called), {'loss': value, **terms}
 
   @functools.partial(
       jax.jit, in_shardings=replicated, out_shardings=replicated, donate_argnums=0)

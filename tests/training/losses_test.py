@@ -112,6 +112,66 @@ def test_semantic_pulls_towards_the_class_that_is_called_so_most_often():
   assert car < box < road
 
 
+def _words() -> losses.Words:
+  first = jnp.asarray(_random_words())
+  return losses.Words(first, jnp.full(45, 1 / 45), first[:-1] > 0.1)
+
+
+def test_words_are_the_first_estimate_until_something_was_called():
+  words_ = _words()
+  got = losses.word_probability(jnp.zeros((8, 45)), words_, 1e-3, 0.05)
+  np.testing.assert_array_equal(got, words_.first)
+
+
+def test_words_by_hand():
+  first = np.zeros((3, 45), np.float32)
+  first[:, _ROAD], first[0, _CAR] = 0.5, 0.5
+  called = np.zeros((3, 45), np.float32)
+  called[0, _ROAD], called[0, _CAR] = 0.06, 0.02
+  anything = np.zeros(45, np.float32)
+  anything[[_ROAD, _CAR]] = 0.5
+  got = losses.word_probability(jnp.asarray(called), losses.Words(
+      jnp.asarray(first), jnp.asarray(anything), jnp.ones((2, 45), bool)), 0.02, 0.1)
+  # (0.06 + 0.02 * 0.5) / (0.08 + 0.02) = 0.7, then 0.9 * 0.7 + 0.1 * 0.5.
+  assert float(got[0, _ROAD]) == pytest.approx(0.68)
+  assert float(got[0, _CAR]) == pytest.approx(0.32)
+  np.testing.assert_array_equal(got[1:], first[1:])  # of which nothing was seen
+
+
+def test_called_share_agrees_with_a_loop():
+  rng = np.random.default_rng(9)
+  probabilities = rng.dirichlet(np.ones(3), 20).astype(np.float32)
+  probabilities[::2] *= 0.6
+  label = rng.choice([0, _ROAD, _CAR], 20)
+  want = np.zeros((4, 45))
+  for ray in range(20):
+    if label[ray]:
+      want[:3, label[ray]] += probabilities[ray] / 20
+      want[3, label[ray]] += (1 - probabilities[ray].sum()) / 20
+  np.testing.assert_allclose(losses.called_share(probabilities, label), want, atol=1e-6)
+
+
+def test_words_are_found_by_alternating_with_the_classes():
+  """Expectation-maximisation finds how three classes are called from a poor first guess."""
+  rng = np.random.default_rng(10)
+  truth = np.array([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.0, 0.1, 0.9]])
+  group = rng.integers(0, 3, 400)  # things, each seen 60 times
+  label = np.array([rng.choice([1, 2, 3], p=truth[c]) for c in group.repeat(60)])
+  first = np.zeros((4, 45), np.float32)
+  first[:, 1:4] = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8], [1 / 3] * 3]
+  words_ = losses.Words(jnp.asarray(first), jnp.asarray(first[3]), jnp.ones((3, 45), bool))
+  called = jnp.zeros((4, 45))
+  for _ in range(10):
+    p = np.asarray(losses.word_probability(called, words_, 1e-3, 0.0))[:3]
+    score = np.log(p.T[label] + 1e-6).reshape(400, 60, 3).sum(axis=1)
+    posterior = np.exp(score - score.max(axis=-1, keepdims=True))
+    posterior /= posterior.sum(axis=-1, keepdims=True)
+    called = losses.called_share(jnp.asarray(posterior.repeat(60, axis=0), jnp.float32),
+                                 jnp.asarray(label))
+  found = np.asarray(losses.word_probability(called, words_, 1e-3, 0.0))[:3, 1:4]
+  np.testing.assert_allclose(found, truth, atol=0.03)
+
+
 @pytest.mark.parametrize('merged', [False, True])
 def test_reachable_agrees_with_a_loop(merged):
   rng = np.random.default_rng(4)
