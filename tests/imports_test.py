@@ -1,8 +1,8 @@
 """The floors of the package, read from its source.
 
     floor 5   the binaries
-    floor 4   training
-    floor 3   rendering  evaluation  street  prepare
+    floor 4   training  comparison
+    floor 3   rendering  evaluation  transfer  street  prepare
     floor 2   fields  data
     floor 1   geometry
 
@@ -16,11 +16,12 @@ import pytest
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'pnerf_jax'
 _FLOOR = {
-    'geometry': 1, 'fields': 2, 'data': 2, 'rendering': 3, 'evaluation': 3, 'street': 3,
-    'prepare': 3, 'training': 4}  # every other module on top of the package is a binary
+    'geometry': 1, 'fields': 2, 'data': 2, 'rendering': 3, 'evaluation': 3, 'transfer': 3,
+    'street': 3, 'prepare': 3, 'training': 4, 'comparison': 4}  # every other module on top of the package is a binary
 _BINARY_FLOOR = 5
 # Rooms that may see less than the floors below them.
-_SEES_ONLY = {'street': {'data'}, 'evaluation': {'data'}, 'fields': {'geometry'}}
+_SEES_ONLY = {'street': {'data'}, 'evaluation': {'data'}, 'fields': {'geometry'},
+              'transfer': {'data', 'geometry'}}
 # Libraries that live in one place; a place is a module or the prefix of a room.
 _LIVES_IN = {
     'flax': ('fields.networks', 'fields.published'),
@@ -30,6 +31,7 @@ _LIVES_IN = {
     'tensorboardX': ('training.logs',),
     'trimesh': ('street.',),
     'embreex': ('street.',),
+    'maxflow': ('transfer.graph_cut',),
     'cv2': ('data.', 'street.', 'prepare'),
     'tensorflow': (),
     'torch': (),

@@ -1,0 +1,144 @@
+"""What a method may know of one image: photo, predictions, primitives, LiDAR; never the truth.
+
+Letters: H, W size of the source images, N LiDAR points of the window, P of them in the image, B
+primitives that contain a point.
+"""
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from pnerf_jax.data import kitti360, labels, png
+from pnerf_jax.data.window import Footage
+from pnerf_jax.evaluation import frames, visibility
+from pnerf_jax.geometry import cameras
+from pnerf_jax.geometry.intervals import view_intervals
+from pnerf_jax.rendering.images import View, recorded_view
+from pnerf_jax.rendering.scene import Scene
+from pnerf_jax.transfer import lidar
+from pnerf_jax.transfer.met import Met, find_met
+
+_LOG = logging.getLogger(__name__)
+_CELL = 0.1  # metres; of the points of all scans in a cube of this edge one stays
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inputs:
+  """One image.
+
+  Attributes:
+    view: its camera at the size of the source images.
+    photo: [H, W, 3] uint8.
+    word: [H, W] uint8, pseudo label, 0 = unknown.
+    stereo: [H, W] float32 pseudo depth, planar metres, 0 = none.
+    met: what its rays meet.
+    z_per_t: [H, W] metres of planar depth per metre along the ray.
+    points: [P, 3] recentred metres, LiDAR points that it sees, at most one a pixel.
+    pixel: [P, 2] row and column on which they fall.
+    primitive: [P, B] primitives that contain them.
+  """
+  view: View
+  photo: np.ndarray
+  word: np.ndarray
+  stereo: np.ndarray
+  met: Met
+  z_per_t: np.ndarray
+  points: np.ndarray
+  pixel: np.ndarray
+  primitive: np.ndarray
+
+
+def read_layer(footage: Footage, folder: Path | None, frame: int, reader, **options
+               ) -> np.ndarray | None:
+  """The PNG of one frame at the size of the source images, None where there is none."""
+  path = None if folder is None else folder / f'{kitti360.frame_name(frame)}.png'
+  return reader(path, footage.size, **options) if path is not None and path.exists() else None
+
+
+class Reader:
+  """Reads the images of one camera."""
+
+  def __init__(self, scene: Scene, footage: Footage, camera: str, num_intervals: int):
+    self._scene = scene
+    self._footage = footage
+    self._camera = camera
+    self._num_intervals = num_intervals
+    self._still = None
+
+  def has_lidar(self) -> bool:
+    """Whether any frame of the window has a scan."""
+    return any(self._scan_path(frame).exists() for frame in self._footage.frames)
+
+  def read(self, frame: int) -> Inputs:
+    """Reads one image. Raises InputError for a file that is there but cannot be used."""
+    scene, footage = self._scene, self._footage
+    view = recorded_view(scene, footage.views().index((frame, self._camera)), full=True)
+    intervals, moving_enter, moving_primitive = view_intervals(
+        scene.primitives, view.intrinsics, view.world_from_cam, view.width, view.height,
+        scene.window.near, float(scene.window.far), self._num_intervals, frame)
+    met = find_met(intervals, moving_enter, moving_primitive, scene.primitives.semantic,
+                   scene.primitives.instance, scene.class_ids)
+    word = read_layer(footage, footage.folder(kitti360.pseudo_label_folder, self._camera), frame,
+                      png.read_label, unknown_allowed=True)
+    stereo = read_layer(footage, footage.folder(kitti360.pseudo_depth_folder, self._camera), frame,
+                        png.read_depth)
+    nothing = np.zeros((view.height, view.width))
+    points, pixel, primitive = self._seen_points(view)
+    return Inputs(
+        view=view, photo=png.read_rgb(footage.image_path(frame, self._camera), footage.size),
+        word=nothing.astype(np.uint8) if word is None else np.where(
+            np.isin(word, labels.UNKNOWN), 0, word).astype(np.uint8),
+        stereo=nothing.astype(np.float32) if stereo is None else stereo, met=met,
+        z_per_t=_z_per_t(view), points=points, pixel=pixel, primitive=primitive)
+
+  def _scan_path(self, frame: int) -> Path:
+    return kitti360.velodyne_path(self._footage.root, self._footage.sequence, frame)
+
+  def _scan(self, frame: int) -> np.ndarray:
+    """Points [N, 3] of one scan, recentred."""
+    footage = self._footage
+    if not self._scan_path(frame).exists():
+      return np.zeros((0, 3))
+    world_from_velo = (footage.world_from_pose[footage.frames.index(frame)]
+                       @ footage.calibration.pose_from_velo)
+    points = kitti360.read_velodyne(self._scan_path(frame))[:, :3]
+    return kitti360.transform(world_from_velo, points) - self._scene.window.center
+
+  def _still_points(self) -> np.ndarray:
+    """Points [N, 3] of all scans, thinned, without those on what moves."""
+    if self._still is None:
+      timestamp = np.asarray(self._scene.primitives.timestamp)
+      parts = []
+      for frame in self._footage.frames:
+        points = self._scan(frame)
+        if (timestamp == frame).any():
+          moves = lidar.containing(self._scene.primitives, points, timestamp == frame)[:, 0] >= 0
+          points = points[~moves]
+        parts.append(points[lidar.thin(points, _CELL)])
+      points = np.concatenate(parts)
+      self._still = points[lidar.thin(points, _CELL)]
+      _LOG.info('LiDAR: %d points of %d scans', len(self._still), len(parts))
+    return self._still
+
+  def _seen_points(self, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """points, pixel and primitive of Inputs."""
+    primitives = self._scene.primitives
+    points = np.concatenate([self._scan(view.frame), self._still_points()])
+    world_from_cam = np.asarray(view.world_from_cam, np.float64)
+    in_camera = (points - world_from_cam[:3, 3]) @ world_from_cam[:3, :3]
+    points, in_camera = points[in_camera[:, 2] > 0], in_camera[in_camera[:, 2] > 0]
+    seen = visibility.visible(in_camera, in_camera)
+    uvz, points = frames.project_points(
+        points[seen], world_from_cam, view.intrinsics, view.width, view.height)
+    timestamp = np.asarray(primitives.timestamp)
+    there = (timestamp < 0) | (timestamp == view.frame)
+    there &= np.asarray(primitives.semantic) != labels.VOID
+    return points, np.rint(uvz[:, 1::-1]).astype(np.int64), lidar.containing(
+        primitives, points, there)
+
+
+def _z_per_t(view: View) -> np.ndarray:
+  rays = cameras.pixel_rays(view.intrinsics, view.world_from_cam,
+                            cameras.pixel_grid(view.width, view.height), np.int32(view.image))
+  return np.asarray(rays.z_per_t)

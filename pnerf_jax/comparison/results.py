@@ -1,0 +1,75 @@
+"""What a method predicted, on disk, and its scores.
+
+    DIR/<method>/{semantic,instance,depth}/<frame>.png   encodings of KITTI-360 (depth: if any)
+    DIR/<method>/metrics.json                            as RUN/eval/metrics.json
+
+Scores are always those of the files, so that an interrupted comparison ends with the same figures.
+"""
+from pathlib import Path
+
+from pnerf_jax.comparison.methods import Prediction
+from pnerf_jax.data import kitti360, png
+from pnerf_jax.data.window import Footage
+from pnerf_jax.evaluation import evaluator, frames, truth
+from pnerf_jax.evaluation.tables import Column
+from pnerf_jax.rendering.images import View
+
+COLUMNS = (
+    Column('semantic.miou', 'mIoU'),
+    Column('semantic.accuracy', 'accuracy'),
+    Column('consistency.mc', 'MC'),
+    Column('panoptic.all.pq', 'PQ'),
+    Column('panoptic.all.sq', 'SQ'),
+    Column('panoptic.all.rq', 'RQ'),
+    Column('panoptic.things.pq', 'PQ (things)'),
+    Column('depth.rmse', 'RMSE (m)', 2, 'low'),
+    Column('depth.delta1', 'δ < 1.25'))
+
+
+def _paths(folder: Path, frame: int) -> tuple[Path, Path, Path]:
+  name = f'{kitti360.frame_name(frame)}.png'
+  return folder / 'semantic' / name, folder / 'instance' / name, folder / 'depth' / name
+
+
+def is_whole(folder: Path, frame: int) -> bool:
+  """Whether a frame's prediction is there. The semantic map is written last."""
+  return _paths(folder, frame)[0].exists()
+
+
+def write(folder: Path, frame: int, prediction: Prediction) -> None:
+  """Writes one frame's prediction; each file appears when it is whole."""
+  semantic, instance, depth = _paths(folder, frame)
+  if prediction.depth is not None:
+    png.write_depth(depth, prediction.depth)
+  png.write_instance(instance, prediction.instance)
+  png.write_label(semantic, prediction.semantic)
+
+
+def read(folder: Path, frame: int, size: tuple[int, int]) -> Prediction:
+  """Reads one frame's prediction; size: (width, height)."""
+  semantic, instance, depth = _paths(folder, frame)
+  return Prediction(png.read_label(semantic, size), png.read_instance(instance, size),
+                    png.read_depth(depth, size) if depth.exists() else None)
+
+
+def score(folder: Path, footage: Footage, camera: str, views: dict[int, View], step: int | None
+          ) -> dict[str, int | float | None]:
+  """Scores a method's files by the evaluation of `python -m pnerf_jax.eval`; writes metrics.json.
+
+  Args:
+    folder: DIR/<method>.
+    footage: of the window.
+    camera: e.g. 'image_00'.
+    views: by frame, at the size of the source images.
+    step: of the checkpoint that predicted, None for a method without one.
+  """
+  scores = evaluator.Evaluator()
+  for frame, view in views.items():
+    found = truth.read_truth(footage, camera, frame, view.world_from_cam, view.intrinsics)
+    prediction = read(folder, frame, footage.size)
+    scores.add(frames.FrameResult(
+        frame=frame, camera=camera, semantic=prediction.semantic, instance=prediction.instance,
+        depth=prediction.depth, rgb=None, **found.fields()))
+  metrics = scores.compute(step)
+  evaluator.write_metrics(folder / 'metrics.json', metrics)
+  return metrics

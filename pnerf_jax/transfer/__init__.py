@@ -1,0 +1,1 @@
+"""Other ways to carry the annotation into the images, for comparison."""
