@@ -9,6 +9,7 @@ those fitted on all. Give it runs of streets that are kept for development.
 import argparse
 import logging
 import pathlib
+import sys
 
 import numpy as np
 
@@ -60,7 +61,6 @@ def main() -> None:
   parser.add_argument('runs', type=pathlib.Path, nargs='+', metavar='RUN')
   parser.add_argument('--every', type=int, default=2, help='take each N-th frame')
   options = parser.parse_args()
-  cli.show_progress()
   samples, own = [], []
   for run in options.runs:
     trained = load_trained(run, None)
@@ -81,4 +81,8 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  cli.show_progress()
+  try:
+    main()
+  except InputError as e:
+    sys.exit(f'error: {e}')

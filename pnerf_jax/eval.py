@@ -73,8 +73,9 @@ def main() -> None:
   metrics = evaluate(options.workdir, options.step)
   for name in ('semantic.miou', 'semantic.accuracy', 'pseudo.miou', 'fixed.miou',
                'panoptic.all.pq', 'panoptic.things.pq', 'consistency.mc',
-               'consistency.mc_visible', 'depth.rmse', 'depth.delta1', 'depth.stereo_delta1',
-               'image.psnr', 'image.ssim', 'timing.seconds_per_frame'):
+               'consistency.mc_visible', 'confidence.ece', 'confidence.aurc', 'depth.rmse',
+               'depth.delta1', 'depth.stereo_delta1', 'image.psnr', 'image.ssim',
+               'timing.seconds_per_frame'):
     value = metrics[name]
     _LOG.info('%-26s %s', name, 'no ground truth' if value is None else f'{value:.4f}')
   _LOG.info('report: %s', Path(options.workdir, 'eval', 'report.html'))

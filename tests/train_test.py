@@ -1,7 +1,9 @@
 """The three commands end to end on a tiny street: the same calls that the binaries make."""
+import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -168,6 +170,22 @@ def test_eval_scores_all_frames_with_truth(trained):
   assert json.loads((trained / 'eval' / 'metrics.json').read_text()) == metrics
   assert 'data:image/png;base64' in (trained / 'eval' / 'report.html').read_text()
   assert list((trained / 'eval' / 'panels').glob('*.png'))
+
+
+def test_numbers_of_the_confidence_are_fitted_on_runs(trained, capsys, monkeypatch):
+  spec = importlib.util.spec_from_file_location('calibrate', _ROOT / 'launch' / 'calibrate.py')
+  script = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(script)
+  monkeypatch.setattr(sys, 'argv', ['calibrate.py', str(trained), str(trained), '--every=2'])
+  script.main()
+  lines = capsys.readouterr().out.splitlines()
+  numbers = [float(x) for x in re.findall(r'-?[\d.]+', lines[0].partition('=')[2])]
+  assert lines[0].startswith('config.eval.confidence = (') and len(numbers) == 6
+  # The same run twice: fitted on the other is fitted on all, and no worse than its own numbers.
+  scores = [[float(x) for x in line.split()[1:]] for line in lines[2:]]
+  assert len(scores) == 2 and scores[0] == scores[1]
+  own, others, whole = scores[0][0], scores[0][2], scores[0][4]
+  assert others == whole < own
 
 
 def test_render_exports_the_documented_files_and_skips_finished_ones(trained, street, tmp_path):
