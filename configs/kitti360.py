@@ -36,7 +36,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
 
   model = config.model = ml_collections.ConfigDict()
   model.network = 'hybrid'  # 'hybrid' or 'published'
-  model.samples = 48  # a training ray
+  model.samples = 32  # a training ray
   model.render_samples = 48  # a ray at inference
   model.share = 0.5  # of the samples dealt evenly to the ray's intervals
   model.restrict = True  # softmax of a sample over the classes of its primitives only
@@ -102,14 +102,14 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
 def _cpu(config: ml_collections.ConfigDict) -> None:
   """At most five minutes of training on two cores."""
   config.model.compute_dtype = 'float32'  # bfloat16 products run on one core only in XLA on CPU
-  config.model.samples = 32
+  config.model.samples = 20
   config.model.render_samples = 32
   config.model.levels = 6
   config.model.log2_rows = 17
   config.model.fine_cell = 0.06
   config.eval.chunk = 512
   config.train.rays = 1024
-  config.train.steps = 5000
+  config.train.steps = 8000
   config.train.log_every = 50
   config.train.checkpoint_every = 500
   config.train.preview_every = 1000

@@ -4,7 +4,7 @@
 #     bash launch/ablate.sh STREET OUT [STEPS [further flags of train ...]]
 #
 # STREET: a folder in KITTI-360's layout with ground truth. STEPS: optimiser steps of each variant
-# (default: 5000, as in configs/kitti360.py:cpu). Writes the runs to OUT/<variant>, and OUT/table.md
+# (default: 8000, as in configs/kitti360.py:cpu). Writes the runs to OUT/<variant>, and OUT/table.md
 # and OUT/table.png with every variant's difference to `full`. What is finished is skipped, and what
 # was interrupted is resumed: call it again with the same words. VARIANTS="full no_2d" chooses some.
 set -euo pipefail
@@ -13,7 +13,7 @@ if (( $# < 2 )); then
   echo "error: expected STREET and OUT. See the head of launch/ablate.sh." >&2
   exit 1
 fi
-street="$1" out="$2" steps="${3:-5000}"
+street="$1" out="$2" steps="${3:-8000}"
 shift $(( $# < 3 ? $# : 3 ))
 every="full no_fixed no_2d no_reach no_3d no_depth fixed_only no_primitives published"
 variants="${VARIANTS:-$every}"
