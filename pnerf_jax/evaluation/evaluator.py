@@ -44,6 +44,7 @@ class Evaluator:
     self._panoptic = panoptic.SegmentCounts.empty()
     self._published_panoptic = panoptic.SegmentCounts.empty()
     self._depth = depth.DepthCounts()
+    self._visible_depth = depth.DepthCounts()
     self._image = image.ImageCounts()
     self._tracks = {}  # camera -> frame -> consistency.Sighting
     self._added = set()
@@ -74,11 +75,17 @@ class Evaluator:
       self._image = self._image.merge(image.count(result.rgb, result.photo))
     if result.lidar_uvz is not None:
       if result.depth is not None:
-        self._depth = self._depth.merge(depth.count(result.depth, result.lidar_uvz))
+        self._add_depth(result)
       at_points = lambda ids: None if ids is None else sample_at(ids, result.lidar_uvz)
       self._tracks.setdefault(result.camera, {})[result.frame] = consistency.Sighting(
           result.lidar_world, at_points(result.semantic), result.lidar_visible,
           at_points(result.truth_semantic))
+
+  def _add_depth(self, result: FrameResult) -> None:
+    points, seen = result.lidar_uvz, result.lidar_visible
+    self._depth = self._depth.merge(depth.count(result.depth, points))
+    self._visible_depth = self._visible_depth.merge(
+        depth.count(result.depth, points if seen is None else points[seen]))
 
   def _add_semantic(self, result: FrameResult) -> None:
     truth = result.truth_semantic
@@ -113,6 +120,8 @@ class Evaluator:
         'confidence.outside_mean': self.reliability.outside_mean(),
         'depth.rmse': self._depth.rmse(),
         'depth.delta1': self._depth.delta1(),
+        'depth.rmse_visible': self._visible_depth.rmse(),
+        'depth.delta1_visible': self._visible_depth.delta1(),
         'image.psnr': self._image.psnr(),
         'image.ssim': self._image.ssim(),
         'timing.seconds_per_frame': float(np.mean(self._seconds)) if self._seconds else None,

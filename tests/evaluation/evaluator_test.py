@@ -21,7 +21,8 @@ KEYS = (
     'panoptic.stuff.rq', 'panoptic.pq_published', 'consistency.mc',
     'consistency.mc_visible', 'consistency.mc_truth', 'consistency.mc_visible_truth',
     'confidence.ece', 'confidence.aurc', 'confidence.aurc_oracle', 'confidence.outside_mean',
-    'depth.rmse', 'depth.delta1', 'image.psnr', 'image.ssim', 'timing.seconds_per_frame')
+    'depth.rmse', 'depth.delta1', 'depth.rmse_visible', 'depth.delta1_visible', 'image.psnr',
+    'image.ssim', 'timing.seconds_per_frame')
 
 
 def _result(frame, semantic, **changes):
@@ -81,6 +82,7 @@ def test_scores_sum_over_images_before_they_divide():
   assert metrics['confidence.aurc'] > metrics['confidence.aurc_oracle'] > 0
   assert metrics['depth.rmse'] == pytest.approx(np.sqrt(50))
   assert metrics['depth.delta1'] == 1 / 2
+  assert metrics['depth.rmse_visible'] == 0 and metrics['depth.delta1_visible'] == 1
   assert metrics['timing.seconds_per_frame'] == 1.5
 
 
