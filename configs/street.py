@@ -12,4 +12,6 @@ def get_config(variant: str = 'cpu') -> ml_collections.ConfigDict:
   """The config of a variant of configs/kitti360.py on the demo's street."""
   config = kitti360.get_config(variant)
   config.data.root = 'runs/demo/street'
+  if variant == 'cpu':
+    config.train.steps = 5000  # the whole demo, installation included, within ten minutes
   return config
