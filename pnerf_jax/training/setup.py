@@ -206,7 +206,7 @@ def save_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Non
       if old != ours[group][field]:
         raise InputError(
             f'{path}: config.{group}.{field} is {old!r} there but {ours[group][field]!r} now. '
-            'Use another --workdir, or the same config to resume.')
+            'Use another folder, or the same config to resume.')
 
 
 def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
