@@ -15,9 +15,9 @@ import pathlib
 import pytest
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'pnerf_jax'
-_FLOOR = {
+_FLOOR = {  # every other module on top of the package is a binary
     'geometry': 1, 'fields': 2, 'data': 2, 'rendering': 3, 'evaluation': 3, 'transfer': 3,
-    'street': 3, 'prepare': 3, 'training': 4, 'comparison': 4}  # every other module on top of the package is a binary
+    'street': 3, 'prepare': 3, 'training': 4, 'comparison': 4}
 _BINARY_FLOOR = 5
 # Rooms that may see less than the floors below them.
 _SEES_ONLY = {'street': {'data'}, 'evaluation': {'data'}, 'fields': {'geometry'},

@@ -3,6 +3,7 @@
 Letters: H, W size of the source images, N LiDAR points of the window, P of them in the image, B
 primitives that contain a point.
 """
+from collections.abc import Callable
 import dataclasses
 import logging
 from pathlib import Path
@@ -31,6 +32,7 @@ class Inputs:
     view: its camera at the size of the source images.
     photo: [H, W, 3] uint8.
     word: [H, W] uint8, pseudo label, 0 = unknown.
+    trust: [H, W] float32, confidence of the pseudo label, 1 where there is none.
     stereo: [H, W] float32 pseudo depth, planar metres, 0 = none.
     met: what its rays meet.
     z_per_t: [H, W] metres of planar depth per metre along the ray.
@@ -41,19 +43,13 @@ class Inputs:
   view: View
   photo: np.ndarray
   word: np.ndarray
+  trust: np.ndarray
   stereo: np.ndarray
   met: Met
   z_per_t: np.ndarray
   points: np.ndarray
   pixel: np.ndarray
   primitive: np.ndarray
-
-
-def read_layer(footage: Footage, folder: Path | None, frame: int, reader, **options
-               ) -> np.ndarray | None:
-  """The PNG of one frame at the size of the source images, None where there is none."""
-  path = None if folder is None else folder / f'{kitti360.frame_name(frame)}.png'
-  return reader(path, footage.size, **options) if path is not None and path.exists() else None
 
 
 class Reader:
@@ -79,18 +75,24 @@ class Reader:
         scene.window.near, float(scene.window.far), self._num_intervals, frame)
     met = find_met(intervals, moving_enter, moving_primitive, scene.primitives.semantic,
                    scene.primitives.instance, scene.class_ids)
-    word = read_layer(footage, footage.folder(kitti360.pseudo_label_folder, self._camera), frame,
-                      png.read_label, unknown_allowed=True)
-    stereo = read_layer(footage, footage.folder(kitti360.pseudo_depth_folder, self._camera), frame,
-                        png.read_depth)
-    nothing = np.zeros((view.height, view.width))
     points, pixel, primitive = self._seen_points(view)
+    word = self._layer(kitti360.pseudo_label_folder, frame, png.read_label, unknown_allowed=True)
     return Inputs(
         view=view, photo=png.read_rgb(footage.image_path(frame, self._camera), footage.size),
-        word=nothing.astype(np.uint8) if word is None else np.where(
-            np.isin(word, labels.UNKNOWN), 0, word).astype(np.uint8),
-        stereo=nothing.astype(np.float32) if stereo is None else stereo, met=met,
+        word=np.where(np.isin(word, labels.UNKNOWN), 0, word).astype(np.uint8),
+        trust=self._layer(kitti360.pseudo_confidence_folder, frame, png.read_confidence, absent=1),
+        stereo=self._layer(kitti360.pseudo_depth_folder, frame, png.read_depth), met=met,
         z_per_t=_z_per_t(view), points=points, pixel=pixel, primitive=primitive)
+
+  def _layer(self, folder_of: Callable[..., Path], frame: int, read: Callable[..., np.ndarray],
+             absent: float = 0.0, **options) -> np.ndarray:
+    """A PNG at the size of the source images, `absent` everywhere where there is none."""
+    width, height = self._footage.size
+    folder = self._footage.folder(folder_of, self._camera)
+    path = None if folder is None else folder / f'{kitti360.frame_name(frame)}.png'
+    if path is None or not path.exists():
+      return np.full((height, width), absent, np.float32)
+    return read(path, self._footage.size, **options)
 
   def _scan_path(self, frame: int) -> Path:
     return kitti360.velodyne_path(self._footage.root, self._footage.sequence, frame)

@@ -100,24 +100,18 @@ def prior(met: Met, passing: float) -> np.ndarray:
   return mass / mass.sum(axis=-1, keepdims=True)
 
 
-def word_likelihood(met: Met, word: np.ndarray, plausible: np.ndarray,
-                    class_ids: tuple[int, ...]) -> np.ndarray:
+def word_likelihood(met: Met, word: np.ndarray, floor: float) -> np.ndarray:
   """How plausibly a pixel of each label is called by its pseudo label; 1 where there is none.
 
   Args:
     met: of an image.
     word: [H, W] uint8 pseudo labels.
-    plausible: [C, 45] how plausibly a class is called a word: label sets with a floor for the
-      network's plain errors.
-    class_ids: C.
+    floor: plausibility of a word outside of the class's label set: the 2D network's plain errors.
 
   Returns:
     [H, W, L] float32.
   """
-  row = dict(zip(class_ids, plausible))
-  # Classes of moving objects need not be among those of the window.
-  table = np.stack([row[c] if c in row else np.maximum(
-      np.isin(np.arange(labels.NUM_IDS), labels.pseudo_names(c)), plausible.min())
-                    for c in met.semantic.tolist()]).astype(np.float32)
+  sets = labels.label_sets(tuple(met.semantic.tolist()), merged=False)
+  plausible = np.where(sets, 1, floor).astype(np.float32)
   known = ~np.isin(word, labels.UNKNOWN)
-  return np.where(known[..., None], table.T[np.where(known, word, 0)], np.float32(1))
+  return np.where(known[..., None], plausible.T[np.where(known, word, 0)], np.float32(1))

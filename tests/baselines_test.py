@@ -1,0 +1,149 @@
+"""The whole comparison on a tiny street: the same call that the binary makes."""
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from configs import kitti360 as configs
+from pnerf_jax import baselines
+from pnerf_jax import eval as evaluation
+from pnerf_jax.comparison.inputs import Reader
+from pnerf_jax.data import labels, png
+from pnerf_jax.data.window import find_footage
+from pnerf_jax.errors import InputError
+from pnerf_jax.evaluation import truth
+from pnerf_jax.street import generate
+from pnerf_jax.street import scenery
+from pnerf_jax.training import loop, setup
+
+_QUICK = ['pseudo_labels', 'nearest_primitive', 'crf']
+
+
+@pytest.fixture(scope='module')
+def street(tmp_path_factory):
+  root = tmp_path_factory.mktemp('street') / 'data'
+  generate.generate(root, scenery.Parameters('boulevard', seed=3, frames=2, scale=0.08))
+  return root
+
+
+@pytest.fixture(scope='module')
+def config(street):
+  config = configs.get_config('tiny')
+  config.data.root = str(street)
+  return config
+
+
+@pytest.fixture(scope='module')
+def run(config, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('run')
+  loop.train(config, workdir)
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def compared(config, run, tmp_path_factory):
+  """DIR of all methods, and the table that was returned."""
+  out = tmp_path_factory.mktemp('out')
+  return out, baselines.compare(config, out, run)
+
+
+def test_every_method_has_its_row(compared):
+  out, table = compared
+  lines = table.splitlines()
+  assert lines[0] == ('| method | mIoU | accuracy | MC | PQ | SQ | RQ | PQ (things) | RMSE (m) |'
+                      ' δ < 1.25 |')
+  assert [line.split(' | ')[0] for line in lines[2:]] == [
+      f'| {title}' for title in baselines.TITLES.values()]
+  assert table == (out / 'table.md').read_text() and (out / 'table.png').exists()
+  assert len(list((out / 'panels').glob('image_00_*.png'))) == 2
+  has_depth = {line.split(' | ')[0][2:]: '–' not in line for line in lines[2:]}
+  assert {title for title, known in has_depth.items() if known} == {
+      baselines.TITLES[name] for name in ('nearest_primitive', 'semantic_nerf', 'ours')}
+
+
+def test_our_row_is_what_eval_says(compared, run):
+  ours = json.loads((compared[0] / 'ours' / 'metrics.json').read_text())
+  want = evaluation.evaluate(run)
+  for key, value in ours.items():
+    if not key.startswith(('image.', 'timing.', 'fixed.', 'confidence.')):
+      assert value == pytest.approx(want[key], abs=1e-3), key  # depth PNGs are rounded
+
+
+def test_semantic_nerf_knows_the_words_alone(compared, street):
+  out, _ = compared
+  said = json.loads((out / 'semantic_nerf' / 'config.json').read_text())
+  assert said['data']['boxes'] == 'none' and said['scene']['outside'] == 'void'
+  words = {*np.unique([png.read_label(path, unknown_allowed=True) for path in sorted(
+      (street / 'data_2d_pseudo_semantics').rglob('*.png'))]).tolist(), labels.SKY}
+  for path in (out / 'semantic_nerf' / 'instance').glob('*.png'):
+    instance = png.read_instance(path)
+    assert set(np.unique(instance // 1000).tolist()) <= words and not (instance % 1000).any()
+
+
+def test_a_rerun_keeps_what_is_finished_and_makes_what_is_missing(compared, config, run):
+  out, table = compared
+  lost = sorted((out / 'crf' / 'semantic').glob('*.png'))[1]
+  lost_pixels = lost.read_bytes()
+  lost.unlink()
+  (out / 'crf' / 'metrics.json').unlink()
+  kept = [path for path in out.rglob('*.png') if path.parent.name in ('semantic', 'depth')]
+  kept += [path for path in out.rglob('metrics.json')]
+  before = {path: path.stat().st_mtime_ns for path in kept}
+  assert baselines.compare(config, out, run) == table
+  assert lost.read_bytes() == lost_pixels
+  assert {path: path.stat().st_mtime_ns for path in kept} == before
+
+
+def test_what_lacks_its_input_is_left_out_with_a_line(config, tmp_path, caplog):
+  logger = logging.getLogger('pnerf_jax.baselines')
+  logger.addHandler(caplog.handler)  # its lines do not reach the root where a binary ran before
+  try:
+    with caplog.at_level('INFO', logger.name):
+      table = baselines.compare(config, tmp_path, methods=['ours', 'pseudo_labels'])
+  finally:
+    logger.removeHandler(caplog.handler)
+  assert [line.split(' | ')[0] for line in table.splitlines()[2:]] == ['| 2D pseudo labels']
+  assert caplog.text.count('left out: it needs') == 1 and '--workdir' in caplog.text
+
+
+def test_bad_input_is_told_before_any_work(config, run, compared, tmp_path):
+  def error(**changes):
+    arguments = {'config': config, 'out': tmp_path / 'new', 'methods': _QUICK, **changes}
+    with pytest.raises(InputError) as caught:
+      baselines.compare(**arguments)
+    assert not (tmp_path / 'new').exists()
+    return str(caught.value)
+
+  assert 'there is no best' in error(methods=['best'])
+  other = config.copy_and_resolve_references()
+  other.train.steps = 8
+  assert 'config.train.steps is 4 there but 8 now' in error(config=other, workdir=run)
+  other = config.copy_and_resolve_references()
+  other.data.eval_frames = (9999,)
+  assert '[9999] are not frames' in error(config=other)
+  assert 'no such file' in error(workdir=tmp_path / 'nothing')
+  source = compared[0] / 'ours' / 'source.json'
+  content = source.read_text()
+  source.write_text(content.replace('"step": 4', '"step": 2'))
+  try:
+    assert 'are not those of' in error(out=compared[0], workdir=run, methods=['ours'])
+  finally:
+    source.write_text(content)
+
+
+def test_lidar_points_lie_in_primitives_of_the_class_that_is_seen(config):
+  run = setup.set_up(config)
+  footage = find_footage(config.data)
+  frame = footage.frames[0]
+  inputs = Reader(run.scene, footage, 'image_00', config.scene.intervals).read(frame)
+  height, width = inputs.word.shape
+  assert len(np.unique(inputs.pixel @ [width, 1])) == len(inputs.pixel) > 0.2 * height * width
+  found = truth.read_truth(footage, 'image_00', frame, inputs.view.world_from_cam,
+                           inputs.view.intrinsics)
+  seen = found.truth_semantic[tuple(inputs.pixel.T)]
+  semantic = np.append(np.asarray(run.scene.primitives.semantic), -1)[inputs.primitive]
+  held = (semantic >= 0).any(axis=1)
+  assert held.mean() > 0.9
+  # The exceptions: points beside a pixel's centre, and what the scanner sees but the camera not.
+  assert np.mean((semantic == seen[:, None]).any(axis=1)[held]) > 0.9
