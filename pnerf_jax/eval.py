@@ -16,6 +16,7 @@ from pnerf_jax.data import kitti360
 from pnerf_jax.data.window import find_footage
 from pnerf_jax.evaluation import depth, evaluator, frames, panels, report, truth
 from pnerf_jax.rendering.images import recorded_view
+from pnerf_jax.training.setup import load_config
 from pnerf_jax.training.trained import load_trained
 
 _LOG = logging.getLogger(__name__)
@@ -28,12 +29,12 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
     The metrics, as written to RUN/eval/metrics.json.
   """
   workdir = Path(workdir)
-  trained = load_trained(workdir, step)
-  config, scene = trained.run.config, trained.run.scene
+  config = load_config(workdir)
   footage, camera = find_footage(config.data), config.eval.camera
-  folder = workdir / 'eval'
-  scores, stereo = evaluator.Evaluator(), depth.DepthCounts()
   chosen = truth.frames_to_score(footage, camera, config.data.eval_frames)
+  trained = load_trained(workdir, step)
+  scene, folder = trained.run.scene, workdir / 'eval'
+  scores, stereo = evaluator.Evaluator(), depth.DepthCounts()
   pictures = []
   pictured = set(chosen[::max(1, len(chosen) // max(1, config.eval.panels))])
   for frame in tqdm.tqdm(chosen, desc='eval', unit='image'):

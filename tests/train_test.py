@@ -149,7 +149,7 @@ def test_loss_that_is_not_finite_stops_with_its_name(config_of, tmp_path):
 
 
 @pytest.mark.parametrize('group, field, value, word', [
-    ('train', 'rays', 0, 'not positive'), ('train', 'rays', 63, 'devices'),
+    ('train', 'rays', 0, 'a whole number from 1'), ('train', 'rays', 63, 'devices'),
     ('train', 'log_every', 3, 'multiple'), ('model', 'network', 'mlp', 'one of'),
     ('scene', 'outside', 'fog', 'one of'), ('loss', 'depth_form', 'l2', 'one of'),
     ('eval', 'labels', 'both', 'one of'), ('eval', 'confidence', (1.0,), '6 numbers')])

@@ -14,11 +14,14 @@ import defusedxml
 import defusedxml.ElementTree
 import numpy as np
 
-from pnerf_jax.data import labels
+from pnerf_jax.data import files, kitti360, labels
 from pnerf_jax.errors import InputError
 
 MIN_EXTENT = 1e-3  # metres; a primitive thinner than this encloses no space
 _MAX_ROWS = 100_000  # the largest real primitive has some hundred vertices
+_MAX_BYTES = 2**30  # ten times the largest real file
+_MAX_INTEGER = 2**31 - 2  # one is added to an index
+_MAX_INSTANCE = 999  # of a thing, since the instance maps hold id * 1000 + instanceId
 
 # The annotation tool's words that are no names of the class table; others differ from it only in
 # case and blanks ('trafficSign', 'guardrail', 'unknownVehicle').
@@ -96,11 +99,14 @@ def read_boxes(path: Path,
     if not selects(*frames):
       continue
     semantic = _class_id(element, where)
+    instance = max(_integer(element, 'instanceId', 0, where), 0)
+    if labels.IS_THING[semantic] and instance > _MAX_INSTANCE:
+      raise InputError(f'{where}: instanceId is {instance}, beyond {_MAX_INSTANCE}. Correct it.')
     vertices, faces = _mesh(element, where)
     boxes.append(Box(
         index=index, annotation=index + 1, label=labels.BY_ID[semantic].name, semantic=semantic,
-        instance=max(_integer(element, 'instanceId', 0, where), 0), timestamp=frames[2],
-        start_frame=frames[0], end_frame=frames[1], vertices=vertices, faces=faces))
+        instance=instance, timestamp=frames[2], start_frame=frames[0], end_frame=frames[1],
+        vertices=vertices, faces=faces))
   return boxes
 
 
@@ -138,14 +144,13 @@ def _same_object(a: Box, b: Box) -> bool:
 
 
 def _parse(path: Path) -> ElementTree.Element:
+  content = files.read_bytes(path, _MAX_BYTES, 'Copy it from KITTI-360 (data_3d_bboxes).')
   try:
-    return defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
-  except FileNotFoundError:
-    raise InputError(f'{path}: no such file. Copy it from KITTI-360 (data_3d_bboxes).') from None
+    return defusedxml.ElementTree.fromstring(content, forbid_dtd=True)
   except defusedxml.DefusedXmlException as e:
     raise InputError(f'{path}: refused: {type(e).__name__} (a DTD or entity has no place in this'
                      ' file). Copy it from KITTI-360 again.') from None
-  except (ElementTree.ParseError, UnicodeDecodeError, ValueError) as e:
+  except (ElementTree.ParseError, LookupError, ValueError) as e:  # LookupError: an odd encoding
     raise InputError(f'{path}: is not well-formed XML ({e}).'
                      ' Copy it from KITTI-360 again.') from None
 
@@ -155,9 +160,12 @@ def _integer(element: ElementTree.Element, tag: str, default: int, where: str) -
   if not text:
     return default
   try:
-    return int(text)
+    value = int(text)
   except ValueError:
     raise InputError(f'{where}: {tag} is {text[:40]!r}, not a whole number. Correct it.') from None
+  if abs(value) > _MAX_INTEGER:
+    raise InputError(f'{where}: {tag} is {text[:40]}, beyond {_MAX_INTEGER}. Correct it.')
+  return value
 
 
 def _class_id(element: ElementTree.Element, where: str) -> int:
@@ -192,8 +200,10 @@ def _matrix(element: ElementTree.Element, tag: str, cols: int, where: str) -> np
     values = np.array(words, np.float64).reshape(rows, cols)
   except ValueError as e:
     raise InputError(f'{where}: {tag}: {e}. Copy the file from KITTI-360 again.') from None
-  if not np.isfinite(values).all():
-    raise InputError(f'{where}: {tag} is not finite. Remove or correct the object.')
+  wrong = ~(np.abs(values) <= kitti360.FAR_AWAY)  # not finite, too
+  if wrong.any():
+    raise InputError(f'{where}: {tag} holds {values[wrong][0]}, which is not finite or beyond'
+                     f' {kitti360.FAR_AWAY:g} m. Remove or correct the object.')
   return values
 
 
@@ -209,6 +219,9 @@ def _mesh(element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.ndar
     raise InputError(f'{where}: faces name vertices that are not there (0..{len(vertices) - 1}).'
                      ' Remove or correct the object.')
   vertices = vertices @ world_from_box[:3, :3].T + world_from_box[:3, 3]
+  if np.abs(vertices).max() > kitti360.FAR_AWAY:
+    raise InputError(f'{where}: transform puts a vertex at {np.abs(vertices).max():.2g} m, beyond'
+                     f' {kitti360.FAR_AWAY:g} m. Remove or correct the object.')
   # The smallest principal extent: 0 for a plane, a line or a point, whatever its direction.
   centered = vertices - vertices.mean(0)
   axes = np.linalg.svd(centered, full_matrices=False)[2]

@@ -1,7 +1,30 @@
-"""Writing files so that they are whole or absent."""
+"""Reading files of bounded size; writing files so that they are whole or absent."""
 import os
 from pathlib import Path
+import stat
 import tempfile
+
+from pnerf_jax.errors import InputError
+
+
+def read_bytes(path: Path, most: int, remedy: str) -> bytes:
+  """The content of a regular file of at most `most` bytes; nothing is read of a larger one.
+
+  Raises:
+    InputError: absent, no regular file, unreadable or too large; the message ends with `remedy`.
+  """
+  path = Path(path)
+  try:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe or a device may never end
+      raise InputError(f'{path}: is not a regular file. {remedy}')
+    if found.st_size > most:
+      raise InputError(f'{path}: {found.st_size} bytes, expected at most {most}. {remedy}')
+    return path.read_bytes()
+  except FileNotFoundError:
+    raise InputError(f'{path}: no such file. {remedy}') from None
+  except OSError as e:
+    raise InputError(f'{path}: cannot be read ({e.strerror}). {remedy}') from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -7,12 +7,22 @@ Source: the dataset's documentation and kitti360Scripts.
 """
 import dataclasses
 from pathlib import Path
+import re
 
 import numpy as np
 
+from pnerf_jax.data import files
 from pnerf_jax.errors import InputError
 
 PERSPECTIVE_CAMERAS = ('image_00', 'image_01')
+FAR_AWAY = 1e8  # metres; the dataset's world coordinates stay below 1e7
+MAX_FRAME = 2**31 - 1
+_MAX_PIXELS = 65535  # image size and focal length
+_ROTATION_ERROR = 1e-2  # of R^T R, far above the rounding of the files
+_MAX_RANGE = 1e4  # metres; no LiDAR sees farther
+_MAX_TEXT, _MAX_SCAN = 2**26, 2**28  # bytes, some 20 times the largest real files
+_AGAIN = 'Copy it from KITTI-360 again.'
+_CALIBRATION = 'Use the calibration of KITTI-360.'
 
 
 def frame_name(frame: int) -> str:
@@ -64,8 +74,9 @@ def frames_in(folder: Path, suffix: str = '.png') -> list[int]:
   """Sorted frame numbers of the files in a folder; names that are no numbers are passed over."""
   if not Path(folder).is_dir():
     return []
-  return sorted(int(f.stem) for f in Path(folder).iterdir()
-                if f.suffix == suffix and f.stem.isascii() and f.stem.isdigit())
+  names = [f.stem for f in Path(folder).iterdir() if f.suffix == suffix]
+  return sorted({int(name) for name in names
+                 if re.fullmatch('[0-9]{1,10}', name) and int(name) <= MAX_FRAME})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,15 +154,19 @@ def read_perspective(path: Path) -> dict[str, np.ndarray]:
       values[key] = _floats(path, number, rest.split(), size)
       if key.startswith('K_'):
         values[key][8] = 1.0
+      elif key.startswith('R_rect_'):
+        _check_rotation(values[key].reshape(3, 3), f'{path}: line {number}')
   for key in _PERSPECTIVE_NEEDED:
     for camera in ('00', '01'):
       if f'{key}_{camera}' not in values:
-        raise InputError(f'{path}: no line {key}_{camera}. Use the calibration of KITTI-360.')
+        raise InputError(f'{path}: no line {key}_{camera}. {_CALIBRATION}')
   for camera in ('00', '01'):
-    p = values[f'P_rect_{camera}']
-    if min(p[0], p[5]) <= 0 or min(values[f'S_rect_{camera}']) < 1:
-      raise InputError(f'{path}: focal length or size of camera {camera} is not positive'
-                       f' ({p[0]}, {p[5]}). Use the calibration of KITTI-360.')
+    p, size = values[f'P_rect_{camera}'], values[f'S_rect_{camera}']
+    if not (min(p[0], p[5]) > 0 and min(size) >= 1 and max(p[0], p[5], *size) <= _MAX_PIXELS
+            and max(abs(p[2]), abs(p[6])) <= _MAX_PIXELS):
+      raise InputError(f'{path}: no camera {camera} has {size[0]:g} x {size[1]:g} pixels, focal'
+                       f' lengths {p[0]:g} and {p[5]:g}, centre ({p[2]:g}, {p[6]:g}).'
+                       f' {_CALIBRATION}')
   return values
 
 
@@ -160,10 +175,10 @@ def read_cam_to_pose(path: Path) -> dict[str, np.ndarray]:
   poses = {}
   for number, line in _lines(path):
     camera, _, rest = line.partition(':')
-    poses[camera.strip()] = _rigid(_floats(path, number, rest.split(), 12))
+    poses[camera.strip()] = _rigid(_floats(path, number, rest.split(), 12), path, number)
   for camera in PERSPECTIVE_CAMERAS:
     if camera not in poses:
-      raise InputError(f'{path}: no line {camera}. Use the calibration of KITTI-360.')
+      raise InputError(f'{path}: no line {camera}. {_CALIBRATION}')
   return poses
 
 
@@ -171,9 +186,9 @@ def read_cam_to_velo(path: Path) -> np.ndarray:
   """calib_cam_to_velo.txt: [4, 4] velo_from_cam of the UNRECTIFIED camera 0."""
   lines = _lines(path)
   if not lines:
-    raise InputError(f'{path}: empty file. Use the calibration of KITTI-360.')
+    raise InputError(f'{path}: empty file. {_CALIBRATION}')
   number, line = lines[0]
-  return _rigid(_floats(path, number, line.split(), 12))
+  return _rigid(_floats(path, number, line.split(), 12), path, number)
 
 
 def read_poses(root: Path, sequence: str, calibration: Calibration) -> dict[int, np.ndarray]:
@@ -194,26 +209,27 @@ def read_pose_file(path: Path, numbers: int) -> dict[int, np.ndarray]:
   """poses.txt (12 numbers after the frame) or cam0_to_world.txt (16): frame -> [4, 4]."""
   poses = {}
   for number, line in _lines(path):
-    values = _floats(path, number, line.split(), numbers + 1)
-    poses[int(values[0])] = _rigid(values[1:13])
+    frame, *row = _floats(path, number, line.split(), numbers + 1)
+    if frame != int(frame) or not 0 <= frame <= MAX_FRAME:
+      raise InputError(f'{path}: line {number}: {frame:g} is no frame number. {_AGAIN}')
+    poses[int(frame)] = _rigid(np.array(row[:12]), path, number)
   if not poses:
-    raise InputError(f'{path}: holds no pose. Copy the file from KITTI-360 again.')
+    raise InputError(f'{path}: holds no pose. {_AGAIN}')
   return poses
 
 
 def read_velodyne(path: Path) -> np.ndarray:
   """One scan [N, 4] float32: x forward, y left, z up (metres, LiDAR frame), reflectance."""
-  try:
-    data = Path(path).read_bytes()
-  except FileNotFoundError:
-    raise InputError(f'{path}: no such file.') from None
+  data = files.read_bytes(path, _MAX_SCAN, _AGAIN)
   if len(data) % 16:
     raise InputError(f'{path}: {len(data)} bytes, not a multiple of 16 (four float32 a point).'
                      ' The file is cut off; copy it again.')
   points = np.frombuffer(data, '<f4').reshape(-1, 4)
-  if not np.isfinite(points).all():
-    row = np.flatnonzero(~np.isfinite(points).all(-1))[0]
-    raise InputError(f'{path}: point {row} is not finite. Copy the file again.')
+  wrong = ~(np.abs(points) <= _MAX_RANGE).all(-1)  # not finite, too
+  if wrong.any():
+    row = int(np.argmax(wrong))
+    raise InputError(f'{path}: point {row} is {points[row].tolist()}: not finite or farther than'
+                     f' {_MAX_RANGE:g} m. {_AGAIN}')
   return points
 
 
@@ -224,13 +240,12 @@ def transform(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
   """Numbered lines of a text file that hold anything."""
+  content = files.read_bytes(path, _MAX_TEXT, 'It belongs to KITTI-360; check --config.data.root and'
+                             ' --config.data.sequence.')
   try:
-    text = Path(path).read_text('utf-8')
-  except FileNotFoundError:
-    raise InputError(f'{path}: no such file. It belongs to KITTI-360; check --config.data.root and'
-                     ' --config.data.sequence.') from None
+    text = content.decode('utf-8')
   except UnicodeDecodeError:
-    raise InputError(f'{path}: is not a text file. Copy it from KITTI-360 again.') from None
+    raise InputError(f'{path}: is not a text file. {_AGAIN}') from None
   return [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
@@ -238,13 +253,28 @@ def _floats(path: Path, line: int, words: list[str], count: int) -> np.ndarray:
   try:
     values = np.array([float(word) for word in words])
   except ValueError as e:
-    raise InputError(f'{path}: line {line}: {e}. Copy the file from KITTI-360 again.') from None
-  if len(values) != count or not np.isfinite(values).all():
-    raise InputError(f'{path}: line {line} holds {len(values)} numbers, expected {count} finite.'
-                     ' Copy the file from KITTI-360 again.')
+    raise InputError(f'{path}: line {line}: {str(e)[:80]}. {_AGAIN}') from None
+  if len(values) != count:
+    raise InputError(f'{path}: line {line} holds {len(values)} numbers, expected {count}. {_AGAIN}')
+  if not np.isfinite(values).all():
+    word = words[int(np.argmin(np.isfinite(values)))]
+    raise InputError(f'{path}: line {line}: {word[:40]} is not finite. {_AGAIN}')
   return values
 
 
-def _rigid(row: np.ndarray) -> np.ndarray:
-  """[4, 4] from the 12 numbers of a row-major 3x4."""
-  return np.vstack([row.reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])
+def _rigid(row: np.ndarray, path: Path, line: int) -> np.ndarray:
+  """[4, 4] from the 12 numbers of a row-major 3x4, checked to be a rigid motion."""
+  motion = row.reshape(3, 4)
+  _check_rotation(motion[:, :3], f'{path}: line {line}')
+  if np.abs(motion[:, 3]).max() > FAR_AWAY:
+    raise InputError(f'{path}: line {line}: position {motion[:, 3].tolist()} is farther than'
+                     f' {FAR_AWAY:g} m. {_AGAIN}')
+  return np.vstack([motion, [0.0, 0.0, 0.0, 1.0]])
+
+
+def _check_rotation(matrix: np.ndarray, where: str) -> None:
+  """InputError unless the columns of a [3, 3] are orthonormal and right-handed."""
+  # Bounded first, since the product of huge entries is not finite.
+  if np.abs(matrix).max() > 2 or np.linalg.det(matrix) < 0 or (
+      np.abs(matrix.T @ matrix - np.eye(3)).max() > _ROTATION_ERROR):
+    raise InputError(f'{where}: {matrix.round(3).tolist()} is no rotation. {_AGAIN}')

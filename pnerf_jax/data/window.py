@@ -219,9 +219,11 @@ def _frames(root: Path, sequence: str, data: Any, images: dict[str, set[int]],
   every = set.intersection(*images.values()) & poses.keys()
   if data.frames < 1:
     raise InputError(f'config.data.frames is {data.frames}. Use 1 or more.')
+  if data.start < -1:
+    raise InputError(f'config.data.start is {data.start}. Use a frame number, or -1.')
   start = data.start if data.start >= 0 else min(every, default=0)
   span = range(start, start + data.frames)
-  frames = tuple(frame for frame in span if frame in every)
+  frames = tuple(sorted(frame for frame in every if frame in span))
   if not frames:
     folder = root / 'data_2d_raw' / sequence
     there = f'{ranges(every)} have both' if every else (
@@ -229,10 +231,10 @@ def _frames(root: Path, sequence: str, data: Any, images: dict[str, set[int]],
     raise InputError(f'{folder}: no frame of {span[0]}-{span[-1]} has an image of every camera and'
                      f' a pose; {there}. Set --config.data.start and --config.data.frames.')
   notes = []
-  poseless = [frame for frame in span if frame in some and frame not in poses]
+  poseless = [frame for frame in some if frame in span and frame not in poses]
   if poseless:
     notes.append(f'{len(poseless)} frames have no pose and are skipped: {ranges(poseless)}')
-  imageless = [frame for frame in span if frame in poses and frame not in every]
+  imageless = [frame for frame in poses if frame in span and frame not in every]
   if imageless:
     notes.append(f'{len(imageless)} frames lack an image and are skipped: {ranges(imageless)}')
   return frames, len(poseless), notes

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from pnerf_jax.errors import InputError
@@ -21,6 +22,8 @@ class Checkpoints:
   def __init__(self, workdir: pathlib.Path, keep: int = 2):
     """workdir: RUN. keep: how many are kept."""
     self._folder = (workdir / 'checkpoints').absolute()
+    if self._folder.exists() and not self._folder.is_dir():
+      raise InputError(f'{self._folder}: is a file. Remove it, or use another --workdir.')
     self._manager = ocp.CheckpointManager(
         self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep))
 
@@ -62,7 +65,9 @@ class Checkpoints:
     """The last of `steps` that `read` can read, and what it read."""
     for step in reversed(steps):
       try:
-        return step, read(step)
+        found = read(step)
+        _check_finite(found)
+        return step, found
       except Exception as error:  # orbax raises many kinds for a damaged file
         _LOG.warning('%s: cannot be read (%s); trying the one before.', self._folder / str(step),
                      (str(error).splitlines() or [''])[0][:200])
@@ -104,6 +109,13 @@ class Checkpoints:
   def close(self) -> None:
     """Waits and lets go of the folder."""
     self._manager.close()
+
+
+def _check_finite(tree: Any) -> None:
+  """ValueError naming the first array that holds a NaN or an infinity."""
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(jnp.isfinite(leaf).all()):
+      raise ValueError(f'{jax.tree_util.keystr(path)} is not finite')
 
 
 def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -1,4 +1,5 @@
 """The training loop: resume, dispatch, log, save, stop."""
+import contextlib
 import functools
 import logging
 import pathlib
@@ -11,7 +12,8 @@ import numpy as np
 
 from pnerf_jax.errors import InputError
 from pnerf_jax.rendering.images import Renderer, label_options, recorded_view, render_options
-from pnerf_jax.training import checkpoints, previews, setup, sharding, state as states
+from pnerf_jax.training import checkpoints, lock, previews, setup, sharding
+from pnerf_jax.training import state as states
 from pnerf_jax.training.logs import Logs
 from pnerf_jax.training.step import make_dispatch
 
@@ -80,15 +82,30 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Trains to `config.train.steps`, resuming from RUN's newest checkpoint.
 
   Raises:
-    InputError: bad input, or a loss that is not finite.
+    InputError: bad input, another training in RUN, or a loss that is not finite.
     KeyboardInterrupt: stopped by a signal, after saving.
   """
   workdir = pathlib.Path(workdir)
-  settings = config.train
-  run = setup.set_up(config)
-  workdir.mkdir(parents=True, exist_ok=True)
-  setup.save_config(config, workdir)
-  optim = config.optim
+  nearest = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+  if not nearest.is_dir():
+    raise InputError(f'--workdir={workdir}: {nearest} is a file. Name a folder.')
+  with contextlib.ExitStack() as held:
+    # A folder that is there is held before the window is read, which may take a minute; one that
+    # is not is made only when the input is known to be good.
+    there = workdir.is_dir()
+    if there:
+      held.enter_context(lock.hold(workdir))
+    run = setup.set_up(config)
+    if not there:
+      workdir.mkdir(parents=True, exist_ok=True)
+      held.enter_context(lock.hold(workdir))
+    setup.save_config(config, workdir)
+    _train(run, workdir)
+
+
+def _train(run: setup.Run, workdir: pathlib.Path) -> None:
+  """What train does once the input is read and the folder is this process's own."""
+  config, settings, optim = run.config, run.config.train, run.config.optim
   schedule = functools.partial(
       states.learning_rate, rate=optim.learning_rate, final=optim.final, steps=settings.steps,
       warmup=optim.warmup)

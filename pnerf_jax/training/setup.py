@@ -15,18 +15,19 @@ import ml_collections
 import numpy as np
 
 from pnerf_jax.data import batches, labels, words
-from pnerf_jax.data.files import write_bytes
+from pnerf_jax.data.files import read_bytes, write_bytes
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError
 from pnerf_jax.geometry.intervals import Intervals, view_intervals
 from pnerf_jax.rendering.images import recorded_view
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
-from pnerf_jax.training import losses, sharding
+from pnerf_jax.training import checks, losses, sharding
 from pnerf_jax.training.step import LossOptions
 
 _LOG = logging.getLogger(__name__)
 
+_MAX_CONFIG = 2**20  # bytes
 _WORDS_RATE = 0.005  # the moving average of what classes are called spans 200 steps
 LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d', 'distortion')
 
@@ -43,7 +44,7 @@ class Run:
 def set_up(config: ml_collections.ConfigDict) -> Run:
   """Loads the window and builds scene and field. Raises InputError for bad input."""
   mesh = sharding.make_mesh()
-  _check(config, mesh.devices.size)
+  checks.check(config, mesh.devices.size)
   window = load_window(config.data, config.scene)
   for note in window.notes:
     _LOG.info('%s', note)
@@ -53,41 +54,6 @@ def set_up(config: ml_collections.ConfigDict) -> Run:
       window.sequence, window.frames[0], window.frames[-1], len(window.view_frame), window.width,
       window.height, len(window.boxes), window.far, scene.class_ids)
   return Run(config, mesh, scene, make_field(config.model, scene))
-
-
-def _check(config: ml_collections.ConfigDict, devices: int) -> None:
-  """Values that would fail late or silently."""
-  allowed = {
-      'config.scene.outside': (config.scene.outside, ('empty', 'void')),
-      'config.model.network': (config.model.network, ('hybrid', 'published')),
-      'config.loss.words': (config.loss.words, ('estimated', 'sets', 'merged')),
-      'config.loss.depth_form': (config.loss.depth_form, ('likelihood', 'huber')),
-      'config.eval.labels': (config.eval.labels, ('learned', 'fixed')),
-      'config.model.compute_dtype': (config.model.compute_dtype, ('float32', 'bfloat16')),
-  }
-  for name, (value, choices) in allowed.items():
-    if value not in choices:
-      raise InputError(f'{name}: {value!r} is not one of {choices}. Choose one of them.')
-  positive = {f'config.{group}.{field}': config[group][field] for group, field in (
-      ('train', 'steps'), ('train', 'rays'), ('train', 'steps_per_dispatch'),
-      ('train', 'log_every'), ('train', 'checkpoint_every'), ('train', 'preview_every'),
-      ('model', 'samples'), ('model', 'render_samples'), ('scene', 'intervals'),
-      ('scene', 'near'), ('optim', 'learning_rate'), ('eval', 'chunk'))}
-  for name, value in positive.items():
-    if not value > 0:
-      raise InputError(f'{name}: {value} is not positive. Give a number above 0.')
-  if len(config.eval.confidence) != 6:
-    raise InputError(f'config.eval.confidence: {config.eval.confidence} are not 6 numbers. Take '
-                     'those that launch/calibrate.py prints.')
-  train = config.train
-  for name in ('steps', 'log_every', 'checkpoint_every', 'preview_every'):
-    if train[name] % train.steps_per_dispatch:
-      raise InputError(
-          f'config.train.{name}: {train[name]} is not a multiple of config.train.'
-          f'steps_per_dispatch ({train.steps_per_dispatch}). Make it one.')
-  if train.rays % devices:
-    raise InputError(f'config.train.rays: {train.rays} cannot be split over {devices} devices. '
-                     'Make it a multiple of them.')
 
 
 def train_options(model: Any) -> RenderOptions:
@@ -210,15 +176,20 @@ def save_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Non
 
 
 def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
-  """The config of a run. Raises InputError where there is none."""
+  """The config of a run. Raises InputError where there is none, or none that could be trained."""
   path = workdir / 'config.json'
-  if not path.exists():
-    raise InputError(f'{path}: no such file. Is {workdir} a workdir that train wrote?')
-  return ml_collections.ConfigDict(_read_json(path))
+  config = ml_collections.ConfigDict(_read_json(path))
+  checks.check(config, jax.device_count(), f'{path}: ')
+  return config
 
 
 def _read_json(path: pathlib.Path) -> dict:
+  content = read_bytes(path, _MAX_CONFIG, f'Is {path.parent} a workdir that train wrote?')
   try:
-    return json.loads(path.read_text())
-  except json.JSONDecodeError as error:
+    found = json.loads(content)
+  except (ValueError, RecursionError) as error:
     raise InputError(f'{path}: not JSON ({error}). Remove the run and train anew.') from error
+  if not isinstance(found, dict) or not all(isinstance(group, dict) for group in found.values()):
+    raise InputError(f'{path}: holds no groups of fields ({found!r:.60}). Remove the run and train'
+                     ' anew.')
+  return found

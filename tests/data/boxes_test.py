@@ -160,7 +160,7 @@ FLAT = np.array([[x, y, 0] for x in (-1, 1) for y in (-1, 1)] * 2)
     ({}, '<dt>f</dt><data>\n2 ', '<dt>f</dt><data>\n1e999 ', ['transform', 'not finite']),
     ({}, '<dt>f</dt><data>\n2 ', '<dt>f</dt><data>\ntwo ', ['transform', 'two']),
     ({}, '<rows>8</rows>', '<rows>9</rows>', ['vertices', '9x3', '24 numbers']),
-    ({}, '<rows>8</rows>', '<rows>99999999999</rows>', ['vertices', '99999999999x3']),
+    ({}, '<rows>8</rows>', '<rows>99999999999</rows>', ['vertices', 'rows is 99999999999']),
     ({}, '<rows>8</rows>', '<rows>-8</rows>', ['vertices']),
     ({}, '<rows>8</rows>', '<rows>many</rows>', ['rows', "'many'"]),
     ({}, '<rows>4</rows><cols>4</cols>', '<rows>2</rows><cols>8</cols>', ['transform', '2x8']),
