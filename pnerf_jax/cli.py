@@ -52,12 +52,20 @@ def parse_flags(argv: list[str]) -> list[str]:
   # ml_collections would tell only when the config is first used.
   if config is not None and not os.path.isfile(config.partition(':')[0]):
     raise InputError(f'--config: no such file: {config!r}. Use configs/kitti360.py.')
+  if config is not None and not config.partition(':')[0].endswith('.py'):
+    raise InputError(f'--config: {config!r} is no Python file. Use configs/kitti360.py.')
   try:
     words = flags.FLAGS(argv)[1:]
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
+  except (flags.Error, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as e:
     raise InputError(_flag_message(e, argv)) from e
   show_progress()
   return words
+
+
+def require_words(*names: str) -> None:
+  """Marks text flags without which, or with nothing in which, a binary does not start."""
+  for name in names:
+    flags.register_validator(name, bool, 'is missing. Name a folder.')
 
 
 def show_progress() -> None:
@@ -96,7 +104,7 @@ def _flag_message(error: BaseException, argv: list[str]) -> str:
   root = error
   while 'Traceback' in str(root) and root.__context__ is not None:
     root = root.__context__
-  return f'command line: {root}'
+  return f'command line: {str(root).rstrip(".")}. See --help.'
 
 
 def _suggestion(flag: str, key: str, argv: list[str]) -> str:

@@ -65,7 +65,7 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
 def _define_flags() -> None:
   flags.DEFINE_string('workdir', None, 'RUN: the folder that train wrote.')
   flags.DEFINE_integer('step', None, 'Which checkpoint; the newest by default.')
-  flags.mark_flags_as_required(['workdir'])
+  cli.require_words('workdir')
 
 
 def main() -> None:

@@ -8,19 +8,21 @@ Finished files are kept and skipped on a rerun.
 import json
 import logging
 from pathlib import Path
+import re
 
 from absl import flags
 import tqdm
 
 from pnerf_jax import cli
 from pnerf_jax.data import kitti360, labels, png
-from pnerf_jax.data.files import write_bytes
+from pnerf_jax.data.files import read_bytes, write_bytes
 from pnerf_jax.errors import InputError
 from pnerf_jax.rendering.images import Image, View, recorded_view
 from pnerf_jax.training.trained import Trained, load_trained
 
 _LOG = logging.getLogger(__name__)
 
+_MAX_TRANSFORMS = 2**30  # bytes
 KINDS = ('semantic', 'semantic_rgb', 'instance', 'confidence', 'depth', 'rgb')
 
 
@@ -43,22 +45,22 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
   Raises:
     InputError: bad options, no run, unreadable input.
   """
+  out, chosen = Path(out), _frame_range(frames)
+  known = _known_views(out)
   trained = load_trained(Path(workdir), step)
   scene, window = trained.run.scene, trained.run.scene.window
   unknown = sorted(set(cameras) - set(window.cameras))
   if unknown:
     raise InputError(f'--cameras: {unknown} are not among the cameras of the run '
                      f'{window.cameras}. Choose among them.')
-  first, end = _frame_range(frames, window.frames)
   views = []
   for image in range(len(window.view_frame)):
     camera = window.cameras[int(window.view_camera[image])]
-    if (not cameras or camera in cameras) and first <= window.view_frame[image] < end:
+    if (not cameras or camera in cameras) and window.view_frame[image] in chosen:
       views.append((camera, recorded_view(scene, image, full=size == 'full')))
   if not views:
     raise InputError(f'--frames={frames}: no view of the run lies in this range (it has '
                      f'{window.frames[0]}:{window.frames[-1] + 1}). Widen it.')
-  out = Path(out)
   done = dropped = 0
   for camera, view in tqdm.tqdm(views, desc='render', unit='image'):
     paths = {kind: out / camera / kind / f'{kitti360.frame_name(view.frame)}.png'
@@ -67,22 +69,22 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
       image = trained.renderer(trained.params, view)
       write_image(paths, image)
       done, dropped = done + 1, dropped + image.dropped
-  _write_transforms(out, views, trained)
+  _write_transforms(out, known, views, trained)
   if dropped:
     _LOG.info('%d intervals found no room in the rays\' tables (config.scene.intervals); the rays '
               'have half their confidence', dropped)
   return done
 
 
-def _frame_range(text: str, frames: tuple[int, ...]) -> tuple[int, int]:
-  """FIRST:END as numbers."""
+def _frame_range(text: str) -> range:
+  """FIRST:END as numbers; '' is every frame."""
   if not text:
-    return frames[0], frames[-1] + 1
-  first, colon, end = text.partition(':')
-  if not (colon and first.isdigit() and end.isdigit() and int(first) < int(end)):
+    return range(kitti360.MAX_FRAME + 1)
+  found = re.fullmatch('([0-9]{1,10}):([0-9]{1,10})', text)
+  if not found or int(found[1]) >= int(found[2]):
     raise InputError(f'--frames={text}: not FIRST:END with FIRST < END. '
-                     f'Write for example --frames={frames[0]}:{frames[-1] + 1}.')
-  return int(first), int(end)
+                     'Write for example --frames=3353:3417.')
+  return range(int(found[1]), int(found[2]))
 
 
 def write_image(paths: dict[str, Path], image: Image) -> None:
@@ -95,15 +97,30 @@ def write_image(paths: dict[str, Path], image: Image) -> None:
   png.write_label(paths['semantic'], image.semantic)
 
 
-def _write_transforms(out: Path, views: list[tuple[str, View]], trained: Trained) -> None:
+def _known_views(out: Path) -> dict[tuple[str, int], dict]:
+  """The views that DIR/transforms.json holds from earlier calls, by camera and frame."""
+  path = out / 'transforms.json'
+  nearest = next(p for p in (out, *out.absolute().parents) if p.exists())
+  if not nearest.is_dir():
+    raise InputError(f'--out={out}: {nearest} is a file. Name a folder.')
+  if not path.exists():
+    return {}
+  remedy = 'Remove it, or choose another --out.'
+  try:
+    views = json.loads(read_bytes(path, _MAX_TRANSFORMS, remedy))['views']
+    return {(str(view['camera']), int(view['frame'])): view for view in views}
+  except (ValueError, KeyError, TypeError, RecursionError) as e:
+    if isinstance(e, InputError):
+      raise
+    raise InputError(f'{path}: is damaged ({type(e).__name__}). {remedy}') from None
+
+
+def _write_transforms(out: Path, known: dict[tuple[str, int], dict],
+                      views: list[tuple[str, View]], trained: Trained) -> None:
   """DIR/transforms.json: camera model, intrinsics and world_from_cam of every rendered view.
 
-  Poses are in KITTI-360's world; views of earlier calls are kept.
+  Poses are in KITTI-360's world; the `known` views of earlier calls are kept.
   """
-  path = out / 'transforms.json'
-  known = {}
-  if path.exists():
-    known = {(v['camera'], v['frame']): v for v in json.loads(path.read_text())['views']}
   center = trained.run.scene.window.center
   for camera, view in views:
     pose = view.world_from_cam.astype(float)
@@ -116,7 +133,7 @@ def _write_transforms(out: Path, views: list[tuple[str, View]], trained: Trained
       'camera_model': 'PINHOLE', 'camera_axes': 'x right, y down, z forward',
       'pixel_centers': 'integer', 'step': trained.step,
       'views': [known[key] for key in sorted(known)]}, indent=1)
-  write_bytes(path, text.encode())
+  write_bytes(out / 'transforms.json', text.encode())
 
 
 def _define_flags() -> None:
@@ -128,7 +145,7 @@ def _define_flags() -> None:
   flags.DEFINE_enum('trajectory', 'recorded', ['recorded'], 'Which camera path.')
   flags.DEFINE_integer('step', None, 'Which checkpoint; the newest by default.')
   flags.DEFINE_bool('overwrite', False, 'Replace finished files.')
-  flags.mark_flags_as_required(['workdir', 'out'])
+  cli.require_words('workdir', 'out')
 
 
 def main() -> None:

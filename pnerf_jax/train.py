@@ -15,7 +15,8 @@ from pnerf_jax.training.loop import train
 def _define_flags() -> None:
   config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
   flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
-  flags.mark_flags_as_required(['config', 'workdir'])
+  flags.mark_flag_as_required('config')
+  cli.require_words('workdir')
 
 
 def main() -> None:

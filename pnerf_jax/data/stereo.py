@@ -9,6 +9,8 @@ Source: H. Hirschmueller, Stereo Processing by Semiglobal Matching and Mutual In
 import cv2
 import numpy as np
 
+from pnerf_jax.errors import InputError
+
 MAX_DEPTH = 255.0  # metres; what the depth PNGs hold
 _MATCHING_WIDTH = 600  # pixels; smaller images are enlarged first, or the matching window is coarse
 _BLOCK = 5  # pixels; a larger one widens thin foreground
@@ -32,7 +34,15 @@ def stereo_depth(left: np.ndarray, right: np.ndarray, fx: float, baseline: float
 
   Returns:
     (depth of left, depth of right), [H, W] float32, metres, 0 = invalid.
+
+  Raises:
+    InputError: numbers that are none of a stereo pair.
   """
+  if not 0.1 <= min_depth <= MAX_DEPTH:
+    raise InputError(f'--min_depth: {min_depth} is out of range. Use 0.5 to {MAX_DEPTH:g} metres.')
+  if not 1e-3 <= baseline <= 100:
+    raise InputError(f'calibration: the second camera is {baseline:g} m to the right of the first,'
+                     ' expected 0.001 to 100. Use the calibration of KITTI-360.')
   factor = int(np.ceil(_MATCHING_WIDTH / left.shape[1]))
   if factor > 1:
     left, right = (cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)

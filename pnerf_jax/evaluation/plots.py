@@ -128,7 +128,7 @@ def read_scalars(path: Path) -> list[dict]:
   if not path.exists():
     return []
   records = []
-  for line in path.read_text().splitlines():
+  for line in path.read_text(errors='replace').splitlines():
     try:
       record = json.loads(line)
     except json.JSONDecodeError:

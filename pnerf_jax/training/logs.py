@@ -34,10 +34,11 @@ class Logs:
     if not self._path.exists():
       return []
     lines = []
-    for text in self._path.read_text().splitlines():
+    for text in self._path.read_text(errors='replace').splitlines():
       try:
         line = json.loads(text)
-      except json.JSONDecodeError:
+        line = {**line, 'step': int(line['step']), 'seconds': float(line['seconds'])}
+      except (ValueError, KeyError, TypeError):
         break  # cut off by a kill; that step will be repeated
       if line['step'] <= step:
         lines.append(line)
