@@ -1,11 +1,14 @@
-"""Derives what KITTI-360 does not ship and training uses.
+"""Derives what KITTI-360 does not ship and training uses, and takes over what others trained.
 
     python -m pnerf_jax.prepare depth --config=configs/kitti360.py[:variant] \\
         [--config.data.root=DATA --config.data.derived=DERIVED] [--overwrite]
+    python -m pnerf_jax.prepare weights --from=latest.pth --workdir=RUN \\
+        --config=configs/kitti360.py:published --config.scene.center=X,Y,Z --config.scene.far=F
 
 `depth`: depth of both cameras from the rectified stereo pairs of the window, 16 bit PNGs under
 data_2d_pseudo_depth/ of config.data.derived (by default the root). Whole files that are there
-already are kept. Exit codes: 0 done, 1 one clear error, 130 interrupted.
+already are kept. `weights`: a checkpoint that the authors of Panoptic NeRF released becomes a run
+for eval, render and train. Exit codes: 0 done, 1 one clear error, 130 interrupted.
 """
 import errno
 import logging
@@ -24,11 +27,14 @@ from pnerf_jax.data import png
 from pnerf_jax.data import stereo
 from pnerf_jax.data import window
 from pnerf_jax.errors import InputError
+from pnerf_jax.training import released
 
 _LOG = logging.getLogger(__name__)
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replaces files that are there already.')
 _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'Metres; nearer surfaces are not matched.', 0.5)
+_FROM = flags.DEFINE_string('from', None, 'weights: the released checkpoint.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'weights: folder of the run to make.')
 
 
 def main(command: str) -> None:
@@ -107,7 +113,14 @@ def _depth() -> None:
   prepare_depth(_CONFIG.value.data, _MIN_DEPTH.value, _OVERWRITE.value)
 
 
-_COMMANDS = {'depth': _depth}
+def _weights() -> None:
+  for name, flag in (('config', _CONFIG), ('from', _FROM), ('workdir', _WORKDIR)):
+    if not flag.value:
+      raise InputError(f'--{name} is missing. See python -m pnerf_jax.prepare --help.')
+  released.make_run(_CONFIG.value, Path(_WORKDIR.value), Path(_FROM.value))
+
+
+_COMMANDS = {'depth': _depth, 'weights': _weights}
 
 if __name__ == '__main__':
   cli.run(main, positional=1)

@@ -2,7 +2,7 @@
 
     floor 5   the binaries
     floor 4   training  comparison
-    floor 3   rendering  evaluation  transfer  street  prepare
+    floor 3   rendering  evaluation  transfer  street
     floor 2   fields  data
     floor 1   geometry
 
@@ -17,7 +17,7 @@ import pytest
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'pnerf_jax'
 _FLOOR = {  # every other module on top of the package is a binary
     'geometry': 1, 'fields': 2, 'data': 2, 'rendering': 3, 'evaluation': 3, 'transfer': 3,
-    'street': 3, 'prepare': 3, 'training': 4, 'comparison': 4}
+    'street': 3, 'training': 4, 'comparison': 4}
 _BINARY_FLOOR = 5
 # Rooms that may see less than the floors below them.
 _SEES_ONLY = {'street': {'data'}, 'evaluation': {'data'}, 'fields': {'geometry'},
@@ -91,13 +91,13 @@ def _floor(module: str) -> int:
 
 def _is_run(module: str) -> bool:
   """Whether a module is run from a command line."""
-  return module.endswith('__main__') or module == 'prepare' or (
+  return module.endswith('__main__') or (
       _floor(module) == _BINARY_FLOOR and module not in ('', 'cli', 'errors'))
 
 
 def test_every_room_has_a_floor():
   rooms = {path.name for path in _PACKAGE.iterdir() if (path / '__init__.py').exists()}
-  assert rooms == set(_FLOOR) - {'prepare'}
+  assert rooms == set(_FLOOR)
 
 
 @pytest.mark.parametrize('module', sorted(_PATHS))
