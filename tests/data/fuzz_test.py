@@ -1,0 +1,199 @@
+"""Readers on arbitrary bytes and damaged files: a result or InputError, nothing else.
+
+Few examples, always the same. To search longer (new examples every time):
+
+    PNERF_FUZZ=20000 python -m pytest tests/data/fuzz_test.py
+"""
+import os
+import struct
+import tracemalloc
+from types import SimpleNamespace
+import zlib
+
+from hypothesis import HealthCheck, given, settings, strategies as st
+import numpy as np
+import pytest
+
+from pnerf_jax.data import boxes, kitti360, png, window
+from pnerf_jax.errors import InputError
+
+LONGER = int(os.environ.get('PNERF_FUZZ', 0))
+fuzzed = settings(
+    max_examples=LONGER or 60, derandomize=not LONGER, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+NUMBERS = st.one_of(
+    st.sampled_from(['nan', '-inf', '1e999', '1e308', '-1e200', '0', '-0', '1', '2.5', '', 'x', '²',
+                     '9' * 5000, '0x10', '1_0', '\0', '4294967296', '<', '&b;', '-1', '1e-320']),
+    st.floats().map(repr), st.integers().map(str), st.text(max_size=8))
+
+
+@st.composite
+def edits(draw, text):
+  """The text with some of its words replaced, dropped or doubled, or with its end cut off."""
+  words = text.split(' ')
+  for _ in range(draw(st.integers(1, 4))):
+    index = draw(st.integers(0, len(words) - 1))
+    words[index] = draw(st.one_of(NUMBERS, st.just(words[index] + ' ' + words[index]), st.just('')))
+  text = ' '.join(words)
+  return text[:draw(st.integers(0, len(text)))] if draw(st.booleans()) else text
+
+
+def result_or_input_error(read, *args):
+  """Calls a reader; what it returns must be finite, what it says one line of bounded length."""
+  try:
+    return read(*args)
+  except InputError as error:
+    assert '\n' not in str(error) and len(str(error)) < 1500
+    return None
+
+
+def write(path, content):
+  if isinstance(content, str):
+    content = content.encode('utf-8', 'surrogatepass')
+  path.write_bytes(content)
+  return path
+
+
+@fuzzed
+@given(data=st.data())
+def test_boxes(tiny, data):
+  whole = tiny.boxes_xml(tiny.cube_xml()).replace('>', '> ').replace('<', ' <')
+  content = data.draw(st.one_of(edits(whole), edits(whole), st.binary(max_size=200), st.text()))
+  for box in result_or_input_error(boxes.read_boxes, write(tiny.boxes, content)) or ():
+    assert np.isfinite(box.vertices).all() and box.faces.max() < len(box.vertices)
+    assert 0 <= box.semantic < 45 and box.instance >= 0
+    np.int32([box.index, box.annotation, box.timestamp, box.instance])
+
+
+@fuzzed
+@given(data=st.data(), name=st.sampled_from([
+    'perspective.txt', 'calib_cam_to_pose.txt', 'calib_cam_to_velo.txt']))
+def test_calibration(tiny, data, name):
+  path = tiny.root / 'calibration' / name
+  before = path.read_bytes()
+  try:
+    write(path, data.draw(st.one_of(
+        edits(before.decode()), edits(before.decode()), st.binary(max_size=200))))
+    found = result_or_input_error(kitti360.read_calibration, tiny.root)
+  finally:
+    path.write_bytes(before)
+  if found:
+    assert np.isfinite(found.cam_from_velo('image_00')).all() and np.isfinite(found.baseline)
+    assert np.isfinite(found.resized_intrinsics('image_01', 30, 20)).all()
+
+
+@fuzzed
+@given(data=st.data())
+def test_poses(tiny, data):
+  path = tiny.root / 'data_poses' / tiny.sequence / 'poses.txt'
+  whole = '0 1 0 0 1000 0 1 0 2000 0 0 1 100 \n1 1 0 0 1001 0 1 0 2000 0 0 1 100 \n'
+  write(path, data.draw(st.one_of(edits(whole), edits(whole), st.binary(max_size=200))))
+  found = result_or_input_error(kitti360.read_pose_file, path, 12)
+  for frame, pose in (found or {}).items():
+    assert 0 <= frame < 2**31 and np.isfinite(np.linalg.inv(pose)).all()
+
+
+@fuzzed
+@given(content=st.one_of(st.binary(max_size=64),
+                         st.lists(st.floats(width=32), max_size=16).map(
+                             lambda x: struct.pack(f'<{len(x)}f', *x))))
+def test_scans(tmp_path, content):
+  points = result_or_input_error(kitti360.read_velodyne, write(tmp_path / 'a.bin', content))
+  assert points is None or np.isfinite(points.astype(np.float64) ** 2).all()
+
+
+def chunk(kind, content):
+  return (struct.pack('>I', len(content)) + kind + content
+          + struct.pack('>I', zlib.crc32(kind + content)))
+
+
+@st.composite
+def pictures(draw):
+  """A PNG with any header, any chunks with right check sums, any pixels; or a broken one."""
+  sizes = st.one_of(st.integers(0, 9), st.integers(0, 2**32 - 1))
+  header = struct.pack('>IIBBBBB', draw(sizes), draw(sizes), draw(st.sampled_from([1, 8, 16, 3])),
+                       draw(st.sampled_from([0, 2, 3, 4, 6, 7])), *draw(st.tuples(
+                           *[st.integers(0, 2)] * 3)))
+  content = b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
+  for _ in range(draw(st.integers(0, 2))):
+    kind = draw(st.sampled_from([b'tEXt', b'zTXt', b'iCCP', b'PLTE', b'tRNS', b'iTXt', b'eXIf',
+                                 b'acTL', b'fcTL', b'fdAT', b'sRGB', b'pHYs', b'gAMA', b'cHRM']))
+    content += chunk(kind, draw(st.binary(max_size=40)))
+  content += chunk(b'IDAT', draw(st.one_of(st.binary(max_size=20),
+                                           st.binary(max_size=200).map(zlib.compress))))
+  content += chunk(b'IEND', b'')
+  return content[:draw(st.integers(0, len(content)))] if draw(st.booleans()) else content
+
+
+@fuzzed
+@given(content=st.one_of(pictures(), pictures(), st.binary(max_size=100)))
+def test_pictures(tmp_path, content):
+  path = write(tmp_path / 'a.png', content)
+  result_or_input_error(png.read_size, path)
+  for read in (png.read_rgb, png.read_label, png.read_instance, png.read_confidence,
+               png.read_depth):
+    found = result_or_input_error(read, path, (4, 3))
+    assert found is None or found.shape[:2] == (3, 4)
+
+
+NAMES = st.one_of(
+    st.text(max_size=12), st.sampled_from(['..', '.', '../root', '/etc', 'a/../b', 'a\0b', 'image_00',
+                                           'image_00/..', '~', '\ud800', 'x' * 300]))
+
+
+@fuzzed
+@given(sequence=NAMES, cameras=st.lists(NAMES, max_size=3), start=st.integers(), frames=st.integers())
+def test_no_name_leads_out_of_the_dataset(tiny, sequence, cameras, start, frames):
+  data = SimpleNamespace(**{**vars(tiny.data), 'sequence': sequence, 'cameras': tuple(cameras),
+                            'start': start, 'frames': frames})
+  found = result_or_input_error(window.find_footage, data)
+  if found:
+    assert found.sequence == tiny.sequence
+    for view in found.views():
+      assert found.image_path(*view).resolve().is_relative_to(tiny.root.resolve())
+
+
+def nested(depth):
+  return '<a>' * depth + '</a>' * depth
+
+
+@pytest.mark.parametrize('content', [
+    '<!DOCTYPE l [<!ENTITY a "ha">' + ''.join(
+        f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip('abcdefgh', 'bcdefghi')) + ']><l>&i;</l>',
+    f'<a>{nested(20_000)}</a>',
+    '<a><b><transform/><index>' + '9' * 100_000 + '</index></b></a>'])
+def test_hostile_xml_takes_little_memory(tmp_path, content):
+  path = write(tmp_path / 'a.xml', content)
+  tracemalloc.start()
+  try:
+    assert not result_or_input_error(boxes.read_boxes, path)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+  finally:
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize('size', [(2**31 - 1, 2**31 - 1), (8001, 8000), (1, 64_000_001)])
+def test_a_huge_picture_is_refused_before_it_is_allocated(tmp_path, size):
+  content = b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', *size, 8, 2, 0, 0, 0))
+  path = write(tmp_path / 'a.png', content + chunk(b'IDAT', zlib.compress(b'\0' * 100)))
+  tracemalloc.start()
+  try:
+    for read in (png.read_size, png.read_rgb):
+      with pytest.raises(InputError, match='a.png: '):
+        read(path)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+  finally:
+    tracemalloc.stop()
+
+
+def test_pipes_and_huge_files_are_not_read(tmp_path):
+  pipe = tmp_path / 'pipe'
+  os.mkfifo(pipe)  # reading it would wait for ever
+  huge = tmp_path / 'huge'
+  with huge.open('wb') as file:
+    file.truncate(2**40)  # a hole, which takes no space
+  for path, words in ((pipe, 'not a regular file'), (huge, '1099511627776 bytes')):
+    for read in (kitti360.read_velodyne, kitti360.read_perspective, boxes.read_boxes):
+      with pytest.raises(InputError, match=words):
+        read(path)
