@@ -40,7 +40,7 @@ _LIVES_IN = {
 _NUMPY_ROOMS = ('data', 'evaluation', 'street')
 _JAX_IN_NUMPY_ROOMS = {'data.batches'}  # drawn inside the step, as a function of (seed, step)
 # Beside the binaries, which modules may see a whole config.
-_UNPACKS_CONFIG = {'training.loop', 'training.setup'}
+_UNPACKS_CONFIG = {'training.loop', 'training.released', 'training.setup'}
 # The mathematics of the model: nothing here may fall back on numpy.
 _PURE_JAX = {
     'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.networks',

@@ -1,0 +1,151 @@
+"""One training step of the authors' program, repeated with this project's functions.
+
+Their program differs from this one in form, not in its parts. The test converts its inputs to those
+of the same functions that the step calls:
+
+- intervals do not hold their own ends: they are shortened by the last bit;
+- steps between samples are planar, reach over gaps, and the last is 1e10: another `delta`;
+- the sky is sampled beyond `far`, and there and in no primitive the fixed field is one-hot too;
+- density is zero within 1e-3 m outside of an entry or exit, and in no primitive nearer than `far`;
+- all 50 channels are classes, merged when they are looked up; the fixed field is multi-hot;
+- rendered logits, and rendered multi-hot mass, go through a softmax: class probabilities;
+- depth is planar, not divided by the opacity, and its loss is clamped at 0.1.
+
+Letters: B 96 rays, S 148 samples, K 10 slots, C 50 classes.
+"""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pnerf_jax.data import labels
+from pnerf_jax.fields import fixed
+from pnerf_jax.fields.published import PublishedField
+from pnerf_jax.geometry.intervals import Intervals
+from pnerf_jax.rendering import volume
+from pnerf_jax.training import losses, released
+
+_C = 50
+_DEPTH_CLASSES = (9, 12, 35)
+_MARGIN = 1e-3  # metres outside of an interval
+_LAYERS = ('alpha_linear', 'rgb_linear', 'semantic_output2')
+
+
+@pytest.fixture(scope='module')
+def golden(shared):
+  folder = shared / 'golden'
+  if not folder.is_dir():
+    pytest.skip(f'{folder} is absent')
+  numbers = dict(np.load(folder / 'published_network.npz'))
+  return released.read_params(folder / 'latest.pth'), numbers
+
+
+def _geometry(numbers):
+  """t [B, S] metres, delta [B, S], multi-hot [B, S, C], empty [B, S], and classes met [B, C]."""
+  z = numbers['z_planar']
+  # In float32, as theirs: samples lie 1e-5 m from their interval's ends, by the last bit.
+  length = np.linalg.norm(numbers['rays_d'], axis=-1)
+  t = z * length[:, None]
+  far = numbers['far']
+  enter, exit_, _, class_id = np.moveaxis(numbers['intersections'], -1, 0)
+  # A primitive for each id; index = id, -1 = empty slot.
+  semantic = np.array([labels.merged_id(i) for i in range(labels.NUM_IDS)])
+  table = fixed.make_class_table(semantic, tuple(range(_C)), labels.SKY)
+  # Void is no class of the fixed field here, but one of theirs.
+  table = fixed.ClassTable(table.bits, jnp.zeros_like(table.is_void))
+  # Their intervals do not hold their own ends, ours do.
+  slots = Intervals(jnp.asarray(np.nextafter(enter, np.float32(np.inf))),
+                    jnp.asarray(np.nextafter(exit_, np.float32(-np.inf))),
+                    jnp.asarray(class_id, jnp.int32), jnp.zeros(len(z), jnp.int32))
+  member = fixed.membership(jnp.asarray(t), slots, table, _C)
+  outside = ~member.occupied
+  beyond = outside & (t > far)
+  hot = (member.allowed | (beyond[..., None] & (np.arange(_C) == labels.SKY))
+         | ((outside & ~beyond)[..., None] & (np.arange(_C) == labels.VOID)))
+  before, after = enter[:, None] - t[..., None], t[..., None] - exit_[:, None]
+  edge = ((before > 0) & (before < _MARGIN)) | ((after > 0) & (after < _MARGIN))
+  delta = np.append(np.diff(z, axis=1), np.full((len(z), 1), 1e10, np.float32), axis=1)
+  met = np.zeros((len(z), _C), bool)
+  met_unmerged = np.zeros((len(z), _C), bool)
+  for ray, slot in zip(*np.nonzero(class_id >= 0)):
+    met_unmerged[ray, int(class_id[ray, slot])] = True
+    met[ray, semantic[int(class_id[ray, slot])]] = True
+  points = numbers['rays_o'][:, None] + (
+      numbers['rays_d'][:, None] * t[..., None]) / length[:, None, None]
+  directions = np.broadcast_to((numbers['rays_d'] / length[:, None])[:, None], points.shape)
+  return dict(points=points / far, directions=directions, delta=delta, hot=hot, met=met,
+              met_unmerged=met_unmerged, empty=(outside & ~beyond) | edge.any(-1))
+
+
+def _step(params, numbers, geometry):
+  """The total loss, and all that it is made of under the golden file's names."""
+  field = PublishedField(scale=1.0, class_ids=tuple(range(_C)))
+  raw = field.apply(
+      {'params': params}, geometry['points'], geometry['directions'], method='raw')
+  sigma = jnp.where(geometry['empty'], 0.0, jax.nn.relu(raw[..., 3]))
+  weights, _ = volume.composite_weights(sigma, geometry['delta'])
+  hot = geometry['hot']
+  rgb = volume.integrate(weights, jax.nn.sigmoid(raw[..., :3]))
+  semantic_logits = volume.integrate(weights, raw[..., 4:])
+  mass = volume.integrate(weights, hot.astype(jnp.float32))
+  depth = jnp.sum(weights * numbers['z_planar'], axis=-1)
+
+  label = numbers['pseudo_label'].astype(np.int32)
+  named = jnp.eye(_C, dtype=bool)
+  # The sky is their channel 23, not the last of the classes.
+  reached = losses.reachable(jnp.asarray(geometry['met']), label, named) | (label == labels.SKY)
+  called = jnp.eye(_C + 1, _C)  # every class is called by its own name
+  measured = geometry['met_unmerged'][:, _DEPTH_CLASSES].any(-1) & (
+      numbers['depth_target'] > 0) & (numbers['depth_target'] < 100)
+  every = np.ones(len(label))
+  huber = losses.depth_huber(depth, numbers['depth_target'], measured)
+  uniform = hot / jnp.sum(hot, axis=-1, keepdims=True)
+  found = {
+      'weights': weights, 'rgb': rgb, 'depth': depth, 'semantic_logits': semantic_logits,
+      'fixed': mass,
+      'loss.color_mse_0': losses.color(rgb, numbers['rgb_target']),
+      'loss.depth_loss': jnp.minimum(huber, 0.1),
+      'loss.semantic_loss_2d_pred': losses.semantic(
+          jax.nn.softmax(semantic_logits), label, reached, called),
+      'loss.semantic_loss_2d_fix': losses.semantic(jax.nn.softmax(mass), label, every, called),
+      'loss.semantic_loss_3d': losses.semantic_points(raw[..., 4:], uniform, weights)}
+  semantic = sum(found[f'loss.semantic_loss_{name}'] for name in ('2d_pred', '2d_fix', '3d'))
+  found['loss.semantic_loss'] = semantic
+  found['loss.psnr_0'] = -10.0 * jnp.log10(found['loss.color_mse_0'])
+  found['loss.loss'] = (
+      found['loss.color_mse_0'] + 0.1 * found['loss.depth_loss'] + 0.01 * semantic)
+  return found['loss.loss'], found
+
+
+@pytest.fixture(scope='module')
+def repeated(golden):
+  params, numbers = golden
+  geometry = _geometry(numbers)
+  # Not jitted: XLA would fold the encoding of the points, constants here, for minutes.
+  (_, found), gradients = jax.value_and_grad(_step, has_aux=True)(params, numbers, geometry)
+  return {**found, **{f'grad.nerf_0.{layer}.weight': gradients[layer]['kernel'].T
+                      for layer in _LAYERS}}
+
+
+def _difference(got, want):
+  """Largest difference as a share of the largest value."""
+  return np.max(np.abs(np.asarray(got) - want)) / np.max(np.abs(want))
+
+
+@pytest.mark.parametrize('name', ['weights', 'rgb', 'depth', 'semantic_logits', 'fixed'])
+def test_rendered(golden, repeated, name):
+  assert _difference(repeated[name], golden[1][name]) < 1e-4
+
+
+def test_every_loss_term(golden, repeated):
+  terms = [name for name in golden[1] if name.startswith('loss.')]
+  assert len(terms) == 8
+  for name in terms:
+    np.testing.assert_allclose(repeated[name], golden[1][name], rtol=1e-4, err_msg=name)
+
+
+def test_gradients(golden, repeated):
+  names = [name for name in golden[1] if name.startswith('grad.')]
+  assert len(names) == len(_LAYERS)
+  for name in names:
+    assert _difference(repeated[name], golden[1][name]) < 1e-4, name
