@@ -121,8 +121,8 @@ def _tensors(archive: zipfile.ZipFile, key: str, size: int) -> dict[str, np.ndar
   saved = _unpickle(_entry(archive, tops[0] + 'data.pkl', _MOST_PICKLE))
   state = saved.get(key) if isinstance(saved, dict) else None
   if not isinstance(state, dict) or not state:
-    there = ', '.join(map(str, list(saved)[:8])) if isinstance(saved, dict) else type(saved).__name__
-    raise _Refused(f'no state dict under {key!r} (there is: {there})')
+    there = list(saved)[:8] if isinstance(saved, dict) else [type(saved).__name__]
+    raise _Refused(f'no state dict under {key!r} (there is: {", ".join(map(str, there))})')
   arrays, total = {}, 0
   for name, tensor in state.items():
     if not isinstance(name, str) or not isinstance(tensor, _Tensor):

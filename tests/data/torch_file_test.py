@@ -38,8 +38,8 @@ def call(function, *arguments):
 
 
 def tensor(key, shape, strides, offset=0, storage='FloatStorage', count=0):
-  pid = row(text('storage'), named('torch', storage), text(key), text('cuda:0'), number(count)) + b'Q'
-  return call(named('torch._utils', '_rebuild_tensor_v2'), pid, number(offset),
+  pid = row(text('storage'), named('torch', storage), text(key), text('cuda:0'), number(count))
+  return call(named('torch._utils', '_rebuild_tensor_v2'), pid + b'Q', number(offset),
               row(*map(number, shape)), row(*map(number, strides)), b'\x89',
               call(named('collections', 'OrderedDict')))
 
