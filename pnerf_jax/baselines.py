@@ -72,10 +72,10 @@ def compare(config: ml_collections.ConfigDict, out: Path, workdir: Path | None =
     check_same_run(config, Path(workdir))
     trained = load_trained(Path(workdir), step)
   run = setup.set_up(config) if trained is None else trained.run
-  out.mkdir(parents=True, exist_ok=True)
-  setup.save_config(config, out)
   reader = Reader(run.scene, footage, camera, config.scene.intervals)
   chosen = _possible(methods or TITLES, run, reader, workdir)
+  out.mkdir(parents=True, exist_ok=True)
+  setup.save_config(config, out)
   views = {frame: recorded_view(run.scene, footage.views().index((frame, camera)), full=True)
            for frame in frames}
   for name in set(chosen) & set(_OF_RUN):
@@ -88,15 +88,13 @@ def compare(config: ml_collections.ConfigDict, out: Path, workdir: Path | None =
   plain = out / 'semantic_nerf'
   _predict(out, 'semantic_nerf', chosen, frames,
            lambda: _renders(_semantic_nerf(config, plain), plain, views, footage.size))
-  steps = {**{name: trained and trained.step for name in _OF_RUN},
-           'semantic_nerf': config.train.steps}
-  rows = []
-  for name in chosen:
-    path = out / name / 'metrics.json'
-    metrics = (json.loads(path.read_text()) if path.exists() else
-               results.score(out / name, footage, camera, views, steps.get(name)))
-    _LOG.info('%s: mIoU %s', TITLES[name], metrics['semantic.miou'])
-    rows.append((TITLES[name], metrics))
+  steps = {'semantic_nerf': config.train.steps}
+  if trained is not None:
+    steps.update(dict.fromkeys(_OF_RUN, trained.step))
+  scored = {name: out / name / 'metrics.json' for name in chosen}
+  results.score(out, [name for name in chosen if not scored[name].exists()], footage, camera, views,
+                steps)
+  rows = [(TITLES[name], json.loads(path.read_text())) for name, path in scored.items()]
   tables.write_table(out / 'table', results.COLUMNS, rows, corner='method')
   _write_panels(out, footage, camera, views, chosen)
   return (out / 'table.md').read_text()
@@ -130,7 +128,11 @@ def _possible(names, run: setup.Run, reader: Reader, workdir: Path | None) -> li
   for name in TITLES:
     if name in names and name in lacks:
       _LOG.info('%s is left out: %s', TITLES[name], lacks[name])
-  return [name for name in TITLES if name in names and name not in lacks]
+  possible = [name for name in TITLES if name in names and name not in lacks]
+  if not possible:
+    raise InputError(f'--methods={",".join(names)}: none of them has its input ({lacks[names[0]]}).'
+                     ' Name others.')
+  return possible
 
 
 def _claim(folder: Path, workdir: Path, step: int) -> None:
@@ -147,7 +149,7 @@ def _predict_by_image(reader: Reader, frames: list[int], out: Path, names: list[
   missing = {frame: [name for name in names if not results.is_whole(out / name, frame)]
              for frame in frames}
   frames = [frame for frame in frames if missing[frame]]
-  for frame in tqdm.tqdm(frames, desc='methods by image', unit='image'):
+  for frame in tqdm.tqdm(frames, desc='methods by image', unit='image', disable=not frames):
     inputs = reader.read(frame)
     for name in missing[frame]:
       results.write(out / name, frame, by_image.METHODS[name][1](inputs))

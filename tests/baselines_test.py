@@ -97,14 +97,15 @@ def test_a_rerun_keeps_what_is_finished_and_makes_what_is_missing(compared, conf
 
 def test_what_lacks_its_input_is_left_out_with_a_line(config, tmp_path, caplog):
   logger = logging.getLogger('pnerf_jax.baselines')
-  logger.addHandler(caplog.handler)  # its lines do not reach the root where a binary ran before
+  logger.addHandler(caplog.handler)  # where a binary ran before, its lines do not reach the root
   try:
     with caplog.at_level('INFO', logger.name):
       table = baselines.compare(config, tmp_path, methods=['ours', 'pseudo_labels'])
   finally:
     logger.removeHandler(caplog.handler)
   assert [line.split(' | ')[0] for line in table.splitlines()[2:]] == ['| 2D pseudo labels']
-  assert caplog.text.count('left out: it needs') == 1 and '--workdir' in caplog.text
+  lines = {record.getMessage() for record in caplog.records if 'left out' in record.getMessage()}
+  assert len(lines) == 1 and '--workdir' in lines.pop()
 
 
 def test_bad_input_is_told_before_any_work(config, run, compared, tmp_path):
@@ -116,6 +117,7 @@ def test_bad_input_is_told_before_any_work(config, run, compared, tmp_path):
     return str(caught.value)
 
   assert 'there is no best' in error(methods=['best'])
+  assert 'give one with --workdir' in error(methods=['ours'])
   other = config.copy_and_resolve_references()
   other.train.steps = 8
   assert 'config.train.steps is 4 there but 8 now' in error(config=other, workdir=run)

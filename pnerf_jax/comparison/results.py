@@ -5,7 +5,10 @@
 
 Scores are always those of the files, so that an interrupted comparison ends with the same figures.
 """
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import tqdm
 
 from pnerf_jax.comparison.methods import Prediction
 from pnerf_jax.data import kitti360, png
@@ -52,24 +55,27 @@ def read(folder: Path, frame: int, size: tuple[int, int]) -> Prediction:
                     png.read_depth(depth, size) if depth.exists() else None)
 
 
-def score(folder: Path, footage: Footage, camera: str, views: dict[int, View], step: int | None
-          ) -> dict[str, int | float | None]:
-  """Scores a method's files by the evaluation of `python -m pnerf_jax.eval`; writes metrics.json.
+def score(out: Path, names: Sequence[str], footage: Footage, camera: str, views: dict[int, View],
+          steps: Mapping[str, int | None]) -> None:
+  """Scores methods' files by the evaluation of `python -m pnerf_jax.eval`; writes metrics.json.
 
   Args:
-    folder: DIR/<method>.
+    out: DIR.
+    names: of the methods.
     footage: of the window.
     camera: e.g. 'image_00'.
     views: by frame, at the size of the source images.
-    step: of the checkpoint that predicted, None for a method without one.
+    steps: of the checkpoints that predicted; a method without one is absent.
   """
-  scores = evaluator.Evaluator()
-  for frame, view in views.items():
+  if not names:
+    return
+  scores = {name: evaluator.Evaluator() for name in names}
+  for frame, view in tqdm.tqdm(views.items(), desc='scores', unit='image'):
     found = truth.read_truth(footage, camera, frame, view.world_from_cam, view.intrinsics)
-    prediction = read(folder, frame, footage.size)
-    scores.add(frames.FrameResult(
-        frame=frame, camera=camera, semantic=prediction.semantic, instance=prediction.instance,
-        depth=prediction.depth, rgb=None, **found.fields()))
-  metrics = scores.compute(step)
-  evaluator.write_metrics(folder / 'metrics.json', metrics)
-  return metrics
+    for name in names:
+      prediction = read(out / name, frame, footage.size)
+      scores[name].add(frames.FrameResult(
+          frame=frame, camera=camera, semantic=prediction.semantic,
+          instance=prediction.instance, depth=prediction.depth, rgb=None, **found.fields()))
+  for name in names:
+    evaluator.write_metrics(out / name / 'metrics.json', scores[name].compute(steps.get(name)))
