@@ -120,7 +120,8 @@ class Reader:
         parts.append(points[lidar.thin(points, _CELL)])
       points = np.concatenate(parts)
       self._still = points[lidar.thin(points, _CELL)]
-      _LOG.info('LiDAR: %d points of %d scans', len(self._still), len(parts))
+      if len(points):
+        _LOG.info('LiDAR: %d points of %d scans', len(self._still), len(parts))
     return self._still
 
   def _seen_points(self, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
