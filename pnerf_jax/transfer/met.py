@@ -76,6 +76,8 @@ def prior(met: Met, passing: float) -> np.ndarray:
 
   A ray that reaches an interval ends in it with probability 1 - passing, whatever its length (the
   primitives are coarse, a ray may pass beside what they bound), and in the sky if it passes all.
+  Void space may hold anything and hides nothing: each class, the sky among them, is as likely in it
+  as what begins after one more interval, so that what is annotated goes first.
 
   Args:
     met: of an image.
@@ -93,10 +95,9 @@ def prior(met: Met, passing: float) -> np.ndarray:
     label = met.label[..., k]
     held = np.where(label >= 0, reached, 0)
     mass[rows, columns, np.maximum(label, 0)] += held
-    void = label == VOID
-    mass[void] += reached[void][:, None] * anywhere / anywhere.sum()
-    reached = np.where(label == NONE, reached, reached * np.float32(passing))
-  mass[..., met.sky] += reached
+    mass += ((label == VOID) * reached * np.float32(passing))[..., None] * anywhere
+    reached = np.where(label >= 0, reached * np.float32(passing), reached)
+  mass[..., met.sky] += np.where((met.label == VOID).any(axis=-1), 0, reached)
   return mass / mass.sum(axis=-1, keepdims=True)
 
 

@@ -56,7 +56,7 @@ def test_void_space_may_be_any_class_but_no_object():
   found = met_of([(1, 5), (5, 1)], [(1, 5)])
   assert list(zip(found.semantic, found.instance)) == [
       (_ROAD, 0), (_BUILDING, 0), (_CAR, 4), (_BOX, 0), (_SKY, 0)]
-  want = np.array([[0.25, 0.25, 0.5, 0.25, 0.25 + 0.25], [0.25, 0.25, 0, 0.25, 0.25 + 0.5]])
+  want = np.array([[0.5, 0.5, 1, 0.5, 0.5], [0.5, 0.5, 0, 0.5, 0.5]])
   np.testing.assert_allclose(met.prior(found, 0.5)[0], want / want.sum(1, keepdims=True), atol=1e-6)
 
 
