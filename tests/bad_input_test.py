@@ -80,9 +80,8 @@ def binary(monkeypatch, capsys):
   def call(module, *words):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, 'argv', [f'pnerf_jax/{module}.py', *map(str, words)])
-    modules = flags.FLAGS.flags_by_module_dict()
-    mine = {flag.name: flag for name, found in modules.items() if not name.startswith('absl')
-            for flag in found}
+    # By name: a flag that was put back belongs to no module any more.
+    mine = {name: flags.FLAGS[name] for name in flags.FLAGS if name not in _ABSL}
     handler, loggers = signal.getsignal(signal.SIGTERM), _loggers()
     for name in mine:
       delattr(flags.FLAGS, name)

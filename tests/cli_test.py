@@ -57,14 +57,16 @@ def folder(tmp_path_factory):
 
 
 def start(folder, *words):
+  # What a shell starts in the background ignores SIGINT and hands that on: set it back.
   return subprocess.Popen(
       [sys.executable, 'binary.py', *words], cwd=folder, env={'PYTHONPATH': str(ROOT)}, text=True,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
 
 def run(folder, *words):
   with start(folder, *words) as process:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
   return process.returncode, out, err
 
 
@@ -112,7 +114,7 @@ def test_signals(folder, number):
   with start(folder, 'word', '--config=config.py', '--what=sleep') as process:
     assert process.stdout.readline() == 'ready\n'
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=180)
   assert process.returncode == 130 and err == 'interrupted\n'
 
 
