@@ -93,7 +93,10 @@ def _cell(column: Column, value: float | int | str | None, base: Mapping | None)
   other = None if base is None else base.get(column.key)
   if not _is_number(other):
     return text
-  return f'{text} ({value - other:+.{column.digits}f})'.replace('-', '−')
+  difference = f'{value - other:+.{column.digits}f}'
+  if not difference.strip('+-0.'):
+    difference = f'±{difference[1:]}'  # not -0.0
+  return f'{text} ({difference})'.replace('-', '−')
 
 
 def _best(column: Column, values: list) -> float | None:

@@ -12,13 +12,14 @@ _COLUMNS = (Column('a', 'score'), Column('b', 'error (m)', 2, 'low'), Column('c'
 def test_markdown_by_hand(tmp_path):
   tables.write_table(tmp_path / 'out' / 'table', _COLUMNS, [
       ('full', {'a': 0.5, 'b': 2.0, 'c': 100, 'unused': 1}),
-      ('x|y', {'a': 0.25, 'b': 1.5, 'c': 50}),
+      ('x|y', {'a': 0.25, 'b': 1.5, 'c': 50}), ('even', {'a': 0.4996, 'b': 2.0}),
       ('none', {'a': None, 'c': 'many'})], reference='full', corner='variant')
   assert (tmp_path / 'out' / 'table.md').read_text() == '''\
 | variant | score | error (m) | steps |
 | --- | ---: | ---: | ---: |
 | full | **0.500** | 2.00 | 100 |
 | x\\|y | 0.250 (−0.250) | **1.50 (−0.50)** | 50 (−50) |
+| even | 0.500 (±0.000) | 2.00 (±0.00) | – |
 | none | – | – | many |
 '''
   assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['table.md', 'table.png']
