@@ -59,7 +59,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.distortion = 0.0  # weight of the spread of a ray's weights
   loss.depth_form = 'likelihood'  # or 'huber' of the mean depth
   loss.depth_max = 100.0  # metres; stereo beyond it is not used
-  loss.depth_classes = ()  # pseudo labels on which the depth loss acts; () = all
+  loss.depth_classes = ()  # the depth loss acts on rays that meet a primitive of these; () = all
   loss.depth_spread = 0.2  # tolerance of the likelihood, metres: spread * (0.3 + (z / 10)^2)
   loss.depth_outliers = 0.05  # share of stereo depths that may lie anywhere
   loss.words = 'estimated'  # what classes are called: estimated, label 'sets', or 'merged' (paper)

@@ -225,7 +225,8 @@ def _define_flags() -> None:
   flags.DEFINE_string('workdir', None, 'RUN: a run of the same config; none by default.')
   flags.DEFINE_integer('step', None, 'Which checkpoint of RUN; the newest by default.')
   flags.DEFINE_list('methods', [], f'Some of {", ".join(TITLES)}; all by default.')
-  flags.mark_flags_as_required(['config', 'out'])
+  flags.mark_flag_as_required('config')
+  cli.require_words('out')
 
 
 def main() -> None:

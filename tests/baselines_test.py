@@ -13,18 +13,9 @@ from pnerf_jax.data import labels, png
 from pnerf_jax.data.window import find_footage
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import truth
-from pnerf_jax.street import generate
-from pnerf_jax.street import scenery
 from pnerf_jax.training import loop, setup
 
 _QUICK = ['pseudo_labels', 'nearest_primitive', 'crf']
-
-
-@pytest.fixture(scope='module')
-def street(tmp_path_factory):
-  root = tmp_path_factory.mktemp('street') / 'data'
-  generate.generate(root, scenery.Parameters('boulevard', seed=3, frames=2, scale=0.08))
-  return root
 
 
 @pytest.fixture(scope='module')

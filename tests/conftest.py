@@ -36,3 +36,12 @@ def shared() -> pathlib.Path:
   if not path.is_dir():
     pytest.skip(f'{path} is absent')
   return path
+
+
+@pytest.fixture(scope='session')
+def street(tmp_path_factory) -> pathlib.Path:
+  """A tiny street on disk, two stereo frames. Read it; what damages it copies it first."""
+  from pnerf_jax.street import generate, scenery  # not every worker needs the ray caster
+  root = tmp_path_factory.mktemp('street') / 'data'
+  generate.generate(root, scenery.Parameters('boulevard', seed=3, frames=2, scale=0.08))
+  return root

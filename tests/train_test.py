@@ -20,18 +20,9 @@ from pnerf_jax import eval as evaluation
 from pnerf_jax import render
 from pnerf_jax.data import labels
 from pnerf_jax.errors import InputError
-from pnerf_jax.street import generate
-from pnerf_jax.street import scenery
 from pnerf_jax.training import checkpoints, loop, setup, sharding
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope='module')
-def street(tmp_path_factory):
-  root = tmp_path_factory.mktemp('street') / 'data'
-  generate.generate(root, scenery.Parameters('boulevard', seed=3, frames=2, scale=0.08))
-  return root
 
 
 @pytest.fixture(scope='module')

@@ -121,13 +121,17 @@ def pack_instance(semantic: np.ndarray, instance: np.ndarray) -> np.ndarray:
   return (semantic * 1000 + instance).astype(np.uint16)
 
 
+def plain_names(class_id: int) -> tuple[int, ...]:
+  """Ids that plainly name `class_id`: itself, and the words of a network that lacks its own."""
+  words = _PSEUDO_NAMES.get(BY_ID[class_id].name, ())
+  return (class_id, *(BY_NAME[name].id for name in words))
+
+
 def pseudo_names(class_id: int) -> tuple[int, ...]:
   """Ids that a 2D network may plausibly give to a pixel of `class_id` (always holds itself)."""
-  label = BY_ID[class_id]
-  if label.name in _PSEUDO_NAMES:
-    return (class_id, *(BY_NAME[name].id for name in _PSEUDO_NAMES[label.name]))
-  if 0 <= label.train_id < 19:
-    return (class_id,)
+  label, plain = BY_ID[class_id], plain_names(class_id)
+  if label.name in _PSEUDO_NAMES or 0 <= label.train_id < 19:
+    return plain
   return (class_id, *(i for i in range(1, NUM_IDS) if i not in (class_id, SKY)))
 
 

@@ -57,6 +57,8 @@ class _Unpickler(pickle.Unpickler):
   """Builds tensors, plain values and containers of them; anything else is refused."""
 
   def find_class(self, module: str, name: str) -> Any:
+    """What a name in the pickle stands for, called by pickle; raises _Refused for all but tensors'
+    own names."""
     if module == 'torch' and name in _STORAGES:
       return _STORAGES[name]
     allowed = {
@@ -69,6 +71,7 @@ class _Unpickler(pickle.Unpickler):
     return allowed[module, name]
 
   def persistent_load(self, pid: Any) -> Any:
+    """A storage's description as it stands, called by pickle; its numbers are read later."""
     return pid
 
 

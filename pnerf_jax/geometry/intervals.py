@@ -47,6 +47,7 @@ def _cross_primitive(
   right, down, forward = axes
 
   def add_face(face, account):
+    """Adds where the R rays cross face `face` to the account of hits_lib.no_hits."""
     corners = primitives.vertices[primitives.faces[face]][..., None] - origins
     planar = [(_dot(corner, right), _dot(corner, down)) for corner in corners]
     a, b, c = (_dot(corner, forward) for corner in corners)
@@ -104,6 +105,7 @@ def intersect(
   axes = (right.T, jnp.cross(directions, right).T, directions.T)
 
   def add_primitive(m, table):
+    """Adds the intervals of primitive m to the table [K, R]."""
     enter, leave, lost = _cross_primitive(primitives, m, origins.T, axes, near, far)
     table = dataclasses.replace(table, dropped=table.dropped + lost)
     used = jnp.sum(jnp.any(jnp.isfinite(enter), axis=-1))

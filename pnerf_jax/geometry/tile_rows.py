@@ -61,6 +61,7 @@ def _fill_rows(
   t_per_z = jnp.sqrt(1.0 + x * x + y * y)
 
   def add_face(i, account):
+    """Adds where each pair's P pixel rays cross its i-th face to the account of hits."""
     face = corners[faces[start + i]].T[..., None]
     vertices, normal, offset = face[:9].reshape(3, 3, -1, 1), face[9:12], face[12]
     planar = [(v[0] - x * v[2], v[1] - y * v[2]) for v in vertices]

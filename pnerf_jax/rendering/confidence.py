@@ -26,10 +26,9 @@ _UNIT = np.deg2rad(0.4)  # of d: about a pixel of a quarter-size image of KITTI-
 _FARTHEST = 16.0
 _DOUBT = 0.5  # share of the confidence that is left where no primitive vouches for the label
 # [45, 256] whether a class is plainly named by a word: some classes may be called anything.
-_SETS = labels.label_sets(tuple(range(labels.NUM_IDS)), merged=False)
 _NAMED = np.zeros((labels.NUM_IDS, 256), bool)
-_NAMED[:, :labels.NUM_IDS] = np.where(
-    _SETS.sum(axis=-1, keepdims=True) > 10, np.eye(labels.NUM_IDS, dtype=bool), _SETS)
+for _id in range(labels.NUM_IDS):
+  _NAMED[_id, list(labels.plain_names(_id))] = True
 
 
 @dataclasses.dataclass(frozen=True)

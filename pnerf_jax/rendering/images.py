@@ -108,6 +108,7 @@ class Renderer:
     primitives = scene.primitives
 
     def render_chunk(params, rays, intervals):
+      """B rays -> rgb [B, 3] uint8, planar depth [B] in metres (0 = sky), panoptic.Labels [B]."""
       out = render_rays(BoundField(module, params), rays, intervals, scene.table,
                         len(scene.class_ids), options, None)
       picked = panoptic.label_pixels(

@@ -9,10 +9,10 @@ import math
 import numbers
 from typing import Any
 
+from pnerf_jax.data.kitti360 import FAR_AWAY
 from pnerf_jax.errors import InputError
 
 _MANY = 2**31 - 1  # what device counters hold
-_FAR_AWAY = 1e8  # metres, as in the readers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +61,12 @@ _WORDS = Kind('a tuple of words', _sequence_of(_TEXT.accepts))
 _WHOLES = Kind('a tuple of whole numbers', _sequence_of(whole(0).accepts))
 _WEIGHT = real(0, 1e9)
 _SHARE = real(0, 1)
-_LENGTH = real(0, _FAR_AWAY, above=True)
+_LENGTH = real(0, FAR_AWAY, above=True)
 
 
 def _reals(*counts: int) -> Kind:
-  return Kind(f'{max(counts)} numbers of at most {_FAR_AWAY:g}' + (' or ()' if 0 in counts else ''),
-              _sequence_of(real(-_FAR_AWAY, _FAR_AWAY).accepts, counts))
+  return Kind(f'{max(counts)} numbers of at most {FAR_AWAY:g}' + (' or ()' if 0 in counts else ''),
+              _sequence_of(real(-FAR_AWAY, FAR_AWAY).accepts, counts))
 
 
 FIELDS: dict[str, dict[str, Kind]] = {
@@ -76,7 +76,7 @@ FIELDS: dict[str, dict[str, Kind]] = {
         'eval_frames': _WHOLES},
     'scene': {
         'outside': choice('empty', 'void'), 'center': _reals(0, 3), 'bounds': _reals(0, 6),
-        'near': _LENGTH, 'far': real(0, _FAR_AWAY), 'frame_margin': whole(0),
+        'near': _LENGTH, 'far': real(0, FAR_AWAY), 'frame_margin': whole(0),
         'intervals': whole(1, 1024)},
     'model': {
         'network': choice('hybrid', 'published'), 'samples': whole(1, 65536),

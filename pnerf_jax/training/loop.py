@@ -109,8 +109,7 @@ def _train(run: setup.Run, workdir: pathlib.Path) -> None:
   schedule = functools.partial(
       states.learning_rate, rate=optim.learning_rate, final=optim.final, steps=settings.steps,
       warmup=optim.warmup)
-  optimizer = states.make_optimizer(
-      optim.learning_rate, optim.final, settings.steps, optim.warmup, optim.epsilon)
+  optimizer = setup.make_optimizer(config)
   saved = checkpoints.Checkpoints(workdir)
   try:
     state = _initial_state(run, optimizer, saved)
@@ -120,8 +119,8 @@ def _train(run: setup.Run, workdir: pathlib.Path) -> None:
       return
     table = setup.make_ray_table(run)
     dispatch = make_dispatch(
-        run.module, optimizer, setup.train_options(config.model), setup.loss_options(config.loss),
-        run.mesh, settings.rays, settings.focus, settings.steps_per_dispatch)
+        run.module, optimizer, setup.train_options(config.model),
+        setup.loss_options(config.loss, run.scene.class_ids), run.mesh, settings.rays, settings.focus, settings.steps_per_dispatch)
     logs = Logs(workdir, step, settings.steps)
     try:
       _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir)

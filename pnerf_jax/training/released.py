@@ -18,7 +18,7 @@ from pnerf_jax.data import labels, torch_file
 from pnerf_jax.errors import InputError
 from pnerf_jax.fields.published import PublishedField
 from pnerf_jax.rendering.scene import init_params
-from pnerf_jax.training import checkpoints, setup, sharding, state as states
+from pnerf_jax.training import checkpoints, lock, setup, sharding, state as states
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,18 +54,19 @@ def make_run(config: ml_collections.ConfigDict, workdir: Path, path: Path) -> No
   if any((workdir / 'checkpoints').glob('*')):
     raise InputError(f'{workdir / "checkpoints"}: there already. Name another --workdir.')
   run = setup.set_up(config)
-  optim, class_ids = config.optim, run.scene.class_ids
+  class_ids = run.scene.class_ids
   params = share_merged(params, class_ids)
-  optimizer = states.make_optimizer(
-      optim.learning_rate, optim.final, config.train.steps, optim.warmup, optim.epsilon)
-  state = states.init_state(jax.tree.map(jnp.asarray, params), optimizer, len(class_ids))
-  setup.save_config(config, workdir)
-  saved = checkpoints.Checkpoints(workdir)
-  try:
-    saved.save(0, jax.device_put(state, sharding.replicated(run.mesh)))
-    saved.wait()
-  finally:
-    saved.close()
+  state = states.init_state(
+      jax.tree.map(jnp.asarray, params), setup.make_optimizer(config), len(class_ids))
+  workdir.mkdir(parents=True, exist_ok=True)
+  with lock.hold(workdir):
+    setup.save_config(config, workdir)
+    saved = checkpoints.Checkpoints(workdir)
+    try:
+      saved.save(0, jax.device_put(state, sharding.replicated(run.mesh)))
+      saved.wait()
+    finally:
+      saved.close()
   _LOG.info('%s: weights of %s, as step 0', workdir, path)
 
 

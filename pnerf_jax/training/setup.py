@@ -23,6 +23,7 @@ from pnerf_jax.rendering.images import recorded_view
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
 from pnerf_jax.training import checks, losses, sharding
+from pnerf_jax.training import state as states
 from pnerf_jax.training.step import LossOptions
 
 _LOG = logging.getLogger(__name__)
@@ -61,12 +62,20 @@ def train_options(model: Any) -> RenderOptions:
   return RenderOptions(model.samples, model.share, model.restrict)
 
 
-def loss_options(loss: Any) -> LossOptions:
-  """Options of the loss from `config.loss`."""
+def make_optimizer(config: ml_collections.ConfigDict) -> states.Optimizer:
+  """The optimiser of `config.optim` over `config.train.steps`."""
+  optim = config.optim
+  return states.make_optimizer(
+      optim.learning_rate, optim.final, config.train.steps, optim.warmup, optim.epsilon)
+
+
+def loss_options(loss: Any, class_ids: tuple[int, ...]) -> LossOptions:
+  """Options of the loss from `config.loss`; class_ids: the C ids present."""
+  acts = tuple(column for column, i in enumerate(class_ids) if i in loss.depth_classes)
   return LossOptions(
       weights=tuple((name, float(loss[name])) for name in LOSS_TERMS),
       depth_form=loss.depth_form, depth_max=loss.depth_max,
-      depth_classes=tuple(loss.depth_classes), depth_spread=loss.depth_spread,
+      depth_columns=acts if loss.depth_classes else None, depth_spread=loss.depth_spread,
       depth_outliers=loss.depth_outliers, words_prior=loss.words_prior,
       label_floor=loss.label_floor, words_after=loss.words_after,
       words_rate=_WORDS_RATE if loss.words == 'estimated' else 0.0,

@@ -22,8 +22,8 @@ class LossOptions:
   """Weights and settings of the loss terms; static under jit.
 
   weights: (name, weight) of every term.   depth_form: 'likelihood' or 'huber'.
-  depth_max: stereo depth beyond it is not used, metres.   depth_classes: pseudo labels on which
-  the depth loss acts; empty = all.   depth_spread, depth_outliers: of losses.depth_likelihood.
+  depth_max: stereo depth beyond it is not used, metres.   depth_columns: the depth loss acts on rays
+  that meet a primitive of one of these of the C classes; None = on all.   depth_spread, depth_outliers: of losses.depth_likelihood.
   words_prior, label_floor: of losses.word_probability.   words_rate: of the moving average of what
   the field's classes are called; 0 keeps the first estimate.   words_after: steps before it begins.
   reachable_only: mask L_2D by u(r).
@@ -31,7 +31,7 @@ class LossOptions:
   weights: tuple[tuple[str, float], ...]
   depth_form: str
   depth_max: float
-  depth_classes: tuple[int, ...]
+  depth_columns: tuple[int, ...] | None
   depth_spread: float
   depth_outliers: float
   words_prior: float
@@ -64,15 +64,15 @@ def loss_terms(
   out = render_rays(field, batch.rays, batch.intervals, table, num_classes, options, key)
   target = batch.depth / batch.rays.z_per_t
   measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (out.opacity > 0)
-  if loss.depth_classes:
-    measured &= jnp.isin(batch.label, jnp.asarray(loss.depth_classes))
+  met = jnp.any(out.member.allowed, axis=-2)
+  if loss.depth_columns is not None:
+    measured &= jnp.any(met[:, jnp.asarray(loss.depth_columns, jnp.int32)], axis=-1)
   if loss.depth_form == 'likelihood':
     depth = losses.depth_likelihood(
         out.weights, out.samples.t, target, measured, loss.depth_spread, loss.depth_outliers)
   else:
     depth = losses.depth_huber(out.depth, target, measured)
   supervised = (batch.label > 0) * batch.label_weight
-  met = jnp.any(out.member.allowed, axis=-2)
   reached = losses.reachable(met, batch.label, named) | (not loss.reachable_only)
   semantic = functools.partial(losses.semantic, label=batch.label, words=called)
   # What the field says is counted, not trained to be counted so.
@@ -119,6 +119,7 @@ def make_dispatch(
 
   def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, words: losses.Words,
                root_key: jax.Array):
+    """One optimiser step -> state after it, unweighted loss terms and their weighted sum."""
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
     index = draw(rays_table, key_rays, rays, focus)
     index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))

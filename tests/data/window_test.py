@@ -1,4 +1,4 @@
-"""Windows: the real clip, the street, and a root of known numbers that is then damaged."""
+"""Windows of a root of known numbers, which is then damaged (real files: window_real_test.py)."""
 import shutil
 from types import SimpleNamespace
 
@@ -9,139 +9,9 @@ import pytest
 from pnerf_jax.data import kitti360, png, window
 from pnerf_jax.errors import InputError
 
-SCENE = SimpleNamespace(outside='empty', near=0.3, far=0.0, frame_margin=150, center=(), bounds=())
-
-
-def clip(shared, **changes):
-  return SimpleNamespace(**{
-      'root': str(shared / 'kitti360_real'), 'derived': '', 'start': 700, 'frames': 5,
-      'sequence': '2013_05_28_drive_0000_sync', 'cameras': ('image_00', 'image_01'),
-      'boxes': 'auto', 'scale': 0.0, 'max_width': 704} | changes)
-
 
 def change(namespace, **changes):
   return SimpleNamespace(**{**vars(namespace), **changes})
-
-
-# The real clip.
-
-
-@pytest.fixture(scope='module')
-def real(shared):
-  return window.load_window(clip(shared), SCENE)
-
-
-def test_real_clip(real):
-  assert real.frames == (700, 701, 702, 703, 704) and real.skipped_frames == 0
-  assert real.view_frame.tolist() == [f for f in range(700, 705) for _ in range(2)]
-  assert real.view_camera.tolist() == [0, 1] * 5
-  assert (real.width, real.height, real.full_width, real.full_height) == (704, 188, 1408, 376)
-  assert real.rgb.shape == (10, 188, 704, 3) and real.rgb.dtype == np.uint8
-  assert real.pseudo_label.shape == (10, 188, 704) and real.pseudo_depth is None
-  assert set(np.unique(real.pseudo_label)) <= {7, 8, 11, 12, 13, 17, 21, 22, 23, 26, 27}
-  assert real.pseudo_confidence is None
-  assert sum('no pseudo depth for' in note for note in real.notes) == 2
-  np.testing.assert_allclose(real.full_intrinsics[0], [552.554261, 552.554261, 682.049453,
-                                                       238.769549], rtol=1e-6)
-  np.testing.assert_allclose(real.intrinsics[0], [276.2771305, 276.2771305, 340.7747265,
-                                                  119.1347745], rtol=1e-6)
-
-
-def test_real_poses_survive_float32(real, shared):
-  # Recentred in float64 first: in float32 the raw coordinates (up to 3792 m) carry 0.2 mm steps.
-  cam0 = np.loadtxt(shared / 'kitti360_real' / 'data_poses' / real.sequence / 'cam0_to_world.txt')
-  published = {int(row[0]): row[1:].reshape(4, 4) for row in cam0}
-  assert np.abs(real.world_from_cam[:, :3, 3]).max() < 10
-  for frame, camera, pose in zip(real.view_frame, real.view_camera, real.world_from_cam):
-    expected = published[frame].copy()
-    expected[:3, 3] += expected[:3, 0] * 0.594183 * camera - real.center
-    np.testing.assert_allclose(pose, expected, atol=6e-4)
-  left, right = real.world_from_cam[:2].astype(np.float64)
-  np.testing.assert_allclose((np.linalg.inv(left) @ right)[:3, 3], [0.594183, 0, 0], atol=3e-6)
-
-
-TRUE_CARS, GHOST = {892, 941, 927, 928, 953}, 4727
-
-
-@pytest.mark.parametrize('split', ['auto', 'train', 'train_full', 'union'])
-def test_real_ghosts_stay_out(shared, split):
-  found = window.load_window(clip(shared, boxes=split), SCENE, supervision=False)
-  indices = [box.index for box in found.boxes]
-  assert TRUE_CARS <= set(indices) and GHOST not in indices
-  assert len(indices) == len(set(indices))
-  hand_made = [i for i in indices if 5918 <= i <= 6015]
-  assert (len(hand_made) > 80) == (split != 'train')
-
-
-def test_real_ghost_is_in_view_without_the_filter(shared):
-  found = window.load_window(clip(shared), change(SCENE, frame_margin=10**6), supervision=False)
-  assert GHOST in [box.index for box in found.boxes]
-
-
-def test_real_union_counts_repeats(shared):
-  # train_full holds the cars of train once more, under other instance numbers.
-  both = window.load_window(clip(shared, boxes='union'), SCENE, supervision=False)
-  full = window.load_window(clip(shared, boxes='train_full'), SCENE, supervision=False)
-  assert [box.instance for box in both.boxes] == [box.instance for box in full.boxes]
-
-
-def test_real_extent(real):
-  assert 100 <= real.far <= 250
-  low, high = real.bounds
-  origins = real.world_from_cam[:, :3, 3]
-  assert real.bounds.dtype == np.float32 and (high > low).all()
-  assert (low[:2] <= origins[:, :2].min(0)).all() and (high[:2] >= origins[:, :2].max(0)).all()
-  assert high[2] - low[2] < 60  # a street, not the frustum's 100 m
-  nearest = min(np.linalg.norm(box.vertices.mean(0) - origins[0]) for box in real.boxes)
-  assert nearest < 30 and real.boxes[0].vertices.dtype == np.float64
-
-
-def test_real_void(shared):
-  found = window.load_window(clip(shared, boxes='train'), change(SCENE, outside='void', far=80.0),
-                             supervision=False)
-  assert found.far == 80 and {box.label for box in found.boxes} == {'car'}
-  size = found.bounds[1] - found.bounds[0]
-  assert 80 < size.max() < 200 and size[2] > 40
-
-
-def test_real_geometry_alone(shared, real):
-  found = window.load_window(clip(shared), SCENE, supervision=False)
-  assert found.rgb is None and found.pseudo_label is None and found.pseudo_depth is None
-  np.testing.assert_array_equal(found.world_from_cam, real.world_from_cam)
-  np.testing.assert_array_equal(found.bounds, real.bounds)
-  assert (found.width, found.height) == (704, 188)
-
-
-def test_real_range_with_holes(shared):
-  found = window.load_window(clip(shared, start=-1, frames=500), SCENE, supervision=False)
-  assert found.frames == (250, 644, 700, 701, 702, 703, 704, 729)
-  note, = [note for note in found.notes if 'lack an image' in note]
-  assert '251-' in note
-
-
-@pytest.mark.parametrize('start, frames, words', [
-    (0, 1, ['no frame of 0-0', '700-704', '--config.data.start']),
-    (12000, 64, ['12000-12063', '700-704']),
-    (0, 0, ['config.data.frames is 0'])])
-def test_real_no_frames(shared, start, frames, words):
-  with pytest.raises(InputError) as error:
-    window.load_window(clip(shared, start=start, frames=frames), SCENE)
-  for word in words:
-    assert word in str(error.value)
-
-
-def test_street(shared):
-  data = clip(shared, root=str(shared / 'streets' / 'street_a'), sequence='', start=-1, frames=64)
-  found = window.load_window(data, SCENE)
-  assert found.frames == tuple(range(1238, 1262))
-  assert (found.width, found.height) == (found.full_width, found.full_height) == (352, 94)
-  assert (found.pseudo_label[0::2] > 0).mean() > 0.9 and not found.pseudo_label[1::2].any()
-  assert (found.pseudo_depth[0::2] > 0).mean() > 0.8 and not found.pseudo_depth[1::2].any()
-  assert sum('image_01' in note for note in found.notes) == 2
-  assert 150 < len(found.boxes) <= 249
-
-
-# The root of known numbers.
 
 
 def test_tiny_by_hand(tiny):

@@ -18,8 +18,10 @@ def fields():
 @pytest.mark.parametrize('config', [
     *(kitti360.get_config(v) for v in ('default', 'cpu', 'published', 'tiny')), street.get_config(),
     *(ablations.get_config(v) for v in ablations.VARIANTS)])
-def test_shipped_configs_pass(config):
-  checks.check(config, 4)
+def test_shipped_configs_pass_on_devices_that_share_their_rays_evenly(config):
+  checks.check(config, 4)  # raises otherwise
+  with pytest.raises(InputError, match=f'{config.train.rays} cannot be split over 7 devices'):
+    checks.check(config, 7)
 
 
 def test_there_is_a_check_for_every_field_and_no_other():

@@ -1,0 +1,113 @@
+"""Wrong words on the command line: fields of the config, and every option of every binary."""
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = '--config=configs/kitti360.py:tiny'
+
+ON_THE_COMMAND_LINE = [
+    'data.root=/nowhere', 'data.root=', 'data.sequence=../data', 'data.sequence=/etc',
+    'data.start=-9', 'data.start=x', 'data.frames=0', 'data.frames=-3', 'data.frames=1.5',
+    'data.cameras=image_02', 'data.cameras=../image_00', 'data.cameras=image_00,image_00',
+    'data.boxes=all', 'data.scale=2', 'data.scale=nan', 'data.scale=0.01', 'data.max_width=0',
+    'data.eval_frames=-1', 'data.nothing=1',
+    'scene.outside=fog', 'scene.center=1.0,2.0', 'scene.center=1.0,2.0,nan',
+    'scene.center=1.0,2.0,1e300', 'scene.bounds=1.0,2.0,3.0', 'scene.bounds=1.0,1.0,1.0,0.0,2.0,2.0',
+    'scene.bounds=0.0,0.0,0.0,1.0,1.0,inf', 'scene.near=0', 'scene.near=nan', 'scene.near=-1',
+    'scene.far=inf', 'scene.far=0.1', 'scene.far=-5', 'scene.frame_margin=-1', 'scene.intervals=0',
+    'model.network=mlp', 'model.samples=0', 'model.render_samples=-1', 'model.share=1.5',
+    'model.restrict=maybe', 'model.levels=0', 'model.features=0', 'model.log2_rows=60',
+    'model.coarse_cell=0', 'model.fine_cell=nan', 'model.fine_cell=9', 'model.width=0',
+    'model.density_bias=inf', 'model.compute_dtype=int8',
+    'loss.rgb=nan', 'loss.depth=-1', 'loss.fixed=inf', 'loss.semantic_2d=x', 'loss.depth_form=l2',
+    'loss.depth_max=0', 'loss.depth_spread=0', 'loss.depth_outliers=2', 'loss.words=none',
+    'loss.label_floor=-0.1', 'loss.words_after=-1',
+    'optim.learning_rate=nan', 'optim.learning_rate=inf', 'optim.learning_rate=0',
+    'optim.final=0', 'optim.warmup=-1', 'optim.epsilon=0', 'optim.momentum=0.9',
+    'train.steps=0', 'train.steps=3', 'train.rays=63', 'train.rays=-64', 'train.focus=1.1',
+    'train.seed=-1', 'train.steps_per_dispatch=0', 'train.log_every=3', 'train.checkpoint_every=1',
+    'eval.chunk=0', 'eval.panels=-1', 'eval.labels=both', 'eval.confidence=1.0,2.0',
+    'eval.confidence=1.0,1.0,1.0,1.0,1.0,nan']
+
+
+@pytest.mark.parametrize('setting', ON_THE_COMMAND_LINE)
+def test_config_on_the_command_line(binary, check_line, street, tmp_path, setting):
+  field, _, value = setting.partition('=')
+  root = () if field == 'data.root' else (f'--config.data.root={street}',)
+  code, err = binary('train', TINY, *root, f'--config.{setting}', f'--workdir={tmp_path / "run"}')
+  name = 'data_2d_raw' if field in ('data.root', 'data.sequence') else f'config.{field}'
+  check_line(code, err, name if setting != 'train.checkpoint_every=1' else 'checkpoint_every')
+  assert not (tmp_path / 'run').exists()
+
+
+OPTIONS = [
+    ('train', [], '--config'), ('train', [TINY], '--workdir'),
+    ('train', [TINY, '--workdir='], '--workdir'),
+    ('train', [TINY, '--workdir=README.md', '--config.data.root=STREET'], 'README.md'),
+    ('train', [TINY, '--workdir=README.md/a', '--config.data.root=STREET'], 'README.md'),
+    ('train', ['--config=nowhere.py', '--workdir=OUT'], 'nowhere.py'),
+    ('train', ['--config=README.md', '--workdir=OUT'], 'README.md'),
+    ('train', ['--config=configs', '--workdir=OUT'], 'configs'),
+    ('train', ['--config=configs/kitti360.py:gpu', '--workdir=OUT'], 'gpu'),
+    ('train', [TINY, '--workdir=OUT', 'word'], 'word'),
+    ('train', [TINY, '--workdir=OUT', '--step=3'], 'step'),
+    ('train', ['--config=configs/street.py:gpu', '--workdir=OUT'], 'gpu'),
+    ('eval', [], '--workdir'), ('eval', ['--workdir='], '--workdir'),
+    ('eval', ['--workdir=/nowhere'], '/nowhere'), ('eval', ['--workdir=README.md'], 'README.md'),
+    ('eval', ['--workdir=RUN', '--step=x'], '--step=x'),
+    ('eval', ['--workdir=RUN', '--step=77'], '77'), ('eval', ['--workdir=RUN', '--step=-1'], '-1'),
+    ('render', ['--workdir=RUN'], '--out'), ('render', ['--workdir=RUN', '--out='], '--out'),
+    ('render', ['--workdir=RUN', '--out=OUT', '--size=huge'], '--size=huge'),
+    ('render', ['--workdir=RUN', '--out=OUT', '--trajectory=circle'], '--trajectory=circle'),
+    ('render', ['--workdir=RUN', '--out=OUT', '--overwrite=maybe'], '--overwrite=maybe'),
+    ('render', ['--workdir=RUN', '--out=OUT', '--step=5'], ' 5'),
+    ('render', ['--workdir=RUN', '--out=OUT', '--cameras=../../etc'], '--cameras'),
+    ('render', ['--workdir=RUN', '--out=OUT', '--frames=5'], '--frames=5'),
+    ('render', ['--workdir=RUN', '--out=OUT', '--frames=9:3'], '--frames=9:3'),
+    ('render', ['--workdir=RUN', '--out=OUT', '--frames=²:³'], '--frames=²:³'),
+    ('render', ['--workdir=RUN', '--out=OUT', '--frames=1:2'], '--frames=1:2'),
+    ('render', ['--workdir=RUN', '--out=README.md'], '--out=README.md'),
+    ('prepare', [TINY], 'expected 1 words'), ('prepare', ['height', TINY], 'height'),
+    ('prepare', ['depth'], '--config'),
+    ('prepare', ['depth', TINY, '--config.data.root=/nowhere'], '/nowhere'),
+    ('prepare', ['depth', TINY, '--config.data.root=STREET', '--config.data.derived=OUT',
+                 '--min_depth=nan'], '--min_depth'),
+    ('prepare', ['depth', TINY, '--config.data.root=STREET', '--config.data.derived=OUT',
+                 '--min_depth=inf'], '--min_depth'),
+    ('prepare', ['depth', TINY, '--min_depth=-1'], '--min_depth'),
+    ('prepare', ['depth', TINY, '--config.data.frames=0', '--config.data.root=STREET'], 'frames'),
+    ('street', [], '--out'), ('street', ['--out='], '--out'),
+    ('street', ['--out=README.md'], 'README.md'), ('street', ['--out=configs'], 'configs'),
+    ('street', ['--out=OUT', '--preset=desert'], '--preset'),
+    ('street', ['--out=OUT', '--preset=../x'], '--preset'),
+    ('street', ['--out=OUT', '--frames=0'], '--frames'),
+    ('street', ['--out=OUT', '--frames=x'], '--frames=x'),
+    ('street', ['--out=OUT', '--scale=nan'], '--scale'),
+    ('street', ['--out=OUT', '--scale=9'], '--scale'),
+    ('street', ['--out=OUT', '--seed=-1'], '--seed'),
+    ('street', ['--out=OUT', '--moving=perhaps'], '--moving=perhaps')]
+
+
+@pytest.mark.parametrize('module, words, expected', OPTIONS)
+def test_options(binary, check_line, street, untrained, tmp_path, module, words, expected):
+  places = {'STREET': street, 'RUN': untrained, 'OUT': tmp_path / 'out'}
+  for name, path in places.items():
+    words = [re.sub(rf'={name}$', f'={path}', word) for word in words]
+  module = 'street.__main__' if module == 'street' else module
+  check_line(*binary(module, *words), expected)
+  assert not list(tmp_path.rglob('*.png'))
+
+
+@pytest.mark.parametrize('module, words, expected', [
+    ('train', [TINY, '--config.optim.learning_rate=nan'], 'config.optim.learning_rate: nan'),
+    ('eval', [], 'config.json: no such file'),
+    ('eval', ['--step=x'], '--step=x')])
+def test_as_users_run_them(check_line, tmp_path, module, words, expected):
+  out = subprocess.run(
+      [sys.executable, '-m', f'pnerf_jax.{module}', *words, f'--workdir={tmp_path / "run"}'],
+      cwd=_ROOT, capture_output=True, text=True, check=False)
+  check_line(out.returncode, out.stderr, expected)

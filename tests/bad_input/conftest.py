@@ -1,0 +1,112 @@
+"""The binaries run in this process on folders that may be damaged, and what an error must look like."""
+import logging
+import pathlib
+import re
+import runpy
+import shutil
+import signal
+import sys
+
+from absl import flags
+import jax
+import jax.numpy as jnp
+import pytest
+
+from configs import kitti360 as configs
+from pnerf_jax.training import checkpoints, setup, state as states
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def data(street, tmp_path):
+  return shutil.copytree(street, tmp_path / 'data')
+
+
+@pytest.fixture(scope='session')
+def untrained(street, tmp_path_factory):
+  """A run folder with the checkpoint of step 2, made without training."""
+  workdir = tmp_path_factory.mktemp('run')
+  _save_run(street, workdir)
+  return workdir
+
+
+def _save_run(street, workdir, spoil=lambda state: state):
+  config = configs.get_config('tiny')
+  config.data.root = str(street)
+  run = setup.set_up(config)
+  setup.save_config(config, workdir)
+  optimizer = states.make_optimizer(1e-2, 0.1, 4, 0, 1e-8)
+  shapes = jax.eval_shape(lambda: states.init_state(
+      setup.fresh_params(run), optimizer, len(run.scene.class_ids)))
+  state = spoil(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+  saved = checkpoints.Checkpoints(workdir)
+  saved.save(2, state)
+  saved.close()
+
+
+@pytest.fixture
+def run_folder(untrained, tmp_path):
+  return shutil.copytree(untrained, tmp_path / 'run')
+
+
+@pytest.fixture
+def binary(monkeypatch, capsys):
+  """Runs `python -m pnerf_jax.MODULE WORDS` in this process; returns (exit code, stderr)."""
+  def call(module, *words):
+    monkeypatch.chdir(_ROOT)
+    monkeypatch.setattr(sys, 'argv', [f'pnerf_jax/{module}.py', *map(str, words)])
+    # By name: a flag that was put back belongs to no module any more.
+    mine = {name: flags.FLAGS[name] for name in flags.FLAGS if name not in _ABSL}
+    handler, loggers = signal.getsignal(signal.SIGTERM), _loggers()
+    for name in mine:
+      delattr(flags.FLAGS, name)
+    flags.FLAGS.unparse_flags()
+    capsys.readouterr()
+    try:
+      with pytest.raises(SystemExit) as end:
+        runpy.run_module(f'pnerf_jax.{module}', run_name='__main__')
+    finally:
+      for name in [n for n in flags.FLAGS if n not in _ABSL]:
+        delattr(flags.FLAGS, name)
+      for name, flag in mine.items():
+        flags.FLAGS[name] = flag
+      signal.signal(signal.SIGTERM, handler)
+      for name, (handlers, level, propagate) in loggers.items():
+        logger = logging.getLogger(name)
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    return end.value.code, capsys.readouterr().err
+  return call
+
+
+_ABSL = {flag.name for name, found in flags.FLAGS.flags_by_module_dict().items()
+         if name.startswith('absl') for flag in found}
+
+
+def _loggers():
+  return {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).level,
+                 logging.getLogger(name).propagate) for name in ('pnerf_jax', '__main__')}
+
+
+def _check_line(code, err, *words):
+  """One error line, last, that names the words and says what to do."""
+  errors = [line for line in err.splitlines()
+            if line and not re.match(r'\d\d:\d\d:\d\d |depth: ', line)]
+  assert code == 1 and len(errors) == 1 and errors[0].startswith('error: '), err
+  assert 'Traceback' not in err and errors[0][-1] in '.?' and len(errors[0]) < 900
+  assert err.rstrip().endswith(errors[0])
+  for word in words:
+    assert word in errors[0], errors[0]
+
+
+@pytest.fixture(scope='session')
+def check_line():
+  """Checks an exit code and what was written to stderr for one good line with some words."""
+  return _check_line
+
+
+@pytest.fixture(scope='session')
+def save_run():
+  """Makes a run folder with a checkpoint of step 2, changed by a function, without training."""
+  return _save_run

@@ -1,0 +1,104 @@
+"""Run folders that are damaged, in use, or of another version."""
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from pnerf_jax.training import lock
+
+TINY = '--config=configs/kitti360.py:tiny'
+
+
+def edited(group, field, value):
+  def damage(path):
+    config = json.loads(path.read_text())
+    if field is None:
+      config[group] = value
+    elif value is None:
+      del config[group][field]
+    else:
+      config[group][field] = value
+    path.write_text(json.dumps(config))
+  return damage
+
+
+IN_THE_FILE = [
+    (content(''), 'not JSON'), (content('{'), 'not JSON'), (content(b'\xff\xff'), 'not JSON'),
+    (content('[' * 100_000), 'not JSON'), (content('[]'), '[]'), (content('{"data": 3}'), 'data'),
+    (content('{}'), 'config.data'), (content(' ' * 2_000_000), '2000000 bytes'),
+    (a_folder, 'not a regular file'), (lambda path: path.unlink(), 'no such file'),
+    (edited('more', None, {}), 'config.more'), (edited('model', 'depth', 3), 'config.model.depth'),
+    (edited('model', 'width', None), 'config.model.width: absent'),
+    (edited('model', 'width', '64'), "'64'"), (edited('loss', 'rgb', float('nan')), 'nan'),
+    (edited('train', 'steps', 4.0), '4.0'), (edited('data', 'root', 7), 'config.data.root: 7'),
+    (edited('data', 'root', 'a\0b'), 'config.data.root'),
+    (edited('data', 'cameras', 'image_00'), 'config.data.cameras'),
+    (edited('data', 'cameras', [['image_00']]), 'config.data.cameras'),
+    (edited('scene', 'center', [1, 2, float('inf')]), 'config.scene.center'),
+    (edited('eval', 'confidence', [1, 2, 3, 4, 5, '6']), 'config.eval.confidence')]
+
+
+@pytest.mark.parametrize('damage, word', IN_THE_FILE)
+@pytest.mark.parametrize('module', ['eval', 'render'])
+def test_config_of_a_run(binary, check_line, run_folder, tmp_path, module, damage, word):
+  damage(run_folder / 'config.json')
+  out = [f'--out={tmp_path / "out"}'] if module == 'render' else []
+  check_line(*binary(module, f'--workdir={run_folder}', *out), str(run_folder / 'config.json'),
+             word)
+  assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('group, field, value, words', [
+    ('eval', 'camera', 'image_07', ['config.eval.camera', 'image_07']),
+    ('eval', 'camera', '../image_00', ['config.eval.camera']),
+    ('data', 'eval_frames', [999999], ['config.data.eval_frames', '999999'])])
+def test_eval_tells_before_it_loads(binary, check_line, run_folder, group, field, value, words):
+  edited(group, field, value)(run_folder / 'config.json')
+  check_line(*binary('eval', f'--workdir={run_folder}'), *words)
+
+
+# Checkpoints.
+
+
+def emptied(folder):
+  for path in folder.rglob('*'):
+    if path.is_file():
+      path.write_bytes(b'')
+
+
+def a_file(folder):
+  shutil.rmtree(folder)
+  folder.write_text('')
+
+
+@pytest.mark.parametrize('damage, words', [
+    (lambda run: emptied(run / 'checkpoints' / '2'), ['[2] can be read']),
+    (lambda run: shutil.rmtree(run / 'checkpoints'), ['no checkpoint']),
+    (lambda run: a_file(run / 'checkpoints'), ['is a file']),
+    (lambda run: edited('model', 'width', 32)(run / 'config.json'), ['[2] can be read'])])
+def test_checkpoints(binary, check_line, run_folder, damage, words):
+  damage(run_folder)
+  check_line(*binary('eval', f'--workdir={run_folder}'), str(run_folder / 'checkpoints'), *words)
+
+
+def test_a_checkpoint_that_is_not_finite(binary, check_line, save_run, street, tmp_path):
+  save_run(street, tmp_path, lambda state: jax.tree.map(
+      lambda x: jnp.full_like(x, jnp.nan) if x.dtype == jnp.float32 else x, state))
+  code, err = binary('eval', f'--workdir={tmp_path}')
+  check_line(code, err, str(tmp_path / 'checkpoints'), '[2] can be read')
+  assert 'is not finite' in err  # the warning that goes before
+
+
+@pytest.mark.parametrize('views', ['{', '[]', '{"views": 3}', '{"views": [{"camera": 1}]}', ''])
+def test_a_damaged_table_of_views(binary, check_line, untrained, tmp_path, views):
+  (tmp_path / 'transforms.json').write_text(views)
+  check_line(*binary('render', f'--workdir={untrained}', f'--out={tmp_path}'),
+             str(tmp_path / 'transforms.json'), 'damaged', 'Remove it')
+
+
+def test_a_run_that_is_being_trained(binary, check_line, street, run_folder):
+  with lock.hold(run_folder):
+    check_line(*binary('train', TINY, f'--config.data.root={street}', f'--workdir={run_folder}'),
+               str(run_folder / 'lock'), 'is training in this folder', 'another --workdir')

@@ -1,0 +1,94 @@
+"""Which rays a loss term acts on, on three rays through one box each.
+
+Letters: B rays, C classes: parking, building, sky; primitive m is of class m.
+"""
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import kitti360 as configs
+from pnerf_jax.data.batches import Batch
+from pnerf_jax.fields import fixed
+from pnerf_jax.fields.outputs import FieldOut
+from pnerf_jax.geometry.cameras import Rays
+from pnerf_jax.geometry.intervals import Intervals
+from pnerf_jax.rendering.rays import RenderOptions
+from pnerf_jax.training import losses, setup, step
+
+_PARKING, _BUILDING, _SKY = 9, 11, 23
+_CLASS_IDS = (_PARKING, _BUILDING, _SKY)
+
+
+class _Fog:
+  """Half a metre passes 1 / e; grey, without opinion."""
+
+  def __call__(self, points, directions, image):
+    lead = points.shape[:-1]
+    return FieldOut(jnp.full(lead, 2.0), jnp.full((*lead, 3), 0.5), jnp.zeros((*lead, 3)))
+
+  def sky(self, origins, directions, image):
+    return jnp.full_like(origins, 0.5)
+
+
+def _batch(primitive, depth) -> Batch:
+  """B rays along z, each through one primitive from 10 to 12 m; all are called building."""
+  count = len(primitive)
+  along = jnp.tile(jnp.array([0.0, 0.0, 1.0]), (count, 1))
+  full = lambda value: jnp.full((count, 1), value)
+  return Batch(
+      rays=Rays(jnp.zeros((count, 3)), along, jnp.ones(count), jnp.zeros(count, jnp.int32)),
+      intervals=Intervals(full(10.0), full(12.0), jnp.array(primitive, jnp.int32)[:, None],
+                          jnp.zeros(count, jnp.int32)),
+      rgb=jnp.full((count, 3), 0.5), label=jnp.full(count, _BUILDING),
+      label_weight=jnp.ones(count), depth=jnp.asarray(depth, jnp.float32))
+
+
+def _depth_loss(batch, classes) -> float:
+  config = configs.get_config('published').loss
+  config.depth_classes = classes
+  called = np.full((4, 45), 1 / 45, np.float32)
+  terms, _ = step.loss_terms(
+      _Fog(), batch, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
+      jnp.ones((3, 45), bool), jnp.asarray(called), RenderOptions(64, 0.5, True),
+      setup.loss_options(config, _CLASS_IDS), jax.random.key(0))
+  return float(terms['depth'])
+
+
+def test_depth_acts_on_rays_that_meet_a_primitive_of_its_classes():
+  # Parking's ray is 3 m off, the building's 7 m, whatever the pseudo labels call them.
+  both = _batch([0, 1], [7.5, 3.5])
+  parking, building = (_depth_loss(_batch([m], [z]), ()) for m, z in ((0, 7.5), (1, 3.5)))
+  assert 2 < parking < 4 < 6 < building < 8
+  assert _depth_loss(both, ()) == pytest.approx((parking + building) / 2, rel=0.02)
+  assert _depth_loss(both, (_PARKING,)) == pytest.approx(parking, rel=0.02)
+  assert _depth_loss(both, (_BUILDING, 12)) == pytest.approx(building, rel=0.02)
+  assert _depth_loss(both, (12, 35)) == 0.0  # of classes that are not here
+
+
+def test_what_the_field_says_is_counted_without_a_gradient():
+  @jax.tree_util.register_dataclass
+  @dataclasses.dataclass(frozen=True)
+  class Opinion(_Fog):
+    logits: jax.Array
+
+    def __call__(self, points, directions, image):
+      out = super().__call__(points, directions, image)
+      return FieldOut(out.sigma, out.rgb, out.semantic_logits + self.logits)
+
+  def counted(logits):
+    _, share = step.loss_terms(
+        Opinion(logits), _batch([0, 1], [7.5, 3.5]),
+        fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
+        jnp.ones((3, 45), bool), jnp.full((4, 45), 1 / 45), RenderOptions(64, 0.5, True),
+        setup.loss_options(configs.get_config().loss, _CLASS_IDS), jax.random.key(0))
+    return share[:, _BUILDING]
+
+  # exp(-2 * 2) of each ray passes the box and is sky.
+  through = np.exp(-4.0)
+  share = counted(jnp.zeros(3))
+  np.testing.assert_allclose(share, [(1 - through) / 2, (1 - through) / 2, through, 0], atol=2e-3)
+  gradient = jax.jacobian(counted)(jnp.zeros(3))
+  np.testing.assert_array_equal(gradient, 0.0)
