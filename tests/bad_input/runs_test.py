@@ -25,10 +25,11 @@ def edited(group, field, value):
 
 
 IN_THE_FILE = [
-    (content(''), 'not JSON'), (content('{'), 'not JSON'), (content(b'\xff\xff'), 'not JSON'),
-    (content('[' * 100_000), 'not JSON'), (content('[]'), '[]'), (content('{"data": 3}'), 'data'),
-    (content('{}'), 'config.data'), (content(' ' * 2_000_000), '2000000 bytes'),
-    (a_folder, 'not a regular file'), (lambda path: path.unlink(), 'no such file'),
+    (b'', 'not JSON'), (b'{', 'not JSON'), (b'\xff\xff', 'not JSON'),
+    (b'[' * 100_000, 'not JSON'), (b'[]', '[]'), (b'{"data": 3}', 'data'),
+    (b'{}', 'config.data'), (b' ' * 2_000_000, '2000000 bytes'),
+    (lambda path: (path.unlink(), path.mkdir()), 'not a regular file'),
+    (lambda path: path.unlink(), 'no such file'),
     (edited('more', None, {}), 'config.more'), (edited('model', 'depth', 3), 'config.model.depth'),
     (edited('model', 'width', None), 'config.model.width: absent'),
     (edited('model', 'width', '64'), "'64'"), (edited('loss', 'rgb', float('nan')), 'nan'),
@@ -43,10 +44,13 @@ IN_THE_FILE = [
 @pytest.mark.parametrize('damage, word', IN_THE_FILE)
 @pytest.mark.parametrize('module', ['eval', 'render'])
 def test_config_of_a_run(binary, check_line, run_folder, tmp_path, module, damage, word):
-  damage(run_folder / 'config.json')
+  path = run_folder / 'config.json'
+  if callable(damage):
+    damage(path)
+  else:
+    path.write_bytes(damage)
   out = [f'--out={tmp_path / "out"}'] if module == 'render' else []
-  check_line(*binary(module, f'--workdir={run_folder}', *out), str(run_folder / 'config.json'),
-             word)
+  check_line(*binary(module, f'--workdir={run_folder}', *out), str(path), word)
   assert not (tmp_path / 'out').exists()
 
 
