@@ -32,7 +32,7 @@ from pnerf_jax.evaluation import tables, truth
 from pnerf_jax.rendering.images import View, recorded_view
 from pnerf_jax.training import loop, setup
 from pnerf_jax.training.trained import Trained, load_trained
-from pnerf_jax.transfer import fusion
+from pnerf_jax.transfer import fusion, graph_cut
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,6 +123,10 @@ def _possible(names, run: setup.Run, reader: Reader, workdir: Path | None) -> li
                                'the window has no pseudo labels'))
   if not reader.has_lidar():
     lacks['lidar_graph_cut'] = 'the window has no LiDAR scan'
+  if not graph_cut.installed():
+    lacks.update(dict.fromkeys(
+        ('primitives_graph_cut', 'lidar_graph_cut'),
+        'PyMaxflow is not installed (pip install -r requirements-extra.txt -c constraints.txt)'))
   if workdir is None:
     lacks.update(dict.fromkeys(_OF_RUN, 'it needs a trained run; give one with --workdir'))
   for name in TITLES:

@@ -120,7 +120,8 @@ def _train(run: setup.Run, workdir: pathlib.Path) -> None:
     table = setup.make_ray_table(run)
     dispatch = make_dispatch(
         run.module, optimizer, setup.train_options(config.model),
-        setup.loss_options(config.loss, run.scene.class_ids), run.mesh, settings.rays, settings.focus, settings.steps_per_dispatch)
+        setup.loss_options(config.loss, run.scene.class_ids), run.mesh, settings.rays,
+        settings.focus, settings.steps_per_dispatch)
     logs = Logs(workdir, step, settings.steps)
     try:
       _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir)

@@ -22,10 +22,11 @@ class LossOptions:
   """Weights and settings of the loss terms; static under jit.
 
   weights: (name, weight) of every term.   depth_form: 'likelihood' or 'huber'.
-  depth_max: stereo depth beyond it is not used, metres.   depth_columns: the depth loss acts on rays
-  that meet a primitive of one of these of the C classes; None = on all.   depth_spread, depth_outliers: of losses.depth_likelihood.
-  words_prior, label_floor: of losses.word_probability.   words_rate: of the moving average of what
-  the field's classes are called; 0 keeps the first estimate.   words_after: steps before it begins.
+  depth_max: stereo depth beyond it is not used, metres.   depth_columns: the depth loss acts on
+  rays that meet a primitive of one of these of the C classes; None = on all.   depth_spread,
+  depth_outliers: of losses.depth_likelihood.   words_prior, label_floor: of
+  losses.word_probability.   words_rate: of the moving average of what the field's classes are
+  called; 0 keeps the first estimate.   words_after: steps before it begins.
   reachable_only: mask L_2D by u(r).
   """
   weights: tuple[tuple[str, float], ...]

@@ -7,10 +7,16 @@ Sources: Boykov, Veksler, Zabih, Fast Approximate Energy Minimization via Graph 
 (expansion moves); Kolmogorov, Zabih, What Energy Functions Can Be Minimized via Graph Cuts?, TPAMI
 2004 (the graph of a move); Boykov, Jolly, Interactive Graph Cuts, ICCV 2001 (contrast).
 """
-import maxflow
+import importlib.util
+
 import numpy as np
 
 _MAX_SWEEPS = 5  # over all labels; the energy hardly falls after the second
+
+
+def installed() -> bool:
+  """Whether PyMaxflow is there. It is under the GPL, so it is no requirement of the package."""
+  return importlib.util.find_spec('maxflow') is not None
 
 
 def contrast_weights(photo: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
@@ -81,6 +87,8 @@ def _expansion(label: np.ndarray, alpha: int, cost: np.ndarray, right: np.ndarra
   w [f_q != alpha] for 10 and 0 for 11. That is a sum of terms of one pixel and of
   (w01 + w10 - w00) (1 - x_p) x_q, which is never negative.
   """
+  import maxflow  # here, since only who cuts graphs needs it
+
   keep = np.take_along_axis(cost, label[..., None], axis=-1)[..., 0].astype(np.float64)
   take = cost[..., alpha].astype(np.float64)
   may = np.isfinite(take)
