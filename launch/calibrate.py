@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 from pnerf_jax import cli
-from pnerf_jax.data.window import find_footage
+from pnerf_jax.data.footage import find_footage
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import calibration, confidence, truth
 from pnerf_jax.evaluation.calibration import Sample

@@ -26,7 +26,7 @@ from pnerf_jax.comparison.inputs import Reader
 from pnerf_jax.comparison.methods import Prediction
 from pnerf_jax.data import kitti360, png
 from pnerf_jax.data.files import write_bytes
-from pnerf_jax.data.window import Footage, find_footage
+from pnerf_jax.data.footage import Footage, find_footage
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import tables, truth
 from pnerf_jax.rendering.images import View, recorded_view

@@ -13,7 +13,7 @@ import tqdm
 
 from pnerf_jax import cli
 from pnerf_jax.data import kitti360
-from pnerf_jax.data.window import find_footage
+from pnerf_jax.data.footage import find_footage
 from pnerf_jax.evaluation import depth, evaluator, frames, panels, report, truth
 from pnerf_jax.rendering.images import recorded_view
 from pnerf_jax.training.setup import load_config

@@ -25,7 +25,7 @@ from pnerf_jax import cli
 from pnerf_jax.data import kitti360
 from pnerf_jax.data import png
 from pnerf_jax.data import stereo
-from pnerf_jax.data import window
+from pnerf_jax.data.footage import find_footage
 from pnerf_jax.errors import InputError
 from pnerf_jax.training import released
 
@@ -55,7 +55,7 @@ def prepare_depth(data: Any, min_depth: float = 3.0, overwrite: bool = False) ->
   Returns:
     {'written': files, 'kept': files}.
   """
-  footage = window.find_footage(data, kitti360.PERSPECTIVE_CAMERAS)
+  footage = find_footage(data, kitti360.PERSPECTIVE_CAMERAS)
   for note in footage.notes:
     _LOG.info(note)
   folders = [kitti360.pseudo_depth_folder(footage.derived, footage.sequence, camera)

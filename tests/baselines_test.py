@@ -10,7 +10,7 @@ from pnerf_jax import baselines
 from pnerf_jax import eval as evaluation
 from pnerf_jax.comparison.inputs import Reader
 from pnerf_jax.data import labels, png
-from pnerf_jax.data.window import find_footage
+from pnerf_jax.data.footage import find_footage
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import truth
 from pnerf_jax.training import loop, setup

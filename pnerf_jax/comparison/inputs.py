@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pnerf_jax.data import kitti360, labels, png
-from pnerf_jax.data.window import Footage
+from pnerf_jax.data.footage import Footage
 from pnerf_jax.evaluation import frames, visibility
 from pnerf_jax.geometry import cameras
 from pnerf_jax.geometry.intervals import view_intervals

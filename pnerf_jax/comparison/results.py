@@ -12,7 +12,7 @@ import tqdm
 
 from pnerf_jax.comparison.methods import Prediction
 from pnerf_jax.data import kitti360, png
-from pnerf_jax.data.window import Footage
+from pnerf_jax.data.footage import Footage
 from pnerf_jax.evaluation import evaluator, frames, truth
 from pnerf_jax.evaluation.tables import Column
 from pnerf_jax.rendering.images import View

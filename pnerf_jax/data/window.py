@@ -3,17 +3,18 @@
 Letters: V views (frame-major, cameras inner), H x W training size. The world is KITTI-360's minus
 `center`; the subtraction happens in float64, before anything becomes float32.
 """
-from collections.abc import Callable
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from pnerf_jax.data import boxes as boxes_lib
-from pnerf_jax.data import extent, kitti360, labels, png
+from pnerf_jax.data import extent, kitti360
 from pnerf_jax.data.boxes import Box
+from pnerf_jax.data.footage import Footage, find_footage, ranges
+from pnerf_jax.data.share import Share
+from pnerf_jax.data.supervision import DEPTH, read_layer, read_layers, training_size
 from pnerf_jax.errors import InputError
 
 
@@ -69,52 +70,14 @@ class Window:
   notes: list[str]
 
 
-@dataclasses.dataclass(frozen=True)
-class Footage:
-  """Which frames of which drive a config names.
-
-  Attributes:
-    root, derived: dataset folder, folder of what was derived from it (often the same).
-    sequence, frames, cameras, skipped_frames, notes: as in Window.
-    size: (width, height) of the PNGs.
-    calibration: of the cameras.
-    world_from_pose: [F, 4, 4] float64 of the frames, KITTI-360 world.
-  """
-  root: Path
-  derived: Path
-  sequence: str
-  frames: tuple[int, ...]
-  cameras: tuple[str, ...]
-  size: tuple[int, int]
-  calibration: kitti360.Calibration
-  world_from_pose: np.ndarray
-  skipped_frames: int
-  notes: list[str]
-
-  def folder(self, folder_of: Callable[..., Path], camera: str) -> Path | None:
-    """The first of derived and root that has the folder `folder_of(root, sequence, camera)`."""
-    for root in (self.derived, self.root):
-      if folder_of(root, self.sequence, camera).is_dir():
-        return folder_of(root, self.sequence, camera)
-    return None
-
-  def image_path(self, frame: int, camera: str) -> Path:
-    """The photo of one view."""
-    folder = kitti360.rgb_folder(self.root, self.sequence, camera)
-    return folder / f'{kitti360.frame_name(frame)}.png'
-
-  def views(self) -> list[tuple[int, str]]:
-    """(frame, camera) of every view, in the order of all arrays."""
-    return [(frame, camera) for frame in self.frames for camera in self.cameras]
-
-
-def load_window(data: Any, scene: Any, supervision: bool = True) -> Window:
+def load_window(data: Any, scene: Any, supervision: bool = True, share: Share = Share()) -> Window:
   """Reads the window that `config.data` and `config.scene` name.
 
   Args:
     data: config.data.
     scene: config.scene.
     supervision: without it only geometry is read, and no pixel.
+    share: the views whose pixels this process reads; the window is whole in all processes.
 
   Raises:
     InputError: a file that is missing, damaged or does not fit; no frame; no primitive in view.
@@ -139,7 +102,7 @@ def load_window(data: Any, scene: Any, supervision: bool = True) -> Window:
   read_scene = _scene_without_boxes if data.boxes == 'none' else _scene
   boxes, far, bounds = read_scene(
       data.boxes, scene, footage, extent.Views(world_from_cam, intrinsics, *size), center, notes)
-  layers = _supervision(footage, size, notes) if supervision else (None, None, None, None)
+  layers = (read_layers(footage, size, share, notes) if supervision else (None,) * 4)
   return Window(
       sequence=footage.sequence, center=center, near=float(scene.near), far=far, bounds=bounds,
       frames=footage.frames, cameras=footage.cameras,
@@ -150,107 +113,6 @@ def load_window(data: Any, scene: Any, supervision: bool = True) -> Window:
       full_intrinsics=full_intrinsics.astype(np.float32), rgb=layers[0], pseudo_label=layers[1],
       pseudo_confidence=layers[2], pseudo_depth=layers[3], boxes=boxes, outside=scene.outside,
       skipped_frames=footage.skipped_frames, notes=notes)
-
-
-def find_footage(data: Any, cameras: tuple[str, ...] = ()) -> Footage:
-  """Finds the frames that `config.data` names: those of the range with a pose and all images.
-
-  Args:
-    data: config.data.
-    cameras: instead of config.data.cameras.
-  """
-  root = Path(data.root)
-  sequence = _sequence(root, data.sequence)
-  cameras = tuple(cameras or data.cameras)
-  wrong = [camera for camera in cameras if camera not in kitti360.PERSPECTIVE_CAMERAS]
-  if wrong or not cameras or len(set(cameras)) < len(cameras):
-    raise InputError(f'config.data.cameras is {cameras}. Use image_00, image_01 or both.')
-  images = {}
-  for camera in cameras:
-    folder = kitti360.rgb_folder(root, sequence, camera)
-    images[camera] = set(kitti360.frames_in(folder))
-    if not images[camera]:
-      others = [c for c in kitti360.PERSPECTIVE_CAMERAS
-                if kitti360.frames_in(kitti360.rgb_folder(root, sequence, c))]
-      remedy = f' or use --config.data.cameras={",".join(others)}' if others else ''
-      raise InputError(f'{folder}: holds no image of {camera}. Download it{remedy}.')
-  calibration = kitti360.read_calibration(root)
-  poses = kitti360.read_poses(root, sequence, calibration)
-  frames, skipped, notes = _frames(root, sequence, data, images, poses)
-  first = kitti360.rgb_folder(root, sequence, cameras[0]) / f'{kitti360.frame_name(frames[0])}.png'
-  return Footage(
-      root=root, derived=Path(data.derived or root), sequence=sequence, frames=frames,
-      cameras=cameras, size=png.read_size(first), calibration=calibration,
-      world_from_pose=np.stack([poses[frame] for frame in frames]), skipped_frames=skipped,
-      notes=notes)
-
-
-def training_size(full_size: tuple[int, int], scale: float, max_width: int) -> tuple[int, int]:
-  """(width, height) of training images; scale 0 is the largest of 1, 1/2, 1/4 within max_width."""
-  if not 0 <= scale <= 1:
-    raise InputError(f'config.data.scale is {scale}. Use a share in (0, 1], or 0 for automatic.')
-  scale = scale or next((s for s in (1.0, 0.5) if full_size[0] * s <= max_width), 0.25)
-  width, height = (int(round(scale * x)) for x in full_size)
-  if min(width, height) < 8:
-    raise InputError(f'config.data.scale {scale} makes images of {width}x{height}.'
-                     ' Use a larger one.')
-  return width, height
-
-
-def _sequence(root: Path, sequence: str) -> str:
-  """The named sequence, or the only one that there is."""
-  folder = root / 'data_2d_raw'
-  if not folder.is_dir():
-    raise InputError(f'{folder}: no such folder. Point --config.data.root at a folder in'
-                     " KITTI-360's layout.")
-  there = sorted(f.name for f in folder.iterdir() if f.is_dir())
-  if sequence in there:
-    return sequence
-  if sequence or len(there) != 1:
-    raise InputError(f'{folder}: holds {", ".join(there) or "no sequence"}; config.data.sequence is'
-                     f' {sequence!r}. Name one of these with --config.data.sequence.')
-  return there[0]
-
-
-def _frames(root: Path, sequence: str, data: Any, images: dict[str, set[int]],
-            poses: dict[int, np.ndarray]) -> tuple[tuple[int, ...], int, list[str]]:
-  """Frames of the range with a pose and all images; how many lack a pose; notes."""
-  some = set.union(*images.values())
-  every = set.intersection(*images.values()) & poses.keys()
-  if data.frames < 1:
-    raise InputError(f'config.data.frames is {data.frames}. Use 1 or more.')
-  if data.start < -1:
-    raise InputError(f'config.data.start is {data.start}. Use a frame number, or -1.')
-  start = data.start if data.start >= 0 else min(every, default=0)
-  span = range(start, start + data.frames)
-  frames = tuple(sorted(frame for frame in every if frame in span))
-  if not frames:
-    folder = root / 'data_2d_raw' / sequence
-    there = f'{ranges(every)} have both' if every else (
-        f'images {ranges(some)} and poses {ranges(poses)} do not meet')
-    raise InputError(f'{folder}: no frame of {span[0]}-{span[-1]} has an image of every camera and'
-                     f' a pose; {there}. Set --config.data.start and --config.data.frames.')
-  notes = []
-  poseless = [frame for frame in some if frame in span and frame not in poses]
-  if poseless:
-    notes.append(f'{len(poseless)} frames have no pose and are skipped: {ranges(poseless)}')
-  imageless = [frame for frame in poses if frame in span and frame not in every]
-  if imageless:
-    notes.append(f'{len(imageless)} frames lack an image and are skipped: {ranges(imageless)}')
-  return frames, len(poseless), notes
-
-
-def ranges(frames: Any, most: int = 8) -> str:
-  """Frame numbers as text, runs joined: '4-6, 9'."""
-  frames = sorted(frames)
-  runs = [[frame, frame] for frame in frames[:1]]
-  for frame in frames[1:]:
-    if frame == runs[-1][1] + 1:
-      runs[-1][1] = frame
-    else:
-      runs.append([frame, frame])
-  words = [str(a) if a == b else f'{a}-{b}' for a, b in runs]
-  return ', '.join(words[:most] + (['...'] if len(words) > most else []))
 
 
 def _override(scene: Any, name: str, count: int) -> np.ndarray | None:
@@ -300,11 +162,12 @@ def _scene_without_boxes(split: str, scene: Any, footage: Footage, views: extent
                          ) -> tuple[list[Box], float, np.ndarray]:
   """What _scene returns where primitives shall not be used, from cameras and pseudo depth."""
   if scene.outside != 'void':
-    raise InputError(f'config.data.boxes is {split!r}, so nothing but void is left, but config.scene'
-                     f'.outside is {scene.outside!r}. Set --config.scene.outside=void too.')
+    raise InputError(f'config.data.boxes is {split!r}, so nothing but void is left, but config.'
+                     f'scene.outside is {scene.outside!r}. Set --config.scene.outside=void too.')
   far = float(scene.far)
   if not far:  # read here too, for the far bound is wanted with and without supervision
-    far = extent.far_from_depth(_layer(_DEPTH, footage, (views.width, views.height), []), views)
+    depth = read_layer(DEPTH, footage, (views.width, views.height), Share(), [])
+    far = extent.far_from_depth(depth, views)
   notes.append(f'no primitives are used (config.data.boxes); far bound {far:g} m')
   return [], far, _bounds(scene, center, extent.view_bounds(views, far))
 
@@ -327,72 +190,3 @@ def _boxes_paths(footage: Footage, split: str) -> list[Path]:
     return [full if split == 'train_full' else train]
   raise InputError(
       f"config.data.boxes is {split!r}. Use 'auto', 'train', 'train_full', 'union' or 'none'.")
-
-
-def _supervision(footage: Footage, size: tuple[int, int], notes: list[str]) -> tuple:
-  """(rgb, pseudo_label, pseudo_confidence, pseudo_depth) of all views at training size."""
-  rgb = np.stack([resize_area(png.read_rgb(footage.image_path(*view), footage.size), size)
-                  for view in footage.views()])
-
-  label, confidence, depth = (_layer(layer, footage, size, notes)
-                              for layer in (_LABEL, _CONFIDENCE, _DEPTH))
-  return rgb, label, confidence, depth
-
-
-def _read_pseudo_label(path: Path, size: tuple[int, int]) -> np.ndarray:
-  label = png.read_label(path, size, unknown_allowed=True)
-  return np.where(np.isin(label, labels.UNKNOWN), 0, label).astype(np.uint8)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Layer:
-  """One kind of supervision beside the photos, and what stands where there is none."""
-  name: str
-  folder_of: Callable[..., Path]
-  read: Callable[[Path, tuple[int, int]], np.ndarray]
-  absent: Any  # its type is that of the layer
-  consequence: str
-
-
-_LABEL = _Layer('pseudo labels', kitti360.pseudo_label_folder, _read_pseudo_label, np.uint8(0),
-                'its label losses are off')
-_CONFIDENCE = _Layer('confidence of the pseudo labels', kitti360.pseudo_confidence_folder,
-                     png.read_confidence, np.float32(1), '')
-_DEPTH = _Layer('pseudo depth', kitti360.pseudo_depth_folder, png.read_depth, np.float32(0),
-                'its depth loss is off')
-
-
-def _layer(layer: _Layer, footage: Footage, size: tuple[int, int],
-           notes: list[str]) -> np.ndarray | None:
-  """One supervision layer [V, H, W]; `absent` where a view has none, None if no view has."""
-  folders = {camera: footage.folder(layer.folder_of, camera) for camera in footage.cameras}
-  for camera, folder in folders.items():
-    if layer.consequence and folder is None:
-      place = layer.folder_of(footage.derived, footage.sequence, camera)
-      notes.append(f'no {layer.name} for {camera}: {layer.consequence} ({place})')
-  if not any(folders.values()):
-    return None
-  views = footage.views()
-  stack = np.full((len(views), size[1], size[0]), layer.absent)
-  for i, (frame, camera) in enumerate(views):
-    if folders[camera] is not None:
-      path = folders[camera] / f'{kitti360.frame_name(frame)}.png'
-      if path.exists():
-        stack[i] = resize_nearest(layer.read(path, footage.size), size)
-      else:
-        notes.append(f'warning: {path}: missing, no {layer.name} for this frame')
-  return stack
-
-
-def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Averages [H, W, 3] uint8 over the area of each new pixel; size: (width, height)."""
-  if image.shape[1::-1] == tuple(size):
-    return image
-  return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
-def resize_nearest(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """The pixel under each new pixel's centre; [H, W]; size: (width, height)."""
-  rows, columns = (
-      ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size[::-1], image.shape))
-  return image[np.ix_(rows, columns)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pnerf_jax.data import kitti360, png
-from pnerf_jax.data.window import Footage
+from pnerf_jax.data.footage import Footage
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import frames, visibility
 

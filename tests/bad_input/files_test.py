@@ -11,7 +11,7 @@ import pytest
 
 from configs import kitti360 as configs
 from pnerf_jax import cli
-from pnerf_jax.data.window import find_footage
+from pnerf_jax.data.footage import find_footage
 from pnerf_jax.evaluation import truth
 
 TINY = '--config=configs/kitti360.py:tiny'

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import numpy as np
 import pytest
 
-from pnerf_jax.data import boxes, kitti360, png, window
+from pnerf_jax.data import boxes, footage, kitti360, png
 from pnerf_jax.errors import InputError
 
 LONGER = int(os.environ.get('PNERF_FUZZ', 0))
@@ -23,8 +23,9 @@ fuzzed = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 NUMBERS = st.one_of(
-    st.sampled_from(['nan', '-inf', '1e999', '1e308', '-1e200', '0', '-0', '1', '2.5', '', 'x', '²',
-                     '9' * 5000, '0x10', '1_0', '\0', '4294967296', '<', '&b;', '-1', '1e-320']),
+    st.sampled_from(['nan', '-inf', '1e999', '1e308', '-1e200', '0', '-0', '1', '2.5', '', 'x',
+                     '²', '9' * 5000, '0x10', '1_0', '\0', '4294967296', '<', '&b;', '-1',
+                     '1e-320']),
     st.floats().map(repr), st.integers().map(str), st.text(max_size=8))
 
 
@@ -138,16 +139,17 @@ def test_pictures(tmp_path, content):
 
 
 NAMES = st.one_of(
-    st.text(max_size=12), st.sampled_from(['..', '.', '../root', '/etc', 'a/../b', 'a\0b', 'image_00',
-                                           'image_00/..', '~', '\ud800', 'x' * 300]))
+    st.text(max_size=12), st.sampled_from(['..', '.', '../root', '/etc', 'a/../b', 'a\0b',
+                                           'image_00', 'image_00/..', '~', '\ud800', 'x' * 300]))
 
 
 @fuzzed
-@given(sequence=NAMES, cameras=st.lists(NAMES, max_size=3), start=st.integers(), frames=st.integers())
+@given(sequence=NAMES, cameras=st.lists(NAMES, max_size=3), start=st.integers(),
+       frames=st.integers())
 def test_no_name_leads_out_of_the_dataset(tiny, sequence, cameras, start, frames):
   data = SimpleNamespace(**{**vars(tiny.data), 'sequence': sequence, 'cameras': tuple(cameras),
                             'start': start, 'frames': frames})
-  found = result_or_input_error(window.find_footage, data)
+  found = result_or_input_error(footage.find_footage, data)
   if found:
     assert found.sequence == tiny.sequence
     for view in found.views():
@@ -160,7 +162,8 @@ def nested(depth):
 
 @pytest.mark.parametrize('content', [
     '<!DOCTYPE l [<!ENTITY a "ha">' + ''.join(
-        f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip('abcdefgh', 'bcdefghi')) + ']><l>&i;</l>',
+        f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip('abcdefgh', 'bcdefghi'))
+    + ']><l>&i;</l>',
     f'<a>{nested(20_000)}</a>',
     '<a><b><transform/><index>' + '9' * 100_000 + '</index></b></a>'])
 def test_hostile_xml_takes_little_memory(tmp_path, content):

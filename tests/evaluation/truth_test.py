@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pnerf_jax.data import kitti360, png
-from pnerf_jax.data.window import Footage
+from pnerf_jax.data.footage import Footage
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import truth
 
