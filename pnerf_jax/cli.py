@@ -10,11 +10,13 @@ import os
 import re
 import signal
 import sys
+import traceback
 from typing import Any
 
 from absl import app
 from absl import flags
 
+from pnerf_jax import job
 from pnerf_jax.errors import InputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -35,14 +37,16 @@ def run(main: Callable[..., Any], positional: int = 0) -> None:
       given = ' '.join(words) or 'none'
       raise InputError(f'command line: expected {positional} words beside the flags, got: {given}.'
                        ' See --help.')
-    sys.exit(main(*words) or 0)
+    with job.joined():
+      code = main(*words) or 0
+    sys.exit(code)
   except KeyboardInterrupt:
     _end('interrupted', 130)
   except Exception as e:  # pylint: disable=broad-exception-caught
-    line = error_line(e)
-    if line is None:
+    line = error_line(e) or job.lost_line(e)
+    if line is None and not job.is_joined():
       raise
-    _end(line, 1)
+    _end(line or traceback.format_exc(), 1)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -139,4 +143,7 @@ def _interrupt(*_: Any) -> None:
 
 def _end(line: str, code: int) -> None:
   print(line, file=sys.stderr)
+  if job.is_joined():  # the others must not wait for this process
+    sys.stderr.flush()
+    os._exit(code)
   sys.exit(code)

@@ -9,3 +9,11 @@ class InputError(ValueError):
 
   def __init__(self, message: str):
     super().__init__(' '.join(message.split()))
+
+
+class SharedInputError(InputError):
+  """Bad input that one process found and all processes of a job raise together."""
+
+
+class Interrupted(KeyboardInterrupt):
+  """Training stopped by a signal, after saving, in all processes of a job together."""

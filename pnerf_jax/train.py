@@ -3,12 +3,18 @@
     python -m pnerf_jax.train --config=configs/kitti360.py[:variant] --workdir=RUN \\
         [--config.data.root=DATA --config.data.sequence=SEQ --config.data.start=3353]
 
+On several hosts, the same command on each, RUN on a disk that all see:
+
+    … --distributed=auto                                    (SLURM, Open MPI, Kubernetes, TPU pod)
+    … --coordinator=HOST:PORT --processes=N --process=I     (anywhere else; HOST is process 0's)
+
 Resumes from RUN by itself. Exit codes: 0 done, 1 one clear error, 130 stopped after saving.
 """
 from absl import flags
 from ml_collections import config_flags
 
 from pnerf_jax import cli
+from pnerf_jax import job
 from pnerf_jax.training.loop import train
 
 
@@ -17,6 +23,7 @@ def _define_flags() -> None:
   flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
   flags.mark_flag_as_required('config')
   cli.require_words('workdir')
+  job.define_flags()
 
 
 def main() -> None:

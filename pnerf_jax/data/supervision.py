@@ -42,6 +42,9 @@ def read_layers(footage: Footage, size: tuple[int, int], share: Share,
     InputError: a file that is missing or damaged.
   """
   views = footage.views()
+  if share.count > len(views):
+    raise InputError(f'--processes: {share.count} processes for {len(views)} views. Start at most'
+                     ' as many as there are views.')
   with share.together():
     rgb = np.stack([resize_area(png.read_rgb(footage.image_path(*views[i]), footage.size), size)
                     for i in share.of(len(views))])

@@ -1,4 +1,7 @@
-"""Checkpoints of a run: whole or absent, the newest whole one is used."""
+"""Checkpoints of a run: whole or absent, the newest whole one is used.
+
+Where several processes train, all of them call every method, and RUN is one folder for all.
+"""
 from collections.abc import Callable
 import logging
 import pathlib
@@ -10,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from pnerf_jax.errors import InputError
+from pnerf_jax.errors import InputError, SharedInputError
+from pnerf_jax.training import processes
 from pnerf_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)
@@ -23,7 +27,7 @@ class Checkpoints:
     """workdir: RUN. keep: how many are kept."""
     self._folder = (workdir / 'checkpoints').absolute()
     if self._folder.exists() and not self._folder.is_dir():
-      raise InputError(f'{self._folder}: is a file. Remove it, or use another --workdir.')
+      raise SharedInputError(f'{self._folder}: is a file. Remove it, or use another --workdir.')
     self._manager = ocp.CheckpointManager(
         self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep))
 
@@ -54,25 +58,29 @@ class Checkpoints:
     found, state = self._newest_readable(
         steps, lambda step: self._manager.restore(step, args=ocp.args.StandardRestore(template)))
     for step in steps:
-      if step > found:
+      if step > found and processes.is_first():
         aside = self._folder.with_name('damaged_checkpoints') / f'{step}-{time.time_ns()}'
         aside.parent.mkdir(exist_ok=True)
         shutil.move(self._folder / str(step), aside)
+    processes.wait('damaged checkpoints are moved')
     self._manager.reload()
     return state
 
   def _newest_readable(self, steps: list[int], read: Callable[[int], Any]) -> tuple[int, Any]:
     """The last of `steps` that `read` can read, and what it read."""
     for step in reversed(steps):
+      found = None
       try:
         found = read(step)
         _check_finite(found)
-        return step, found
       except Exception as error:  # orbax raises many kinds for a damaged file
+        found = None
         _LOG.warning('%s: cannot be read (%s); trying the one before.', self._folder / str(step),
                      (str(error).splitlines() or [''])[0][:200])
-    raise InputError(f'{self._folder}: none of the checkpoints {steps} can be read. '
-                     'Remove the folder to train anew.')
+      if not processes.any_of(found is None):
+        return step, found
+    raise SharedInputError(f'{self._folder}: none of the checkpoints {steps} can be read. '
+                           'Remove the folder to train anew.')
 
   def require(self, step: int | None) -> int:
     """The step itself, or the newest for None. Raises InputError where there is none."""
@@ -114,7 +122,8 @@ class Checkpoints:
 def _check_finite(tree: Any) -> None:
   """ValueError naming the first array that holds a NaN or an infinity."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(jnp.isfinite(leaf).all()):
+    own = leaf.addressable_data(0)  # of what is replicated, the whole
+    if jnp.issubdtype(own.dtype, jnp.inexact) and not bool(jnp.isfinite(own).all()):
       raise ValueError(f'{jax.tree_util.keystr(path)} is not finite')
 
 

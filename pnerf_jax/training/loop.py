@@ -1,4 +1,10 @@
-"""The training loop: resume, dispatch, log, save, stop."""
+"""The training loop: resume, dispatch, log, save, stop.
+
+Where several processes train one run, all of them are here, over one mesh of all their devices.
+Parameters, optimiser and the table of rays are on every device: a step draws its rays from the
+whole window, and the table of a window fits a device. Only the rays of a step are split. The first
+process alone writes, but for the checkpoints, which orbax writes by all.
+"""
 import contextlib
 import functools
 import logging
@@ -10,9 +16,9 @@ import jax
 import ml_collections
 import numpy as np
 
-from pnerf_jax.errors import InputError
+from pnerf_jax.errors import InputError, Interrupted, SharedInputError
 from pnerf_jax.rendering.images import Renderer, label_options, recorded_view, render_options
-from pnerf_jax.training import checkpoints, lock, previews, setup, sharding
+from pnerf_jax.training import checkpoints, lock, previews, processes, setup, sharding
 from pnerf_jax.training import state as states
 from pnerf_jax.training.logs import Logs
 from pnerf_jax.training.step import make_dispatch
@@ -73,7 +79,7 @@ def _scalars(metrics: list, rays: int, steps: int, seconds: float, rate: float) 
 def _check_finite(scalars: dict[str, float], step: int) -> None:
   for name, value in scalars.items():
     if not np.isfinite(value):
-      raise InputError(
+      raise SharedInputError(  # means over all processes
           f'step {step}: {name} is {value}. The last checkpoint is intact; lower '
           'config.optim.learning_rate or look at the input named in the log.')
 
@@ -83,7 +89,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
   Raises:
     InputError: bad input, another training in RUN, or a loss that is not finite.
-    KeyboardInterrupt: stopped by a signal, after saving.
+    Interrupted: stopped by a signal, after saving.
   """
   workdir = pathlib.Path(workdir)
   nearest = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
@@ -93,13 +99,16 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     # A folder that is there is held before the window is read, which may take a minute; one that
     # is not is made only when the input is known to be good.
     there = workdir.is_dir()
-    if there:
-      held.enter_context(lock.hold(workdir))
+    with processes.together():
+      if there and processes.is_first():
+        held.enter_context(lock.hold(workdir))
     run = setup.set_up(config)
-    if not there:
-      workdir.mkdir(parents=True, exist_ok=True)
-      held.enter_context(lock.hold(workdir))
-    setup.save_config(config, workdir)
+    with processes.together():
+      if not there and processes.is_first():
+        workdir.mkdir(parents=True, exist_ok=True)
+        held.enter_context(lock.hold(workdir))
+      if processes.is_first():
+        setup.save_config(config, workdir)
     _train(run, workdir)
 
 
@@ -122,11 +131,11 @@ def _train(run: setup.Run, workdir: pathlib.Path) -> None:
         run.module, optimizer, setup.train_options(config.model),
         setup.loss_options(config.loss, run.scene.class_ids), run.mesh, settings.rays,
         settings.focus, settings.steps_per_dispatch)
-    logs = Logs(workdir, step, settings.steps)
-    try:
+    with contextlib.ExitStack() as opened:
+      logs = None
+      if processes.is_first():
+        logs = opened.enter_context(contextlib.closing(Logs(workdir, step, settings.steps)))
       _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir)
-    finally:
-      logs.close()
   finally:
     saved.close()
 
@@ -134,17 +143,18 @@ def _train(run: setup.Run, workdir: pathlib.Path) -> None:
 def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> None:
   """Dispatches until the last step or a request to stop."""
   config, settings = run.config, run.config.train
-  replicated = sharding.replicated(run.mesh)
-  classes = jax.device_put(run.scene.table, replicated)
+  classes = sharding.replicate(run.scene.table, run.mesh)
   words = setup.make_words(run, table)
-  root_key = jax.device_put(jax.random.key(settings.seed + 1), replicated)
-  renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
-                      config.eval.chunk, config.scene.intervals,
+  root_key = jax.jit(lambda: jax.random.key(settings.seed + 1),
+                     out_shardings=sharding.replicated(run.mesh))()
+  renderer = Renderer(run.scene, run.module, render_options(config.model),
+                      sharding.local_mesh(run.mesh), config.eval.chunk, config.scene.intervals,
                       label_options(config.loss, config.eval))
   view = recorded_view(run.scene, len(run.scene.window.view_frame) // 2, full=False)
   pending, since, started = [], step, time.perf_counter()
+  stopping = False
   with _StopRequest() as stop:
-    while step < settings.steps and not stop.requested:
+    while step < settings.steps and not stopping:
       with jax.transfer_guard('disallow'):
         state, metrics = dispatch(state, table, classes, words, root_key)
       pending.append(metrics)
@@ -154,15 +164,19 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
         scalars = _scalars(pending, settings.rays, step - since, time.perf_counter() - started,
                            float(schedule(step)))
         _check_finite(scalars, step)
-        logs.write(step, scalars)
+        if logs:
+          logs.write(step, scalars)
         pending, since, started = [], step, time.perf_counter()
-      if step % settings.checkpoint_every == 0 or step >= settings.steps or stop.requested:
+      # Processes must stop at one step. They ask each other only where they wait anyway.
+      if not pending or jax.process_count() == 1:
+        stopping = processes.any_of(stop.requested)
+      if step % settings.checkpoint_every == 0 or step >= settings.steps or stopping:
         saved.save(step, state)
-      if step % settings.preview_every == 0 or step >= settings.steps:
-        previews.write(workdir / 'previews' / f'{step:06d}', renderer(state.params, view),
-                       run.scene.window, view)
+      if (step % settings.preview_every == 0 or step >= settings.steps) and processes.is_first():
+        image = renderer(sharding.local(state.params, run.mesh), view)
+        previews.write(workdir / 'previews' / f'{step:06d}', image, run.scene.window, view)
       if not pending:
         started = time.perf_counter()  # saving and previews do not count as training speed
   saved.wait()
   if step < settings.steps:
-    raise KeyboardInterrupt
+    raise Interrupted

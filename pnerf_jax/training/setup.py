@@ -17,12 +17,12 @@ import numpy as np
 from pnerf_jax.data import batches, labels, words
 from pnerf_jax.data.files import read_bytes, write_bytes
 from pnerf_jax.data.window import load_window
-from pnerf_jax.errors import InputError
+from pnerf_jax.errors import InputError, SharedInputError
 from pnerf_jax.geometry.intervals import Intervals, view_intervals
 from pnerf_jax.rendering.images import recorded_view
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
-from pnerf_jax.training import checks, losses, sharding
+from pnerf_jax.training import checks, losses, processes, sharding
 from pnerf_jax.training import state as states
 from pnerf_jax.training.step import LossOptions
 
@@ -45,8 +45,9 @@ class Run:
 def set_up(config: ml_collections.ConfigDict) -> Run:
   """Loads the window and builds scene and field. Raises InputError for bad input."""
   mesh = sharding.make_mesh()
-  checks.check(config, mesh.devices.size)
-  window = load_window(config.data, config.scene)
+  with processes.together():
+    checks.check(config, mesh.devices.size)
+    window = load_window(config.data, config.scene, share=processes.share())
   for note in window.notes:
     _LOG.info('%s', note)
   scene = make_scene(window)
@@ -83,12 +84,16 @@ def loss_options(loss: Any, class_ids: tuple[int, ...]) -> LossOptions:
 
 
 def make_ray_table(run: Run) -> batches.RayTable:
-  """Intervals of all training views and their supervision, as one table on the devices."""
+  """Intervals of all training views and their supervision, as one table on the devices.
+
+  Each process intersects its share of the views; the whole table is on every device, since every
+  device draws its rays of a step from all of the window.
+  """
   scene, window = run.scene, run.scene.window
   start = time.perf_counter()
   parts, usable = [], []
   num_intervals = run.config.scene.intervals
-  for image in range(len(window.view_frame)):
+  for image in processes.share().of(len(window.view_frame)):
     view = recorded_view(scene, image, full=False)
     intervals, moving, _ = view_intervals(
         scene.primitives, jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam),
@@ -98,7 +103,7 @@ def make_ray_table(run: Run) -> batches.RayTable:
   intervals = Intervals(
       *(jnp.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(Intervals)))
-  usable = np.concatenate(usable)
+  intervals, usable = jax.tree.map(processes.join, (intervals, np.concatenate(usable)))
   primitive = np.asarray(intervals.primitive)
   _LOG.info(
       'intervals of %d rays in %.1f s; rays left out because of moving objects: %d; '
@@ -106,8 +111,8 @@ def make_ray_table(run: Run) -> batches.RayTable:
       time.perf_counter() - start, int((~usable).sum()), int(jnp.sum(intervals.dropped > 0)),
       int(jnp.sum(intervals.dropped)))
   if not usable.any():
-    raise InputError(f'{window.sequence}: every ray of the window passes a moving object. '
-                     'Choose other frames with --config.data.start.')
+    raise SharedInputError(f'{window.sequence}: every ray of the window passes a moving object. '
+                           'Choose other frames with --config.data.start.')
   count = len(usable)
   absent = lambda dtype: jnp.zeros(count, dtype)
   label, confidence, depth = window.pseudo_label, window.pseudo_confidence, window.pseudo_depth
@@ -124,7 +129,7 @@ def make_ray_table(run: Run) -> batches.RayTable:
       focused=jnp.asarray(batches.focus_list(
           primitive, usable, len(window.view_frame), run.config.train.seed)),
       width=window.width, height=window.height)
-  return jax.device_put(table, sharding.replicated(run.mesh))
+  return sharding.replicate(table, run.mesh)
 
 
 def make_words(run: Run, table: batches.RayTable) -> losses.Words:
@@ -155,7 +160,7 @@ def make_words(run: Run, table: batches.RayTable) -> losses.Words:
   anything = called.max(axis=0) > 0
   found = losses.Words(jnp.asarray(called), jnp.asarray(anything / anything.sum(), jnp.float32),
                        jnp.asarray(labels.label_sets(class_ids, loss.words == 'merged')))
-  return jax.device_put(found, sharding.replicated(run.mesh))
+  return sharding.replicate(found, run.mesh)
 
 
 def fresh_params(run: Run) -> Any:

@@ -38,7 +38,8 @@ def load_trained(workdir: Path, step: int | None) -> Trained:
     step, params = saved.restore_params(template, step)
   finally:
     saved.close()
-  renderer = Renderer(run.scene, run.module, render_options(config.model), run.mesh,
-                      config.eval.chunk, config.scene.intervals,
+  params = sharding.local(params, run.mesh)
+  renderer = Renderer(run.scene, run.module, render_options(config.model),
+                      sharding.local_mesh(run.mesh), config.eval.chunk, config.scene.intervals,
                       label_options(config.loss, config.eval))
   return Trained(run, params, renderer, step)
