@@ -50,13 +50,19 @@ def visible(box: Box, views: Views, far: float) -> np.ndarray:
   planes = np.cross(rays, np.roll(rays, -1, axis=1))  # inward normals [V, 4, 3]
   outside = (np.einsum('vni,vki->vnk', points, planes) < 0).all(1).any(-1)
   outside |= (points[..., 2] < 0).all(1)
-  return ~outside & (_gap(box, views.origins) <= far)
+  return ~outside & (hull_distance(box, views.origins) <= far)
 
 
-def _gap(box: Box, origins: np.ndarray) -> np.ndarray:
+def hull_distance(box: Box, origins: np.ndarray) -> np.ndarray:
   """[V] distance from cameras to the axis-aligned hull of a primitive, 0 inside."""
   low, high = box.vertices.min(0), box.vertices.max(0)
   return np.linalg.norm(np.maximum(np.maximum(low - origins, origins - high), 0), axis=-1)
+
+
+def in_view(boxes: list[Box], views: Views, far: float = 0.0) -> tuple[list[Box], float]:
+  """The primitives that the views may see, and the far bound; far 0 = derived from the static."""
+  far = far or derive_far([box for box in boxes if box.timestamp < 0], views)
+  return [box for box in boxes if visible(box, views, far).any()], far
 
 
 def derive_far(boxes: list[Box], views: Views) -> float:
@@ -70,7 +76,7 @@ def derive_far(boxes: list[Box], views: Views) -> float:
     seen = visible(box, views, MAX_FAR)
     if seen.any():
       offsets = box.vertices[None] - views.origins[seen][:, None]
-      starts.append(_gap(box, views.origins[seen]).min())
+      starts.append(hull_distance(box, views.origins[seen]).min())
       reaches.append(np.linalg.norm(offsets, axis=-1).max(1).min())
   if not reaches:
     return _FAR_WITHOUT_BOXES

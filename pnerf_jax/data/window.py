@@ -128,7 +128,7 @@ def _override(scene: Any, name: str, count: int) -> np.ndarray | None:
 def _scene(split: str, scene: Any, footage: Footage, views: extent.Views, center: np.ndarray,
            notes: list[str]) -> tuple[list[Box], float, np.ndarray]:
   """The primitives that matter (recentred), the far bound and the bounds [2, 3] float32."""
-  paths = _boxes_paths(footage, split)
+  paths = boxes_paths(footage.root, footage.sequence, split)
   elsewhere = 0
 
   def selects(start_frame: int, end_frame: int, timestamp: int) -> bool:
@@ -139,10 +139,9 @@ def _scene(split: str, scene: Any, footage: Footage, views: extent.Views, center
 
   found = [box for path in paths for box in boxes_lib.read_boxes(path, selects)]
   once = boxes_lib.without_repeats(found)
-  boxes = [dataclasses.replace(box, vertices=box.vertices - center) for box in once]
-  still = [box for box in boxes if box.timestamp < 0]
-  far = float(scene.far) or extent.derive_far(still, views)
-  boxes = [box for box in boxes if extent.visible(box, views, far).any()]
+  boxes, far = extent.in_view(
+      [dataclasses.replace(box, vertices=box.vertices - center) for box in once], views,
+      float(scene.far))
   still = [box for box in boxes if box.timestamp < 0]
   notes.append(
       f'{len(boxes)} primitives ({len(boxes) - len(still)} moving) within {far:g} m from'
@@ -178,10 +177,9 @@ def _bounds(scene: Any, center: np.ndarray, derived: np.ndarray) -> np.ndarray:
   return (derived if bounds is None else bounds.reshape(2, 3) - center).astype(np.float32)
 
 
-def _boxes_paths(footage: Footage, split: str) -> list[Path]:
+def boxes_paths(root: Path, sequence: str, split: str) -> list[Path]:
   """The XML files that config.data.boxes names."""
-  full, train = (kitti360.boxes_path(footage.root, footage.sequence, s)
-                 for s in ('train_full', 'train'))
+  full, train = (kitti360.boxes_path(root, sequence, s) for s in ('train_full', 'train'))
   if split == 'auto':
     return [full if full.exists() else train]
   if split == 'union':

@@ -19,10 +19,11 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def hold(workdir: Path) -> Iterator[None]:
+def hold(workdir: Path) -> Iterator[int]:
   """Holds RUN/lock until the block is left. workdir: RUN, a folder that exists.
 
-  On a filesystem without locks it holds nothing and says so in the log.
+  On a filesystem without locks it holds nothing and says so in the log. Yields the file descriptor
+  of the lock; a process that inherits it holds the lock, too.
 
   Raises:
     InputError: another process holds it.
@@ -46,4 +47,20 @@ def hold(workdir: Path) -> Iterator[None]:
       file.truncate(0)
       file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
       file.flush()
-    yield
+    yield file.fileno()
+
+
+def holder(workdir: Path) -> str:
+  """Who holds RUN/lock, 'process 12 on host'; '' if nobody does or there is no such file."""
+  try:
+    with Path(workdir, 'lock').open(encoding='utf-8', errors='replace') as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of when the file is closed
+      except BlockingIOError:
+        return file.read(200).strip() or 'another process'
+      except OSError as e:
+        if e.errno not in _NO_LOCKS:
+          raise
+  except FileNotFoundError:
+    pass
+  return ''
