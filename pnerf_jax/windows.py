@@ -22,7 +22,7 @@ from ml_collections import config_flags
 
 from pnerf_jax import cli
 from pnerf_jax.data.files import write_bytes
-from pnerf_jax.data.window import ranges
+from pnerf_jax.data.footage import ranges
 from pnerf_jax.drive import cutting, runner, table
 from pnerf_jax.drive.folders import STATES, Folder, State
 from pnerf_jax.drive.table import Entry, Table

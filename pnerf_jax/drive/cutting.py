@@ -16,7 +16,8 @@ import tqdm
 from pnerf_jax.data import boxes as boxes_lib
 from pnerf_jax.data import extent, kitti360
 from pnerf_jax.data.boxes import Box
-from pnerf_jax.data.window import Footage, boxes_paths, find_footage, ranges
+from pnerf_jax.data.footage import Footage, find_footage, ranges
+from pnerf_jax.data.window import boxes_paths
 from pnerf_jax.drive.table import Entry
 from pnerf_jax.errors import InputError
 
