@@ -3,8 +3,8 @@
     python -m pnerf_jax.merge --windows=windows.txt --runs=OUT --out=LABELS [--partial]
 
 Every frame is taken from the window that is surer of it. Writes LABELS/data_2d_semantics as the
-dataset has it (images, lists of frames, instances), and LABELS/seams.json: how far the windows agree
-where they overlap. Called again, it keeps what is there.
+dataset has it (images, lists of frames, instances), and LABELS/seams.json: how far the windows
+agree where they overlap. Called again, it keeps what is there.
 """
 import json
 import logging

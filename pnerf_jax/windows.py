@@ -6,10 +6,10 @@
     python -m pnerf_jax.windows status --windows=windows.txt --out=OUT [--indices=failed,stopped]
     python -m pnerf_jax.windows retry --windows=windows.txt --out=OUT
 
-`cut` takes the drive of config.data.sequence, or all of the root; the table holds the config's flags
-for `run`. `run` trains, evaluates where there is truth and renders: one window, every 8th, or all,
-one after the other; what is done is skipped, what was stopped goes on. `retry` runs those alone that
-failed. `status --indices` prints the indices in such states, as array jobs want them.
+`cut` takes the drive of config.data.sequence, or all of the root; the table holds the config's
+flags for `run`. `run` trains, evaluates where there is truth and renders: one window, every 8th, or
+all, one after the other; what is done is skipped, what was stopped goes on. `retry` runs those
+alone that failed. `status --indices` prints the indices in such states, as array jobs want them.
 """
 from collections.abc import Sequence
 import logging

@@ -162,7 +162,7 @@ def test_windows_that_do_not_fit_each_other(drive):
   with pytest.raises(InputError, match=r'size \(40, 20\), but .* has \(20, 10\)'):
     drive.merge()
   shutil.rmtree(drive.folder(1).labels / 'image_01' / 'instance')
-  with pytest.raises(InputError, match=r'image_01/instance: lacks frames 2-5\. Remove .*done\.json'):
+  with pytest.raises(InputError, match=r'image_01/instance: lacks frames 2-5\. Remove .*done'):
     drive.merge()
   assert not drive.out.exists()
 

@@ -60,8 +60,9 @@ def cut(config: Any, overlap: int) -> Cut:
     entries += [dataclasses.replace(entry, index=len(entries) + i) for i, entry in enumerate(found)]
     comments += [f'{sequence}: {note}' for note in footage.notes + notes]
   if not entries:
-    raise InputError(f'{root}: no window can be cut; {"; ".join(comments)}. Check --config.data.root'
-                     ' and --config.data.sequence, or use --config.scene.outside=void.')
+    raise InputError(f'{root}: no window can be cut; {"; ".join(comments)}. Check'
+                     ' --config.data.root and --config.data.sequence, or use'
+                     ' --config.scene.outside=void.')
   return Cut(entries, comments)
 
 

@@ -116,11 +116,11 @@ def _piece(entry: Entry, folder: Folder, config: dict) -> Piece:
     if lacking or len(found) != entry.frames:
       what = (f'lacks frames {ranges(lacking)}' if lacking else
               f'holds {len(found)} frames, not {entry.frames} as in the table')
-      raise InputError(f'{folder.labels / camera / kind}: {what}. Remove {folder.path}/done.json and'
-                       ' run the window again.')
+      raise InputError(f'{folder.labels / camera / kind}: {what}. Remove {folder.path}/done.json'
+                       ' and run the window again.')
   if not all(entry.start <= frame < entry.end for frame in frames):
-    raise InputError(f'{folder.labels}: holds frames {ranges(frames)}, which are not those of window'
-                     f' {entry.index}. Remove the window and run it again.')
+    raise InputError(f'{folder.labels}: holds frames {ranges(frames)}, which are not those of'
+                     f' window {entry.index}. Remove the window and run it again.')
   return Piece(entry, Path(config['data']['root']), folder.labels, frames, cameras)
 
 

@@ -27,7 +27,8 @@ class Agreement:
 
   def merge(self, other: 'Agreement') -> 'Agreement':
     """The counts of both."""
-    return Agreement(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other))))
+    pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
+    return Agreement(*(ours + theirs for ours, theirs in pairs))
 
   def compute(self) -> dict[str, float | int | None]:
     """Shares in [0, 1], None where there is nothing to compare, and the number of images."""

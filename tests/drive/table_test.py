@@ -20,8 +20,8 @@ def test_round_trip(tmp_path):
 
 def test_a_person_may_write_it(tmp_path):
   path = tmp_path / 'windows.txt'
-  path.write_text(f'\n # mine\nwindow 7 {_SEQUENCE} 10 12 2 1 0\n\twindow 0 {_SEQUENCE} 8 11 3 1 0\n'
-                  'flag --config=a.py\n')
+  path.write_text(f'\n # mine\nwindow 7 {_SEQUENCE} 10 12 2 1 0\n'
+                  f'\twindow 0 {_SEQUENCE} 8 11 3 1 0\nflag --config=a.py\n')
   found = table.read(path)
   assert [(e.index, e.start, e.end) for e in found.entries] == [(0, 8, 11), (7, 10, 12)]
   assert found.flags == ('--config=a.py',)
