@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# A SLURM cluster of this one machine, on which launch/windows_slurm.sh is tried for real.
+#
+#     apt-get install slurm-wlm munge
+#     bash launch/slurm_localhost.sh DIR
+#
+# As root. Starts munge, slurmctld and slurmd with all their files in DIR, cuts a tiny street into
+# four windows, runs them as an array, kills one midway, has it requeued, joins the labels, and stops
+# the cluster again. Ends with 0 only if every window is done and the killed one was resumed.
+# PNERF_PYTHON: the interpreter (default: that of the environment of launch/env.sh).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if (( $# != 1 )); then
+  echo "error: expected DIR. See the head of launch/slurm_localhost.sh." >&2
+  exit 1
+fi
+mkdir -p "$1"
+dir="$(cd "$1" && pwd)"
+source launch/env.sh
+if [[ -z "${PNERF_PYTHON:-}" ]]; then
+  pnerf_env requirements.txt
+fi
+export PNERF_PYTHON SLURM_CONF="$dir/slurm.conf"
+
+start_cluster() {
+  mkdir -p "$dir"/{state,spool,munge}
+  chmod 755 "$dir/munge"
+  chown -R munge: "$dir/munge"
+  if [[ ! -f "$dir/munge.key" ]]; then
+    dd if=/dev/urandom of="$dir/munge.key" bs=1024 count=1 status=none
+    chown munge: "$dir/munge.key"
+    chmod 400 "$dir/munge.key"
+  fi
+  setpriv --reuid=munge --regid=munge --clear-groups munged --force --key-file="$dir/munge.key" \
+    --socket="$dir/munge/socket" --pid-file="$dir/munge/pid" --log-file="$dir/munge/log" \
+    --seed-file="$dir/munge/seed"
+  cat >"$SLURM_CONF" <<END
+ClusterName=localhost
+SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket=$dir/munge/socket
+CredType=cred/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+ReturnToService=2
+KillWait=60
+MpiDefault=none
+StateSaveLocation=$dir/state
+SlurmdSpoolDir=$dir/spool
+SlurmctldPidFile=$dir/slurmctld.pid
+SlurmdPidFile=$dir/slurmd.pid
+SlurmctldLogFile=$dir/slurmctld.log
+SlurmdLogFile=$dir/slurmd.log
+SlurmctldPort=${SLURMCTLD_PORT:-16817}
+SlurmdPort=${SLURMD_PORT:-16818}
+NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(nproc)
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+END
+  slurmctld -c
+  slurmd
+  local i
+  for (( i = 0; i < 60; i++ )); do
+    if sinfo --noheader --format=%t 2>/dev/null | grep -qx idle; then
+      return
+    fi
+    sleep 1
+  done
+  echo "error: $dir/slurmctld.log: the node does not come up. See it and $dir/slurmd.log." >&2
+  return 1
+}
+
+stop_cluster() {
+  local file
+  scancel --user=root 2>/dev/null || true
+  for file in slurmd.pid slurmctld.pid munge/pid; do
+    if [[ -f "$dir/$file" ]]; then
+      kill "$(cat "$dir/$file")" 2>/dev/null || true
+    fi
+  done
+}
+
+status() {
+  "$PNERF_PYTHON" -m pnerf_jax.windows status --windows="$dir/windows.txt" --out="$dir/out" "$@"
+}
+
+wait_for() {  # WHAT COMMAND...: until the command succeeds, ten minutes at most
+  local what="$1" end=$(( SECONDS + ${PNERF_PATIENCE:-600} ))
+  shift
+  until "$@"; do
+    if (( SECONDS > end )); then
+      echo "error: $what has not come. See $dir/slurmctld.log and $dir/job_*.txt." >&2
+      return 1
+    fi
+    sleep 1
+  done
+}
+
+has_checkpoint() { compgen -G "$first/run/checkpoints/*/_CHECKPOINT_METADATA" >/dev/null; }
+has_failed() { [[ "$(status --indices=failed)" == 0 ]]; }
+has_ended() { [[ -z "$(squeue --noheader)" ]]; }
+
+trap stop_cluster EXIT
+start_cluster
+sinfo
+if [[ ! -f "$dir/windows.txt" ]]; then
+  "$PNERF_PYTHON" -m pnerf_jax.street --out="$dir/street" --frames=5 --scale=0.08
+  "$PNERF_PYTHON" -m pnerf_jax.windows cut --config=configs/kitti360.py:tiny \
+    --config.data.root="$dir/street" --config.data.cameras=image_00 --config.data.frames=2 \
+    --config.train.steps=2000 --config.train.log_every=100 --config.train.checkpoint_every=100 \
+    --config.train.preview_every=2000 --out="$dir/windows.txt" --overlap=1
+fi
+rm -rf "$dir/out" "$dir/labels" "$dir"/job_*.txt
+first="$dir/out/$(awk '$1 == "window" { printf "%s/%010d_%010d", $3, $4, $5 - 1; exit }' \
+  "$dir/windows.txt")"
+job="$(bash launch/windows_slurm.sh "$dir/windows.txt" "$dir/out" --output="$dir/job_%a.txt" \
+  --cpus-per-task=1)"
+echo "submitted array $job"
+
+wait_for 'a checkpoint of the first window' has_checkpoint
+status
+echo 'killing the first window midway'
+scancel --signal=KILL --full "${job}_0"
+wait_for 'the end of the killed task' has_failed
+status
+scontrol requeue "${job}_0"
+scontrol update JobId="${job}_0" StartTime=now  # a requeued job would wait two minutes
+squeue
+wait_for 'the end of the array' has_ended
+sleep 1
+status
+grep -h 'resuming at step' "$first/log.txt"
+[[ "$(status --indices=done)" == 0-3 ]]
+"$PNERF_PYTHON" -m pnerf_jax.merge --windows="$dir/windows.txt" --runs="$dir/out" \
+  --out="$dir/labels"
+echo 'all four windows are done; the one that was killed went on from its checkpoint'

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Runs the windows of a table on this machine, some at a time.
+#
+#     bash launch/windows_local.sh windows.txt OUT [N]
+#
+# N (default 1) workers take every Nth window each. Where there are GPUs, worker I sees the one with
+# number I modulo their number. Called again, it goes on; stopped, training saves first.
+# PNERF_PYTHON: the interpreter (default: that of the environment of launch/env.sh).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if (( $# < 2 )); then
+  echo "error: expected TABLE and OUT. See the head of launch/windows_local.sh." >&2
+  exit 1
+fi
+table="$1" out="$2" workers="${3:-1}"
+source launch/env.sh
+if [[ -z "${PNERF_PYTHON:-}" ]]; then
+  pnerf_env requirements.txt
+fi
+gpus=0
+if command -v nvidia-smi >/dev/null; then
+  gpus="$(nvidia-smi --list-gpus | grep -c . || true)"
+fi
+children=()
+trap 'kill -TERM "${children[@]}" 2>/dev/null; wait; exit 130' INT TERM
+for (( i = 0; i < workers; i++ )); do
+  if (( gpus > 0 )); then
+    export CUDA_VISIBLE_DEVICES=$(( i % gpus ))
+  fi
+  "$PNERF_PYTHON" -m pnerf_jax.windows run --windows="$table" --out="$out" --share="$i/$workers" &
+  children+=($!)
+done
+code=0
+for child in "${children[@]}"; do
+  wait "$child" || code=1
+done
+"$PNERF_PYTHON" -m pnerf_jax.windows status --windows="$table" --out="$out"
+exit $code
