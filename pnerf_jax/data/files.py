@@ -1,8 +1,11 @@
 """Reading files of bounded size; writing files so that they are whole or absent."""
+from collections.abc import Iterator
+import contextlib
 import os
 from pathlib import Path
 import stat
 import tempfile
+from typing import BinaryIO
 
 from pnerf_jax.errors import InputError
 
@@ -29,12 +32,19 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
 
 def write_bytes(path: Path, content: bytes) -> None:
   """Writes a file under a temporary name, then renames it; missing folders are made."""
+  with open_whole(path) as file:
+    file.write(content)
+
+
+@contextlib.contextmanager
+def open_whole(path: Path) -> Iterator[BinaryIO]:
+  """A binary file that gets its name when the block ends well; missing folders are made."""
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}-', suffix='.tmp')
   try:
     with os.fdopen(handle, 'wb') as file:
-      file.write(content)
+      yield file
     os.chmod(temporary, 0o644)  # mkstemp's own mode would hide the file from other users
     os.replace(temporary, path)
   except BaseException:

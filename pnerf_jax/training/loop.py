@@ -126,7 +126,7 @@ def _train(run: setup.Run, workdir: pathlib.Path) -> None:
     if step >= settings.steps:
       _LOG.info('%s: trained already, step %d', workdir, step)
       return
-    table = setup.make_ray_table(run)
+    table = setup.make_ray_table(run, workdir / 'cache')
     dispatch = make_dispatch(
         run.module, optimizer, setup.train_options(config.model),
         setup.loss_options(config.loss, run.scene.class_ids), run.mesh, settings.rays,

@@ -18,11 +18,9 @@ from pnerf_jax.data import batches, labels, words
 from pnerf_jax.data.files import read_bytes, write_bytes
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError, SharedInputError
-from pnerf_jax.geometry.intervals import Intervals, view_intervals
-from pnerf_jax.rendering.images import recorded_view
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
-from pnerf_jax.training import checks, losses, processes, sharding
+from pnerf_jax.training import checks, intersections, losses, processes, sharding
 from pnerf_jax.training import state as states
 from pnerf_jax.training.step import LossOptions
 
@@ -83,33 +81,26 @@ def loss_options(loss: Any, class_ids: tuple[int, ...]) -> LossOptions:
       reachable_only=loss.reachable_only)
 
 
-def make_ray_table(run: Run) -> batches.RayTable:
+def make_ray_table(run: Run, folder: pathlib.Path | None = None) -> batches.RayTable:
   """Intervals of all training views and their supervision, as one table on the devices.
 
   Each process intersects its share of the views; the whole table is on every device, since every
   device draws its rays of a step from all of the window.
+
+  Args:
+    run: of set_up.
+    folder: where the intervals are kept between calls; None makes them anew.
   """
   scene, window = run.scene, run.scene.window
   start = time.perf_counter()
-  parts, usable = [], []
-  num_intervals = run.config.scene.intervals
-  for image in processes.share().of(len(window.view_frame)):
-    view = recorded_view(scene, image, full=False)
-    intervals, moving, _ = view_intervals(
-        scene.primitives, jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam),
-        view.width, view.height, window.near, float(window.far), num_intervals, view.frame)
-    parts.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), intervals))
-    usable.append(~np.isfinite(np.asarray(moving)).ravel())
-  intervals = Intervals(
-      *(jnp.concatenate([getattr(part, field.name) for part in parts])
-        for field in dataclasses.fields(Intervals)))
-  intervals, usable = jax.tree.map(processes.join, (intervals, np.concatenate(usable)))
-  primitive = np.asarray(intervals.primitive)
+  intervals, moving = jax.tree.map(processes.join, intersections.of_views(
+      scene, processes.share().of(len(window.view_frame)), run.config.scene.intervals, folder))
+  usable = ~moving
   _LOG.info(
       'intervals of %d rays in %.1f s; rays left out because of moving objects: %d; '
       'rays whose table overflowed: %d (intervals dropped: %d)', len(usable),
-      time.perf_counter() - start, int((~usable).sum()), int(jnp.sum(intervals.dropped > 0)),
-      int(jnp.sum(intervals.dropped)))
+      time.perf_counter() - start, int(moving.sum()), int(np.sum(intervals.dropped > 0)),
+      int(np.sum(intervals.dropped)))
   if not usable.any():
     raise SharedInputError(f'{window.sequence}: every ray of the window passes a moving object. '
                            'Choose other frames with --config.data.start.')
@@ -122,12 +113,12 @@ def make_ray_table(run: Run) -> batches.RayTable:
       label_weight=(jnp.ones(count) if confidence is None else
                     jnp.asarray(confidence.ravel(), jnp.float32)),
       depth=absent(jnp.float32) if depth is None else jnp.asarray(depth.ravel()),
-      intervals=intervals,
+      intervals=jax.tree.map(jnp.asarray, intervals),
       world_from_cam=jnp.asarray(window.world_from_cam, jnp.float32),
       intrinsics=jnp.asarray(window.intrinsics, jnp.float32),
       uniform=jnp.asarray(np.flatnonzero(usable).astype(np.int32)),
       focused=jnp.asarray(batches.focus_list(
-          primitive, usable, len(window.view_frame), run.config.train.seed)),
+          intervals.primitive, usable, len(window.view_frame), run.config.train.seed)),
       width=window.width, height=window.height)
   return sharding.replicate(table, run.mesh)
 
