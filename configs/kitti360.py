@@ -119,6 +119,7 @@ def _published(config: ml_collections.ConfigDict) -> None:
   """The paper's network, weights and schedule (method.md); sampling is guided as everywhere."""
   config.data.scale = 0.5
   config.model.network = 'published'
+  config.model.compute_dtype = 'float32'
   config.model.samples = 148
   config.model.render_samples = 148
   config.model.restrict = False

@@ -25,7 +25,7 @@ _SEES_ONLY = {'street': {'data'}, 'evaluation': {'data'}, 'fields': {'geometry'}
               'transfer': {'data', 'geometry'}, 'drive': {'data', 'training'}}
 # Libraries that live in one place; a place is a module or the prefix of a room.
 _LIVES_IN = {
-    'flax': ('fields.networks', 'fields.published'),
+    'flax': ('fields.layers', 'fields.networks', 'fields.published'),
     'optax': ('training.state',),
     'orbax': ('training.checkpoints',),
     'tensorflow_datasets': ('data.builder',),
@@ -44,7 +44,7 @@ _JAX_IN_NUMPY_ROOMS = {'data.batches'}  # drawn inside the step, as a function o
 _UNPACKS_CONFIG = {'training.loop', 'training.released', 'training.setup'}
 # The mathematics of the model: nothing here may fall back on numpy.
 _PURE_JAX = {
-    'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.networks',
+    'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.layers', 'fields.networks',
     'fields.outputs', 'fields.published', 'rendering.panoptic', 'rendering.rays',
     'rendering.sampling', 'rendering.volume', 'training.step'}
 

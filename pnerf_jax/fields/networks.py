@@ -3,32 +3,15 @@
 Letters: B points, C classes present in the window, L levels, F features a level, V images.
 Density and semantic logits never see the direction (Fu et al., Panoptic NeRF, section 3.2).
 """
-from collections.abc import Callable
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from pnerf_jax.fields import encodings, hashgrid
+from pnerf_jax.fields.layers import Dense
 from pnerf_jax.fields.outputs import FieldOut
 
 _RAW_DENSITY_LIMIT = 12.0  # exp(12) = 1.6e5 / m: opaque within a tenth of a millimetre
-
-
-class _Dense(nn.Module):
-  """A dense layer with bfloat16 operands where asked, float32 sums and float32 output."""
-  features: int
-  compute_dtype: jnp.dtype
-  kernel_init: Callable = nn.initializers.he_normal()
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    kernel = self.param('kernel', self.kernel_init, (x.shape[-1], self.features))
-    bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    product = jnp.matmul(
-        x.astype(self.compute_dtype), kernel.astype(self.compute_dtype),
-        preferred_element_type=jnp.float32)
-    return product + bias
 
 
 class HybridField(nn.Module):
@@ -62,10 +45,10 @@ class HybridField(nn.Module):
     self.tables = [
         self.param(f'grid_{i}', centred, (level.rows, self.features))
         for i, level in enumerate(self.levels)]
-    dense = lambda features, **kw: _Dense(features, self.compute_dtype, **kw)
+    dense = lambda features, **kw: Dense(features, self.compute_dtype, **kw)
     self.trunk_0 = dense(self.width)
     self.trunk_1 = dense(self.width)
-    self.density = dense(1)
+    self.raw_density = dense(1, name='density')
     self.semantic_0 = dense(self.width)
     self.semantic_1 = dense(self.num_classes)
     self.color_0 = dense(self.width)
@@ -91,19 +74,36 @@ class HybridField(nn.Module):
     Returns:
       FieldOut with leading dimensions [..., S].
     """
+    sigma, features = self.density(points)
+    rgb, logits = self.heads(features, self.view(directions, image)[..., None, :])
+    return FieldOut(sigma, rgb, logits)
+
+  def density(self, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Density [...] in 1/m and features [..., width] at points [..., 3], metres."""
     lead = points.shape[:-1]
     flat = points.reshape(-1, 3) - jnp.asarray(self.low, jnp.float32)
     grid = [hashgrid.lookup(level, table, flat) for level, table in zip(self.levels, self.tables)]
     trunk = nn.relu(self.trunk_0(jnp.concatenate(grid, axis=-1) * 10.0))
     trunk = nn.relu(self.trunk_1(trunk))
-    raw = jnp.minimum(self.density(trunk)[..., 0] + self.density_bias, _RAW_DENSITY_LIMIT)
-    logits = self.semantic_1(nn.relu(self.semantic_0(trunk)))
-    # Direction and code enter the colour's first layer once a ray, not once a sample: the layer
-    # is linear, so its products can be added.
+    raw = jnp.minimum(self.raw_density(trunk)[..., 0] + self.density_bias, _RAW_DENSITY_LIMIT)
+    return jnp.exp(raw).reshape(lead), trunk.reshape(*lead, self.width)
+
+  def view(self, directions: jax.Array, image: jax.Array) -> jax.Array:
+    """What direction and image code add to the colour's first layer, [..., width].
+
+    They enter it once a ray, not once a sample: the layer is linear, so its products can be added.
+    """
     ray = jnp.concatenate([encodings.frequency(directions, 2), self._code(image)], axis=-1)
-    hidden = self.color_0(trunk).reshape(*lead, self.width) + self.color_ray(ray)[..., None, :]
+    return self.color_ray(ray)
+
+  def heads(self, features: jax.Array, view: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Colour [..., 3] and logits [..., C]. features: [..., width]; view broadcasts to them."""
+    lead = features.shape[:-1]
+    trunk = features.reshape(-1, self.width)
+    logits = self.semantic_1(nn.relu(self.semantic_0(trunk)))
+    hidden = self.color_0(trunk).reshape(*lead, self.width) + view
     rgb = nn.sigmoid(self.color_1(nn.relu(hidden)))
-    return FieldOut(jnp.exp(raw).reshape(lead), rgb, logits.reshape(*lead, self.num_classes))
+    return rgb, logits.reshape(*lead, self.num_classes)
 
   def sky(self, origins: jax.Array, directions: jax.Array, image: jax.Array) -> jax.Array:
     """Colour of the sky. origins unused; directions: [..., 3]; image: [...] -> [..., 3]."""

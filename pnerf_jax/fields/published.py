@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pnerf_jax.fields import encodings
+from pnerf_jax.fields.layers import Dense
 from pnerf_jax.fields.outputs import FieldOut
 
 _WIDTH = 256
@@ -29,14 +30,17 @@ class PublishedField(nn.Module):
   Attributes:
     scale: far bound of the window in metres; points are divided by it.
     class_ids: label ids of the C classes, each < 50: the channels that are answered.
+    compute_dtype: operand type of the matrix products.
   """
   scale: float
   class_ids: tuple[int, ...]
+  compute_dtype: jnp.dtype = jnp.float32
 
   def setup(self):
     """Layers by their released names; called by linen."""
-    dense = lambda features: nn.Dense(
-        features, kernel_init=nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'))
+    dense = lambda features: Dense(
+        features, self.compute_dtype,
+        kernel_init=nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'))
     self.pts_linears = [dense(_WIDTH) for _ in range(_DEPTH)]
     self.alpha_linear = dense(1)
     self.feature_linear = dense(_WIDTH)
@@ -56,21 +60,32 @@ class PublishedField(nn.Module):
     Returns:
       [..., 54]: colour before the sigmoid (3), density before the ReLU (1), class logits (50).
     """
+    hidden = self._trunk(points)
+    view = encodings.frequency(directions, _DIRECTION_FREQUENCIES)
+    return jnp.concatenate(
+        [self._color(hidden, view), self.alpha_linear(hidden), self._semantic(hidden)], axis=-1)
+
+  def _trunk(self, points: jax.Array) -> jax.Array:
+    """Last activations [..., 256] of the trunk at points [..., 3] over the far bound."""
     encoded = encodings.frequency(points, _POINT_FREQUENCIES)
     hidden = encoded
     for i, layer in enumerate(self.pts_linears):
       hidden = nn.relu(layer(hidden))
       if i == _SKIP:
         hidden = jnp.concatenate([encoded, hidden], axis=-1)
-    density = self.alpha_linear(hidden)
-    semantic = hidden
+    return hidden
+
+  def _color(self, hidden: jax.Array, view: jax.Array) -> jax.Array:
+    """Colour [..., 3] before the sigmoid. hidden: [..., 256]; view: [..., 27]."""
+    # No activation in between.
+    color = jnp.concatenate([self.feature_linear(hidden), view], axis=-1)
+    return self.rgb_linear(nn.relu(self.rgb_linears[0](color)))
+
+  def _semantic(self, hidden: jax.Array) -> jax.Array:
+    """Class logits [..., 50]. hidden: [..., 256]."""
     for layer in (*self.semantic_linears, self.semantic_output1):
-      semantic = nn.relu(layer(semantic))
-    color = jnp.concatenate([
-        self.feature_linear(hidden),  # no activation in between
-        encodings.frequency(directions, _DIRECTION_FREQUENCIES)], axis=-1)
-    color = self.rgb_linear(nn.relu(self.rgb_linears[0](color)))
-    return jnp.concatenate([color, density, self.semantic_output2(semantic)], axis=-1)
+      hidden = nn.relu(layer(hidden))
+    return self.semantic_output2(hidden)
 
   def __call__(self, points: jax.Array, directions: jax.Array, image: jax.Array) -> FieldOut:
     """Evaluates the field.
@@ -83,11 +98,25 @@ class PublishedField(nn.Module):
     Returns:
       FieldOut with leading dimensions [..., S].
     """
+    sigma, features = self.density(points)
+    rgb, logits = self.heads(features, self.view(directions, image)[..., None, :])
+    return FieldOut(sigma, rgb, logits)
+
+  def density(self, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Density [...] in 1/m and features [..., 256] at points [..., 3], metres."""
+    hidden = self._trunk(points / self.scale)
+    return nn.relu(self.alpha_linear(hidden)[..., 0]), hidden
+
+  def view(self, directions: jax.Array, image: jax.Array) -> jax.Array:
+    """Encoded directions [..., 27]; the image is unused."""
     del image
-    raw = self.raw(
-        points / self.scale, jnp.broadcast_to(directions[..., None, :], points.shape))
-    channels = 4 + jnp.asarray(self.class_ids, jnp.int32)
-    return FieldOut(nn.relu(raw[..., 3]), nn.sigmoid(raw[..., :3]), raw[..., channels])
+    return encodings.frequency(directions, _DIRECTION_FREQUENCIES)
+
+  def heads(self, features: jax.Array, view: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Colour [..., 3] and logits [..., C]. features: [..., 256]; view broadcasts to them."""
+    view = jnp.broadcast_to(view, (*features.shape[:-1], view.shape[-1]))
+    channels = jnp.asarray(self.class_ids, jnp.int32)
+    return nn.sigmoid(self._color(features, view)), self._semantic(features)[..., channels]
 
   def sky(self, origins: jax.Array, directions: jax.Array, image: jax.Array) -> jax.Array:
     """Colour of the sky: the field just beyond the far bound.

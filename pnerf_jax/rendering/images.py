@@ -7,14 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 import numpy as np
 
 from pnerf_jax.data import labels
 from pnerf_jax.geometry import cameras
 from pnerf_jax.geometry.intervals import Intervals, view_intervals
 from pnerf_jax.rendering import confidence, panoptic
-from pnerf_jax.rendering.rays import RenderOptions, render_rays
+from pnerf_jax.rendering.rays import RenderOptions, render_pixels
 from pnerf_jax.rendering.scene import BoundField, Scene
 
 
@@ -100,8 +100,7 @@ class Renderer:
     self._num_intervals = num_intervals
     self._calibration = labelling.calibration
     # [chunks, rays of a chunk, ...]: the chunks follow each other, a chunk's rays are shared out.
-    by_ray = NamedSharding(mesh, PartitionSpec(None, 'data'))
-    replicated = NamedSharding(mesh, PartitionSpec())
+    by_ray, replicated = PartitionSpec(None, 'data'), PartitionSpec()
     class_ids = jnp.asarray(scene.class_ids, jnp.int32)
     taken_for = [labels.merged_id(i) if labelling.merged else i for i in scene.class_ids]
     groups = jnp.asarray(np.equal.outer(taken_for, taken_for))
@@ -109,8 +108,8 @@ class Renderer:
 
     def render_chunk(params, rays, intervals):
       """B rays -> rgb [B, 3] uint8, planar depth [B] in metres (0 = sky), panoptic.Labels [B]."""
-      out = render_rays(BoundField(module, params), rays, intervals, scene.table,
-                        len(scene.class_ids), options, None)
+      out = render_pixels(BoundField(module, params), rays, intervals, scene.table,
+                          len(scene.class_ids), options)
       picked = panoptic.label_pixels(
           out, intervals, class_ids, groups, primitives.semantic, primitives.instance,
           labelling.source)
@@ -119,11 +118,12 @@ class Renderer:
       return rgb, depth, picked
 
     # One call an image: a loop inside keeps reusing one chunk's memory, which on CPU doubles the
-    # speed, for there each call maps its temporaries afresh.
-    self._render_chunks = jax.jit(
+    # speed, for there each call maps its temporaries afresh. Each device chooses among the samples
+    # of its own rays, hence shard_map.
+    self._render_chunks = jax.jit(jax.shard_map(
         lambda params, rays, intervals: jax.lax.map(
             lambda chunk: render_chunk(params, *chunk), (rays, intervals)),
-        in_shardings=(replicated, by_ray, by_ray), out_shardings=by_ray)
+        mesh=mesh, in_specs=(replicated, by_ray, by_ray), out_specs=by_ray, check_vma=False))
 
   def __call__(self, params: Any, view: View) -> Image:
     """Renders one view. params: the field's parameters."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pnerf_jax.geometry.intervals import Intervals
-from pnerf_jax.rendering.rays import Rendered
+from pnerf_jax.rendering.rays import Pixels
 
 
 @jax.tree_util.register_dataclass
@@ -51,7 +51,7 @@ def split_merged(semantics: jax.Array, fixed: jax.Array, groups: jax.Array) -> j
 
 
 def label_pixels(
-    rendered: Rendered,
+    rendered: Pixels,
     intervals: Intervals,
     class_ids: jax.Array,
     groups: jax.Array,

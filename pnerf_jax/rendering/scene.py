@@ -34,6 +34,18 @@ class BoundField:
     """The field at points [..., S, 3] seen along directions [..., 3]."""
     return self.module.apply({'params': self.params}, points, directions, image)
 
+  def density(self, points):
+    """Density [...] and features [..., W] at points [..., 3]."""
+    return self.module.apply({'params': self.params}, points, method='density')
+
+  def view(self, directions, image):
+    """What `heads` needs to know of rays [...]."""
+    return self.module.apply({'params': self.params}, directions, image, method='view')
+
+  def heads(self, features, view):
+    """Colour [..., 3] and logits [..., C] from features and view."""
+    return self.module.apply({'params': self.params}, features, view, method='heads')
+
   def sky(self, origins, directions, image):
     """Colour of the sky, [..., 3]."""
     return self.module.apply({'params': self.params}, origins, directions, image, method='sky')
@@ -86,7 +98,7 @@ def make_field(model: Any, scene: Scene) -> Any:
   """The field of a window from `config.model`: 'hybrid' or 'published'."""
   window = scene.window
   if model.network == 'published':
-    return PublishedField(scale=float(window.far), class_ids=scene.class_ids)
+    return PublishedField(float(window.far), scene.class_ids, jnp.dtype(model.compute_dtype))
   low, high = np.asarray(window.bounds, np.float64)
   levels = hashgrid.make_levels(
       tuple(high - low), model.coarse_cell, model.fine_cell, model.levels, 2**model.log2_rows)

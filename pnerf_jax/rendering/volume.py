@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 
+@jax.named_scope('composite')
 def composite_weights(sigma: jax.Array, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Weights of the samples and what passes them all.
 

@@ -45,6 +45,7 @@ def init_state(params: Any, optimizer: Optimizer, num_classes: int) -> TrainStat
                     jnp.zeros((num_classes + 1, NUM_IDS)))
 
 
+@jax.named_scope('optimizer')
 def apply_gradients(
     state: TrainState, grads: Any, optimizer: Optimizer, called: jax.Array
 ) -> TrainState:

@@ -42,6 +42,7 @@ class LossOptions:
   reachable_only: bool
 
 
+@jax.named_scope('losses')
 def loss_terms(
     field: BoundField, batch: Batch, table: ClassTable, named: jax.Array, called: jax.Array,
     options: RenderOptions, loss: LossOptions, key: jax.Array,
@@ -122,9 +123,10 @@ def make_dispatch(
                root_key: jax.Array):
     """One optimiser step -> state after it, unweighted loss terms and their weighted sum."""
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
-    index = draw(rays_table, key_rays, rays, focus)
-    index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
-    batch = gather(rays_table, index)
+    with jax.named_scope('batch'):
+      index = draw(rays_table, key_rays, rays, focus)
+      index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
+      batch = gather(rays_table, index)
 
     probability = losses.word_probability(
         state.called, words, loss.words_prior, loss.label_floor)

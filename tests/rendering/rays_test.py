@@ -245,3 +245,68 @@ def test_gradients_are_finite(restrict):
   # Nothing of an empty ray depends on the density, and all else does while light passes.
   np.testing.assert_array_equal(gradient.sigma[::len(spans)], 0.0)
   assert (np.abs(gradient.sigma).reshape(4, 5)[:3, 1:] > 0).all()
+
+
+class _Clouds:
+  """Density, colour and logits from the point alone; not a number beyond `end` metres.
+
+  Of what is not a number, nothing may be asked where it cannot be seen.
+  """
+
+  def __init__(self, scale: float, end: float = np.inf):
+    self._scale, self._end = scale, end
+
+  def __call__(self, points, directions, image):
+    sigma, features = self.density(points)
+    rgb, logits = self.heads(features, self.view(directions, image)[..., None, :])
+    return FieldOut(sigma, rgb, logits)
+
+  def density(self, points):
+    sigma = self._scale * 10.0 ** jnp.sin(5.0 * points[..., 2])
+    return jnp.where(points[..., 2] < self._end, sigma, jnp.nan), points
+
+  def view(self, directions, image):
+    return directions + image[..., None]
+
+  def heads(self, features, view):
+    wave = jnp.sin(features[..., 2:] * jnp.arange(1.0, 5.0))
+    return (wave[..., :3] + jnp.sin(view)) / 4.0 + 0.5, 5.0 * wave
+
+  def sky(self, origins, directions, image):
+    return jnp.broadcast_to(jnp.array(_SKY_RGB), origins.shape)
+
+
+def _pixels(field, spans, options):
+  """The same rays as of _render, of several images, by render_pixels and by render_rays."""
+  count = len(spans)
+  rays = Rays(origins=jnp.broadcast_to(jnp.array([1.0, 2.0, 0.0]), (count, 3)),
+              directions=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), (count, 3)),
+              z_per_t=jnp.ones(count), image=jnp.arange(count, dtype=jnp.int32))
+  ask = lambda function, *key: jax.jit(
+      lambda rays, intervals: function(field, rays, intervals, _TABLE, 4, options, *key))(
+          rays, _intervals(spans))
+  return jax.device_get((ask(rays_lib.render_pixels), ask(rays_lib.render_rays, None)))
+
+
+@pytest.mark.parametrize('samples, scale, restrict', [
+    (24, 0.03, True), (23, 1.0, False), (3, 100.0, True)])
+def test_what_is_seen_is_what_all_samples_say(samples, scale, restrict):
+  seen, whole = _pixels(_Clouds(scale), _random_spans(40),
+                        rays_lib.RenderOptions(samples, 0.5, restrict))
+  assert 0 < np.mean(whole.opacity > 0.5) < 1
+  for field in dataclasses.fields(rays_lib.Pixels):
+    # Metres weigh by the distance; a median may be one sample further where half is just reached.
+    tolerance = 0.02 if field.name == 'depth' else 3e-4
+    np.testing.assert_allclose(getattr(seen, field.name), getattr(whole, field.name),
+                               atol=tolerance, err_msg=field.name)
+
+
+def test_nothing_is_asked_behind_a_wall():
+  # From 30 m on there are no numbers; the wall hides them in the first ray, the second meets none.
+  spans = [[(5.0, 6.0, 0), (40.0, 50.0, 2)], [(5.0, 6.0, 0)], []]
+  seen, whole = _pixels(_Clouds(1e4, end=30.0), spans, _COARSE)
+  assert np.isnan(whole.rgb[0]).all() and np.isfinite(whole.rgb[1:]).all()
+  np.testing.assert_allclose(seen.semantics, [[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], atol=1e-4)
+  np.testing.assert_allclose(seen.rgb[1:], whole.rgb[1:], atol=3e-4)
+  np.testing.assert_allclose(seen.depth[:2], 5.0, atol=0.05)
+  assert np.isfinite(seen.rgb).all() and np.isfinite(seen.slots).all()
