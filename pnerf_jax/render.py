@@ -5,6 +5,7 @@
 
 Finished files are kept and skipped on a rerun.
 """
+from concurrent import futures
 import json
 import logging
 from pathlib import Path
@@ -62,13 +63,20 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
     raise InputError(f'--frames={frames}: no view of the run lies in this range (it has '
                      f'{window.frames[0]}:{window.frames[-1] + 1}). Widen it.')
   done = dropped = 0
-  for camera, view in tqdm.tqdm(views, desc='render', unit='image'):
-    paths = {kind: out / camera / kind / f'{kitti360.frame_name(view.frame)}.png'
-             for kind in KINDS}
-    if overwrite or not all(path.exists() for path in paths.values()):
-      image = trained.renderer(trained.params, view)
-      write_image(paths, image)
-      done, dropped = done + 1, dropped + image.dropped
+  # A view is written while the next one renders; no third one waits in memory.
+  with futures.ThreadPoolExecutor(1) as writer:
+    writing = None
+    for camera, view in tqdm.tqdm(views, desc='render', unit='image'):
+      paths = {kind: out / camera / kind / f'{kitti360.frame_name(view.frame)}.png'
+               for kind in KINDS}
+      if overwrite or not all(path.exists() for path in paths.values()):
+        image = trained.renderer(trained.params, view)
+        if writing is not None:
+          writing.result()
+        writing = writer.submit(write_image, paths, image)
+        done, dropped = done + 1, dropped + image.dropped
+    if writing is not None:
+      writing.result()
   _write_transforms(out, known, views, trained)
   if dropped:
     _LOG.info('%d intervals found no room in the rays\' tables (config.scene.intervals); the rays '
