@@ -1,7 +1,8 @@
 """Label transfer on one KITTI-360 window.
 
-    python -m pnerf_jax.train --config=configs/kitti360.py --workdir=RUN --config.data.root=KITTI360 \\
-        --config.data.sequence=2013_05_28_drive_0000_sync --config.data.start=3353
+    python -m pnerf_jax.train --config=configs/kitti360.py --workdir=RUN \\
+        --config.data.root=KITTI360 --config.data.sequence=2013_05_28_drive_0000_sync \\
+        --config.data.start=3353
 
 Variants, after a colon: `cpu` (a few minutes on 2 cores), `published` (the paper's network and
 settings), `tiny` (seconds, for tests).

@@ -44,8 +44,8 @@ _JAX_IN_NUMPY_ROOMS = {'data.batches'}  # drawn inside the step, as a function o
 _UNPACKS_CONFIG = {'training.loop', 'training.released', 'training.setup'}
 # The mathematics of the model: nothing here may fall back on numpy.
 _PURE_JAX = {
-    'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.layers', 'fields.networks',
-    'fields.outputs', 'fields.published', 'rendering.panoptic', 'rendering.rays',
+    'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.layers',
+    'fields.networks', 'fields.outputs', 'fields.published', 'rendering.panoptic', 'rendering.rays',
     'rendering.sampling', 'rendering.volume', 'training.step'}
 
 

@@ -1,4 +1,4 @@
-"""Multiresolution hash grid (Mueller et al., Instant-NGP, 2022, section 3), dense where a level fits.
+"""Multiresolution hash grid (Mueller et al., Instant-NGP, 2022, section 3); dense where it fits.
 
 Letters: L levels, F features a level, B points, N nodes along an axis of one level.
 """
