@@ -16,6 +16,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
 
   data = config.data = ml_collections.ConfigDict()
   data.root = '.'  # dataset in KITTI-360's layout
+  data.source = 'folder'  # what root is: that 'folder', or a window packed by prepare ('tfds')
   data.derived = ''  # where pseudo labels and depth lie and go; '' = root
   data.sequence = ''  # e.g. 2013_05_28_drive_0000_sync; '' = the only one in root
   data.start = -1  # first frame; -1 = the first with an image and a pose

@@ -2,12 +2,14 @@
 
     python -m pnerf_jax.prepare depth --config=configs/kitti360.py[:variant] \\
         [--config.data.root=DATA --config.data.derived=DERIVED] [--overwrite]
+    python -m pnerf_jax.prepare tfds --config=configs/kitti360.py --out=DIR [--config.data....]
     python -m pnerf_jax.prepare weights --from=latest.pth --workdir=RUN \\
         --config=configs/kitti360.py:published --config.scene.center=X,Y,Z --config.scene.far=F
 
 `depth`: depth of both cameras from the rectified stereo pairs of the window, 16 bit PNGs under
 data_2d_pseudo_depth/ of config.data.derived (by default the root). Whole files that are there
-already are kept. `weights`: a checkpoint that the authors of Panoptic NeRF released becomes a run
+already are kept. `tfds`: the window's files, packed into a few large ones (config.data.source).
+`weights`: a checkpoint that the authors of Panoptic NeRF released becomes a run
 for eval, render and train. Exit codes: 0 done, 1 one clear error, 130 interrupted.
 """
 import errno
@@ -34,6 +36,7 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_co
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replaces files that are there already.')
 _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'Metres; nearer surfaces are not matched.', 0.5)
 _FROM = flags.DEFINE_string('from', None, 'weights: the released checkpoint.')
+_OUT = flags.DEFINE_string('out', None, 'tfds: folder or fsspec address for the packed window.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'weights: folder of the run to make.')
 
 
@@ -55,6 +58,9 @@ def prepare_depth(data: Any, min_depth: float = 3.0, overwrite: bool = False) ->
   Returns:
     {'written': files, 'kept': files}.
   """
+  if data.source != 'folder' and not data.derived:
+    raise InputError(f'config.data.source: {data.source!r} can only be read. Name a folder for the'
+                     ' depth with --config.data.derived, or make it before packing.')
   footage = find_footage(data, kitti360.PERSPECTIVE_CAMERAS)
   for note in footage.notes:
     _LOG.info(note)
@@ -120,7 +126,15 @@ def _weights() -> None:
   released.make_run(_CONFIG.value, Path(_WORKDIR.value), Path(_FROM.value))
 
 
-_COMMANDS = {'depth': _depth, 'weights': _weights}
+def _tfds() -> None:
+  for name, flag in (('config', _CONFIG), ('out', _OUT)):
+    if not flag.value:
+      raise InputError(f'--{name} is missing. See python -m pnerf_jax.prepare --help.')
+  from pnerf_jax.data import packing  # tensorflow_datasets takes seconds to import
+  packing.pack(_CONFIG.value.data, _OUT.value, _OVERWRITE.value)
+
+
+_COMMANDS = {'depth': _depth, 'weights': _weights, 'tfds': _tfds}
 
 if __name__ == '__main__':
   cli.run(main, positional=1)

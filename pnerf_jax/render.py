@@ -3,7 +3,8 @@
     python -m pnerf_jax.render --workdir=RUN --out=DIR [--cameras=image_00,image_01]
         [--frames=3353:3417] [--size=full|train] [--trajectory=recorded] [--step=N] [--overwrite]
 
-Finished files are kept and skipped on a rerun.
+Finished files are kept and skipped on a rerun. Several processes (flags as of train) render a share
+of the views each, on their own devices.
 """
 from concurrent import futures
 import json
@@ -12,13 +13,16 @@ from pathlib import Path
 import re
 
 from absl import flags
+import numpy as np
 import tqdm
 
 from pnerf_jax import cli
+from pnerf_jax import job
 from pnerf_jax.data import kitti360, labels, png
 from pnerf_jax.data.files import read_bytes, write_bytes
 from pnerf_jax.errors import InputError
 from pnerf_jax.rendering.images import Image, View, recorded_view
+from pnerf_jax.training import processes
 from pnerf_jax.training.trained import Trained, load_trained
 
 _LOG = logging.getLogger(__name__)
@@ -62,11 +66,26 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
   if not views:
     raise InputError(f'--frames={frames}: no view of the run lies in this range (it has '
                      f'{window.frames[0]}:{window.frames[-1] + 1}). Widen it.')
+  mine = processes.share().of(len(views))
+  counts = _render_views(trained, views[mine.start:mine.stop], out, overwrite)
+  done, dropped = (int(n) for n in processes.total(np.array(counts, np.int32)))
+  if processes.is_first():
+    _write_transforms(out, known, views, trained)
+  if dropped:
+    _LOG.info('%d intervals found no room in the rays\' tables (config.scene.intervals); the rays '
+              'have half their confidence', dropped)
+  return done
+
+
+def _render_views(trained: Trained, views: list[tuple[str, View]], out: Path, overwrite: bool
+                  ) -> tuple[int, int]:
+  """Renders views that are not finished; returns how many, and how many intervals were dropped."""
   done = dropped = 0
   # A view is written while the next one renders; no third one waits in memory.
   with futures.ThreadPoolExecutor(1) as writer:
     writing = None
-    for camera, view in tqdm.tqdm(views, desc='render', unit='image'):
+    for camera, view in tqdm.tqdm(views, desc='render', unit='image',
+                                  disable=not processes.is_first()):
       paths = {kind: out / camera / kind / f'{kitti360.frame_name(view.frame)}.png'
                for kind in KINDS}
       if overwrite or not all(path.exists() for path in paths.values()):
@@ -77,11 +96,7 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
         done, dropped = done + 1, dropped + image.dropped
     if writing is not None:
       writing.result()
-  _write_transforms(out, known, views, trained)
-  if dropped:
-    _LOG.info('%d intervals found no room in the rays\' tables (config.scene.intervals); the rays '
-              'have half their confidence', dropped)
-  return done
+  return done, dropped
 
 
 def _frame_range(text: str) -> range:
@@ -154,6 +169,7 @@ def _define_flags() -> None:
   flags.DEFINE_integer('step', None, 'Which checkpoint; the newest by default.')
   flags.DEFINE_bool('overwrite', False, 'Replace finished files.')
   cli.require_words('workdir', 'out')
+  job.define_flags()
 
 
 def main() -> None:

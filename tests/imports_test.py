@@ -29,6 +29,7 @@ _LIVES_IN = {
     'optax': ('training.state',),
     'orbax': ('training.checkpoints',),
     'tensorflow_datasets': ('data.builder',),
+    'fsspec': ('data.builder',),
     'tensorboardX': ('training.logs',),
     'trimesh': ('street.',),
     'embreex': ('street.',),

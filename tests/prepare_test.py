@@ -38,8 +38,9 @@ def data(tmp_path):
     for camera, first in (('image_00', 0), ('image_01', DISPARITY)):
       png.write_rgb(kitti360.rgb_folder(root, SEQUENCE, camera) / f'{frame:010d}.png',
                     wide[:, first:first + 640])
-  return SimpleNamespace(root=str(root), derived=str(tmp_path / 'derived'), sequence='', start=-1,
-                         frames=64, cameras=('image_00',), boxes='auto', scale=0.0, max_width=704)
+  return SimpleNamespace(root=str(root), source='folder', derived=str(tmp_path / 'derived'),
+                         sequence='', start=-1, frames=64, cameras=('image_00',), boxes='auto',
+                         scale=0.0, max_width=704)
 
 
 def outputs(data):

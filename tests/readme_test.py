@@ -33,6 +33,8 @@ def test_the_five_commands_are_named():
 @pytest.mark.parametrize('command', _COMMANDS)
 def test_commands_and_their_flags_exist(command):
   source = _source(command).read_text()
+  if 'job.define_flags()' in source:
+    source += (_ROOT / 'pnerf_jax' / 'job.py').read_text()
   for line in re.findall(rf'python -m {re.escape(command)}\b([^\n`]*)', _JOINED):
     for flag in re.findall(r'--([a-z][\w.]*)', line):
       if not flag.startswith('config.'):  # those are tested below

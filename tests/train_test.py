@@ -18,7 +18,7 @@ import pytest
 from configs import kitti360 as configs
 from pnerf_jax import eval as evaluation
 from pnerf_jax import render
-from pnerf_jax.data import labels
+from pnerf_jax.data import labels, packing
 from pnerf_jax.errors import InputError
 from pnerf_jax.training import checkpoints, loop, setup, sharding
 
@@ -71,6 +71,21 @@ def test_loss_falls(config_of, tmp_path):
   lines = [json.loads(line) for line in (tmp_path / 'scalars.jsonl').read_text().splitlines()]
   assert lines[-1]['rgb'] < 0.7 * lines[0]['rgb']
   assert lines[-1]['semantic_2d'] < lines[0]['semantic_2d']
+
+
+def test_a_second_run_of_the_seed_from_a_packed_window_is_bit_equal(config_of, trained, tmp_path):
+  config = config_of()
+  packing.pack(config.data, str(tmp_path / 'packed'))
+  config.data.root, config.data.source = str(tmp_path / 'packed'), 'tfds'
+  loop.train(config, tmp_path / 'run')
+  folder, packed = final_params(trained), final_params(tmp_path / 'run')
+  assert folder.keys() == packed.keys() and len(folder) > 20
+  for name, value in folder.items():
+    np.testing.assert_array_equal(value, packed[name], err_msg=name)
+  scores = [evaluation.evaluate(workdir) for workdir in (trained, tmp_path / 'run')]
+  for each in scores:
+    each.pop('timing.seconds_per_frame')
+  assert scores[0] == scores[1]
 
 
 def test_resume_is_bit_exact(config_of, trained, tmp_path, monkeypatch):

@@ -86,7 +86,6 @@ def read_boxes(path: Path,
     InputError: not well-formed, with entities, a matrix whose size and numbers disagree, an unknown
       class, non-finite or degenerate geometry; the message names the object and its index.
   """
-  path = Path(path)
   boxes = []
   for number, element in enumerate(_parse(path)):
     if element.find('transform') is None:

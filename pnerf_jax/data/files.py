@@ -5,9 +5,14 @@ import os
 from pathlib import Path
 import stat
 import tempfile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pnerf_jax.errors import InputError
+
+
+def at(root: Any, *parts: str) -> Any:
+  """The path root / parts. root: text, a Path, or a packed folder (packed.PackedPath)."""
+  return root.joinpath(*parts) if hasattr(root, 'joinpath') else Path(root, *parts)
 
 
 def read_bytes(path: Path, most: int, remedy: str) -> bytes:
@@ -16,7 +21,7 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
   Raises:
     InputError: absent, no regular file, unreadable or too large; the message ends with `remedy`.
   """
-  path = Path(path)
+  path = at(path)
   try:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):  # a pipe or a device may never end

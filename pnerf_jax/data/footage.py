@@ -18,7 +18,8 @@ class Footage:
   """Which frames of which drive a config names.
 
   Attributes:
-    root, derived: dataset folder, folder of what was derived from it (often the same).
+    root, derived: dataset folder (a path, or packed.PackedPath with the same methods), folder of
+      what was derived from it (often the same).
     sequence, frames, cameras, skipped_frames, notes: as in Window.
     size: (width, height) of the PNGs.
     calibration: of the cameras.
@@ -59,7 +60,7 @@ def find_footage(data: Any, cameras: tuple[str, ...] = ()) -> Footage:
     data: config.data.
     cameras: instead of config.data.cameras.
   """
-  root = Path(data.root)
+  root = _root(data)
   sequence = _sequence(root, data.sequence)
   cameras = tuple(cameras or data.cameras)
   wrong = [camera for camera in cameras if camera not in kitti360.PERSPECTIVE_CAMERAS]
@@ -77,12 +78,21 @@ def find_footage(data: Any, cameras: tuple[str, ...] = ()) -> Footage:
   calibration = kitti360.read_calibration(root)
   poses = kitti360.read_poses(root, sequence, calibration)
   frames, skipped, notes = _frames(root, sequence, data, images, poses)
-  first = kitti360.rgb_folder(root, sequence, cameras[0]) / f'{kitti360.frame_name(frames[0])}.png'
+  photos = kitti360.rgb_folder(root, sequence, cameras[0])
+  first = photos / f'{kitti360.frame_name(frames[0])}.png'
   return Footage(
-      root=root, derived=Path(data.derived or root), sequence=sequence, frames=frames,
-      cameras=cameras, size=png.read_size(first), calibration=calibration,
+      root=root, derived=Path(data.derived) if data.derived else root, sequence=sequence,
+      frames=frames, cameras=cameras, size=png.read_size(first), calibration=calibration,
       world_from_pose=np.stack([poses[frame] for frame in frames]), skipped_frames=skipped,
       notes=notes)
+
+
+def _root(data: Any) -> Any:
+  """The dataset's folder: on disk, or inside a packed window."""
+  if data.source == 'tfds':
+    from pnerf_jax.data import builder  # tensorflow_datasets takes seconds to import
+    return builder.open_packed(data.root)
+  return Path(data.root)
 
 
 def _sequence(root: Path, sequence: str) -> str:

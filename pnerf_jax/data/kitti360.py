@@ -32,17 +32,17 @@ def frame_name(frame: int) -> str:
 
 def rgb_folder(root: Path, sequence: str, camera: str) -> Path:
   """Folder of the rectified photos."""
-  return Path(root, 'data_2d_raw', sequence, camera, 'data_rect')
+  return files.at(root, 'data_2d_raw', sequence, camera, 'data_rect')
 
 
 def truth_folder(root: Path, sequence: str, camera: str, kind: str) -> Path:
   """Folder of ground truth; kind: 'semantic', 'instance' or 'confidence'."""
-  return Path(root, 'data_2d_semantics', 'train', sequence, camera, kind)
+  return files.at(root, 'data_2d_semantics', 'train', sequence, camera, kind)
 
 
 def pseudo_label_folder(root: Path, sequence: str, camera: str) -> Path:
   """Folder of pseudo labels."""
-  return Path(root, 'data_2d_pseudo_semantics', 'train', sequence, camera, 'semantic')
+  return files.at(root, 'data_2d_pseudo_semantics', 'train', sequence, camera, 'semantic')
 
 
 def pseudo_confidence_folder(root: Path, sequence: str, camera: str) -> Path:
@@ -52,29 +52,30 @@ def pseudo_confidence_folder(root: Path, sequence: str, camera: str) -> Path:
 
 def pseudo_depth_folder(root: Path, sequence: str, camera: str) -> Path:
   """Folder of pseudo depth."""
-  return Path(root, 'data_2d_pseudo_depth', sequence, camera)
+  return files.at(root, 'data_2d_pseudo_depth', sequence, camera)
 
 
 def lidar_depth_folder(root: Path, sequence: str, camera: str) -> Path:
   """Folder of accumulated LiDAR depth (only data converted from the authors' archive has it)."""
-  return Path(root, 'data_2d_lidar_depth', sequence, camera)
+  return files.at(root, 'data_2d_lidar_depth', sequence, camera)
 
 
 def velodyne_path(root: Path, sequence: str, frame: int) -> Path:
   """File of one LiDAR scan."""
-  return Path(root, 'data_3d_raw', sequence, 'velodyne_points', 'data', frame_name(frame) + '.bin')
+  return files.at(root, 'data_3d_raw', sequence, 'velodyne_points', 'data',
+                  frame_name(frame) + '.bin')
 
 
 def boxes_path(root: Path, sequence: str, split: str) -> Path:
   """XML of the 3D primitives; split: 'train' or 'train_full'."""
-  return Path(root, 'data_3d_bboxes', split, sequence + '.xml')
+  return files.at(root, 'data_3d_bboxes', split, sequence + '.xml')
 
 
 def frames_in(folder: Path, suffix: str = '.png') -> list[int]:
   """Sorted frame numbers of the files in a folder; names that are no numbers are passed over."""
-  if not Path(folder).is_dir():
+  if not folder.is_dir():
     return []
-  names = [f.stem for f in Path(folder).iterdir() if f.suffix == suffix]
+  names = [f.stem for f in folder.iterdir() if f.suffix == suffix]
   return sorted({int(name) for name in names
                  if re.fullmatch('[0-9]{1,10}', name) and int(name) <= MAX_FRAME})
 
@@ -120,7 +121,7 @@ def resize_intrinsics(intrinsics: np.ndarray, old_size: tuple[int, int],
 
 def read_calibration(root: Path) -> Calibration:
   """Reads perspective.txt, calib_cam_to_pose.txt and calib_cam_to_velo.txt of a dataset root."""
-  folder = Path(root, 'calibration')
+  folder = files.at(root, 'calibration')
   perspective = read_perspective(folder / 'perspective.txt')
   pose_from_unrectified = read_cam_to_pose(folder / 'calib_cam_to_pose.txt')
   velo_from_unrectified = read_cam_to_velo(folder / 'calib_cam_to_velo.txt')
@@ -196,7 +197,7 @@ def read_poses(root: Path, sequence: str, calibration: Calibration) -> dict[int,
 
   From poses.txt; from cam0_to_world.txt (some 5e-4 m coarser) only where the first is absent.
   """
-  folder = Path(root, 'data_poses', sequence)
+  folder = files.at(root, 'data_poses', sequence)
   poses, cam0 = folder / 'poses.txt', folder / 'cam0_to_world.txt'
   if poses.exists() or not cam0.exists():
     return read_pose_file(poses, 12)
@@ -240,8 +241,8 @@ def transform(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
   """Numbered lines of a text file that hold anything."""
-  content = files.read_bytes(path, _MAX_TEXT, 'It belongs to KITTI-360; check --config.data.root and'
-                             ' --config.data.sequence.')
+  content = files.read_bytes(path, _MAX_TEXT, 'It belongs to KITTI-360; check --config.data.root'
+                             ' and --config.data.sequence.')
   try:
     text = content.decode('utf-8')
   except UnicodeDecodeError:

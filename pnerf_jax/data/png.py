@@ -5,6 +5,7 @@ Readers check the header before a pixel is decoded, so a wrong or hostile file c
 raise InputError with the file's name. Writers give a file its name only when it is whole.
 """
 import io
+import os
 from pathlib import Path
 import warnings
 
@@ -22,7 +23,7 @@ _MODES = {'RGB': ('RGB',), '8 bit grey': ('L',), '16 bit grey': ('I;16', 'I;16B'
 
 def read_size(path: Path) -> tuple[int, int]:
   """(width, height) of an image from its header alone; InputError if it is not a PNG."""
-  with _open(Path(path)) as image:
+  with _open(path) as image:
     return image.size
 
 
@@ -100,9 +101,12 @@ def _open(path: Path) -> Image.Image:
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-      image = Image.open(path, formats=('PNG',))
+      on_disk = isinstance(path, (str, os.PathLike))
+      image = Image.open(path if on_disk else path.open('rb'), formats=('PNG',))
   except FileNotFoundError:
     raise InputError(f'{path}: no such file.') from None
+  except InputError:  # of a packed window
+    raise
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
     raise InputError(f'{path}: cannot be read as a PNG ({e}). Replace the file.') from None
   if image.width * image.height > _MAX_PIXELS:
@@ -113,7 +117,6 @@ def _open(path: Path) -> Image.Image:
 
 
 def _read(path: Path, kind: str, size: tuple[int, int] | None) -> np.ndarray:
-  path = Path(path)
   with _open(path) as image:
     if size is not None and image.size != tuple(size):
       raise InputError(f'{path}: size {image.width}x{image.height}, expected {size[0]}x{size[1]}.'

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from pnerf_jax.errors import InputError, SharedInputError
+from pnerf_jax.errors import InputError, Interrupted, SharedInputError
 from pnerf_jax.training import processes
 from pnerf_jax.training.state import TrainState
 
@@ -109,6 +109,15 @@ class Checkpoints:
     step, restored = self._newest_readable(
         steps, lambda step: self._manager.restore(step, args=arguments))
     return step, restored['params']
+
+  def __enter__(self) -> 'Checkpoints':
+    return self
+
+  def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+    """Closes, but for where another process may be gone, whom closing would wait for."""
+    together = kind is None or issubclass(kind, (Interrupted, SharedInputError))
+    if together or jax.process_count() == 1:
+      self.close()
 
   def wait(self) -> None:
     """Returns when everything started is on disk."""

@@ -1,7 +1,7 @@
 """What each field of a config may hold: told before anything is read, not after an hour.
 
-Fields whose words another module knows (config.data.cameras, config.data.boxes) are looked at there,
-beside the files; here they need only be of the right type.
+Fields whose words another module knows (config.data.cameras, config.data.boxes) are looked at
+there, beside the files; here they need only be of the right type.
 """
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -71,9 +71,9 @@ def _reals(*counts: int) -> Kind:
 
 FIELDS: dict[str, dict[str, Kind]] = {
     'data': {
-        'root': _TEXT, 'derived': _TEXT, 'sequence': _TEXT, 'start': whole(-1), 'frames': whole(1),
-        'cameras': _WORDS, 'boxes': _TEXT, 'scale': _SHARE, 'max_width': whole(8),
-        'eval_frames': _WHOLES},
+        'root': _TEXT, 'source': choice('folder', 'tfds'), 'derived': _TEXT, 'sequence': _TEXT,
+        'start': whole(-1), 'frames': whole(1), 'cameras': _WORDS, 'boxes': _TEXT,
+        'scale': _SHARE, 'max_width': whole(8), 'eval_frames': _WHOLES},
     'scene': {
         'outside': choice('empty', 'void'), 'center': _reals(0, 3), 'bounds': _reals(0, 6),
         'near': _LENGTH, 'far': real(0, FAR_AWAY), 'frame_margin': whole(0),

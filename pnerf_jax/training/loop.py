@@ -3,7 +3,8 @@
 Where several processes train one run, all of them are here, over one mesh of all their devices.
 Parameters, optimiser and the table of rays are on every device: a step draws its rays from the
 whole window, and the table of a window fits a device. Only the rays of a step are split. The first
-process alone writes, but for the checkpoints, which orbax writes by all.
+process alone writes, but for the checkpoints, which orbax writes by all, and the intervals of its
+views that each process keeps.
 """
 import contextlib
 import functools
@@ -119,8 +120,7 @@ def _train(run: setup.Run, workdir: pathlib.Path) -> None:
       states.learning_rate, rate=optim.learning_rate, final=optim.final, steps=settings.steps,
       warmup=optim.warmup)
   optimizer = setup.make_optimizer(config)
-  saved = checkpoints.Checkpoints(workdir)
-  try:
+  with checkpoints.Checkpoints(workdir) as saved:
     state = _initial_state(run, optimizer, saved)
     step = int(state.step)
     if step >= settings.steps:
@@ -136,8 +136,6 @@ def _train(run: setup.Run, workdir: pathlib.Path) -> None:
       if processes.is_first():
         logs = opened.enter_context(contextlib.closing(Logs(workdir, step, settings.steps)))
       _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir)
-  finally:
-    saved.close()
 
 
 def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> None:

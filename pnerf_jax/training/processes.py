@@ -64,6 +64,13 @@ def join(part: np.ndarray) -> np.ndarray:
   return np.concatenate([rows[:count] for rows, count in zip(whole, counts)])
 
 
+def total(counts: np.ndarray) -> np.ndarray:
+  """Sums over all processes. counts: [n] int32."""
+  if jax.process_count() == 1:
+    return counts
+  return multihost_utils.process_allgather(counts).sum(axis=0)
+
+
 def share() -> Share:
   """What this process reads and intersects of the views."""
   return Share(jax.process_index(), jax.process_count(), together, join)

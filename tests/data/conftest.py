@@ -84,6 +84,7 @@ def tiny(tmp_path):
       root=root, sequence=SEQUENCE, cube_xml=cube_xml, boxes_xml=boxes_xml, corners=CORNERS,
       faces=CUBE_FACES, boxes=root / 'data_3d_bboxes' / 'train' / f'{SEQUENCE}.xml',
       data=SimpleNamespace(
-          root=str(root), derived='', sequence='', start=-1, frames=64,
+          root=str(root), source='folder', derived='', sequence='', start=-1, frames=64,
           cameras=('image_00', 'image_01'), boxes='auto', scale=0.0, max_width=704),
-      scene=SimpleNamespace(outside='empty', near=0.3, far=0.0, frame_margin=150, center=(), bounds=()))
+      scene=SimpleNamespace(outside='empty', near=0.3, far=0.0, frame_margin=150, center=(),
+                            bounds=()))

@@ -125,6 +125,26 @@ def test_half_size(tiny):
   np.testing.assert_array_equal(found.pseudo_label[0, 5], (2 * np.arange(32) + 1) % 45)
 
 
+def test_far_from_the_origin_nothing_is_rounded(tiny, tmp_path):
+  # float32 positions there would be half a metre apart.
+  east, north = 4_000_000, 5_000_000
+  moved = shutil.copytree(tiny.root, tmp_path / 'moved')
+  poses = moved / 'data_poses' / tiny.sequence / 'poses.txt'
+  rows = [line.split() for line in poses.read_text().splitlines()]
+  for row in rows:
+    row[4], row[8] = f'{float(row[4]) + east}', f'{float(row[8]) + north + 0.25}'
+  poses.write_text('\n'.join(' '.join(row) for row in rows) + '\n')
+  boxes = tiny.boxes_xml(tiny.cube_xml(center=(1010. + east, 2000.25 + north, 100.)))
+  (moved / 'data_3d_bboxes' / 'train' / tiny.boxes.name).write_text(boxes)
+  here = window.load_window(tiny.data, tiny.scene)
+  there = window.load_window(change(tiny.data, root=str(moved)), tiny.scene)
+  offset = there.center - here.center - [east, north, 0]
+  np.testing.assert_allclose(there.world_from_cam[:, :3, 3] + offset,
+                             here.world_from_cam[:, :3, 3] + [0, 0.25, 0], atol=1e-6)
+  np.testing.assert_allclose(there.boxes[0].vertices + offset,
+                             here.boxes[0].vertices + [0, 0.25, 0], atol=1e-6)
+
+
 def test_derived_folder_is_looked_at_first(tiny, tmp_path):
   write_supervision(tiny.root, tiny.sequence)
   derived = tmp_path / 'derived'

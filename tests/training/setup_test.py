@@ -1,5 +1,8 @@
 """Moving objects: their rays are left out of training, their pixels labelled in their own frame."""
 import dataclasses
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
@@ -33,6 +36,20 @@ def moving_pixels(run, image):
       found |= mesh.ray.intersects_any(np.asarray(rays.origins, float).reshape(-1, 3),
                                        np.asarray(rays.directions, float).reshape(-1, 3))
   return found.reshape(window.height, window.width)
+
+
+def test_no_coordinate_of_the_world_reaches_the_model(run):
+  window = run.scene.window
+  assert np.linalg.norm(window.center) > 1000  # where float32 keeps no more than 0.1 mm
+  given = {'table': setup.make_ray_table(run), 'primitives': run.scene.primitives,
+           'bounds': window.bounds, 'world_from_cam': window.world_from_cam}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(given):
+    name = jax.tree_util.keystr(path)
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+      finite = np.asarray(leaf)[np.isfinite(leaf)]
+      # Lengths are bounded by what is in view, though a large primitive may reach out of it.
+      assert name.endswith('spheres') or np.abs(finite).max(initial=0) < 3 * window.far, name
+      assert 'intervals' in name or finite.size == leaf.size, name
 
 
 def test_rays_through_moving_objects_are_never_drawn(run, caplog):

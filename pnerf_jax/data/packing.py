@@ -1,0 +1,110 @@
+"""What of a dataset belongs to a window, and packing it into one TFDS dataset (builder.py)."""
+import logging
+from pathlib import Path
+import shutil
+import tempfile
+from typing import Any
+
+from pnerf_jax.data import builder, files, kitti360
+from pnerf_jax.data.footage import Footage, find_footage
+from pnerf_jax.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+
+_DERIVED = {  # files of a view that config.data.derived may hold
+    'pseudo_label': kitti360.pseudo_label_folder,
+    'pseudo_confidence': kitti360.pseudo_confidence_folder,
+    'pseudo_depth': kitti360.pseudo_depth_folder,
+    'lidar_depth': kitti360.lidar_depth_folder}
+_TRUTH = ('semantic', 'instance', 'confidence')
+_LEFT = '.packing-'  # start of the name of a folder that an interrupted call left
+
+
+def window_files(footage: Footage) -> list[dict[str, Any]]:
+  """Every file that training or evaluation may read of a window, as far as it is there.
+
+  Returns:
+    For each `path` (inside the dataset), `kind`, `camera` ('' for none), `frame` (-1 for none) and
+    `source`, where it lies now.
+  """
+  here, root, sequence = Path(), footage.root, footage.sequence
+  found = []
+
+  def add(kind: str, inside: Path, source: Any = None, camera: str = '', frame: int = -1) -> None:
+    source = files.at(root, *inside.parts) if source is None else source
+    if source.exists():
+      found.append({'path': inside.as_posix(), 'kind': kind, 'camera': camera, 'frame': frame,
+                    'source': source})
+
+  for name in ('perspective', 'calib_cam_to_pose', 'calib_cam_to_velo'):
+    add('calibration', Path('calibration', f'{name}.txt'))
+  for name in ('poses.txt', 'cam0_to_world.txt'):
+    add('poses', Path('data_poses', sequence, name))
+  for split in ('train', 'train_full'):
+    add('primitives', kitti360.boxes_path(here, sequence, split))
+  for frame, camera in footage.views():
+    name = f'{kitti360.frame_name(frame)}.png'
+    add('rgb', kitti360.rgb_folder(here, sequence, camera) / name, None, camera, frame)
+    for kind, folder_of in _DERIVED.items():
+      folder = footage.folder(folder_of, camera)
+      if folder is not None:
+        add(kind, folder_of(here, sequence, camera) / name, folder / name, camera, frame)
+    for kind in _TRUTH:
+      inside = kitti360.truth_folder(here, sequence, camera, kind) / name
+      add(f'true_{kind}', inside, None, camera, frame)
+  for frame in footage.frames:
+    add('lidar', kitti360.velodyne_path(here, sequence, frame), frame=frame)
+  return found
+
+
+def pack(data: Any, out: str, overwrite: bool = False) -> bool:
+  """Packs the window that `config.data` names; a whole one of the same files is kept.
+
+  It is made in a temporary folder and appears under its name when it is whole. What an interrupted
+  call left is removed by the next.
+
+  Args:
+    data: config.data.
+    out: folder or fsspec address for it.
+    overwrite: replace another packed window.
+
+  Returns:
+    Whether it was built.
+
+  Raises:
+    InputError: unreadable input; another packed window in `out`.
+  """
+  contents = window_files(find_footage(data))
+  if builder.exists(out) and not overwrite:
+    _check_same(contents, out)
+    return False
+  local = '://' not in out
+  if local:
+    _made(Path(out))
+  for left in Path(out).glob(f'{_LEFT}*') if local else ():
+    shutil.rmtree(left)
+  with tempfile.TemporaryDirectory(prefix=_LEFT, dir=out if local else None) as beside:
+    built = builder.build(contents, Path(beside))
+    size = sum(file.stat().st_size for file in built.iterdir())
+    builder.publish(built, out)
+  _LOG.info('%d files, %.1f MB, in %s', len(contents), size / 1e6, builder.place_in(out))
+  return True
+
+
+def _made(folder: Path) -> None:
+  nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+  if not nearest.is_dir():
+    raise InputError(f'--out={folder}: {nearest} is a file. Name a folder.')
+  folder.mkdir(parents=True, exist_ok=True)
+
+
+def _check_same(contents: list[dict[str, Any]], out: str) -> None:
+  """InputError unless the packed window in `out` holds files of these names and sizes."""
+  packed = builder.open_packed(out)
+  ours = {item['path']: item['source'].stat().st_size for item in contents}
+  for path in (*ours, *packed.sizes):
+    if ours.get(path) != packed.sizes.get(path):
+      raise InputError(f'{packed}: {path} has {packed.sizes.get(path, "no")} bytes there, but'
+                       f' {ours.get(path, "no")} now: it is another window, or packed before that'
+                       ' changed. Pass --overwrite or another --out.')
+  _LOG.info('%s: whole, %d files; kept', packed, len(contents))
