@@ -1,4 +1,5 @@
 """Joining: hand-made windows with known agreement, and a street trained in two windows."""
+import dataclasses
 import importlib
 import json
 import os
@@ -8,13 +9,12 @@ import numpy as np
 import pytest
 
 from configs import kitti360 as configs
-from pnerf_jax import merge, render, windows
+from pnerf_jax import merge, render
 from pnerf_jax.data import kitti360, labels, png
-from pnerf_jax.drive import table
+from pnerf_jax.drive import cutting, table
 from pnerf_jax.drive.folders import Folder
 from pnerf_jax.drive.table import Entry, Table
 from pnerf_jax.errors import InputError
-from pnerf_jax.street import generate, scenery
 from pnerf_jax.training import loop
 
 _SEQUENCE = '2013_05_28_drive_0000_sync'
@@ -173,15 +173,16 @@ def test_a_dataset_is_not_written_over(drive):
     drive.merge()
 
 
-def test_a_street_in_two_windows(tmp_path, monkeypatch):
+def test_a_street_in_two_windows(street, tmp_path, monkeypatch):
   official = pytest.importorskip(
       'kitti360scripts.evaluation.semantic_2d.evalPixelLevelSemanticLabeling')
-  root, runs, out = tmp_path / 'data', tmp_path / 'runs', tmp_path / 'labels'
-  generate.generate(root, scenery.Parameters('boulevard', seed=3, frames=3, scale=0.08))
+  runs, out = tmp_path / 'runs', tmp_path / 'labels'
   config = configs.get_config('tiny')
-  config.data.update(root=str(root), frames=2, cameras=('image_00',))
-  found = windows.cut(config, ['--config=a.py'], tmp_path / 'windows.txt', overlap=1)
-  assert [entry.frames for entry in found.entries] == [2, 2]
+  config.data.update(root=str(street), frames=2, cameras=('image_00',))
+  whole, = cutting.cut(config, overlap=1).entries
+  # Both frames, and the second alone.
+  found = Table((), (whole, dataclasses.replace(whole, index=1, start=whole.start + 1, frames=1)))
+  (tmp_path / 'windows.txt').write_text(table.to_text(found, []))
   for entry in found.entries:  # what windows run does, in this process
     folder = Folder(runs / entry.name)
     own = config.copy_and_resolve_references()
@@ -199,14 +200,13 @@ def test_a_street_in_two_windows(tmp_path, monkeypatch):
   pairs = [pair for split in ('train', 'val')
            for path in [lists / f'2013_05_28_drive_{split}_frames.txt'] if path.exists()
            for pair in official.getGroundTruth(str(path), eval_every=1)]
-  assert len(pairs) == 3
-  truth = [pair[0].replace(str(out), str(root)) for pair in pairs]
+  assert len(pairs) == 2
+  truth = [pair[0].replace(str(out), str(street)) for pair in pairs]
   monkeypatch.setattr(official, 'writeDict2JSON', lambda *_: None)
   monkeypatch.setattr(official.args, 'exportFile', str(tmp_path / 'result.json'))
   monkeypatch.setattr(official.args, 'quiet', True)
   score = official.evaluateImgLists(truth, pairs, official.args)['averageScoreClasses']
   assert 0.3 < score < 1
-  monkeypatch.setattr(official.args, 'quiet', True)
   same = official.evaluateImgLists([p[0] for p in pairs], pairs, official.args)
   assert same['averageScoreClasses'] == pytest.approx(1)
   annotation = importlib.import_module('kitti360scripts.helpers.annotation')
