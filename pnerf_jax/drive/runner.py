@@ -9,6 +9,7 @@ import json
 import logging
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,8 @@ def run_window(out: Path, entry: Entry, flags: Sequence[str]) -> str:
       if reason:
         folder.write_failed(name, reason)
         return f'{name}: {reason}'
+    # Only a training that is resumed reads it; of a thousand windows it would fill a disk.
+    shutil.rmtree(folder.run / 'cache', ignore_errors=True)
     folder.write_done(words)
   return ''
 

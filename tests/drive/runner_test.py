@@ -76,6 +76,16 @@ def test_the_commands_run_in_order_once(stage):
     runner.run_window(stage.out, _ENTRY, ['--config=b.py'])
 
 
+def test_what_training_keeps_to_resume_goes_when_all_is_done(stage):
+  stage.play('train', 'mkdir -p "$run/cache" "$run/checkpoints"; touch "$run/cache/a"')
+  stage.play('render', 'exit 1')
+  stage.run()
+  assert (stage.folder.run / 'cache' / 'a').exists()
+  stage.play('render', '')
+  stage.run()
+  assert [path.name for path in stage.folder.run.iterdir() if path.is_dir()] == ['checkpoints']
+
+
 def test_nothing_is_evaluated_where_there_is_no_truth(stage):
   stage.truth(12)  # the frame behind the window
   assert stage.run() == ('', ['train', 'render'])
