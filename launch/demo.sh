@@ -20,7 +20,9 @@ step() {
 
 step pnerf_jax.street --out="$street"
 step pnerf_jax.train --config=configs/street.py --workdir="$run" --config.data.root="$street"
-if [[ ! "$run/eval/report.html" -nt "$run/checkpoints" ]]; then
+# By step and not by the files' times: a clock that was wrong must not pass off an old report as new.
+newest="$(ls "$run/checkpoints" 2>/dev/null | grep -x '[0-9]*' | sort -n | tail -n 1 || true)"
+if [[ ! -e "$run/eval/report.html" ]] || ! grep -qs "\"step\": $newest," "$run/eval/metrics.json"; then
   step pnerf_jax.eval --workdir="$run"
 fi
 step pnerf_jax.render --workdir="$run" --out="$labels"

@@ -55,10 +55,10 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
       panels.write_panel(pictures[-1], result)
   metrics = {**scores.compute(trained.step),
              'depth.stereo_rmse': stereo.rmse(), 'depth.stereo_delta1': stereo.delta1()}
-  evaluator.write_metrics(folder / 'metrics.json', metrics)
   report.write_report(
       folder, f'{footage.sequence}, frames {footage.frames[0]}-{footage.frames[-1]}', metrics,
       scores.confusion, scores.reliability, pictures, workdir / 'scalars.jsonl')
+  evaluator.write_metrics(folder / 'metrics.json', metrics)  # last: it says that all is there
   return metrics
 
 

@@ -19,7 +19,7 @@ import tqdm
 from pnerf_jax import cli
 from pnerf_jax import job
 from pnerf_jax.data import kitti360, labels, png
-from pnerf_jax.data.files import read_bytes, write_bytes
+from pnerf_jax.data.files import read_bytes, taking_turns, write_bytes
 from pnerf_jax.errors import InputError
 from pnerf_jax.rendering.images import Image, View, recorded_view
 from pnerf_jax.training import processes
@@ -51,7 +51,7 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
     InputError: bad options, no run, unreadable input.
   """
   out, chosen = Path(out), _frame_range(frames)
-  known = _known_views(out)
+  _known_views(out)  # a damaged table is told before anything is rendered
   trained = load_trained(Path(workdir), step)
   scene, window = trained.run.scene, trained.run.scene.window
   unknown = sorted(set(cameras) - set(window.cameras))
@@ -70,7 +70,8 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
   counts = _render_views(trained, views[mine.start:mine.stop], out, overwrite)
   done, dropped = (int(n) for n in processes.total(np.array(counts, np.int32)))
   if processes.is_first():
-    _write_transforms(out, known, views, trained)
+    with taking_turns(out):  # another call may render other views into DIR meanwhile
+      _write_transforms(out, _known_views(out), views, trained)
   if dropped:
     _LOG.info('%d intervals found no room in the rays\' tables (config.scene.intervals); the rays '
               'have half their confidence', dropped)

@@ -37,7 +37,8 @@ class _Project:
       (self.root / name).write_text('numpy\n')
     self.bin = folder / 'bin'
     self.bin.mkdir()
-    for tool in ('bash', 'cat', 'cp', 'dirname', 'grep', 'ls', 'mkdir', 'mv', 'rm', 'sed', 'touch'):
+    for tool in ('bash', 'cat', 'cp', 'dirname', 'grep', 'ls', 'mkdir', 'mv', 'rm', 'sed',
+                 'sort', 'tail', 'touch'):
       (self.bin / tool).symlink_to(shutil.which(tool))
     self.put_python('python3.11')
 
@@ -122,12 +123,15 @@ def test_demo_runs_the_four_commands_on_one_folder(project):
       f'pnerf_jax.{name}' for name in ('street', 'train', 'eval', 'render')]
   report = project.root / 'runs/demo/run/eval/report.html'
   report.parent.mkdir(parents=True)
-  (project.root / 'runs/demo/run/checkpoints').mkdir()
-  os.utime(project.root / 'runs/demo/run/checkpoints', (1, 1))
+  for step in (900, 1000):
+    (project.root / f'runs/demo/run/checkpoints/{step}').mkdir(parents=True)
   report.touch()
-  _, calls = demo()
-  assert [call.split()[1].removeprefix('pnerf_jax.') for call in calls] == [
-      'street', 'train', 'render']  # the report is newer than the last checkpoint
+  os.utime(report, (1, 1))  # times of files say nothing: the clock may have been wrong
+  for scored, expected in ((1000, []), (900, ['eval']), (100, ['eval'])):
+    (report.parent / 'metrics.json').write_text(f'{{\n  "step": {scored},\n  "frames": 2\n}}\n')
+    _, calls = demo()
+    assert [call.split()[1].removeprefix('pnerf_jax.') for call in calls] == [
+        'street', 'train', *expected, 'render']
   done, calls = demo(PNERF_DEMO_DIR='elsewhere')
   assert done.returncode == 0 and len(calls) == 4
   assert all('elsewhere/' in call and 'runs/demo' not in call for call in calls)

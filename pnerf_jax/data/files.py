@@ -1,6 +1,7 @@
 """Reading files of bounded size; writing files so that they are whole or absent."""
 from collections.abc import Iterator
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 import stat
@@ -50,8 +51,28 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
   try:
     with os.fdopen(handle, 'wb') as file:
       yield file
+      file.flush()
+      os.fsync(file.fileno())  # or a machine that dies now may keep the name without the content
     os.chmod(temporary, 0o644)  # mkstemp's own mode would hide the file from other users
     os.replace(temporary, path)
-  except BaseException:
+  except BaseException as e:
     Path(temporary).unlink(missing_ok=True)
+    if isinstance(e, OSError) and e.filename is None:
+      e.filename = str(path)
     raise
+
+
+@contextlib.contextmanager
+def taking_turns(folder: Path) -> Iterator[None]:
+  """Waits until no other process is in such a block for this folder, which exists.
+
+  For reading a file, changing it and writing it back. Without effect on a filesystem that has no
+  locks.
+  """
+  handle = os.open(folder, os.O_RDONLY)
+  try:
+    with contextlib.suppress(OSError):
+      fcntl.flock(handle, fcntl.LOCK_EX)
+    yield
+  finally:
+    os.close(handle)

@@ -6,12 +6,11 @@ published ones. Keys are those of RUN/eval/metrics.json; fractions lie in [0, 1]
 metres, `image.psnr` in decibels; None stands for a metric whose truth is absent.
 """
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
-from pnerf_jax.data import labels
+from pnerf_jax.data import files, labels
 from pnerf_jax.evaluation import confidence
 from pnerf_jax.evaluation import consistency
 from pnerf_jax.evaluation import depth
@@ -156,8 +155,4 @@ def _per_class(prefix: str, values: np.ndarray) -> dict[str, float]:
 
 def write_metrics(path: Path, metrics: dict[str, int | float | None]) -> None:
   """Writes metrics.json; the file appears under its name only when it is whole."""
-  path = Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{path.name}.partial')
-  partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + '\n')
-  os.replace(partial, path)
+  files.write_bytes(path, (json.dumps(metrics, indent=2, allow_nan=False) + '\n').encode())

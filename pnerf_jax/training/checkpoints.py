@@ -1,16 +1,22 @@
 """Checkpoints of a run: whole or absent, the newest whole one is used.
 
+A checkpoint that a kill cuts short never gets its name. What happens to one afterwards (a disk that
+errs, a copy cut short) is found by digests of all arrays, saved with them: orbax itself compresses
+the numbers without a check sum, and most flipped bits would come back as other numbers.
+
 Where several processes train, all of them call every method, and RUN is one folder for all.
 """
 from collections.abc import Callable
+import hashlib
+import itertools
 import logging
 import pathlib
 import shutil
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from pnerf_jax.errors import InputError, Interrupted, SharedInputError
@@ -19,17 +25,21 @@ from pnerf_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)
 
+_DIGESTS = 'digests'  # entry of a checkpoint's metadata
+
 
 class Checkpoints:
   """The checkpoints under RUN/checkpoints."""
 
-  def __init__(self, workdir: pathlib.Path, keep: int = 2):
-    """workdir: RUN. keep: how many are kept."""
+  def __init__(self, workdir: pathlib.Path, keep: int = 2, read_only: bool = False):
+    """workdir: RUN. keep: how many are kept. read_only: RUN may be another process's."""
     self._folder = (workdir / 'checkpoints').absolute()
     if self._folder.exists() and not self._folder.is_dir():
       raise SharedInputError(f'{self._folder}: is a file. Remove it, or use another --workdir.')
-    self._manager = ocp.CheckpointManager(
-        self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep))
+    # What a kill left half-written goes when the next training starts; for a reader it may be what
+    # the training is writing just now.
+    self._manager = ocp.CheckpointManager(self._folder, options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep, create=not read_only, cleanup_tmp_directories=not read_only))
 
   def steps(self) -> list[int]:
     """Steps with a checkpoint, oldest first."""
@@ -38,7 +48,8 @@ class Checkpoints:
   def save(self, step: int, state: TrainState) -> None:
     """Starts saving; a step that is saved already is left alone."""
     if step not in self._manager.all_steps():
-      self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+      self._manager.save(step, args=ocp.args.StandardSave(state), force=True,
+                         custom_metadata={_DIGESTS: _digests(state)})
 
   def restore(self, template: TrainState) -> TrainState | None:
     """The newest state that can be read, None where there is no checkpoint at all.
@@ -59,12 +70,17 @@ class Checkpoints:
         steps, lambda step: self._manager.restore(step, args=ocp.args.StandardRestore(template)))
     for step in steps:
       if step > found and processes.is_first():
-        aside = self._folder.with_name('damaged_checkpoints') / f'{step}-{time.time_ns()}'
-        aside.parent.mkdir(exist_ok=True)
-        shutil.move(self._folder / str(step), aside)
+        self._put_aside(step)
     processes.wait('damaged checkpoints are moved')
     self._manager.reload()
     return state
+
+  def _put_aside(self, step: int) -> None:
+    folder = self._folder.with_name('damaged_checkpoints')
+    folder.mkdir(exist_ok=True)
+    names = (f'{step}-{count}' for count in itertools.count(1))
+    shutil.move(self._folder / str(step), next(
+        folder / name for name in names if not (folder / name).exists()))
 
   def _newest_readable(self, steps: list[int], read: Callable[[int], Any]) -> tuple[int, Any]:
     """The last of `steps` that `read` can read, and what it read."""
@@ -72,7 +88,7 @@ class Checkpoints:
       found = None
       try:
         found = read(step)
-        _check_finite(found)
+        self._check(step, found)
       except Exception as error:  # orbax raises many kinds for a damaged file
         found = None
         _LOG.warning('%s: cannot be read (%s); trying the one before.', self._folder / str(step),
@@ -81,6 +97,14 @@ class Checkpoints:
         return step, found
     raise SharedInputError(f'{self._folder}: none of the checkpoints {steps} can be read. '
                            'Remove the folder to train anew.')
+
+  def _check(self, step: int, found: Any) -> None:
+    """ValueError naming the first array that is not what was saved, or not finite."""
+    saved = (self._manager.metadata(step).custom_metadata or {}).get(_DIGESTS)
+    for name, digest in _digests(found).items() if saved is not None else ():
+      if saved.get(name) != digest:
+        raise ValueError(f'{name} is not what was saved')
+    _check_finite(found)
 
   def require(self, step: int | None) -> int:
     """The step itself, or the newest for None. Raises InputError where there is none."""
@@ -126,6 +150,13 @@ class Checkpoints:
   def close(self) -> None:
     """Waits and lets go of the folder."""
     self._manager.close()
+
+
+def _digests(tree: Any) -> dict[str, str]:
+  """A digest of the bytes of every array, by its path in the tree."""
+  return {jax.tree_util.keystr(path, simple=True, separator='/'):
+          hashlib.blake2b(np.ascontiguousarray(leaf).tobytes(), digest_size=8).hexdigest()
+          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _check_finite(tree: Any) -> None:

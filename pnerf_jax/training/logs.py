@@ -1,11 +1,13 @@
 """Scalars to JSON lines and TensorBoard, and the progress line."""
 import json
 import logging
-import os
 import pathlib
 import time
 
-from tensorboardX import SummaryWriter
+from tensorboardX import event_file_writer
+from tensorboardX.proto import event_pb2, summary_pb2
+
+from pnerf_jax.data.files import write_bytes
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,11 +23,8 @@ class Logs:
     """workdir: RUN. resumed_step: steps done already. total_steps: of the run."""
     self._path = workdir / 'scalars.jsonl'
     kept = self._lines_until(resumed_step)
-    temporary = self._path.with_suffix('.tmp')
-    temporary.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-    os.replace(temporary, self._path)
-    self._file = self._path.open('a')
-    self._board = SummaryWriter(str(workdir / 'tensorboard'), purge_step=resumed_step)
+    write_bytes(self._path, ''.join(json.dumps(line) + '\n' for line in kept).encode())
+    self._board = _Board(workdir / 'tensorboard', resumed_step)
     self._before = kept[-1]['seconds'] if kept else 0.0
     self._start = time.perf_counter()
     self._total = total_steps
@@ -48,16 +47,67 @@ class Logs:
     """One line: step, seconds of training in all, and the scalars."""
     seconds = self._before + time.perf_counter() - self._start
     line = {'step': step, 'seconds': round(seconds, 3), **scalars}
-    self._file.write(json.dumps(line) + '\n')
-    self._file.flush()
-    for name, value in scalars.items():
-      self._board.add_scalar(name, value, step)
+    _append(self._path, json.dumps(line) + '\n')
+    self._board.write(step, scalars)
     _LOG.info('%s', progress_line(step, self._total, scalars))
 
   def close(self) -> None:
-    """Flushes and closes both files."""
-    self._file.close()
+    """Flushes and closes TensorBoard's file."""
     self._board.close()
+
+
+def _append(path: pathlib.Path, text: str) -> None:
+  """Adds to a file. Raises OSError with the file's name."""
+  try:
+    with path.open('a', encoding='utf-8') as file:
+      file.write(text)
+  except OSError as e:
+    raise OSError(e.errno, e.strerror, str(path)) from None
+
+
+class _Board:
+  """RUN/tensorboard: a copy for the eye, given up with a warning where it cannot be written.
+
+  Not a SummaryWriter: its thread dies of a full disk without a word, and who adds the next dozen
+  scalars waits for it for ever.
+  """
+
+  def __init__(self, folder: pathlib.Path, resumed_step: int):
+    self._folder, self._events = folder, None
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      self._events = event_file_writer.EventsWriter(str(folder / 'events'))
+      start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      # TensorBoard drops what it knows of later steps: they are repeated.
+      self._add(event_pb2.Event(step=resumed_step, session_log=start))
+    except OSError as e:
+      self._give_up(e)
+
+  def write(self, step: int, scalars: dict[str, float]) -> None:
+    """One event with all scalars."""
+    values = [summary_pb2.Summary.Value(tag=name, simple_value=value)
+              for name, value in scalars.items()]
+    try:
+      self._add(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=values)))
+    except OSError as e:
+      self._give_up(e)
+
+  def _add(self, event: event_pb2.Event) -> None:
+    if self._events is not None:
+      event.wall_time = time.time()
+      self._events.write_event(event)
+      self._events.flush()
+
+  def _give_up(self, error: OSError) -> None:
+    _LOG.warning('%s: cannot be written (%s); scalars go to scalars.jsonl alone.', self._folder,
+                 error.strerror)
+    self._events = None
+
+  def close(self) -> None:
+    """Lets go of the file."""
+    if self._events is not None:
+      self._events.close()
+      self._events = None
 
 
 def progress_line(step: int, total: int, scalars: dict[str, float]) -> str:

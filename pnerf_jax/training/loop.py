@@ -175,6 +175,6 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
         previews.write(workdir / 'previews' / f'{step:06d}', image, run.scene.window, view)
       if not pending:
         started = time.perf_counter()  # saving and previews do not count as training speed
-  saved.wait()
+    saved.wait()  # a second signal does not cut it short
   if step < settings.steps:
     raise Interrupted

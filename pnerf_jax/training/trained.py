@@ -29,7 +29,7 @@ def load_trained(workdir: Path, step: int | None) -> Trained:
     InputError: no config, no such checkpoint, or input that changed since.
   """
   config = setup.load_config(workdir)
-  saved = checkpoints.Checkpoints(workdir)
+  saved = checkpoints.Checkpoints(workdir, read_only=True)
   try:
     saved.require(step)  # before the window is read
     run = setup.set_up(config)

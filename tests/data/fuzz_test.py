@@ -4,17 +4,19 @@ Few examples, always the same. To search longer (new examples every time):
 
     PNERF_FUZZ=20000 python -m pytest tests/data/fuzz_test.py
 """
+import io
 import os
 import struct
 import tracemalloc
 from types import SimpleNamespace
+import zipfile
 import zlib
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 import numpy as np
 import pytest
 
-from pnerf_jax.data import boxes, footage, kitti360, png
+from pnerf_jax.data import boxes, footage, kitti360, png, torch_file
 from pnerf_jax.errors import InputError
 
 LONGER = int(os.environ.get('PNERF_FUZZ', 0))
@@ -136,6 +138,55 @@ def test_pictures(tmp_path, content):
                png.read_depth):
     found = result_or_input_error(read, path, (4, 3))
     assert found is None or found.shape[:2] == (3, 4)
+
+
+# A checkpoint of PyTorch: one tensor of 3 x 4 numbers, as its pickle says it in protocol 2.
+PICKLE = (b'\x80\x02}X\x03\0\0\0net}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n'
+          b'((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x0ctQ'
+          b'K\0K\x03K\x04\x86K\x04K\x01\x86\x89ccollections\nOrderedDict\n)RtRss.')
+PIECES = st.one_of(
+    st.sampled_from([bytes([code]) for code in b'}](t)usebaRQN.0\x85\x86\x87\x88\x89\x94\x93']),
+    st.sampled_from([b'ctorch._utils\n_rebuild_tensor_v2\n', b'ccollections\nOrderedDict\n',
+                     b'ctorch\nLongStorage\n', b'ccollections\nCounter\n', b'cos\nsystem\n',
+                     b'ctorch._utils\n_rebuild_parameter\n', b'X\x03\0\0\0net', b'X\x01\0\0\x000',
+                     b'X\x07\0\0\0storage']),
+    st.integers(-2**31, 2**31 - 1).map(lambda n: b'J' + struct.pack('<i', n)),
+    st.integers(0, 255).map(lambda n: b'K' + bytes([n])),
+    st.tuples(st.sampled_from(b'hq'), st.integers(0, 5)).map(bytes),
+    st.integers(0, 2**32 - 1).map(lambda n: b'r' + struct.pack('<I', n)),
+    st.binary(max_size=9).map(lambda b: b'\x8a' + bytes([len(b)]) + b),
+    st.binary(max_size=3))
+
+
+@st.composite
+def spliced(draw, content):
+  """The bytes with some pieces put in, put over what is there, or taken out."""
+  for _ in range(draw(st.integers(1, 4))):
+    start = draw(st.integers(0, len(content)))
+    end = start + draw(st.integers(0, 6))
+    content = content[:start] + draw(PIECES) + content[end:]
+  return content
+
+
+@fuzzed
+@given(data=st.data(), name=st.sampled_from(['a/', '../a/', '/a/', 'a/../', '']),
+       method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+def test_checkpoints_of_pytorch(tmp_path, data, name, method):
+  saved = data.draw(st.one_of(spliced(PICKLE), spliced(PICKLE),
+                              st.lists(PIECES, max_size=30).map(b''.join)))
+  file = io.BytesIO()
+  with zipfile.ZipFile(file, 'w', method) as archive:
+    archive.writestr(f'{name}data.pkl', saved)
+    archive.writestr(f'{name}data/0', np.arange(12, dtype=np.float32).tobytes())
+    archive.writestr(f'{name}byteorder', data.draw(st.sampled_from([b'little', b'big', b''])))
+  content = file.getvalue()
+  if data.draw(st.booleans()):
+    content = data.draw(spliced(content))
+  path = write(tmp_path / 'a.pth', content)
+  there = sorted(tmp_path.iterdir())
+  found = result_or_input_error(torch_file.read_tensors, path, 'net')
+  assert sum(values.nbytes for values in (found or {}).values()) <= len(content)
+  assert sorted(tmp_path.iterdir()) == there
 
 
 NAMES = st.one_of(

@@ -1,0 +1,259 @@
+"""Kills training and export at random moments, again and again, and checks that nothing is lost.
+
+    PYTHONPATH=. python launch/soak.py --work=DIR [--kills=50] [--seed=0] [--steps=24]
+
+Draws a tiny street, does everything once undisturbed, then anew with kills (SIGKILL; of training
+every fourth time SIGTERM) at moments drawn over the whole span of an undisturbed process, and
+resumes each time. After every kill, what has a name must be whole: PNGs decode, JSON parses. What
+is finished must be what the undisturbed run gave: parameters and optimiser bit by bit, the log's
+losses, exported files byte by byte. SIGTERM must end training within 10 s with exit code 130.
+
+Prints progress, and last a summary as JSON (also DIR/summary.json): how many kills fell into which
+phase, told from what the process had written. Exit code 1 at the first broken promise, with
+everything in DIR as it was left.
+"""
+import argparse
+import collections
+import dataclasses
+import json
+import os
+from pathlib import Path
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from PIL import Image
+
+_ROOT = Path(__file__).resolve().parents[1]
+_GRACE = 10.0  # seconds from SIGTERM to the end
+_KILLS_A_ROUND = 4  # then the round is let finish and compared
+_MEASURED = ('seconds', 'rays_per_second', 'seconds_per_step')  # of the log; times differ
+
+
+class Broken(Exception):
+  """A promise that was not kept."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """One command. words: of its command line, for the folder that it writes. log: of a process."""
+  name: str
+  words: list[str]
+  folder: Path
+  log: Path
+
+  def start(self) -> subprocess.Popen:
+    """Starts the command in a process of its own."""
+    with self.log.open('wb') as log:
+      return subprocess.Popen([sys.executable, '-m', *self.words], cwd=_ROOT, stdout=log,
+                              stderr=subprocess.STDOUT)
+
+  def finish(self) -> float:
+    """Runs the command to its end; seconds that it took."""
+    start = time.monotonic()
+    code = self.start().wait()
+    if code != 0:
+      raise Broken(f'{self.name}: exit code {code}, see {self.log}')
+    return time.monotonic() - start
+
+  def phase(self, process: subprocess.Popen) -> str:
+    """What a process was doing when it was killed, from what it left."""
+    said = self.log.read_text(errors='replace')
+    if self.name == 'train':
+      if list(self.folder.glob('checkpoints/*tmp*')):
+        return 'saving'
+      if ' step ' in said:
+        return 'training'
+      if 'intervals of ' in said:
+        return 'first step'
+      lock = self.folder / 'lock'
+      held = lock.exists() and f'process {process.pid} ' in lock.read_text()
+      return 'loading' if held else 'imports'
+    if f'{self.name}:' in said:  # its progress bar
+      return 'working'
+    return 'loading' if ' primitives ' in said else 'imports'
+
+
+class Soak:
+  """The stages in one work folder, and what was counted."""
+
+  def __init__(self, work: Path, seed: int, steps: int):
+    self.work, self.random = work, random.Random(seed)
+    self.counts = collections.Counter()
+    self.finished = collections.Counter()
+    self.slowest_stop = 0.0
+    street = work / 'street'
+    config = [
+        '--config=configs/kitti360.py:tiny', f'--config.data.root={street}',
+        f'--config.train.steps={steps}', '--config.train.preview_every=8']
+    run = work / 'undisturbed' / 'train'
+    self.street = self.stage('street', 'undisturbed', [
+        'pnerf_jax.street', f'--out={street}', '--frames=2', '--scale=0.08', f'--seed={seed}'])
+    self.commands = {
+        'train': ['pnerf_jax.train', *config, '--workdir=FOLDER'],
+        'render': ['pnerf_jax.render', f'--workdir={run}', '--out=FOLDER']}
+
+  def stage(self, name: str, round_name: str, words: list[str] | None = None) -> Stage:
+    """A command that writes DIR/ROUND/NAME."""
+    folder = self.work / round_name / name
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [word.replace('FOLDER', str(folder)) for word in words or self.commands[name]]
+    return Stage(name, words, folder, folder.with_name(f'{name}.log'))
+
+  def run(self, kills: int) -> None:
+    """Everything undisturbed once, then rounds until so many processes were killed."""
+    self.street.finish()
+    spans = {}
+    for name in self.commands:
+      self.stage(name, 'undisturbed').finish()  # compiles, which later processes need not
+      shutil.rmtree(self.work / 'undisturbed' / name)
+      spans[name] = self.stage(name, 'undisturbed').finish()
+      check_whole(self.work / 'undisturbed' / name)
+      print(f'{name}: {spans[name]:.1f} s undisturbed', flush=True)
+    while self.counts.total() < kills:
+      for name, span in spans.items():
+        self.round(name, span, min(_KILLS_A_ROUND, kills - self.counts.total()))
+
+  def round(self, name: str, span: float, kills: int) -> None:
+    """Kills a command a few times, lets it finish, compares and cleans up."""
+    stage = self.stage(name, f'round_{self.finished.total():03d}')
+    for _ in range(kills):
+      if not self.disturb(stage, self.random.uniform(0, span)):
+        break  # it was faster than the kill
+      check_whole(stage.folder)
+    stage.finish()
+    check_whole(stage.folder)
+    _COMPARE[name](self.work / 'undisturbed' / name, stage.folder)
+    self.finished[name] += 1
+    shutil.rmtree(stage.folder.parent)
+    print(f'{self.counts.total()} kills; {name} is as undisturbed', flush=True)
+
+  def disturb(self, stage: Stage, after: float) -> bool:
+    """Starts a command and kills it after some seconds; False where it ended before."""
+    process = stage.start()
+    try:
+      code = process.wait(timeout=after)
+      if code != 0:
+        raise Broken(f'{stage.name}: exit code {code}, see {stage.log}')
+      return False
+    except subprocess.TimeoutExpired:
+      pass
+    number = signal.SIGKILL
+    if stage.name == 'train' and self.random.random() < 0.25:
+      number = signal.SIGTERM
+    start = time.monotonic()
+    process.send_signal(number)
+    phase = stage.phase(process)
+    code = process.wait()
+    if number == signal.SIGTERM:
+      self.check_stop(stage, phase, code, time.monotonic() - start)
+    self.counts[f'{stage.name}, {phase}, {number.name}'] += 1
+    return True
+
+  def check_stop(self, stage: Stage, phase: str, code: int, seconds: float) -> None:
+    """SIGTERM: 130 in time, or an end that came first; Python alone dies of it while importing."""
+    self.slowest_stop = max(self.slowest_stop, seconds)
+    if code not in ((130, -signal.SIGTERM) if phase == 'imports' else (130, 0)):
+      raise Broken(f'{stage.name}: exit code {code} after SIGTERM while {phase}, see {stage.log}')
+    if seconds > _GRACE:
+      raise Broken(f'{stage.name}: {seconds:.1f} s from SIGTERM to the end, while {phase}')
+
+  def summary(self, seconds: float, broken: str | None) -> dict:
+    """What was done, for people and programs."""
+    return {'broken': broken, 'kills': self.counts.total(), 'seconds': round(seconds),
+            'by_phase': dict(sorted(self.counts.items())), 'compared': dict(self.finished),
+            'slowest_stop_seconds': round(self.slowest_stop, 2)}
+
+
+def check_whole(folder: Path) -> None:
+  """Every file with an output's name can be read to its end."""
+  for path in sorted(folder.rglob('*')):
+    if path.name.startswith('.') or not path.is_file() or 'orbax-checkpoint-tmp' in str(path):
+      continue
+    try:
+      if path.suffix == '.png':
+        with Image.open(path) as image:
+          image.load()
+      elif path.suffix == '.json':
+        json.loads(path.read_text())
+    except Exception as e:
+      raise Broken(f'{path}: not whole ({e})') from e
+
+
+def _arrays(run: Path) -> dict[str, np.ndarray]:
+  """All arrays of the newest checkpoint, by name."""
+  newest = max((path for path in (run / 'checkpoints').iterdir() if path.name.isdigit()),
+               key=lambda path: int(path.name))
+  tree = ocp.PyTreeCheckpointer().restore(newest / 'default')
+  return {jax.tree_util.keystr(key): np.asarray(value)
+          for key, value in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def compare_runs(expected: Path, found: Path) -> None:
+  """Bit-equal checkpoints, the same losses at the same steps, the same previews."""
+  theirs, ours = _arrays(expected), _arrays(found)
+  different = [name for name in theirs if name not in ours
+               or theirs[name].tobytes() != ours[name].tobytes()]
+  if different or len(theirs) != len(ours) or len(theirs) < 20:
+    raise Broken(f'{found}: parameters differ from {expected}: {different[:3]}')
+  logs = []
+  for run in (expected, found):
+    lines = [json.loads(line) for line in (run / 'scalars.jsonl').read_text().splitlines()]
+    logs.append([{k: v for k, v in line.items() if k not in _MEASURED} for line in lines])
+  if logs[0] != logs[1] or not logs[0]:
+    raise Broken(f'{found}/scalars.jsonl: not as in {expected}')
+  compare_files(expected / 'previews', found / 'previews')
+  left = [path.name for path in (found / 'checkpoints').iterdir() if not path.name.isdigit()]
+  if left or (found / 'damaged_checkpoints').exists():
+    raise Broken(f'{found}: leaves {left} or damaged checkpoints')
+
+
+def compare_files(expected: Path, found: Path) -> None:
+  """The same files, byte by byte; hidden ones are no output."""
+  contents = []
+  for folder in (expected, found):
+    paths = [path for path in folder.rglob('*')
+             if path.is_file() and not path.name.startswith('.')]
+    contents.append({str(path.relative_to(folder)): path.read_bytes() for path in paths})
+  different = sorted(name for name in contents[0].keys() | contents[1].keys()
+                     if contents[0].get(name) != contents[1].get(name))
+  if different or not contents[0]:
+    raise Broken(f'{found}: not as {expected}: {different[:3]}')
+
+
+_COMPARE = {'train': compare_runs, 'render': compare_files}
+
+
+def main() -> int:
+  """Soaks as the command line says; 1 where a promise is broken."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--work', type=Path, required=True, help='a new folder')
+  parser.add_argument('--kills', type=int, default=50)
+  parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--steps', type=int, default=24, help='of training')
+  options = parser.parse_args()
+  if options.work.exists() and any(options.work.iterdir()):
+    parser.error(f'--work={options.work}: not empty. Name a new folder.')
+  # Programs compiled once serve all processes; what a kill does to this cache is part of the soak.
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(options.work.absolute() / 'cache'))
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+  start, broken = time.monotonic(), None
+  soak = Soak(options.work.absolute(), options.seed, options.steps)
+  try:
+    soak.run(options.kills)
+  except Broken as e:
+    broken = str(e)
+  summary = json.dumps(soak.summary(time.monotonic() - start, broken), indent=2)
+  (options.work / 'summary.json').write_text(summary + '\n')
+  print(summary)
+  return 1 if broken else 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
