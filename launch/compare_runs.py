@@ -6,11 +6,11 @@ Writes DIR/table.md and DIR/table.png. A run's row is named after its folder; wi
 other rows show their difference to it.
 """
 import argparse
-import json
 import pathlib
 import sys
 
-from pnerf_jax.evaluation import tables
+from pnerf_jax.errors import InputError
+from pnerf_jax.evaluation import evaluator, tables
 
 
 def main() -> int:
@@ -27,7 +27,11 @@ def main() -> int:
       print(f'error: {path}: no such file. Run python -m pnerf_jax.eval --workdir={run} first.',
             file=sys.stderr)
       return 1
-    rows.append((run.name, json.loads(path.read_text())))
+    try:
+      rows.append((run.name, evaluator.read_metrics(path)))
+    except InputError as e:
+      print(f'error: {e}', file=sys.stderr)
+      return 1
   names = [name for name, _ in rows]
   reference = options.reference if options.reference in names else None
   tables.write_table(options.out, tables.METRICS, rows, reference, corner='run')

@@ -1,6 +1,7 @@
 """Kills training and export at random moments, again and again, and checks that nothing is lost.
 
     PYTHONPATH=. python launch/soak.py --work=DIR [--kills=50] [--seed=0] [--steps=24]
+        [--street=DATA]
 
 Draws a tiny street, does everything once undisturbed, then anew with kills (SIGKILL; of training
 every fourth time SIGTERM) at moments drawn over the whole span of an undisturbed process, and
@@ -14,6 +15,7 @@ everything in DIR as it was left.
 """
 import argparse
 import collections
+from collections.abc import Sequence
 import dataclasses
 import json
 import os
@@ -83,18 +85,21 @@ class Stage:
 class Soak:
   """The stages in one work folder, and what was counted."""
 
-  def __init__(self, work: Path, seed: int, steps: int):
+  def __init__(self, work: Path, seed: int, steps: int, street: Path | None = None,
+               settings: Sequence[str] = ('--config.train.preview_every=8',)):
+    """work: DIR. steps, settings: of training. street: a dataset's root; drawn where None."""
     self.work, self.random = work, random.Random(seed)
     self.counts = collections.Counter()
     self.finished = collections.Counter()
     self.slowest_stop = 0.0
-    street = work / 'street'
-    config = [
-        '--config=configs/kitti360.py:tiny', f'--config.data.root={street}',
-        f'--config.train.steps={steps}', '--config.train.preview_every=8']
+    self.draw = None
+    if street is None:
+      street = work / 'street'
+      self.draw = self.stage('street', 'undisturbed', [
+          'pnerf_jax.street', f'--out={street}', '--frames=2', '--scale=0.08', f'--seed={seed}'])
+    config = ['--config=configs/kitti360.py:tiny', f'--config.data.root={street}',
+              f'--config.train.steps={steps}', *settings]
     run = work / 'undisturbed' / 'train'
-    self.street = self.stage('street', 'undisturbed', [
-        'pnerf_jax.street', f'--out={street}', '--frames=2', '--scale=0.08', f'--seed={seed}'])
     self.commands = {
         'train': ['pnerf_jax.train', *config, '--workdir=FOLDER'],
         'render': ['pnerf_jax.render', f'--workdir={run}', '--out=FOLDER']}
@@ -108,7 +113,8 @@ class Soak:
 
   def run(self, kills: int) -> None:
     """Everything undisturbed once, then rounds until so many processes were killed."""
-    self.street.finish()
+    if self.draw is not None:
+      self.draw.finish()
     spans = {}
     for name in self.commands:
       self.stage(name, 'undisturbed').finish()  # compiles, which later processes need not
@@ -186,11 +192,15 @@ def check_whole(folder: Path) -> None:
       raise Broken(f'{path}: not whole ({e})') from e
 
 
+def newest(run: Path) -> int:
+  """Step of the newest checkpoint that has its name; 0 for none."""
+  return max((int(path.name) for path in run.glob('checkpoints/*') if path.name.isdigit()),
+             default=0)
+
+
 def _arrays(run: Path) -> dict[str, np.ndarray]:
   """All arrays of the newest checkpoint, by name."""
-  newest = max((path for path in (run / 'checkpoints').iterdir() if path.name.isdigit()),
-               key=lambda path: int(path.name))
-  tree = ocp.PyTreeCheckpointer().restore(newest / 'default')
+  tree = ocp.PyTreeCheckpointer().restore(run / 'checkpoints' / str(newest(run)) / 'default')
   return {jax.tree_util.keystr(key): np.asarray(value)
           for key, value in jax.tree_util.tree_leaves_with_path(tree)}
 
@@ -237,6 +247,7 @@ def main() -> int:
   parser.add_argument('--kills', type=int, default=50)
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--steps', type=int, default=24, help='of training')
+  parser.add_argument('--street', type=Path, help='root of a small dataset; drawn by default')
   options = parser.parse_args()
   if options.work.exists() and any(options.work.iterdir()):
     parser.error(f'--work={options.work}: not empty. Name a new folder.')
@@ -244,7 +255,7 @@ def main() -> int:
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(options.work.absolute() / 'cache'))
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
   start, broken = time.monotonic(), None
-  soak = Soak(options.work.absolute(), options.seed, options.steps)
+  soak = Soak(options.work.absolute(), options.seed, options.steps, options.street)
   try:
     soak.run(options.kills)
   except Broken as e:

@@ -25,10 +25,10 @@ from pnerf_jax.comparison import pictures, results
 from pnerf_jax.comparison.inputs import Reader
 from pnerf_jax.comparison.methods import Prediction
 from pnerf_jax.data import kitti360, png
-from pnerf_jax.data.files import write_bytes
+from pnerf_jax.data.files import read_bytes, refuse_file, write_bytes
 from pnerf_jax.data.footage import Footage, find_footage
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation import tables, truth
+from pnerf_jax.evaluation import evaluator, tables, truth
 from pnerf_jax.rendering.images import View, recorded_view
 from pnerf_jax.training import loop, setup
 from pnerf_jax.training.trained import Trained, load_trained
@@ -41,6 +41,7 @@ TITLES = {**{name: title for name, (title, _) in by_image.METHODS.items()},
           'ours': 'Panoptic NeRF (ours)'}
 _OF_RUN = ('fusion', 'ours')
 _TOLERANCE = 0.1  # of the fusion: relative depth; a road far ahead changes as much in half a pixel
+_MAX_SOURCE = 2**16  # bytes
 _PICTURED = 3  # frames
 
 
@@ -62,6 +63,7 @@ def compare(config: ml_collections.ConfigDict, out: Path, workdir: Path | None =
     InputError: bad input, or DIR holds results of another config or run.
   """
   out = Path(out)
+  refuse_file(out, '--out')
   unknown = sorted(set(methods) - set(TITLES))
   if unknown:
     raise InputError(f'--methods: there is no {unknown[0]}. Choose among {", ".join(TITLES)}.')
@@ -94,7 +96,7 @@ def compare(config: ml_collections.ConfigDict, out: Path, workdir: Path | None =
   scored = {name: out / name / 'metrics.json' for name in chosen}
   results.score(out, [name for name in chosen if not scored[name].exists()], footage, camera, views,
                 steps)
-  rows = [(TITLES[name], json.loads(path.read_text())) for name, path in scored.items()]
+  rows = [(TITLES[name], evaluator.read_metrics(path)) for name, path in scored.items()]
   tables.write_table(out / 'table', results.COLUMNS, rows, corner='method')
   _write_panels(out, footage, camera, views, chosen)
   return (out / 'table.md').read_text()
@@ -142,10 +144,11 @@ def _possible(names, run: setup.Run, reader: Reader, workdir: Path | None) -> li
 def _claim(folder: Path, workdir: Path, step: int) -> None:
   """Notes whose results a folder holds. Raises InputError where they are another run's."""
   path, source = folder / 'source.json', {'workdir': str(workdir.resolve()), 'step': step}
-  if path.exists() and json.loads(path.read_text()) != source:
-    raise InputError(f'{path}: the results there are not those of {workdir}, step {step}. Remove '
-                     f'{folder} or choose another --out.')
-  write_bytes(path, json.dumps(source).encode())
+  content = json.dumps(source).encode()
+  remedy = f'Remove {folder} or choose another --out.'
+  if path.exists() and read_bytes(path, _MAX_SOURCE, remedy) != content:
+    raise InputError(f'{path}: the results there are not those of {workdir}, step {step}. {remedy}')
+  write_bytes(path, content)
 
 
 def _predict_by_image(reader: Reader, frames: list[int], out: Path, names: list[str]) -> None:

@@ -19,7 +19,8 @@ from absl import flags
 from pnerf_jax import job
 from pnerf_jax.errors import InputError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit of this process or disk
+_FULL_IN_WORDS = re.compile('|'.join(os.strerror(code) for code in _FULL))
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -93,7 +94,7 @@ def error_line(error: BaseException) -> str | None:
   if isinstance(error, OSError) and code in _DENIED:
     return f'error: {name}: {error.strerror}. Choose a folder that can be written.'
   # Libraries wrap a full disk in errors of their own.
-  if code in _FULL or 'No space left on device' in str(error):
+  if code in _FULL or _FULL_IN_WORDS.search(str(error)):
     return f'error: {name}: the disk is full. Free some space and start again.'
   return None
 

@@ -19,7 +19,7 @@ import tqdm
 from pnerf_jax import cli
 from pnerf_jax import job
 from pnerf_jax.data import kitti360, labels, png
-from pnerf_jax.data.files import read_bytes, taking_turns, write_bytes
+from pnerf_jax.data.files import read_bytes, refuse_file, taking_turns, write_bytes
 from pnerf_jax.errors import InputError
 from pnerf_jax.rendering.images import Image, View, recorded_view
 from pnerf_jax.training import processes
@@ -124,9 +124,7 @@ def write_image(paths: dict[str, Path], image: Image) -> None:
 def _known_views(out: Path) -> dict[tuple[str, int], dict]:
   """The views that DIR/transforms.json holds from earlier calls, by camera and frame."""
   path = out / 'transforms.json'
-  nearest = next(p for p in (out, *out.absolute().parents) if p.exists())
-  if not nearest.is_dir():
-    raise InputError(f'--out={out}: {nearest} is a file. Name a folder.')
+  refuse_file(out, '--out')
   if not path.exists():
     return {}
   remedy = 'Remove it, or choose another --out.'

@@ -124,6 +124,7 @@ def test_signals(folder, number):
     (ValueError('RESOURCE_EXHAUSTED: write: No space left on device'), 'the disk is full'),
     (ValueError('Error writing "state/0" at local file "/runs/a/2/": No space left on device'),
      '/runs/a/2/: the disk is full'),
+    (ValueError('Error writing "/runs/a/2/": File too large'), '/runs/a/2/: the disk is full'),
     (PermissionError(errno.EACCES, 'Permission denied', 'a.png'), 'a.png: Permission denied'),
     (OSError(errno.EROFS, 'Read-only file system', 'a'), 'a: Read-only file system'),
     (FileNotFoundError(errno.ENOENT, 'No such file', 'a'), None),

@@ -288,6 +288,9 @@ def test_binary_exit_codes(config_of, street, tmp_path):
   while time.time() < deadline and not (scalars.exists() and scalars.read_text()):
     assert process.poll() is None, process.stderr.read()
     time.sleep(0.2)
+  second = command(*args)  # while the first is training
+  assert second.returncode == 1 and second.stderr.startswith('error: ')
+  assert second.stderr.count('\n') == 1 and f'process {process.pid} on' in second.stderr
   process.send_signal(signal.SIGTERM)
   assert process.wait(timeout=120) == 130
   assert list((tmp_path / 'b' / 'checkpoints').iterdir())

@@ -36,6 +36,14 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
     raise InputError(f'{path}: cannot be read ({e.strerror}). {remedy}') from None
 
 
+def refuse_file(path: Path, flag: str) -> None:
+  """Raises InputError, naming the flag, where a file stands in the way of a folder."""
+  path = Path(path)
+  nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+  if not nearest.is_dir():
+    raise InputError(f'{flag}={path}: {nearest} is a file. Name a folder.')
+
+
 def write_bytes(path: Path, content: bytes) -> None:
   """Writes a file under a temporary name, then renames it; missing folders are made."""
   with open_whole(path) as file:

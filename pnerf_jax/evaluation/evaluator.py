@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pnerf_jax.data import files, labels
+from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import confidence
 from pnerf_jax.evaluation import consistency
 from pnerf_jax.evaluation import depth
@@ -21,6 +22,7 @@ from pnerf_jax.evaluation import semantic
 from pnerf_jax.evaluation.frames import FrameResult
 from pnerf_jax.evaluation.frames import sample_at
 
+_MAX_METRICS = 2**20  # bytes
 _CLASSES = {
     'all': np.ones(labels.NUM_IDS, bool), 'things': labels.IS_THING, 'stuff': ~labels.IS_THING}
 
@@ -151,6 +153,19 @@ def _per_class(prefix: str, values: np.ndarray) -> dict[str, float]:
   """Values [45] by class name, classes absent from the truth (nan) left out."""
   return {f'{prefix}.{labels.BY_ID[i].name}': float(value)
           for i, value in enumerate(values) if not np.isnan(value)}
+
+
+def read_metrics(path: Path) -> dict[str, int | float | None]:
+  """What write_metrics wrote. Raises InputError where it is damaged."""
+  remedy = 'Remove it and score again.'
+  try:
+    metrics = json.loads(files.read_bytes(path, _MAX_METRICS, remedy))
+  except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
+    raise InputError(f'{path}: not JSON ({e}). {remedy}') from None
+  if not isinstance(metrics, dict) or not all(
+      value is None or isinstance(value, (int, float)) for value in metrics.values()):
+    raise InputError(f'{path}: holds no metrics ({metrics!r:.60}). {remedy}')
+  return metrics
 
 
 def write_metrics(path: Path, metrics: dict[str, int | float | None]) -> None:

@@ -17,7 +17,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from pnerf_jax.errors import InputError, Interrupted, SharedInputError
+from pnerf_jax.data.files import refuse_file
+from pnerf_jax.errors import Interrupted, SharedInputError
 from pnerf_jax.rendering.images import Renderer, label_options, recorded_view, render_options
 from pnerf_jax.training import checkpoints, lock, previews, processes, setup, sharding
 from pnerf_jax.training import state as states
@@ -93,9 +94,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     Interrupted: stopped by a signal, after saving.
   """
   workdir = pathlib.Path(workdir)
-  nearest = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
-  if not nearest.is_dir():
-    raise InputError(f'--workdir={workdir}: {nearest} is a file. Name a folder.')
+  refuse_file(workdir, '--workdir')
   with contextlib.ExitStack() as held:
     # A folder that is there is held before the window is read, which may take a minute; one that
     # is not is made only when the input is known to be good.

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from pnerf_jax.data import labels, torch_file
+from pnerf_jax.data import files, labels, torch_file
 from pnerf_jax.errors import InputError
 from pnerf_jax.fields.published import PublishedField
 from pnerf_jax.rendering.scene import init_params
@@ -49,10 +49,11 @@ def make_run(config: ml_collections.ConfigDict, workdir: Path, path: Path) -> No
         f'config.scene.center, config.scene.far: {tuple(config.scene.center)}, {config.scene.far};'
         ' the weights hold for the centre and far bound of their training alone. Give both (README,'
         ' prepare weights; center_pose and dist in the authors\' own configs).')
-  params = read_params(path)
   workdir = Path(workdir)
+  files.refuse_file(workdir, '--workdir')
   if any((workdir / 'checkpoints').glob('*')):
     raise InputError(f'{workdir / "checkpoints"}: there already. Name another --workdir.')
+  params = read_params(path)
   run = setup.set_up(config)
   class_ids = run.scene.class_ids
   params = share_merged(params, class_ids)

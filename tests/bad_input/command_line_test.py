@@ -8,6 +8,9 @@ import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = '--config=configs/kitti360.py:tiny'
+PUBLISHED = '--config=configs/kitti360.py:published'
+CENTER = '--config.scene.center=1360.034,3845.649,116.8115'
+PLACE = [CENTER, '--config.scene.far=250']
 
 ON_THE_COMMAND_LINE = [
     'data.root=/nowhere', 'data.root=', 'data.sequence=../data', 'data.sequence=/etc',
@@ -95,6 +98,40 @@ OPTIONS = [
                  '--min_depth=inf'], '--min_depth'),
     ('prepare', ['depth', TINY, '--min_depth=-1'], '--min_depth'),
     ('prepare', ['depth', TINY, '--config.data.frames=0', '--config.data.root=STREET'], 'frames'),
+    ('prepare', ['depth', TINY, '--config.data.root=STREET', '--config.data.derived=README.md'],
+     'README.md'),
+    ('prepare', ['depth', TINY, '--overwrite=maybe'], '--overwrite=maybe'),
+    ('prepare', ['weights'], '--config'), ('prepare', ['weights', PUBLISHED], '--from'),
+    ('prepare', ['weights', PUBLISHED, '--from='], '--from'),
+    ('prepare', ['weights', PUBLISHED, '--from=README.md'], '--workdir'),
+    ('prepare', ['weights', PUBLISHED, '--from=README.md', '--workdir='], '--workdir'),
+    ('prepare', ['weights', TINY, '--from=README.md', '--workdir=OUT'], "'hybrid'"),
+    ('prepare', ['weights', PUBLISHED, '--from=README.md', '--workdir=OUT'], 'config.scene.center'),
+    ('prepare', ['weights', PUBLISHED, '--from=README.md', '--workdir=OUT', CENTER],
+     'config.scene.far'),
+    ('prepare', ['weights', PUBLISHED, *PLACE, '--from=/nowhere', '--workdir=OUT'], '/nowhere'),
+    ('prepare', ['weights', PUBLISHED, *PLACE, '--from=configs', '--workdir=OUT'], 'configs'),
+    ('prepare', ['weights', PUBLISHED, *PLACE, '--from=README.md', '--workdir=OUT'], 'README.md'),
+    ('prepare', ['weights', PUBLISHED, *PLACE, '--from=/nowhere', '--workdir=README.md/a'],
+     '--workdir=README.md/a'),
+    ('prepare', ['weights', PUBLISHED, *PLACE, '--from=/nowhere', '--workdir=RUN'],
+     'there already'),
+    ('baselines', [], '--config'), ('baselines', [TINY], '--out'),
+    ('baselines', [TINY, '--out='], '--out'),
+    ('baselines', [TINY, '--out=README.md', '--config.data.root=STREET'], '--out=README.md'),
+    ('baselines', [TINY, '--out=OUT', '--config.data.root=/nowhere'], '/nowhere'),
+    ('baselines', [TINY, '--out=OUT', '--config.data.root=STREET', '--methods=guess'], 'guess'),
+    ('baselines', [TINY, '--out=OUT', '--config.data.root=STREET', '--methods=ours'], '--workdir'),
+    ('baselines', [TINY, '--out=OUT', '--config.data.root=STREET', '--workdir=/nowhere'],
+     '/nowhere'),
+    ('baselines', [TINY, '--out=OUT', '--config.data.root=STREET', '--workdir=RUN', '--step=77'],
+     '77'),
+    ('baselines', [TINY, '--out=OUT', '--config.data.root=STREET', '--workdir=RUN', '--step=x'],
+     '--step=x'),
+    ('baselines', [TINY, '--out=OUT', '--config.data.root=STREET', '--workdir=RUN',
+                   '--config.model.width=32'], 'config.model.width'),
+    ('baselines', [TINY, '--out=OUT', '--config.data.root=STREET', '--config.eval.camera=image_07'],
+     'config.eval.camera'),
     ('street', [], '--out'), ('street', ['--out='], '--out'),
     ('street', ['--out=README.md'], 'README.md'), ('street', ['--out=configs'], 'configs'),
     ('street', ['--out=OUT', '--preset=desert'], '--preset'),

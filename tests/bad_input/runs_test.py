@@ -4,6 +4,7 @@ import shutil
 
 import jax
 import jax.numpy as jnp
+from PIL import Image
 import pytest
 
 from pnerf_jax.training import lock
@@ -100,6 +101,21 @@ def test_a_damaged_table_of_views(binary, check_line, untrained, tmp_path, views
   (tmp_path / 'transforms.json').write_text(views)
   check_line(*binary('render', f'--workdir={untrained}', f'--out={tmp_path}'),
              str(tmp_path / 'transforms.json'), 'damaged', 'Remove it')
+
+
+@pytest.mark.parametrize('name, content, word', [
+    ('pseudo_labels/metrics.json', '{', 'not JSON'), ('pseudo_labels/metrics.json', '[]', '[]'),
+    ('pseudo_labels/metrics.json', '\xff', 'not JSON'), ('config.json', '{', 'not JSON'),
+    ('pseudo_labels/metrics.json', '{"semantic.miou": "much"}', 'much')])
+def test_damaged_results_of_methods(binary, check_line, street, tmp_path, name, content, word):
+  words = [TINY, f'--config.data.root={street}', f'--out={tmp_path}', '--methods=pseudo_labels']
+  for frame in sorted((street / 'data_2d_raw').rglob('image_00/data_rect/*.png')):
+    for kind in ('semantic', 'instance'):  # of the right size; what they hold does not matter here
+      path = tmp_path / 'pseudo_labels' / kind / frame.name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      Image.new('L' if kind == 'semantic' else 'I;16', Image.open(frame).size).save(path)
+  (tmp_path / name).write_bytes(content.encode('latin-1'))
+  check_line(*binary('baselines', *words), str(tmp_path / name), word)
 
 
 def test_a_run_that_is_being_trained(binary, check_line, street, run_folder):

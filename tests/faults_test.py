@@ -1,0 +1,191 @@
+"""Kills, signals, full and read-only disks, clocks: training ends as if nothing had happened.
+
+Few kills; `launch/soak.py` has many.
+"""
+import contextlib
+import importlib.util
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import subprocess
+import time
+
+from PIL import Image
+import pytest
+
+from configs import kitti360 as configs
+from pnerf_jax import cli
+from pnerf_jax import eval as evaluation
+from pnerf_jax import render
+from pnerf_jax.training import loop
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='module')
+def soak():
+  spec = importlib.util.spec_from_file_location('soak', _ROOT / 'launch' / 'soak.py')
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.fixture(scope='module')
+def config(street):
+  config = configs.get_config('tiny')
+  config.data.root = str(street)
+  config.train.steps = 8
+  config.train.checkpoint_every = 8
+  config.train.preview_every = 2
+  return config
+
+
+@pytest.fixture(scope='module')
+def work(config, tmp_path_factory):
+  """A soak's work folder with an undisturbed training of this process, on its four devices."""
+  work = tmp_path_factory.mktemp('soak')
+  loop.train(config, work / 'undisturbed' / 'train')
+  return work
+
+
+def stopped(config, workdir, monkeypatch, module, name):
+  """Trains until the first call of module.name, which gets a SIGTERM."""
+  whole = getattr(module, name)
+
+  def call(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return whole(*args, **kwargs)
+  with monkeypatch.context() as patch:
+    patch.setattr(module, name, call)
+    with pytest.raises(KeyboardInterrupt):
+      loop.train(config, workdir)
+
+
+def test_killed_processes_end_like_undisturbed_ones(soak, work, street, monkeypatch):
+  monkeypatch.setenv('JAX_NUM_CPU_DEVICES', '4')  # as the undisturbed one had: sums are the same
+  found = soak.Soak(work, seed=2, steps=8, street=street, settings=[
+      '--config.train.preview_every=2'])
+  found.round('train', span=5.0, kills=2)  # compares
+  assert found.finished == {'train': 1}
+
+
+def test_the_soak_sees_what_is_lost(soak, work, tmp_path):
+  for number, damage in enumerate((
+      lambda run: next(run.glob('previews/*/*.png')).unlink(),
+      lambda run: (run / 'scalars.jsonl').write_text(''),
+      lambda run: shutil.copytree(run / 'checkpoints' / '8', run / 'checkpoints' / 'x'),
+      lambda run: (run / 'damaged_checkpoints').mkdir())):
+    run = shutil.copytree(work / 'undisturbed' / 'train', tmp_path / str(number))
+    soak.compare_runs(work / 'undisturbed' / 'train', run)
+    damage(run)
+    with pytest.raises(soak.Broken):
+      soak.compare_runs(work / 'undisturbed' / 'train', run)
+  soak.check_whole(run)
+  picture = next(run.glob('previews/*/*.png'))
+  picture.write_bytes(picture.read_bytes()[:-50])
+  with pytest.raises(soak.Broken, match='not whole'):
+    soak.check_whole(run)
+
+
+def test_a_stop_during_a_preview_is_saved(soak, config, work, tmp_path, monkeypatch):
+  stopped(config, tmp_path, monkeypatch, loop.previews, 'write')
+  assert soak.newest(tmp_path) == 4  # though none was due before step 8
+  loop.train(config, tmp_path)
+  soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
+
+
+@contextlib.contextmanager
+def limited(folder):
+  """No file may be larger than 50 kB."""
+  del folder
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def filled(folder):
+  """The disk of a folder is full but for 100 kB."""
+  file = folder / 'filler'
+  free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+  file.write_bytes(b'\0' * (free - 100_000))
+  try:
+    yield
+  finally:
+    file.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path):
+  """A disk of 8 MB."""
+  mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', tmp_path],
+                           capture_output=True, check=False)
+  if mounted.returncode != 0:
+    pytest.skip('needs the right to mount a tmpfs')
+  yield tmp_path
+  subprocess.run(['umount', '--lazy', tmp_path], check=True)
+
+
+@pytest.mark.parametrize('no_room, where', [(limited, 'tmp_path'), (filled, 'disk')])
+def test_a_full_disk_stops_with_one_line_and_loses_nothing(
+    request, soak, config, work, monkeypatch, no_room, where):
+  workdir = request.getfixturevalue(where) / 'run'
+  stopped(config, workdir, monkeypatch, loop.previews, 'write')
+  with no_room(workdir.parent), pytest.raises(Exception) as error:
+    loop.train(config, workdir)
+  assert 'the disk is full. Free some space' in (cli.error_line(error.value) or repr(error.value))
+  assert soak.newest(workdir) == 4
+  loop.train(config, workdir)
+  soak.compare_runs(work / 'undisturbed' / 'train', workdir)
+
+
+def test_clocks_that_jump_change_nothing(soak, config, work, tmp_path, monkeypatch):
+  true, jumps = time.time, iter([0, 4e9, -1.7e9, 86400, -3600] * 10_000)
+  monkeypatch.setattr(time, 'time', lambda: true() + next(jumps))
+  stopped(config, tmp_path, monkeypatch, loop.previews, 'write')
+  for path in (tmp_path / 'checkpoints').rglob('*'):
+    os.utime(path, (4e9, 4e9))
+  loop.train(config, tmp_path)
+  soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
+
+
+@contextlib.contextmanager
+def read_only(folder):
+  """Nothing below a folder can be written, not even by the superuser where it may mount."""
+  paths = [folder, *folder.rglob('*')]
+  for path in paths:
+    path.chmod(0o555 if path.is_dir() else 0o444)
+  mounted = os.geteuid() == 0 and subprocess.run(
+      ['mount', '--bind', '-o', 'ro', folder, folder], capture_output=True,
+      check=False).returncode == 0
+  try:
+    if mounted:
+      with pytest.raises(OSError):
+        (folder / 'a').touch()
+    yield
+  finally:
+    if mounted:
+      subprocess.run(['umount', '--lazy', folder], check=True)
+    for path in paths:
+      path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def test_data_and_finished_runs_may_be_read_only(config, street, work, tmp_path):
+  data = shutil.copytree(street, tmp_path / 'data')
+  config = config.copy_and_resolve_references()
+  config.data.root = str(data)
+  config.train.steps = 4
+  run = tmp_path / 'run'
+  with read_only(data):
+    loop.train(config, run)
+    assert evaluation.evaluate(run)['step'] == 4
+    with read_only(run):
+      assert render.render(run, tmp_path / 'labels') == 4
+  for path in (tmp_path / 'labels').rglob('*.png'):
+    with Image.open(path) as image:
+      image.load()
