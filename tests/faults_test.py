@@ -145,11 +145,12 @@ def test_a_full_disk_stops_with_one_line_and_loses_nothing(
 
 
 def test_clocks_that_jump_change_nothing(soak, config, work, tmp_path, monkeypatch):
-  true, jumps = time.time, iter([0, 4e9, -1.7e9, 86400, -3600] * 10_000)
-  monkeypatch.setattr(time, 'time', lambda: true() + next(jumps))
+  true, offset = time.time, 4e9
+  monkeypatch.setattr(time, 'time', lambda: true() + offset)
   stopped(config, tmp_path, monkeypatch, loop.previews, 'write')
   for path in (tmp_path / 'checkpoints').rglob('*'):
     os.utime(path, (4e9, 4e9))
+  offset = -1.7e9
   loop.train(config, tmp_path)
   soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
 

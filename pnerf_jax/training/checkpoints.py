@@ -6,7 +6,8 @@ the numbers without a check sum, and most flipped bits would come back as other 
 
 Where several processes train, all of them call every method, and RUN is one folder for all.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import hashlib
 import itertools
 import logging
@@ -48,8 +49,9 @@ class Checkpoints:
   def save(self, step: int, state: TrainState) -> None:
     """Starts saving; a step that is saved already is left alone."""
     if step not in self._manager.all_steps():
-      self._manager.save(step, args=ocp.args.StandardSave(state), force=True,
-                         custom_metadata={_DIGESTS: _digests(state)})
+      with self._in_time():  # the save before this one must be on disk first
+        self._manager.save(step, args=ocp.args.StandardSave(state), force=True,
+                           custom_metadata={_DIGESTS: _digests(state)})
 
   def restore(self, template: TrainState) -> TrainState | None:
     """The newest state that can be read, None where there is no checkpoint at all.
@@ -145,7 +147,17 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Returns when everything started is on disk."""
-    self._manager.wait_until_finished()
+    with self._in_time():
+      self._manager.wait_until_finished()
+
+  @contextlib.contextmanager
+  def _in_time(self) -> Iterator[None]:
+    """Says as one line that orbax gave up waiting; it measures by the wall clock."""
+    try:
+      yield
+    except TimeoutError as e:
+      raise InputError(f'{self._folder}: saving took too long ({e}); the disk is slow, or the clock'
+                       ' was set meanwhile. What was saved before is whole: start again.') from e
 
   def close(self) -> None:
     """Waits and lets go of the folder."""

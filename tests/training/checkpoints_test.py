@@ -7,6 +7,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from pnerf_jax.errors import InputError
@@ -127,6 +128,21 @@ def test_a_reader_makes_no_folder(tmp_path):
     saved.require(None)
   saved.close()
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('method', ['save', 'wait_until_finished'])
+def test_a_clock_set_ahead_while_saving_is_told(workdir, monkeypatch, method):
+  saved = checkpoints.Checkpoints(workdir)
+  with monkeypatch.context() as patch:
+    def give_up(*_, **__):  # as orbax does when its time is over
+      raise TimeoutError("Timeout waiting for key 'x'")
+    patch.setattr(ocp.CheckpointManager, method, give_up)
+    with pytest.raises(InputError, match='checkpoints: saving took too long .*start again'):
+      saved.save(6, state_of(6))
+      saved.wait()
+  saved.close()
+  state = restored(workdir)
+  assert_is(state, int(state['step']))
 
 
 @pytest.mark.parametrize('newer, older', [(0, 4e9), (4e9, 0), (1, 1)])
