@@ -1,11 +1,11 @@
-"""Kills training and export at random moments, again and again, and checks that nothing is lost.
+"""Kills training, export and merging at random moments and checks that nothing is lost.
 
-    PYTHONPATH=. python launch/soak.py --work=DIR [--kills=50] [--seed=0] [--steps=24]
+    PYTHONPATH=. python launch/soak.py --work=DIR [--kills=50] [--seed=0] [--steps=48]
         [--street=DATA]
 
 Draws a tiny street, does everything once undisturbed, then anew with kills (SIGKILL; of training
-every fourth time SIGTERM) at moments drawn over the whole span of an undisturbed process, and
-resumes each time. After every kill, what has a name must be whole: PNGs decode, JSON parses. What
+every fourth time SIGTERM), and resumes each time. The moments are drawn over the whole span of an
+undisturbed process, every second one over its part after imports and loading. After every kill, what has a name must be whole: PNGs decode, JSON parses. What
 is finished must be what the undisturbed run gave: parameters and optimiser bit by bit, the log's
 losses, exported files byte by byte. SIGTERM must end training within 10 s with exit code 130.
 
@@ -34,8 +34,13 @@ from PIL import Image
 
 _ROOT = Path(__file__).resolve().parents[1]
 _GRACE = 10.0  # seconds from SIGTERM to the end
+_GLANCE = 0.02  # seconds between looks at a log
 _KILLS_A_ROUND = 4  # then the round is let finish and compared
 _MEASURED = ('seconds', 'rays_per_second', 'seconds_per_step')  # of the log; times differ
+
+
+# What a command has written once it works; the last two are progress bars.
+_WORKING = {'train': 'intervals of ', 'render': 'render:', 'merge': '_sync:'}
 
 
 class Broken(Exception):
@@ -56,30 +61,36 @@ class Stage:
       return subprocess.Popen([sys.executable, '-m', *self.words], cwd=_ROOT, stdout=log,
                               stderr=subprocess.STDOUT)
 
-  def finish(self) -> float:
-    """Runs the command to its end; seconds that it took."""
-    start = time.monotonic()
-    code = self.start().wait()
-    if code != 0:
-      raise Broken(f'{self.name}: exit code {code}, see {self.log}')
-    return time.monotonic() - start
+  def finish(self) -> tuple[float, float]:
+    """Runs the command to its end; seconds that it took in all, and that it worked."""
+    start = begun = time.monotonic()
+    process = self.start()
+    while process.poll() is None:
+      if not self.is_working():
+        begun = time.monotonic()
+      time.sleep(_GLANCE)
+    if process.returncode != 0:
+      raise Broken(f'{self.name}: exit code {process.returncode}, see {self.log}')
+    return time.monotonic() - start, time.monotonic() - begun
+
+  def is_working(self) -> bool:
+    """Whether imports and loading are over."""
+    return _WORKING.get(self.name, '') in self.log.read_text(errors='replace')
 
   def phase(self, process: subprocess.Popen) -> str:
     """What a process was doing when it was killed, from what it left."""
     said = self.log.read_text(errors='replace')
-    if self.name == 'train':
-      if list(self.folder.glob('checkpoints/*tmp*')):
-        return 'saving'
-      if ' step ' in said:
-        return 'training'
-      if 'intervals of ' in said:
-        return 'first step'
-      lock = self.folder / 'lock'
-      held = lock.exists() and f'process {process.pid} ' in lock.read_text()
-      return 'loading' if held else 'imports'
-    if f'{self.name}:' in said:  # its progress bar
-      return 'working'
-    return 'loading' if ' primitives ' in said else 'imports'
+    if self.name != 'train':
+      return 'working' if self.is_working() else 'loading' if ' primitives ' in said else 'imports'
+    if list(self.folder.glob('checkpoints/*tmp*')):
+      return 'saving'
+    if ' step ' in said:
+      return 'training'
+    if self.is_working():
+      return 'first step'
+    lock = self.folder / 'lock'
+    held = lock.exists() and f'process {process.pid} ' in lock.read_text()
+    return 'loading' if held else 'imports'
 
 
 class Soak:
@@ -92,17 +103,22 @@ class Soak:
     self.counts = collections.Counter()
     self.finished = collections.Counter()
     self.slowest_stop = 0.0
-    self.draw = None
+    self.before = []  # what the commands need
     if street is None:
       street = work / 'street'
-      self.draw = self.stage('street', 'undisturbed', [
-          'pnerf_jax.street', f'--out={street}', '--frames=2', '--scale=0.08', f'--seed={seed}'])
-    config = ['--config=configs/kitti360.py:tiny', f'--config.data.root={street}',
-              f'--config.train.steps={steps}', *settings]
-    run = work / 'undisturbed' / 'train'
+      self.before.append(['pnerf_jax.street', f'--out={street}', '--frames=3', '--scale=0.08',
+                          f'--seed={seed}'])
+    config = ['--config=configs/kitti360.py:tiny', f'--config.data.root={street}', *settings]
+    run, table, windows = work / 'undisturbed' / 'train', work / 'windows.txt', work / 'windows'
+    self.before += [
+        ['pnerf_jax.windows', 'cut', *config, '--config.data.frames=2', '--overlap=1',
+         f'--out={table}'],
+        ['pnerf_jax.windows', 'run', f'--windows={table}', f'--out={windows}']]
     self.commands = {
-        'train': ['pnerf_jax.train', *config, '--workdir=FOLDER'],
-        'render': ['pnerf_jax.render', f'--workdir={run}', '--out=FOLDER']}
+        'train': ['pnerf_jax.train', *config, f'--config.train.steps={steps}',
+                  '--workdir=FOLDER'],
+        'render': ['pnerf_jax.render', f'--workdir={run}', '--out=FOLDER'],
+        'merge': ['pnerf_jax.merge', f'--windows={table}', f'--runs={windows}', '--out=FOLDER']}
 
   def stage(self, name: str, round_name: str, words: list[str] | None = None) -> Stage:
     """A command that writes DIR/ROUND/NAME."""
@@ -113,24 +129,31 @@ class Soak:
 
   def run(self, kills: int) -> None:
     """Everything undisturbed once, then rounds until so many processes were killed."""
-    if self.draw is not None:
-      self.draw.finish()
+    for words in self.before:
+      self.stage('before', 'undisturbed', words).finish()
     spans = {}
     for name in self.commands:
       self.stage(name, 'undisturbed').finish()  # compiles, which later processes need not
       shutil.rmtree(self.work / 'undisturbed' / name)
       spans[name] = self.stage(name, 'undisturbed').finish()
       check_whole(self.work / 'undisturbed' / name)
-      print(f'{name}: {spans[name]:.1f} s undisturbed', flush=True)
+      print(f'{name}: {spans[name][0]:.1f} s undisturbed, {spans[name][1]:.1f} s of them work',
+            flush=True)
     while self.counts.total() < kills:
       for name, span in spans.items():
         self.round(name, span, min(_KILLS_A_ROUND, kills - self.counts.total()))
 
-  def round(self, name: str, span: float, kills: int) -> None:
-    """Kills a command a few times, lets it finish, compares and cleans up."""
+  def round(self, name: str, span: tuple[float, float], kills: int) -> None:
+    """Kills a command a few times, lets it finish, compares and cleans up.
+
+    Args:
+      name: of the command.
+      span: seconds that it takes in all, and that it works.
+      kills: how often.
+    """
     stage = self.stage(name, f'round_{self.finished.total():03d}')
-    for _ in range(kills):
-      if not self.disturb(stage, self.random.uniform(0, span)):
+    for number in range(kills):
+      if not self.disturb(stage, self.random.uniform(0, span[number % 2]), number % 2 == 1):
         break  # it was faster than the kill
       check_whole(stage.folder)
     stage.finish()
@@ -140,9 +163,11 @@ class Soak:
     shutil.rmtree(stage.folder.parent)
     print(f'{self.counts.total()} kills; {name} is as undisturbed', flush=True)
 
-  def disturb(self, stage: Stage, after: float) -> bool:
-    """Starts a command and kills it after some seconds; False where it ended before."""
+  def disturb(self, stage: Stage, after: float, working: bool) -> bool:
+    """Starts a command and kills it after some seconds (of work); False where it ended before."""
     process = stage.start()
+    while working and process.poll() is None and not stage.is_working():
+      time.sleep(_GLANCE)
     try:
       code = process.wait(timeout=after)
       if code != 0:
@@ -237,7 +262,7 @@ def compare_files(expected: Path, found: Path) -> None:
     raise Broken(f'{found}: not as {expected}: {different[:3]}')
 
 
-_COMPARE = {'train': compare_runs, 'render': compare_files}
+_COMPARE = {'train': compare_runs, 'render': compare_files, 'merge': compare_files}
 
 
 def main() -> int:
@@ -246,7 +271,7 @@ def main() -> int:
   parser.add_argument('--work', type=Path, required=True, help='a new folder')
   parser.add_argument('--kills', type=int, default=50)
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--steps', type=int, default=24, help='of training')
+  parser.add_argument('--steps', type=int, default=48, help='of training')
   parser.add_argument('--street', type=Path, help='root of a small dataset; drawn by default')
   options = parser.parse_args()
   if options.work.exists() and any(options.work.iterdir()):
