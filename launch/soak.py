@@ -5,9 +5,10 @@
 
 Draws a tiny street, does everything once undisturbed, then anew with kills (SIGKILL; of training
 every fourth time SIGTERM), and resumes each time. The moments are drawn over the whole span of an
-undisturbed process, every second one over its part after imports and loading. After every kill, what has a name must be whole: PNGs decode, JSON parses. What
-is finished must be what the undisturbed run gave: parameters and optimiser bit by bit, the log's
-losses, exported files byte by byte. SIGTERM must end training within 10 s with exit code 130.
+undisturbed process, every second one over its part after imports and loading. After every kill,
+what has a name must be whole: PNGs decode, JSON parses. What is finished must be what the
+undisturbed run gave: parameters and optimiser bit by bit, the log's losses, exported files byte by
+byte. SIGTERM must end training within 10 s with exit code 130.
 
 Prints progress, and last a summary as JSON (also DIR/summary.json): how many kills fell into which
 phase, told from what the process had written. Exit code 1 at the first broken promise, with
