@@ -3,13 +3,15 @@
     python -m pnerf_jax.prepare depth --config=configs/kitti360.py[:variant] \\
         [--config.data.root=DATA --config.data.derived=DERIVED] [--overwrite]
     python -m pnerf_jax.prepare tfds --config=configs/kitti360.py --out=DIR [--config.data....]
+    python -m pnerf_jax.prepare released --from=ARCHIVE --out=ROOT
     python -m pnerf_jax.prepare weights --from=latest.pth --workdir=RUN \\
         --config=configs/kitti360.py:published --config.scene.center=X,Y,Z --config.scene.far=F
 
 `depth`: depth of both cameras from the rectified stereo pairs of the window, 16 bit PNGs under
 data_2d_pseudo_depth/ of config.data.derived (by default the root). Whole files that are there
 already are kept. `tfds`: the window's files, packed into a few large ones (config.data.source).
-`weights`: a checkpoint that the authors of Panoptic NeRF released becomes a run
+`released`: the data that the authors of Panoptic NeRF released, as a folder, zip or tar file,
+becomes a dataset in KITTI-360's layout. `weights`: a checkpoint that they released becomes a run
 for eval, render and train. Exit codes: 0 done, 1 one clear error, 130 interrupted.
 """
 import errno
@@ -29,14 +31,16 @@ from pnerf_jax.data import png
 from pnerf_jax.data import stereo
 from pnerf_jax.data.footage import find_footage
 from pnerf_jax.errors import InputError
+from pnerf_jax.preparation import released as released_data
 from pnerf_jax.training import released
 
 _LOG = logging.getLogger(__name__)
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replaces files that are there already.')
 _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'Metres; nearer surfaces are not matched.', 0.5)
-_FROM = flags.DEFINE_string('from', None, 'weights: the released checkpoint.')
-_OUT = flags.DEFINE_string('out', None, 'tfds: folder or fsspec address for the packed window.')
+_FROM = flags.DEFINE_string('from', None, 'released: the archive. weights: the checkpoint.')
+_OUT = flags.DEFINE_string(
+    'out', None, 'released: the dataset. tfds: folder or fsspec address for the packed window.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'weights: folder of the run to make.')
 
 
@@ -119,22 +123,29 @@ def _depth() -> None:
   prepare_depth(_CONFIG.value.data, _MIN_DEPTH.value, _OVERWRITE.value)
 
 
-def _weights() -> None:
-  for name, flag in (('config', _CONFIG), ('from', _FROM), ('workdir', _WORKDIR)):
+def _require(*wanted: flags.FlagHolder) -> None:
+  for flag in wanted:
     if not flag.value:
-      raise InputError(f'--{name} is missing. See python -m pnerf_jax.prepare --help.')
+      raise InputError(f'--{flag.name} is missing. See python -m pnerf_jax.prepare --help.')
+
+
+def _released() -> None:
+  _require(_FROM, _OUT)
+  released_data.convert(Path(_FROM.value), Path(_OUT.value))
+
+
+def _weights() -> None:
+  _require(_CONFIG, _FROM, _WORKDIR)
   released.make_run(_CONFIG.value, Path(_WORKDIR.value), Path(_FROM.value))
 
 
 def _tfds() -> None:
-  for name, flag in (('config', _CONFIG), ('out', _OUT)):
-    if not flag.value:
-      raise InputError(f'--{name} is missing. See python -m pnerf_jax.prepare --help.')
+  _require(_CONFIG, _OUT)
   from pnerf_jax.data import packing  # tensorflow_datasets takes seconds to import
   packing.pack(_CONFIG.value.data, _OUT.value, _OVERWRITE.value)
 
 
-_COMMANDS = {'depth': _depth, 'weights': _weights, 'tfds': _tfds}
+_COMMANDS = {'depth': _depth, 'released': _released, 'weights': _weights, 'tfds': _tfds}
 
 if __name__ == '__main__':
   cli.run(main, positional=1)

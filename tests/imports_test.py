@@ -1,7 +1,7 @@
 """The floors of the package, read from its source.
 
     floor 6   the binaries
-    floor 5   drive
+    floor 5   drive  preparation
     floor 4   training  comparison
     floor 3   rendering  evaluation  transfer  street
     floor 2   fields  data
@@ -18,7 +18,8 @@ import pytest
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'pnerf_jax'
 _FLOOR = {  # every other module on top of the package is a binary
     'geometry': 1, 'fields': 2, 'data': 2, 'rendering': 3, 'evaluation': 3, 'transfer': 3,
-    'street': 3, 'training': 4, 'comparison': 4, 'drive': 5}
+    'street': 3, 'training': 4, 'comparison': 4, 'drive': 5,
+    'preparation': 5}
 _BINARY_FLOOR = 6
 # Rooms that may see less than the floors below them.
 _SEES_ONLY = {'street': {'data'}, 'evaluation': {'data'}, 'fields': {'geometry'},

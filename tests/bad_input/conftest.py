@@ -92,7 +92,7 @@ def _loggers():
 def _check_line(code, err, *words):
   """One error line, last, that names the words and says what to do."""
   errors = [line for line in err.splitlines()
-            if line and not re.match(r'\d\d:\d\d:\d\d |depth: ', line)]
+            if line and not re.match(r'\d\d:\d\d:\d\d |depth: |released: ', line)]
   assert code == 1 and len(errors) == 1 and errors[0].startswith('error: '), err
   assert 'Traceback' not in err and errors[0][-1] in '.?' and len(errors[0]) < 900
   assert err.rstrip().endswith(errors[0])

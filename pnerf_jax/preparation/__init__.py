@@ -1,0 +1,1 @@
+"""What the commands of `prepare` do before the first training."""
