@@ -31,7 +31,7 @@ class _Project:
     self.root, self.calls = folder / 'project', folder / 'calls'
     self.venv = self.root / '.venv'
     (self.root / 'launch').mkdir(parents=True)
-    for name in ('env.sh', 'demo.sh', 'ablate.sh'):
+    for name in ('env.sh', 'demo.sh', 'ablate.sh', 'reproduce_paper.sh'):
       shutil.copy(_LAUNCH / name, self.root / 'launch')
     for name in ('requirements.txt', 'requirements-dev.txt', 'constraints.txt'):
       (self.root / name).write_text('numpy\n')
@@ -168,6 +168,60 @@ def test_ablation_scores_every_variant_once(project):
   assert 'no_2d' in calls[0] and calls[-1].endswith('out/full out/no_2d')
 
 
+def test_paper_is_reproduced_where_its_data_is(project):
+  def reproduce(*words, **environment):
+    project.calls.write_text('')
+    done = subprocess.run(
+        ['bash', 'launch/reproduce_paper.sh', *words], cwd=project.root, capture_output=True,
+        text=True, check=False, env={'PATH': str(project.bin), 'CALLS': str(project.calls),
+                                     **environment})
+    return done, project.calls.read_text().splitlines()
+
+  done, calls = reproduce('data')
+  assert done.returncode == 1 and 'expected DATA and OUT' in done.stderr and not calls
+  done, calls = reproduce('data', 'out')
+  assert done.returncode == 1 and not calls and 'data_2d_raw' in done.stderr.splitlines()[0]
+  assert 'pnerf_jax.prepare released --from=ARCHIVE --out=data' in done.stderr
+  sequence = '2013_05_28_drive_0000_sync'
+  for frame in (1545, 1745, 1915, 3365):
+    for folder in (f'data_2d_raw/{sequence}/image_00/data_rect',
+                   f'data_2d_pseudo_semantics/train/{sequence}/image_00/semantic',
+                   f'data_2d_semantics/train/{sequence}/image_00/semantic'):
+      path = project.root / 'data' / folder / f'{frame:010d}.png'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.touch()
+  for wrong in ({'WINDOWS': '1539'}, {'RECIPES': 'best'}):
+    done, calls = reproduce('data', 'out', **wrong)
+    assert done.returncode == 1 and done.stderr.startswith('error: ') and not calls
+  done, calls = reproduce('data', 'out', '--config.train.seed=1')
+  assert done.returncode == 0, done.stderr
+  assert len(calls) == 2 + 2 * 8 + 1
+  train = calls[2 + 2 * 2].split()  # the second window, by the paper's recipe
+  assert {'--config=configs/kitti360.py:published', '--config.data.start=1728',
+          '--config.data.frames=64', '--config.scene.far=270', '--config.train.seed=1',
+          '--config.loss.depth_classes=7,8,12,13,35', '--workdir=out/1728_published',
+          '--config.data.eval_frames=1745,1755,1765,1775'} < set(train)
+  assert '--config.scene.far' not in calls[2 + 2 * 3]  # ours derives it
+  assert calls[-1].split()[1:] == [
+      *(f'out/{window}_{recipe}' for window in (1538, 1728, 1908, 3353)
+        for recipe in ('published', 'default')), '--out=out/table', '--published']
+
+
+def test_papers_figures_stand_above_runs_of_its_windows(tmp_path):
+  for name, start in (('ours', 1908), ('elsewhere', 7)):
+    (tmp_path / name / 'eval').mkdir(parents=True)
+    (tmp_path / name / 'config.json').write_text(f'{{"data": {{"start": {start}}}}}')
+    (tmp_path / name / 'eval' / 'metrics.json').write_text('{"semantic.miou_published": 0.9}')
+  done = subprocess.run(
+      [sys.executable, 'launch/compare_runs.py', str(tmp_path / 'ours'), str(tmp_path / 'elsewhere'),
+       f'--out={tmp_path}/table', '--published'], cwd=_LAUNCH.parent, capture_output=True,
+      text=True, check=False, env={**os.environ, 'PYTHONPATH': str(_LAUNCH.parent)})
+  assert done.returncode == 0, done.stderr
+  rows = [[cell.strip() for cell in line.split('|')[1:4]] for line in done.stdout.splitlines()[2:]]
+  assert rows == [['1908 paper', '0.844', '0.943'], ['ours', '**0.900**', '–'],
+                  ['elsewhere', '**0.900**', '–']]
+
+
 def test_compared_runs_become_a_table(tmp_path):
   for name, miou in (('full', 0.5), ('no_2d', 0.25)):
     (tmp_path / name / 'eval').mkdir(parents=True)
@@ -188,6 +242,6 @@ def test_compared_runs_become_a_table(tmp_path):
   assert done.returncode == 1 and done.stderr.startswith('error: ') and 'absent' in done.stderr
 
 
-@pytest.mark.parametrize('script', ['env.sh', 'test.sh', 'demo.sh', 'ablate.sh', '../.ci/run'])
+@pytest.mark.parametrize('script', ['env.sh', 'test.sh', 'demo.sh', 'ablate.sh', 'reproduce_paper.sh', '../.ci/run'])
 def test_scripts_are_valid_bash(script):
   assert subprocess.run(['bash', '-n', str(_LAUNCH / script)]).returncode == 0

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The four windows of the paper, with its own recipe and with ours, beside the published figures.
+#
+#     bash launch/reproduce_paper.sh DATA OUT [further flags of train ...]
+#
+# DATA: a root in KITTI-360's layout, such as `python -m pnerf_jax.prepare released` makes of the
+# authors' archive. Writes the runs to OUT/<first frame>_<recipe>, and OUT/table.md and
+# OUT/table.png. What is finished is skipped, and what was interrupted is resumed: call it again
+# with the same words. WINDOWS="1538 3353" and RECIPES="default" choose some. The published recipe has
+# the published far bounds and classes of the depth loss; the scene's centre is derived.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if (( $# < 2 )); then
+  echo "error: expected DATA and OUT. See the head of launch/reproduce_paper.sh." >&2
+  exit 1
+fi
+data="$1" out="$2"
+shift 2
+sequence=2013_05_28_drive_0000_sync
+windows="${WINDOWS:-1538 1728 1908 3353}"
+recipes="${RECIPES:-published default}"
+
+# First frame, far bound (m), frames that were scored, classes of the depth loss: as published.
+declare -A far=([1538]=270 [1728]=270 [1908]=210 [3353]=250)
+declare -A scored=(
+  [1538]=1545,1555,1565,1575,1585,1595 [1728]=1745,1755,1765,1775
+  [1908]=1915,1925,1935,1945,1955,1965 [3353]=3365,3375,3385,3395,3405)
+declare -A depth=([1538]=9,12,35 [1728]=7,8,12,13,35 [1908]=9,12,35 [3353]=9,12,35)
+
+missing() {
+  cat >&2 <<END
+error: $1: no such file.
+The paper's windows need data of its authors that KITTI-360 does not hold (PSPNet labels, SGM depth,
+manual labels of some frames):
+  1. Get their datasets/KITTI-360 (see https://github.com/fuxiao0719/PanopticNeRF) and KITTI-360's
+     own terms and files (https://www.cvlibs.net/datasets/kitti-360).
+  2. python -m pnerf_jax.prepare released --from=ARCHIVE --out=$data
+  3. Call this script again.
+END
+  exit 1
+}
+
+for window in $windows; do
+  if [[ -z "${far[$window]:-}" ]]; then
+    echo "error: WINDOWS: $window is no window of the paper. Use some of 1538 1728 1908 3353." >&2
+    exit 1
+  fi
+  frame="$(printf '%010d' "${scored[$window]%%,*}")"
+  for file in \
+      "data_2d_raw/$sequence/image_00/data_rect/$frame.png" \
+      "data_2d_pseudo_semantics/train/$sequence/image_00/semantic/$frame.png" \
+      "data_2d_semantics/train/$sequence/image_00/semantic/$frame.png"; do
+    [[ -f "$data/$file" ]] || missing "$data/$file"
+  done
+done
+for recipe in $recipes; do
+  if [[ "$recipe" != published && "$recipe" != default && "$recipe" != tiny ]]; then
+    echo "error: RECIPES: $recipe is no recipe. Use published and default." >&2
+    exit 1
+  fi
+done
+
+source launch/env.sh
+pnerf_env requirements.txt
+rows=()
+for window in $windows; do
+  for recipe in $recipes; do
+    run="$out/${window}_$recipe"
+    own=()
+    if [[ "$recipe" == published ]]; then
+      own=(--config.scene.far="${far[$window]}" --config.loss.depth_classes="${depth[$window]}")
+    fi
+    "$PNERF_PYTHON" -m pnerf_jax.train --config="configs/kitti360.py:$recipe" --workdir="$run" \
+      --config.data.root="$data" --config.data.sequence="$sequence" \
+      --config.data.start="$window" --config.data.frames=64 \
+      --config.data.eval_frames="${scored[$window]}" "${own[@]}" "$@"
+    if [[ ! "$run/eval/report.html" -nt "$run/checkpoints" ]]; then
+      "$PNERF_PYTHON" -m pnerf_jax.eval --workdir="$run"
+    fi
+    rows+=("$run")
+  done
+done
+PYTHONPATH=. "$PNERF_PYTHON" launch/compare_runs.py "${rows[@]}" --out="$out/table" --published
