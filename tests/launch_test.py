@@ -213,8 +213,8 @@ def test_papers_figures_stand_above_runs_of_its_windows(tmp_path):
     (tmp_path / name / 'config.json').write_text(f'{{"data": {{"start": {start}}}}}')
     (tmp_path / name / 'eval' / 'metrics.json').write_text('{"semantic.miou_published": 0.9}')
   done = subprocess.run(
-      [sys.executable, 'launch/compare_runs.py', str(tmp_path / 'ours'), str(tmp_path / 'elsewhere'),
-       f'--out={tmp_path}/table', '--published'], cwd=_LAUNCH.parent, capture_output=True,
+      [sys.executable, 'launch/compare_runs.py', str(tmp_path / 'ours'),
+       str(tmp_path / 'elsewhere'), f'--out={tmp_path}/table', '--published'], cwd=_LAUNCH.parent, capture_output=True,
       text=True, check=False, env={**os.environ, 'PYTHONPATH': str(_LAUNCH.parent)})
   assert done.returncode == 0, done.stderr
   rows = [[cell.strip() for cell in line.split('|')[1:4]] for line in done.stdout.splitlines()[2:]]
@@ -242,6 +242,7 @@ def test_compared_runs_become_a_table(tmp_path):
   assert done.returncode == 1 and done.stderr.startswith('error: ') and 'absent' in done.stderr
 
 
-@pytest.mark.parametrize('script', ['env.sh', 'test.sh', 'demo.sh', 'ablate.sh', 'reproduce_paper.sh', '../.ci/run'])
+@pytest.mark.parametrize('script', [
+    'env.sh', 'test.sh', 'demo.sh', 'ablate.sh', 'reproduce_paper.sh', '../.ci/run'])
 def test_scripts_are_valid_bash(script):
   assert subprocess.run(['bash', '-n', str(_LAUNCH / script)]).returncode == 0

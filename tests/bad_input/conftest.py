@@ -1,4 +1,4 @@
-"""The binaries run in this process on folders that may be damaged, and what an error must look like."""
+"""The binaries run in this process on folders that may be damaged; what an error must look like."""
 import logging
 import pathlib
 import re

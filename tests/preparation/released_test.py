@@ -47,7 +47,8 @@ def test_every_file_is_what_the_street_had(street, converted):
   for name in words:
     label = png.read_label(street / name, unknown_allowed=True)
     # 255 is unknown, too; fences were stored as gates, and no network here knows gates.
-    np.testing.assert_array_equal(png.read_label(converted / name), np.where(label == 255, 0, label))
+    np.testing.assert_array_equal(
+        png.read_label(converted / name), np.where(label == 255, 0, label))
     assert not (label == 35).any()
   for name in lidar:
     np.testing.assert_array_equal(
@@ -138,7 +139,8 @@ def test_damage_is_named(archive, tmp_path, pattern, content, word):
 @pytest.mark.parametrize('pattern, word', [
     ('calibration/calib_cam_to_velo.txt', 'calib_cam_to_velo.txt'),
     ('calibration/perspective.txt', 'calibration/perspective.txt'),
-    ('data_poses/*/*.txt', 'poses.txt or '), ('data_3d_bboxes/train/*.xml', 'data_3d_bboxes/train/'),
+    ('data_poses/*/*.txt', 'poses.txt or '),
+    ('data_3d_bboxes/train/*.xml', 'data_3d_bboxes/train/'),
     ('*/image_0?/data_rect/*.png', 'photos')])
 def test_what_every_window_needs_is_asked_for_first(archive, tmp_path, pattern, word):
   copy = shutil.copytree(archive, tmp_path / 'archive')
