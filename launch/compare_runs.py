@@ -4,8 +4,8 @@
         [--published]
 
 Writes DIR/table.md and DIR/table.png. A run's row is named after its folder; with a reference, the
-other rows show their difference to it. With --published, runs of the paper's windows stand below the
-paper's own figures, and the metrics in the paper's form come first.
+other rows show their difference to it. With --published, runs of the paper's windows stand below
+the paper's own figures, and the metrics in the paper's form come first.
 """
 import argparse
 import json
@@ -21,7 +21,8 @@ _PAPER = {1538: (0.813, 0.942, 0.710), 1728: (0.796, 0.924, 0.625),
           1908: (0.844, 0.943, 0.752), 3353: (0.832, 0.952, 0.708)}
 _PAPER_KEYS = ('semantic.miou_published', 'semantic.accuracy', 'panoptic.pq_published')
 _PAPER_COLUMNS = (
-    tables.Column(_PAPER_KEYS[0], 'mIoU (paper\'s form)'), tables.Column(_PAPER_KEYS[1], 'accuracy'),
+    tables.Column(_PAPER_KEYS[0], 'mIoU (paper\'s form)'),
+    tables.Column(_PAPER_KEYS[1], 'accuracy'),
     tables.Column(_PAPER_KEYS[2], 'PQ (paper\'s form)'),
     *(column for column in tables.METRICS if column.key != _PAPER_KEYS[1]))
 

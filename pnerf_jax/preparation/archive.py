@@ -19,8 +19,8 @@ from pnerf_jax.errors import InputError
 
 _AGAIN = 'Copy or download it again.'
 # What the two libraries raise for files that are cut off, damaged, encrypted or of unknown form.
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
-            OSError)
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError,
+            RuntimeError, OSError)
 
 
 class Archive:

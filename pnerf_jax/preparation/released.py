@@ -1,7 +1,7 @@
 """From the archive of the authors of Panoptic NeRF to a dataset in KITTI-360's layout.
 
 What every file becomes: `authors`. A file that is in its place and can be read is kept, so an
-interrupted conversion goes on where it stopped; a file appears under its name only when it is whole.
+interrupted conversion goes on where it stopped; a file appears under its name only when whole.
 """
 from collections.abc import Iterable
 import dataclasses
