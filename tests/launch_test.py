@@ -215,7 +215,8 @@ def test_papers_figures_stand_above_runs_of_its_windows(tmp_path):
   done = subprocess.run(
       [sys.executable, 'launch/compare_runs.py', str(tmp_path / 'ours'),
        str(tmp_path / 'elsewhere'), f'--out={tmp_path}/table', '--published'],
-      cwd=_LAUNCH.parent, capture_output=True, text=True, check=False, env={**os.environ, 'PYTHONPATH': str(_LAUNCH.parent)})
+      cwd=_LAUNCH.parent, capture_output=True, text=True, check=False,
+      env={**os.environ, 'PYTHONPATH': str(_LAUNCH.parent)})
   assert done.returncode == 0, done.stderr
   rows = [[cell.strip() for cell in line.split('|')[1:4]] for line in done.stdout.splitlines()[2:]]
   assert rows == [['1908 paper', '0.844', '0.943'], ['ours', '**0.900**', '–'],
