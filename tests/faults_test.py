@@ -91,7 +91,22 @@ def test_the_soak_sees_what_is_lost(soak, work, tmp_path):
 
 def test_a_stop_during_a_preview_is_saved(soak, config, work, tmp_path, monkeypatch):
   stopped(config, tmp_path, monkeypatch, loop.previews, 'write')
-  assert soak.newest(tmp_path) == 4  # though none was due before step 8
+  assert soak.newest(tmp_path) == 2  # though none was due before step 8
+  loop.train(config, tmp_path)
+  soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
+
+
+def test_a_preview_that_was_cut_short_is_made_again(soak, config, work, tmp_path, monkeypatch):
+  whole = loop.previews.write
+
+  def cut(folder, *args):
+    if folder.name == '000008':  # the last one: training that is done makes none
+      raise SystemError('killed')
+    whole(folder, *args)
+  with monkeypatch.context() as patch:
+    patch.setattr(loop.previews, 'write', cut)
+    with pytest.raises(SystemError):
+      loop.train(config, tmp_path)
   loop.train(config, tmp_path)
   soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
 
@@ -139,7 +154,7 @@ def test_a_full_disk_stops_with_one_line_and_loses_nothing(
   with no_room(workdir.parent), pytest.raises(Exception) as error:
     loop.train(config, workdir)
   assert 'the disk is full. Free some space' in (cli.error_line(error.value) or repr(error.value))
-  assert soak.newest(workdir) == 4
+  assert soak.newest(workdir) == 2
   loop.train(config, workdir)
   soak.compare_runs(work / 'undisturbed' / 'train', workdir)
 

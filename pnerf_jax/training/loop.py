@@ -164,14 +164,15 @@ def _loop(run, state, step, table, dispatch, schedule, saved, logs, workdir) -> 
         if logs:
           logs.write(step, scalars)
         pending, since, started = [], step, time.perf_counter()
+      # Before the checkpoint: a run that was killed in between makes both again.
+      if (step % settings.preview_every == 0 or step >= settings.steps) and processes.is_first():
+        image = renderer(sharding.local(state.params, run.mesh), view)
+        previews.write(workdir / 'previews' / f'{step:06d}', image, run.scene.window, view)
       # Processes must stop at one step. They ask each other only where they wait anyway.
       if not pending or jax.process_count() == 1:
         stopping = processes.any_of(stop.requested)
       if step % settings.checkpoint_every == 0 or step >= settings.steps or stopping:
         saved.save(step, state)
-      if (step % settings.preview_every == 0 or step >= settings.steps) and processes.is_first():
-        image = renderer(sharding.local(state.params, run.mesh), view)
-        previews.write(workdir / 'previews' / f'{step:06d}', image, run.scene.window, view)
       if not pending:
         started = time.perf_counter()  # saving and previews do not count as training speed
     saved.wait()  # a second signal does not cut it short
