@@ -1,0 +1,154 @@
+"""Whether a window is ready for training: what is there, what is missing, what training will take.
+
+Everything is read and checked by the very functions that training uses, so what stops training
+stops here, in the same words.
+"""
+from collections import Counter
+from collections.abc import Callable
+import os
+from pathlib import Path
+from typing import Any
+
+from pnerf_jax.data import kitti360, labels
+from pnerf_jax.data.boxes import Box
+from pnerf_jax.data.footage import Footage, find_footage, ranges
+from pnerf_jax.errors import InputError
+from pnerf_jax.evaluation.truth import frames_to_score
+from pnerf_jax.preparation import overlay, probe
+from pnerf_jax.training import setup
+
+_GIB = 2**30
+_TIGHT = 0.8  # share of a device's memory beyond which training may not fit
+
+
+def check(config: Any, out: Path, probes: bool = True) -> list[str]:
+  """Looks at the window of a config as training would.
+
+  Args:
+    config: the whole config.
+    out: the picture to write, PNG.
+    probes: whether a few steps of training are made to tell time and memory.
+
+  Returns:
+    Lines of the report; what is missing or doubtful begins with 'warning: '.
+
+  Raises:
+    InputError: what would stop training.
+  """
+  out = Path(out)
+  if out.suffix.lower() != '.png' or out.is_dir():
+    raise InputError(f'--out={out}: is not the name of a PNG. Use one such as check.png.')
+  footage = find_footage(config.data)
+  camera = config.eval.camera
+  scored = frames_to_score(footage, camera, config.data.eval_frames)
+  run = setup.set_up(config)
+  window = run.scene.window
+  lines = [
+      f'{footage.sequence}, frames {ranges(footage.frames)} ({len(footage.frames)}), '
+      f'{" and ".join(footage.cameras)}',
+      f'images {footage.size[0]} x {footage.size[1]}, trained at {window.width} x {window.height}',
+      *_layers(footage, config.loss, camera), f'frames to score: {ranges(scored)}',
+      *primitives(window.boxes), *_supported(config.loss, window)]
+  frame = overlay.write(out, footage, run.scene, camera, config.scene.intervals)
+  lines.append(f'picture of frame {frame}: {out}')
+  if probes:
+    lines += _costs(probe.estimate(run))
+  doubts = sum(line.startswith('warning: ') for line in lines)
+  return [*lines, f'ready; {doubts} warnings' if doubts else 'ready']
+
+
+def primitives(boxes: list[Box]) -> list[str]:
+  """How many primitives of each class there are, and which objects move."""
+  still = Counter(box.semantic for box in boxes if box.timestamp < 0)
+  moving = {(box.semantic, box.instance) for box in boxes if box.timestamp >= 0}
+  lines = ['static primitives: ' + (', '.join(
+      f'{labels.BY_ID[i].name} {count}' for i, count in still.most_common()) or 'none')]
+  if moving:
+    kinds = Counter(semantic for semantic, _ in sorted(moving))
+    lines.append('moving objects (their pixels are not trained): ' + ', '.join(
+        f'{labels.BY_ID[i].name} {count}' for i, count in kinds.most_common()))
+  else:
+    lines.append('moving objects: none')
+  return lines
+
+
+def _layers(footage: Footage, loss: Any, scored: str) -> list[str]:
+  """One line a kind of file and camera: for how many frames it is there, and what it is for."""
+  semantic = bool(loss.fixed or loss.semantic_2d)
+  lines = []
+  for camera in footage.cameras:
+    lines += [
+        _layer(footage, camera, 'pseudo labels', kitti360.pseudo_label_folder,
+               'L_fix and L_2D are off there' if semantic else ''),
+        _layer(footage, camera, 'confidence of pseudo labels', kitti360.pseudo_confidence_folder,
+               ''),
+        _layer(footage, camera, 'pseudo depth', kitti360.pseudo_depth_folder,
+               'the depth loss is off there; prepare depth makes it' if loss.depth else '')]
+  for kind in ('semantic', 'instance'):
+    lines.append(_layer(
+        footage, scored, f'{kind} truth', lambda *place, kind=kind: kitti360.truth_folder(
+            *place, kind), ''))
+  scans = [frame for frame in footage.frames if kitti360.velodyne_path(
+      footage.root, footage.sequence, frame).exists()]
+  accumulated = _frames(footage, scored, kitti360.lidar_depth_folder)
+  lines.append(f'LiDAR: {_of(scans, footage)} have a scan, {_of(accumulated, footage)}'
+               ' accumulated depth')
+  return lines
+
+
+def _layer(footage: Footage, camera: str, name: str, folder_of: Callable[..., Path],
+           consequence: str) -> str:
+  """consequence: of what is missing, for training; '' = none."""
+  there = _frames(footage, camera, folder_of)
+  line = f'{name}, {camera}: {_of(there, footage)}'
+  lacking = sorted(set(footage.frames) - set(there))
+  if lacking and consequence:
+    return f'warning: {line}; missing {ranges(lacking)}: {consequence}'
+  return line
+
+
+def _frames(footage: Footage, camera: str, folder_of: Callable[..., Path]) -> list[int]:
+  folder = footage.folder(folder_of, camera)
+  return sorted(set(kitti360.frames_in(folder)) & set(footage.frames)) if folder else []
+
+
+def _of(frames: list[int], footage: Footage) -> str:
+  return f'{len(frames)} of {len(footage.frames)} frames'
+
+
+def _supported(loss: Any, window: Any) -> list[str]:
+  """What the window as a whole lets training do."""
+  lines = [f'far bound {window.far:g} m, space outside all primitives: {window.outside}']
+  if window.pseudo_label is None and not loss.depth:
+    lines.append('warning: nothing but colours to train with')
+  if window.skipped_frames:
+    lines.append(f'warning: {window.skipped_frames} frames have no pose and are left out')
+  return lines
+
+
+def _costs(cost: probe.Estimate) -> list[str]:
+  """Time and memory as lines."""
+  work = 'unknown' if cost.work is None else f'{cost.work / _GIB:.2f} GiB'
+  total = cost.arrays + (cost.work or 0)
+  lines = [
+      f'time, measured on this machine over {cost.measured} dispatches: {cost.step * 1e3:.3g} ms a'
+      f' step, {_duration(cost.training)} for {cost.steps} steps; before them'
+      f' {_duration(cost.table)} for the intervals and {_duration(cost.compile)} to compile'
+      ' (previews, checkpoints and evaluation come on top)',
+      f'memory of every device, counted: {cost.arrays / _GIB:.2f} GiB for parameters, optimiser and'
+      f' rays, {work} of work space as XLA plans it']
+  limit, whose = cost.limit, 'device'
+  if limit is None and hasattr(os, 'sysconf'):
+    limit, whose = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'), 'machine'
+  if limit and total > _TIGHT * limit:
+    lines.append(f'warning: that may not fit the {limit / _GIB:.1f} GiB of this {whose}: lower'
+                 ' config.train.rays, config.data.max_width or config.data.frames')
+  return lines
+
+
+def _duration(seconds: float) -> str:
+  if seconds < 90:
+    return f'{seconds:.0f} s'
+  if seconds < 5400:
+    return f'{seconds / 60:.0f} min'
+  return f'{seconds / 3600:.1f} h'
