@@ -19,6 +19,7 @@ case "$*" in
     [[ ! -e "$CALLS.fail" ]] ;;
   "-m pnerf_jax."*|"launch/"*)
     echo "$*" >>"$CALLS"
+    [[ "$*" != launch/benchmark.py* ]] || echo "a table"
     [[ ! -e "$CALLS.fail" ]] ;;
 esac
 '''
@@ -31,14 +32,14 @@ class _Project:
     self.root, self.calls = folder / 'project', folder / 'calls'
     self.venv = self.root / '.venv'
     (self.root / 'launch').mkdir(parents=True)
-    for name in ('env.sh', 'demo.sh', 'ablate.sh', 'reproduce_paper.sh'):
+    for name in ('env.sh', 'demo.sh', 'ablate.sh', 'gpu_check.sh', 'reproduce_paper.sh'):
       shutil.copy(_LAUNCH / name, self.root / 'launch')
     for name in ('requirements.txt', 'requirements-dev.txt', 'constraints.txt'):
       (self.root / name).write_text('numpy\n')
     self.bin = folder / 'bin'
     self.bin.mkdir()
-    for tool in ('bash', 'cat', 'cp', 'dirname', 'grep', 'ls', 'mkdir', 'mv', 'rm', 'sed',
-                 'sort', 'tail', 'touch'):
+    for tool in ('bash', 'cat', 'cp', 'date', 'dirname', 'grep', 'ls', 'mkdir', 'mv', 'rm', 'sed',
+                 'sort', 'tail', 'tee', 'touch'):
       (self.bin / tool).symlink_to(shutil.which(tool))
     self.put_python('python3.11')
 
@@ -223,6 +224,32 @@ def test_papers_figures_stand_above_runs_of_its_windows(tmp_path):
                   ['elsewhere', '**0.900**', '–']]
 
 
+def test_gpu_check_measures_what_is_not_measured_yet(project):
+  def check(*words):
+    project.calls.write_text('')
+    done = subprocess.run(
+        ['bash', 'launch/gpu_check.sh', *words], cwd=project.root, capture_output=True, text=True,
+        check=False, env={'PATH': str(project.bin), 'CALLS': str(project.calls),
+                          'PNERF_PYTHON': 'python3.11'})
+    return done, project.calls.read_text().splitlines()
+
+  done, calls = check()
+  assert done.returncode == 1 and 'error: expected OUT' in done.stderr and not calls
+  done, calls = check('out')
+  assert done.returncode == 0, done.stderr
+  assert [call.split()[0] for call in calls[:4]] == ['launch/benchmark.py'] * 4
+  assert sum('--rays=8192' in call for call in calls[:4]) == 4
+  assert [call.split()[1] for call in calls[4:]] == [
+      f'pnerf_jax.{name}' for name in ('street', 'train', 'render')]
+  report = (project.root / 'out/report.md').read_text()
+  assert report.count('a table') == 4 and '64 stereo frames, 10000 steps of 8192 rays' in report
+  (project.root / 'out/published.md').unlink()
+  done, calls = check('out')
+  assert len(calls) == 1 and '--variant=published' in calls[0]
+  done, calls = check('small', 'tiny')
+  assert done.returncode == 0 and sum('--rays=64' in call for call in calls) == 4
+
+
 def test_compared_runs_become_a_table(tmp_path):
   for name, miou in (('full', 0.5), ('no_2d', 0.25)):
     (tmp_path / name / 'eval').mkdir(parents=True)
@@ -244,6 +271,7 @@ def test_compared_runs_become_a_table(tmp_path):
 
 
 @pytest.mark.parametrize('script', [
-    'env.sh', 'test.sh', 'demo.sh', 'ablate.sh', 'reproduce_paper.sh', '../.ci/run'])
+    'env.sh', 'test.sh', 'demo.sh', 'ablate.sh', 'gpu_check.sh', 'reproduce_paper.sh',
+    '../.ci/run'])
 def test_scripts_are_valid_bash(script):
   assert subprocess.run(['bash', '-n', str(_LAUNCH / script)]).returncode == 0

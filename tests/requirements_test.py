@@ -10,10 +10,11 @@ from packaging.utils import canonicalize_name
 import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_OWN = {'pnerf_jax', 'configs', 'tests'}
+_OWN = {'pnerf_jax', 'configs', 'launch', 'tests'}
 # Needed without being imported by name: by tensorflow-datasets, by trimesh (its rays; its closest
 # points), by pytest's -n, by the baselines that the tests run.
 _INDIRECT = {'importlib-resources', 'embreex', 'rtree', 'pytest-xdist', 'pymaxflow'}
+_OPTIONAL = ('requirements-extra.txt', 'requirements-benchmark.txt')
 _WITHOUT_DEPENDENCIES = {'kitti360scripts'}  # installed by launch/test.sh
 
 
@@ -52,10 +53,10 @@ def distributions():
 
 
 def test_every_import_of_the_package_is_declared(distributions):
-  declared = _names('requirements.txt') | _names('requirements-extra.txt')
+  declared = _names('requirements.txt').union(*map(_names, _OPTIONAL))
   for name, path in _imported('pnerf_jax', 'configs', 'launch').items():
     assert distributions.get(name, {canonicalize_name(name)}) & declared, (
-        f'{path} imports {name}: neither in requirements.txt nor in requirements-extra.txt')
+        f'{path} imports {name}: not in requirements.txt, nor in {_OPTIONAL}')
 
 
 def test_every_import_of_the_tests_is_declared(distributions):
@@ -68,7 +69,7 @@ def test_every_import_of_the_tests_is_declared(distributions):
 def test_nothing_is_declared_in_vain(distributions):
   runtime = {d for name in _imported('pnerf_jax', 'configs', 'launch')
              for d in distributions.get(name, {canonicalize_name(name)})}
-  declared = _names('requirements.txt') | _names('requirements-extra.txt')
+  declared = _names('requirements.txt').union(*map(_names, _OPTIONAL))
   assert declared - runtime <= _INDIRECT
   tests = {d for name in _imported('tests') for d in distributions.get(name, ())}
   assert _names('requirements-dev.txt') - tests <= _INDIRECT
@@ -79,7 +80,7 @@ def test_constraints_pin_everything_within_the_ranges():
   for pin in _lines('constraints.txt'):
     assert re.fullmatch(r'==[^*,]+', str(pin.specifier)), f'{pin} is not one version'
     pins[canonicalize_name(pin.name)] = next(iter(pin.specifier)).version
-  files = ('requirements.txt', 'requirements-dev.txt', 'requirements-extra.txt')
+  files = ('requirements.txt', 'requirements-dev.txt', *_OPTIONAL)
   for requirement in (line for file in files for line in _lines(file)):
     version = pins[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(version), f'{requirement}: tested with {version}'

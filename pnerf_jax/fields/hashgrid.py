@@ -102,7 +102,6 @@ def _interpolate_backward(saved, grads):
 _interpolate.defvjp(_interpolate_forward, _interpolate_backward)
 
 
-@jax.named_scope('lookup')
 def lookup(level: Level, table: jax.Array, points: jax.Array) -> jax.Array:
   """Trilinear features of one level; gradients reach the table, not the points.
 

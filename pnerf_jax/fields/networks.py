@@ -82,8 +82,10 @@ class HybridField(nn.Module):
     """Density [...] in 1/m and features [..., width] at points [..., 3], metres."""
     lead = points.shape[:-1]
     flat = points.reshape(-1, 3) - jnp.asarray(self.low, jnp.float32)
-    grid = [hashgrid.lookup(level, table, flat) for level, table in zip(self.levels, self.tables)]
-    trunk = nn.relu(self.trunk_0(jnp.concatenate(grid, axis=-1) * 10.0))
+    with jax.named_scope('lookup'):
+      grid = [hashgrid.lookup(level, table, flat) for level, table in zip(self.levels, self.tables)]
+      grid = jnp.concatenate(grid, axis=-1) * 10.0
+    trunk = nn.relu(self.trunk_0(grid))
     trunk = nn.relu(self.trunk_1(trunk))
     raw = jnp.minimum(self.raw_density(trunk)[..., 0] + self.density_bias, _RAW_DENSITY_LIMIT)
     return jnp.exp(raw).reshape(lead), trunk.reshape(*lead, self.width)

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Measures this program where a GPU is at hand: one command, everything into OUT/report.md.
+#
+#     bash launch/gpu_check.sh OUT [tiny]
+#
+# Step time, rays a second, shares of the measured and the data-sheet peaks and the longest kernels,
+# for the hybrid and the published network at 8192 rays; render time of both at 704 x 188; and the
+# time of one window of 64 stereo frames from `train` to the exported labels. With `tiny`: the same
+# in small, which says whether everything runs, on any machine. Draws its own street (not timed).
+# PNERF_PYTHON: the interpreter, with jax[cuda13] or jax[cuda12] (README.md). What is finished in
+# OUT is kept: call it again with the same words to go on.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if (( $# < 1 )); then
+  echo "error: expected OUT. See the head of launch/gpu_check.sh." >&2
+  exit 1
+fi
+out="$1" python="${PNERF_PYTHON:-python}"
+mkdir -p "$out"
+export PYTHONPATH=.
+rays=8192 frames=64 scale=0.5 steps=10000 street_frames=8 train_steps=1000 repeats=7 exported=8
+if [[ "${2:-}" == tiny ]]; then
+  rays=64 frames=2 scale=0.125 steps=20 street_frames=2 train_steps=20 repeats=1 exported=2
+fi
+
+section() {  # name, then the words of a benchmark; kept in OUT/name.md
+  local name="$1"
+  shift
+  if [[ ! -s "$out/$name.md" ]]; then
+    echo "[$SECONDS s] $name"
+    "$python" launch/benchmark.py --work="$out/work" --json="$out/$name.json" --repeats=$repeats \
+      --slow_repeats=1 --scale=$scale --street_frames=$street_frames --exported=$exported \
+      --train_steps=$train_steps --rays=$rays "$@" >"$out/$name.part"
+    mv "$out/$name.part" "$out/$name.md"
+  fi
+}
+
+"$python" -c 'import jax; print("devices:", *jax.devices())' | tee "$out/devices.txt"
+section hybrid --suite=step --sections=ours --variant=default
+section published --suite=step --sections=ours --variant=published
+section render_hybrid --suite=render --variant=default
+section render_published --suite=render --variant=published
+
+if [[ ! -s "$out/window.md" ]]; then
+  street="$out/work/window_${frames}_$scale"
+  [[ -f "$street/street.json" ]] || \
+    "$python" -m pnerf_jax.street --out="$street" --frames=$frames --scale=$scale
+  rm -rf "$out/work/window_run" "$out/work/window_labels"  # timed as a whole or not at all
+  echo "[$SECONDS s] one window from start to labels"
+  begin=$(date +%s)
+  "$python" -m pnerf_jax.train --config=configs/kitti360.py --workdir="$out/work/window_run" \
+    --config.data.root="$street" --config.train.steps=$steps --config.train.rays=$rays \
+    --config.train.checkpoint_every=$steps --config.train.preview_every=$steps
+  trained=$(date +%s)
+  "$python" -m pnerf_jax.render --workdir="$out/work/window_run" --out="$out/work/window_labels"
+  finished=$(date +%s)
+  printf '| one window, %d stereo frames, %d steps of %d rays | s |\n|---|---|\n' \
+    $frames $steps $rays >"$out/window.part"
+  printf '| train, from the command to the end | %d |\n| render, both cameras | %d |\n| all | %d |\n' \
+    $((trained - begin)) $((finished - trained)) $((finished - begin)) >>"$out/window.part"
+  mv "$out/window.part" "$out/window.md"
+fi
+
+{
+  cat "$out/devices.txt"
+  for name in hybrid published render_hybrid render_published window; do
+    printf '\n## %s\n\n' "$name"
+    cat "$out/$name.md"
+  done
+} >"$out/report.md"
+echo "[$SECONDS s] $out/report.md"
