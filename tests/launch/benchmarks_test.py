@@ -70,7 +70,7 @@ def test_a_compiled_program_names_the_parts_of_the_source(street):
   assert np.isfinite(losses).all() and int(trainer.state.step) == 4
 
 
-@pytest.mark.parametrize('dtype, tolerance', [('float32', 1e-5), ('bfloat16', 0.02)])
+@pytest.mark.parametrize('dtype, tolerance', [('float32', 1e-4), ('bfloat16', 0.02)])
 def test_pytorch_makes_the_same_step(street, dtype, tolerance):
   pytest.importorskip('torch')
   from launch.benchmarks import step, torch_published
