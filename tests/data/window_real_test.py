@@ -10,8 +10,8 @@ from pnerf_jax.errors import InputError
 
 def clip(shared, **changes):
   return SimpleNamespace(**{
-      'root': str(shared / 'kitti360_real'), 'derived': '', 'start': 700, 'frames': 5,
-      'sequence': '2013_05_28_drive_0000_sync', 'cameras': ('image_00', 'image_01'),
+      'root': str(shared / 'kitti360_real'), 'source': 'folder', 'derived': '', 'start': 700,
+      'frames': 5, 'sequence': '2013_05_28_drive_0000_sync', 'cameras': ('image_00', 'image_01'),
       'boxes': 'auto', 'scale': 0.0, 'max_width': 704} | changes)
 
 
