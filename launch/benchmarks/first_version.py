@@ -31,7 +31,8 @@ def checkout(work: pathlib.Path) -> pathlib.Path:
       done = subprocess.run(['git', *words], capture_output=True, text=True, check=False)
       if done.returncode:
         shutil.rmtree(folder, ignore_errors=True)
-  XX
+        raise InputError(f'{here}: git has no commit {COMMIT} ({done.stderr.strip():.200}). Use a '
+                         'clone with the whole history, or leave --sections=first out.')
   return folder
 
 
