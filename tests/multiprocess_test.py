@@ -49,9 +49,8 @@ class Job:
     self.stderr = [folder / 'stderr0', folder / 'stderr1']
     self.processes = []
     for index in range(2):
-      environment = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
-                     'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{folder}:{_ROOT}',
-                     'PNERF_AUDIT': str(self.audit[index])}
+      environment = {**os.environ, 'JAX_NUM_CPU_DEVICES': '2', 'JAX_PLATFORMS': 'cpu',
+                     'PYTHONPATH': f'{folder}:{_ROOT}', 'PNERF_AUDIT': str(self.audit[index])}
       with self.stderr[index].open('w') as stderr:
         self.processes.append(subprocess.Popen(
             [sys.executable, '-m', f'pnerf_jax.{module}', *words, f'--coordinator=127.0.0.1:{port}',
