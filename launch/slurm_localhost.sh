@@ -109,8 +109,11 @@ has_checkpoint() { compgen -G "$1/run/checkpoints/*/_CHECKPOINT_METADATA" >/dev/
 has_failed() { [[ "$(status --indices=failed)" == 0 ]]; }
 is_queued() { [[ -n "$(squeue --noheader --states=PENDING --jobs="$1")" ]]; }
 number_of() { squeue --noheader --jobs="${job}_$1" --format=%A; }  # INDEX: of the task's own job
+# SLURM takes no signal for a job that it still counts as being set up, some 30 s long.
+warn() { scancel --batch --signal=USR1 "$(number_of "$1")" 2>/dev/null; }  # INDEX
 has_ended() { [[ -z "$(squeue --noheader)" ]]; }
 
+steps=6000  # of training: long enough to be stopped midway
 trap stop_cluster EXIT
 start_cluster
 sinfo
@@ -118,8 +121,8 @@ if [[ ! -f "$dir/windows.txt" ]]; then
   "$PNERF_PYTHON" -m pnerf_jax.street --out="$dir/street" --frames=5 --scale=0.08
   "$PNERF_PYTHON" -m pnerf_jax.windows cut --config=configs/kitti360.py:tiny \
     --config.data.root="$dir/street" --config.data.cameras=image_00 --config.data.frames=2 \
-    --config.train.steps=2000 --config.train.log_every=100 --config.train.checkpoint_every=100 \
-    --config.train.preview_every=2000 --out="$dir/windows.txt" --overlap=1
+    --config.train.steps=$steps --config.train.log_every=100 --config.train.checkpoint_every=100 \
+    --config.train.preview_every=$steps --out="$dir/windows.txt" --overlap=1
 fi
 rm -rf "$dir/out" "$dir/labels" "$dir"/job_*.txt
 job="$(bash launch/windows_slurm.sh "$dir/windows.txt" "$dir/out" --output="$dir/job_%a.txt" \
@@ -131,13 +134,13 @@ status
 echo 'killing the first window midway'
 # By hand, as a machine short of memory would: of scancel SLURM makes a TERM first.
 scontrol listpids "$(number_of 0)" | awk 'NR > 1 && $1 > 0 { print $1 }' | xargs kill -KILL
+wait_for 'a checkpoint of the second window' has_checkpoint "$(window 1)"
+echo 'warning the second window as if its time were up'
+wait_for 'the warning' warn 1
+
 wait_for 'the end of the killed task' has_failed
 status
 scontrol requeue "${job}_0"
-
-wait_for 'a checkpoint of the second window' has_checkpoint "$(window 1)"
-echo 'warning the second window as if its time were up'
-scancel --batch --signal=USR1 "$(number_of 1)"
 wait_for 'the second window in the queue again' is_queued "${job}_1"
 scontrol update JobId="${job}_0" StartTime=now  # a requeued job would wait two minutes
 scontrol update JobId="${job}_1" StartTime=now
@@ -146,7 +149,7 @@ wait_for 'the end of the array' has_ended
 sleep 1
 status
 for index in 0 1; do
-  grep 'resuming at step' "$(window $index)/log.txt"
+  grep 'resuming at step' "$(window $index)/log.txt" | grep -v "step $steps\$"
 done
 [[ "$(status --indices=done)" == 0-3 ]]
 "$PNERF_PYTHON" -m pnerf_jax.merge --windows="$dir/windows.txt" --runs="$dir/out" \
