@@ -5,8 +5,9 @@
 #     bash launch/slurm_localhost.sh DIR
 #
 # As root. Starts munge, slurmctld and slurmd with all their files in DIR, cuts a tiny street into
-# four windows, runs them as an array, kills one midway, has it requeued, joins the labels, and stops
-# the cluster again. Ends with 0 only if every window is done and the killed one was resumed.
+# four windows, runs them as an array, kills one midway and has it requeued, warns another one as at
+# its time limit, joins the labels, and stops the cluster again. Everything listens on the loopback
+# address alone. Ends with 0 only if every window is done and these two were resumed.
 # PNERF_PYTHON: the interpreter (default: that of the environment of launch/env.sh).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -48,6 +49,7 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 KillWait=60
 MpiDefault=none
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool
 SlurmctldPidFile=$dir/slurmctld.pid
@@ -56,7 +58,7 @@ SlurmctldLogFile=$dir/slurmctld.log
 SlurmdLogFile=$dir/slurmd.log
 SlurmctldPort=${SLURMCTLD_PORT:-16817}
 SlurmdPort=${SLURMD_PORT:-16818}
-NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(nproc)
+NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(env -u OMP_NUM_THREADS nproc)
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
   slurmctld -c
@@ -98,10 +100,20 @@ wait_for() {  # WHAT COMMAND...: until the command succeeds, ten minutes at most
   done
 }
 
-has_checkpoint() { compgen -G "$first/run/checkpoints/*/_CHECKPOINT_METADATA" >/dev/null; }
+window() {  # INDEX: its folder
+  awk -v index_="$1" -v out="$dir/out" '$1 == "window" && $2 == index_ {
+    printf "%s/%s/%010d_%010d", out, $3, $4, $5 - 1 }' "$dir/windows.txt"
+}
+
+has_checkpoint() { compgen -G "$1/run/checkpoints/*/_CHECKPOINT_METADATA" >/dev/null; }
 has_failed() { [[ "$(status --indices=failed)" == 0 ]]; }
+is_queued() { [[ -n "$(squeue --noheader --states=PENDING --jobs="$1")" ]]; }
+number_of() { squeue --noheader --jobs="${job}_$1" --format=%A; }  # INDEX: of the task's own job
+# SLURM takes no signal for a job that it still counts as being set up, some 30 s long.
+warn() { scancel --batch --signal=USR1 "$(number_of "$1")" 2>/dev/null; }  # INDEX
 has_ended() { [[ -z "$(squeue --noheader)" ]]; }
 
+steps=6000  # of training: long enough to be stopped midway
 trap stop_cluster EXIT
 start_cluster
 sinfo
@@ -109,32 +121,37 @@ if [[ ! -f "$dir/windows.txt" ]]; then
   "$PNERF_PYTHON" -m pnerf_jax.street --out="$dir/street" --frames=5 --scale=0.08
   "$PNERF_PYTHON" -m pnerf_jax.windows cut --config=configs/kitti360.py:tiny \
     --config.data.root="$dir/street" --config.data.cameras=image_00 --config.data.frames=2 \
-    --config.train.steps=2000 --config.train.log_every=100 --config.train.checkpoint_every=100 \
-    --config.train.preview_every=2000 --out="$dir/windows.txt" --overlap=1
+    --config.train.steps=$steps --config.train.log_every=100 --config.train.checkpoint_every=100 \
+    --config.train.preview_every=$steps --out="$dir/windows.txt" --overlap=1
 fi
 rm -rf "$dir/out" "$dir/labels" "$dir"/job_*.txt
-first="$dir/out/$(awk '$1 == "window" { printf "%s/%010d_%010d", $3, $4, $5 - 1; exit }' \
-  "$dir/windows.txt")"
 job="$(bash launch/windows_slurm.sh "$dir/windows.txt" "$dir/out" --output="$dir/job_%a.txt" \
   --cpus-per-task=1)"
 echo "submitted array $job"
 
-wait_for 'a checkpoint of the first window' has_checkpoint
+wait_for 'a checkpoint of the first window' has_checkpoint "$(window 0)"
 status
 echo 'killing the first window midway'
 # By hand, as a machine short of memory would: of scancel SLURM makes a TERM first.
-id="$(squeue --noheader --jobs="${job}_0" --format=%A)"
-scontrol listpids "$id" | awk 'NR > 1 && $1 > 0 { print $1 }' | xargs kill -KILL
+scontrol listpids "$(number_of 0)" | awk 'NR > 1 && $1 > 0 { print $1 }' | xargs kill -KILL
+wait_for 'a checkpoint of the second window' has_checkpoint "$(window 1)"
+echo 'warning the second window as if its time were up'
+wait_for 'the warning' warn 1
+
 wait_for 'the end of the killed task' has_failed
 status
 scontrol requeue "${job}_0"
+wait_for 'the second window in the queue again' is_queued "${job}_1"
 scontrol update JobId="${job}_0" StartTime=now  # a requeued job would wait two minutes
+scontrol update JobId="${job}_1" StartTime=now
 squeue
 wait_for 'the end of the array' has_ended
 sleep 1
 status
-grep -h 'resuming at step' "$first/log.txt"
+for index in 0 1; do
+  grep 'resuming at step' "$(window $index)/log.txt" | grep -v "step $steps\$"
+done
 [[ "$(status --indices=done)" == 0-3 ]]
 "$PNERF_PYTHON" -m pnerf_jax.merge --windows="$dir/windows.txt" --runs="$dir/out" \
   --out="$dir/labels"
-echo 'all four windows are done; the one that was killed went on from its checkpoint'
+echo 'all four windows are done; the two that were stopped went on from their checkpoints'

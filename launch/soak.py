@@ -1,27 +1,27 @@
 """Kills training, export and merging at random moments and checks that nothing is lost.
 
-    PYTHONPATH=. python launch/soak.py --work=DIR [--kills=50] [--seed=0] [--steps=48]
+    PYTHONPATH=. python launch/soak.py --work=DIR [--kills=50] [--seed=0] [--steps=200]
         [--street=DATA]
 
 Draws a tiny street, does everything once undisturbed, then anew with kills (SIGKILL; of training
-every fourth time SIGTERM), and resumes each time. The moments are drawn over the whole span of an
-undisturbed process, every second one over its part after imports and loading. After every kill,
-what has a name must be whole: PNGs decode, JSON parses. What is finished must be what the
-undisturbed run gave: parameters and optimiser bit by bit, the log's losses, exported files byte by
-byte. SIGTERM must end training within 10 s with exit code 130.
+every fourth time SIGTERM), and resumes each time. For every kill a phase is drawn, such as loading,
+training or saving, and a moment in it; a phase is told from what the process has written. After
+every kill, what has a name must be whole: PNGs decode, JSON parses. What is finished must be what
+the undisturbed run gave: parameters and optimiser bit by bit, the log's losses, exported files byte
+by byte. SIGTERM must end training within 10 s with exit code 130.
 
 Prints progress, and last a summary as JSON (also DIR/summary.json): how many kills fell into which
-phase, told from what the process had written. Exit code 1 at the first broken promise, with
-everything in DIR as it was left.
+phase. Exit code 1 at the first broken promise, with everything in DIR as it was left.
 """
 import argparse
 import collections
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import json
 import os
 from pathlib import Path
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -35,75 +35,85 @@ from PIL import Image
 
 _ROOT = Path(__file__).resolve().parents[1]
 _GRACE = 10.0  # seconds from SIGTERM to the end
-_GLANCE = 0.02  # seconds between looks at a log
+_GLANCE = 0.01  # seconds between looks at what a process has written
 _KILLS_A_ROUND = 4  # then the round is let finish and compared
 _MEASURED = ('seconds', 'rays_per_second', 'seconds_per_step')  # of the log; times differ
 
-
-# What a command has written once it works; the last two are progress bars.
-_WORKING = {'train': 'intervals of ', 'render': 'render:', 'merge': '_sync:'}
+# The phases of the commands in their order, and how often of so many kills each is drawn.
+_DECKS = {
+    'train': {'start': 1, 'loading': 1, 'first step': 1, 'training': 2, 'saving': 3},
+    'render': {'start': 1, 'loading': 1, 'rendering': 2, 'writing': 2},
+    'merge': {'start': 1, 'merging': 2, 'writing': 2}}
+# What a process says when a phase begins. What is saved or written has a temporary name.
+_SIGNS = {
+    'train': {'first step': r'intervals of \d+', 'training': r' step \d+/\d+ '},
+    'render': {'loading': ' primitives ', 'rendering': 'render:'}, 'merge': {'merging': '_sync:'}}
+_TEMPORARY = {'saving': 'checkpoints/*tmp*', 'writing': '**/.*.tmp'}
 
 
 class Broken(Exception):
   """A promise that was not kept."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Stage:
   """One command. words: of its command line, for the folder that it writes. log: of a process."""
   name: str
   words: list[str]
   folder: Path
   log: Path
+  left: set[Path] = dataclasses.field(default_factory=set)  # temporary files of killed processes
 
   def start(self) -> subprocess.Popen:
     """Starts the command in a process of its own."""
+    self.left = set(self.folder.glob(_TEMPORARY['writing']))
     with self.log.open('wb') as log:
       return subprocess.Popen([sys.executable, '-m', *self.words], cwd=_ROOT, stdout=log,
                               stderr=subprocess.STDOUT)
 
-  def finish(self) -> tuple[float, float]:
-    """Runs the command to its end; seconds that it took in all, and that it worked."""
-    start = begun = time.monotonic()
-    process = self.start()
+  def finish(self) -> dict[str, float]:
+    """Runs the command to its end; seconds of its phases, of those that recur the mean."""
+    process, seen = self.start(), []  # (phase, begin)
     while process.poll() is None:
-      if not self.is_working():
-        begun = time.monotonic()
+      phase = self.phase(process)
+      if not seen or seen[-1][0] != phase:
+        seen.append((phase, time.monotonic()))
       time.sleep(_GLANCE)
     if process.returncode != 0:
       raise Broken(f'{self.name}: exit code {process.returncode}, see {self.log}')
-    return time.monotonic() - start, time.monotonic() - begun
-
-  def is_working(self) -> bool:
-    """Whether imports and loading are over."""
-    return _WORKING.get(self.name, '') in self.log.read_text(errors='replace')
+    spans = collections.defaultdict(list)
+    for (phase, begin), (_, end) in zip(seen, [*seen[1:], ('end', time.monotonic())]):
+      spans[phase].append((begin, end))
+    return {phase: (sum(end - begin for begin, end in parts) / len(parts) if phase in _TEMPORARY
+                    else parts[-1][1] - parts[0][0]) for phase, parts in spans.items()}
 
   def phase(self, process: subprocess.Popen) -> str:
-    """What a process was doing when it was killed, from what it left."""
+    """What a process is doing or, once it was killed, was doing."""
     said = self.log.read_text(errors='replace')
-    if self.name != 'train':
-      return 'working' if self.is_working() else 'loading' if ' primitives ' in said else 'imports'
-    if list(self.folder.glob('checkpoints/*tmp*')):
-      return 'saving'
-    if ' step ' in said:
-      return 'training'
-    if self.is_working():
-      return 'first step'
+    begun = [phase for phase, sign in _SIGNS.get(self.name, {}).items() if re.search(sign, said)]
+    for phase, pattern in _TEMPORARY.items():
+      if begun and phase in _DECKS[self.name] and set(self.folder.glob(pattern)) - self.left:
+        return phase
+    if begun or self.name != 'train':
+      return begun[-1] if begun else 'start'
     lock = self.folder / 'lock'
     held = lock.exists() and f'process {process.pid} ' in lock.read_text()
-    return 'loading' if held else 'imports'
+    return 'loading' if held else 'start'
 
 
 class Soak:
   """The stages in one work folder, and what was counted."""
 
   def __init__(self, work: Path, seed: int, steps: int, street: Path | None = None,
-               settings: Sequence[str] = ('--config.train.preview_every=8',)):
+               settings: Sequence[str] = ('--config.train.preview_every=20',
+                                            '--config.train.checkpoint_every=10')):
     """work: DIR. steps, settings: of training. street: a dataset's root; drawn where None."""
     self.work, self.random = work, random.Random(seed)
     self.counts = collections.Counter()
     self.finished = collections.Counter()
     self.slowest_stop = 0.0
+    self.spans = {}  # by command: seconds of its phases
+    self.decks = {name: [] for name in _DECKS}  # phases that are to be hit next, the last one first
     self.before = []  # what the commands need
     if street is None:
       street = work / 'street'
@@ -132,30 +142,28 @@ class Soak:
     """Everything undisturbed once, then rounds until so many processes were killed."""
     for words in self.before:
       self.stage('before', 'undisturbed', words).finish()
-    spans = {}
     for name in self.commands:
       self.stage(name, 'undisturbed').finish()  # compiles, which later processes need not
       shutil.rmtree(self.work / 'undisturbed' / name)
-      spans[name] = self.stage(name, 'undisturbed').finish()
+      self.spans[name] = self.stage(name, 'undisturbed').finish()
       check_whole(self.work / 'undisturbed' / name)
-      print(f'{name}: {spans[name][0]:.1f} s undisturbed, {spans[name][1]:.1f} s of them work',
-            flush=True)
+      spans = ', '.join(f'{phase} {span:.2f} s' for phase, span in self.spans[name].items())
+      print(f'{name} undisturbed: {spans}', flush=True)
     while self.counts.total() < kills:
-      for name, span in spans.items():
-        self.round(name, span, min(_KILLS_A_ROUND, kills - self.counts.total()))
+      for name in self.commands:
+        self.round(name, min(_KILLS_A_ROUND, kills - self.counts.total()))
 
-  def round(self, name: str, span: tuple[float, float], kills: int) -> None:
-    """Kills a command a few times, lets it finish, compares and cleans up.
-
-    Args:
-      name: of the command.
-      span: seconds that it takes in all, and that it works.
-      kills: how often.
-    """
+  def round(self, name: str, kills: int) -> None:
+    """Kills a command a few times, lets it finish, compares and cleans up."""
     stage = self.stage(name, f'round_{self.finished.total():03d}')
-    for number in range(kills):
-      if not self.disturb(stage, self.random.uniform(0, span[number % 2]), number % 2 == 1):
+    for _ in range(kills):
+      deck = self.decks[name]
+      if not deck:
+        deck += self.random.sample(list(_DECKS[name]), sum(_DECKS[name].values()),
+                                   counts=_DECKS[name].values())
+      if not self.disturb(stage, deck[-1]):
         break  # it was faster than the kill
+      deck.pop()
       check_whole(stage.folder)
     stage.finish()
     check_whole(stage.folder)
@@ -164,13 +172,16 @@ class Soak:
     shutil.rmtree(stage.folder.parent)
     print(f'{self.counts.total()} kills; {name} is as undisturbed', flush=True)
 
-  def disturb(self, stage: Stage, after: float, working: bool) -> bool:
-    """Starts a command and kills it after some seconds (of work); False where it ended before."""
+  def disturb(self, stage: Stage, wanted: str) -> bool:
+    """Starts a command and kills it in a phase; False where it ended before."""
     process = stage.start()
-    while working and process.poll() is None and not stage.is_working():
-      time.sleep(_GLANCE)
+    if wanted in _TEMPORARY:  # the first one or a later one
+      for _ in range(self.random.randrange(4)):
+        _until(process, lambda: stage.phase(process) == wanted)
+        _until(process, lambda: stage.phase(process) != wanted)
+    _until(process, lambda: stage.phase(process) == wanted)
     try:
-      code = process.wait(timeout=after)
+      code = process.wait(self.random.uniform(0, self.spans[stage.name].get(wanted, 0.0)))
       if code != 0:
         raise Broken(f'{stage.name}: exit code {code}, see {stage.log}')
       return False
@@ -179,19 +190,20 @@ class Soak:
     number = signal.SIGKILL
     if stage.name == 'train' and self.random.random() < 0.25:
       number = signal.SIGTERM
-    start = time.monotonic()
+    phase, start = stage.phase(process), time.monotonic()
     process.send_signal(number)
-    phase = stage.phase(process)
     code = process.wait()
     if number == signal.SIGTERM:
       self.check_stop(stage, phase, code, time.monotonic() - start)
+    else:
+      phase = stage.phase(process)
     self.counts[f'{stage.name}, {phase}, {number.name}'] += 1
     return True
 
   def check_stop(self, stage: Stage, phase: str, code: int, seconds: float) -> None:
-    """SIGTERM: 130 in time, or an end that came first; Python alone dies of it while importing."""
+    """SIGTERM: 130 in time, or an end that came first; Python alone dies of it at the start."""
     self.slowest_stop = max(self.slowest_stop, seconds)
-    if code not in ((130, -signal.SIGTERM) if phase == 'imports' else (130, 0)):
+    if code not in ((130, -signal.SIGTERM) if phase == 'start' else (130, 0)):
       raise Broken(f'{stage.name}: exit code {code} after SIGTERM while {phase}, see {stage.log}')
     if seconds > _GRACE:
       raise Broken(f'{stage.name}: {seconds:.1f} s from SIGTERM to the end, while {phase}')
@@ -201,6 +213,12 @@ class Soak:
     return {'broken': broken, 'kills': self.counts.total(), 'seconds': round(seconds),
             'by_phase': dict(sorted(self.counts.items())), 'compared': dict(self.finished),
             'slowest_stop_seconds': round(self.slowest_stop, 2)}
+
+
+def _until(process: subprocess.Popen, sign: Callable[[], bool]) -> None:
+  """Returns when a sign is there or the process has ended."""
+  while process.poll() is None and not sign():
+    time.sleep(_GLANCE)
 
 
 def check_whole(folder: Path) -> None:
@@ -272,7 +290,7 @@ def main() -> int:
   parser.add_argument('--work', type=Path, required=True, help='a new folder')
   parser.add_argument('--kills', type=int, default=50)
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--steps', type=int, default=48, help='of training')
+  parser.add_argument('--steps', type=int, default=200, help='of training')
   parser.add_argument('--street', type=Path, help='root of a small dataset; drawn by default')
   options = parser.parse_args()
   if options.work.exists() and any(options.work.iterdir()):

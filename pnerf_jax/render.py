@@ -3,16 +3,19 @@
     python -m pnerf_jax.render --workdir=RUN --out=DIR [--cameras=image_00,image_01]
         [--frames=3353:3417] [--size=full|train] [--trajectory=recorded] [--step=N] [--overwrite]
 
-Finished files are kept and skipped on a rerun. Several processes (flags as of train) render a share
-of the views each, on their own devices.
+Finished files are kept and skipped on a rerun. DIR/transforms.json tells of which weights they are;
+others, or views of another size, do not come into the same DIR. Several processes (flags as of
+train) render a share of the views each, on their own devices.
 """
 from concurrent import futures
+import hashlib
 import json
 import logging
 from pathlib import Path
 import re
 
 from absl import flags
+import jax
 import numpy as np
 import tqdm
 
@@ -42,16 +45,16 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
     frames: 'FIRST:END'; empty = all.
     size: 'full' or 'train'.
     step: checkpoint; None = the newest.
-    overwrite: replace finished files.
+    overwrite: replace finished files, also those of other weights.
 
   Returns:
     How many views were rendered (the others were finished already).
 
   Raises:
-    InputError: bad options, no run, unreadable input.
+    InputError: bad options, no run, unreadable input, or DIR holds views of other weights.
   """
   out, chosen = Path(out), _frame_range(frames)
-  _known_views(out)  # a damaged table is told before anything is rendered
+  _read_table(out)  # a damaged one is told before anything is read
   trained = load_trained(Path(workdir), step)
   scene, window = trained.run.scene, trained.run.scene.window
   unknown = sorted(set(cameras) - set(window.cameras))
@@ -66,12 +69,17 @@ def render(workdir: Path, out: Path, cameras: list[str] = (), frames: str = '',
   if not views:
     raise InputError(f'--frames={frames}: no view of the run lies in this range (it has '
                      f'{window.frames[0]}:{window.frames[-1] + 1}). Widen it.')
+  source = {'step': trained.step, 'size': size, 'weights': _digest(trained)}
+  with processes.together():
+    if processes.is_first():
+      _claim(out, source, views, overwrite)
   mine = processes.share().of(len(views))
   counts = _render_views(trained, views[mine.start:mine.stop], out, overwrite)
   done, dropped = (int(n) for n in processes.total(np.array(counts, np.int32)))
   if processes.is_first():
     with taking_turns(out):  # another call may render other views into DIR meanwhile
-      _write_transforms(out, _known_views(out), views, trained)
+      known = _read_table(out)['views']
+      _write_table(out, source, {**known, **_described(views, trained.run.scene.window.center)})
   if dropped:
     _LOG.info('%d intervals found no room in the rays\' tables (config.scene.intervals); the rays '
               'have half their confidence', dropped)
@@ -121,40 +129,82 @@ def write_image(paths: dict[str, Path], image: Image) -> None:
   png.write_label(paths['semantic'], image.semantic)
 
 
-def _known_views(out: Path) -> dict[tuple[str, int], dict]:
-  """The views that DIR/transforms.json holds from earlier calls, by camera and frame."""
+def _digest(trained: Trained) -> str:
+  """A digest of all that decides what a view looks like: parameters, and how they are rendered."""
+  config = json.loads(trained.run.config.to_json_best_effort())
+  digest = hashlib.blake2b(digest_size=8)
+  for group in ('scene', 'model', 'loss', 'eval'):
+    digest.update(json.dumps(config[group], sort_keys=True).encode())
+  for leaf in jax.tree.leaves(trained.params):
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+  return digest.hexdigest()
+
+
+def _claim(out: Path, source: dict, views: list[tuple[str, View]], overwrite: bool) -> None:
+  """Makes DIR one of views from `source`: of one step of one run, in one size.
+
+  Raises:
+    InputError: it holds others, which `overwrite` does not allow to replace or `views` lack.
+  """
+  out.mkdir(parents=True, exist_ok=True)
+  with taking_turns(out):
+    table = _read_table(out) or {}
+    there = {name: table.get(name, 'unknown') for name in source}
+    old = {path for kind in KINDS for path in out.glob(f'*/{kind}/*.png')}
+    if old and there != source:
+      remedy = 'Name another --out, or pass --overwrite for all views that are there.'
+      which = lambda found: ', '.join(f'{name} {value}' for name, value in found.items())
+      names = {(camera, f'{kitti360.frame_name(view.frame)}.png') for camera, view in views}
+      if not overwrite or any((path.parts[-3], path.name) not in names for path in old):
+        raise InputError(f'--out={out}: holds views of {which(there)}, not of {which(source)}.'
+                         f' {remedy}')
+      for path in old:  # before the table says that what is there is of this source
+        path.unlink()
+    if there != source:
+      _write_table(out, source, {})
+
+
+def _read_table(out: Path) -> dict | None:
+  """What DIR/transforms.json holds, its views by camera and frame; None where there is none."""
   path = out / 'transforms.json'
   refuse_file(out, '--out')
   if not path.exists():
-    return {}
+    return None
   remedy = 'Remove it, or choose another --out.'
   try:
-    views = json.loads(read_bytes(path, _MAX_TRANSFORMS, remedy))['views']
-    return {(str(view['camera']), int(view['frame'])): view for view in views}
+    table = json.loads(read_bytes(path, _MAX_TRANSFORMS, remedy))
+    views = {(str(view['camera']), int(view['frame'])): view for view in table['views']}
+    return {**table, 'views': views}
   except (ValueError, KeyError, TypeError, RecursionError) as e:
     if isinstance(e, InputError):
       raise
     raise InputError(f'{path}: is damaged ({type(e).__name__}). {remedy}') from None
 
 
-def _write_transforms(out: Path, known: dict[tuple[str, int], dict],
-                      views: list[tuple[str, View]], trained: Trained) -> None:
-  """DIR/transforms.json: camera model, intrinsics and world_from_cam of every rendered view.
+def _described(views: list[tuple[str, View]], center: np.ndarray) -> dict[tuple[str, int], dict]:
+  """Intrinsics and world_from_cam of views, by camera and frame.
 
-  Poses are in KITTI-360's world; the `known` views of earlier calls are kept.
+  Args:
+    views: with their cameras.
+    center: of the window in KITTI-360's world, which the poses are given in.
   """
-  center = trained.run.scene.window.center
+  described = {}
   for camera, view in views:
     pose = view.world_from_cam.astype(float)
     pose[:3, 3] += center
     fx, fy, cx, cy = (float(x) for x in view.intrinsics)
-    known[camera, view.frame] = {
+    described[camera, view.frame] = {
         'camera': camera, 'frame': view.frame, 'width': view.width, 'height': view.height,
         'fl_x': fx, 'fl_y': fy, 'cx': cx, 'cy': cy, 'world_from_cam': pose.tolist()}
+  return described
+
+
+def _write_table(out: Path, source: dict, known: dict[tuple[str, int], dict]) -> None:
+  """DIR/transforms.json: camera model, what the views were rendered from, and every known view."""
   text = json.dumps({
       'camera_model': 'PINHOLE', 'camera_axes': 'x right, y down, z forward',
-      'pixel_centers': 'integer', 'step': trained.step,
-      'views': [known[key] for key in sorted(known)]}, indent=1)
+      'pixel_centers': 'integer', **source, 'views': [known[key] for key in sorted(known)]},
+                    indent=1)
   write_bytes(out / 'transforms.json', text.encode())
 
 

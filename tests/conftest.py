@@ -9,7 +9,9 @@ import pytest
 
 _CACHE = 'JAX_COMPILATION_CACHE_DIR'
 
+# Here and in the processes that tests start: with other devices they would compile all anew.
 jax.config.update('jax_num_cpu_devices', 4)
+os.environ['JAX_NUM_CPU_DEVICES'] = '4'
 
 
 def pytest_configure(config):

@@ -1,6 +1,8 @@
 """The launchers of windows: array jobs against a SLURM that only writes down, manifests by schema.
 
-The schema check needs `pip install kubernetes-validate`, 100 MB, and is skipped without it.
+Both manifests are read by models made of the schemas of Kubernetes and of JobSet
+(kubeflow-trainer-api). One more check needs `pip install kubernetes-validate`, 100 MB, and is
+skipped without it.
 """
 import pathlib
 import re
@@ -65,7 +67,8 @@ def test_an_array_task_runs_its_window_and_queues_again_before_the_time_limit(pr
   assert done.returncode == 1
   assert calls == ['-m pnerf_jax.windows run --windows=t --out=o --index=23']
   # Warned by USR1, as SLURM does, it has the window stop; 130 says that it can go on.
-  stop = 'trap "exit 130" TERM; kill -USR1 $PPID; while :; do read -t 0.05 <> <(:); done'
+  stop = ('trap "exit 130" TERM; kill -USR1 $PPID; '
+          'while (( SECONDS < 60 )); do read -t 0.05 <> <(:); done')
   done, calls = project('windows.sbatch', 't', 'o', python=stop, scontrol='')
   assert done.returncode == 130 and calls == ['scontrol requeue 77']
   stop = stop.replace('USR1', 'TERM')  # cancelled: it stops, and that is all
@@ -105,6 +108,43 @@ def _documents():
   job = yaml.safe_load((_LAUNCH / 'windows_kubernetes.yaml').read_text())
   jobs = yaml.safe_load((_LAUNCH / 'windows_jobset.yaml').read_text())
   return job, jobs
+
+
+def _fits(document, model):
+  """Whether a model takes it and loses nothing, which it would of an unknown field."""
+  try:
+    return model.from_dict(document).to_dict() == document
+  except ValueError:  # pydantic's
+    return False
+
+
+def test_manifests_fit_the_models_of_kubernetes_and_jobset():
+  import kubeflow_trainer_api.models as models  # seconds
+  job, jobs = _documents()
+  for document, model in ((job['spec'], models.IoK8sApiBatchV1JobSpec),
+                          (jobs, models.JobsetV1alpha2JobSet)):
+    assert _fits(document, model)
+    slips = 0
+    for parent, key in list(_entries(document)):  # every single one would be found
+      value = parent.pop(key)
+      parent[f'{key}x'] = value
+      slips += _fits(document, model)
+      parent[key] = parent.pop(f'{key}x')
+    assert not slips
+  jobs['spec']['replicatedJobs'][0]['replicas'] = 'one'
+  assert not _fits(jobs, models.JobsetV1alpha2JobSet)
+
+
+def _entries(document):
+  """(mapping, key) of every field, but for names that are free."""
+  if isinstance(document, list):
+    for item in document:
+      yield from _entries(item)
+  elif isinstance(document, dict):
+    for key, value in document.items():
+      yield document, key
+      if key not in ('labels', 'requests', 'limits'):
+        yield from _entries(value)
 
 
 def test_manifests_fit_the_schema_of_kubernetes():

@@ -1,7 +1,11 @@
-"""Two processes of two devices train one run: stopped by a signal, killed, gone on with by one."""
+"""Two processes of two devices train one run: stopped by a signal, killed, gone on with by one.
+
+They also render one.
+"""
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +17,7 @@ import numpy as np
 import pytest
 
 from configs import kitti360 as configs
+from pnerf_jax import render
 from pnerf_jax.errors import Interrupted
 from pnerf_jax.training import checkpoints, loop
 
@@ -33,40 +38,28 @@ sys.addaudithook(note)
 
 
 class Job:
-  """Two processes of `python -m pnerf_jax.train`; 1's writing is noted in `audit`."""
+  """Two processes of `python -m pnerf_jax.MODULE`; what they write is noted in `audit`."""
 
-  def __init__(self, street, workdir, folder):
+  def __init__(self, folder, module, *words):
     folder.mkdir()
     (folder / 'sitecustomize.py').write_text(_AUDIT)
     with socket.create_server(('127.0.0.1', 0)) as free:
       port = free.getsockname()[1]
-    self.workdir, self.audit = workdir, [folder / 'audit0', folder / 'audit1']
+    self.audit = [folder / 'audit0', folder / 'audit1']
     self.stderr = [folder / 'stderr0', folder / 'stderr1']
-    words = [sys.executable, '-m', 'pnerf_jax.train', '--config=configs/kitti360.py:tiny',
-             f'--workdir={workdir}', f'--config.data.root={street}',
-             *(f'--config.train.{name}={value}' for name, value in _TRAIN.items()),
-             f'--coordinator=127.0.0.1:{port}', '--processes=2']
     self.processes = []
     for index in range(2):
-      environment = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
-                     'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{folder}:{_ROOT}',
-                     'PNERF_AUDIT': str(self.audit[index])}
+      environment = {**os.environ, 'JAX_NUM_CPU_DEVICES': '2', 'JAX_PLATFORMS': 'cpu',
+                     'PYTHONPATH': f'{folder}:{_ROOT}', 'PNERF_AUDIT': str(self.audit[index])}
       with self.stderr[index].open('w') as stderr:
         self.processes.append(subprocess.Popen(
-            [*words, f'--process={index}'], cwd=_ROOT, env=environment, stderr=stderr))
+            [sys.executable, '-m', f'pnerf_jax.{module}', *words, f'--coordinator=127.0.0.1:{port}',
+             '--processes=2', f'--process={index}'], cwd=_ROOT, env=environment, stderr=stderr))
 
-  def step(self):
-    """The newest logged step."""
-    path = self.workdir / 'scalars.jsonl'
-    lines = path.read_text().splitlines() if path.exists() else []
-    return json.loads(lines[-1])['step'] if lines else 0
-
-  def reach(self, step):
-    """Waits for a step to be logged."""
-    end = time.monotonic() + _PATIENCE
-    while self.step() < step:
-      assert time.monotonic() < end and all(p.poll() is None for p in self.processes), self.said()
-      time.sleep(0.05)
+  def wrote(self, index, folder):
+    """What a process opened for writing, made or renamed below a folder."""
+    lines = self.audit[index].read_text().splitlines()
+    return {line for line in lines if line.startswith(str(folder))}
 
   def said(self):
     return [path.read_text() for path in self.stderr]
@@ -82,6 +75,30 @@ class Job:
     for process in self.processes:
       process.kill()
       process.wait()
+
+
+class Training(Job):
+  """Two processes that train a street."""
+
+  def __init__(self, street, workdir, folder):
+    self.workdir = workdir
+    super().__init__(
+        folder, 'train', '--config=configs/kitti360.py:tiny', f'--workdir={workdir}',
+        f'--config.data.root={street}',
+        *(f'--config.train.{name}={value}' for name, value in _TRAIN.items()))
+
+  def step(self):
+    """The newest logged step."""
+    path = self.workdir / 'scalars.jsonl'
+    lines = path.read_text().splitlines() if path.exists() else []
+    return json.loads(lines[-1])['step'] if lines else 0
+
+  def reach(self, step):
+    """Waits for a step to be logged."""
+    end = time.monotonic() + _PATIENCE
+    while self.step() < step:
+      assert time.monotonic() < end and all(p.poll() is None for p in self.processes), self.said()
+      time.sleep(0.05)
 
 
 def _params(workdir):
@@ -110,7 +127,7 @@ def config(street):
 def stopped(street, tmp_path_factory):
   """A job of which process 1 alone got SIGTERM soon after the first step; with exit codes."""
   folder = tmp_path_factory.mktemp('job')
-  with Job(street, folder / 'run', folder / 'first') as job:
+  with Training(street, folder / 'run', folder / 'first') as job:
     job.reach(2)
     job.processes[1].send_signal(signal.SIGTERM)
     return job, job.ends()
@@ -127,10 +144,8 @@ def test_the_first_process_alone_wrote(stopped):
   job, _ = stopped
   # orbax writes by all, and every process keeps the intervals of its own views.
   apart = tuple(str(job.workdir / name) for name in ('checkpoints', 'cache'))
-  first, second = ({line for line in path.read_text().splitlines()
-                    if line.startswith(str(job.workdir))
-                    and not line.startswith(apart)}
-                   for path in job.audit)
+  first, second = ({line for line in job.wrote(index, job.workdir) if not line.startswith(apart)}
+                   for index in range(2))
   assert str(job.workdir / 'lock') in first and str(job.workdir / 'scalars.jsonl') in first
   assert not second
   assert 'step 2/200' in job.said()[0] and 'step 2/200' not in job.said()[1]
@@ -159,10 +174,32 @@ def test_parameters_are_those_of_one_process(stopped, config, tmp_path, monkeypa
     np.testing.assert_allclose(found[name], value, atol=1e-4 * step, err_msg=name)
 
 
+def test_two_processes_render_what_one_does(stopped, tmp_path):
+  workdir, alone, out = stopped[0].workdir, tmp_path / 'alone', tmp_path / 'together'
+  assert render.render(workdir, alone, size='train') == 4
+  with Job(tmp_path / 'job', 'render', f'--workdir={workdir}', f'--out={out}',
+           '--size=train') as job:
+    assert job.ends() == [0, 0], job.said()
+  files = sorted(path.relative_to(alone) for path in alone.rglob('*') if path.is_file())
+  assert len(files) == 4 * len(render.KINDS) + 1
+  assert files == sorted(path.relative_to(out) for path in out.rglob('*') if path.is_file())
+  for name in files:
+    assert (out / name).read_bytes() == (alone / name).read_bytes(), name
+  # Each wrote its share of the images, under temporary names first; the first alone the table.
+  images = [{re.sub(r'-[^-/]+\.tmp$', '', line) for line in job.wrote(index, out)
+             if '/image_0' in line and line.endswith('.tmp')} for index in range(2)]
+  assert [len(names) for names in images] == [2 * len(render.KINDS)] * 2
+  assert not images[0] & images[1]
+  tables = [[line for line in job.wrote(index, out) if '/.transforms-' in line]
+            for index in range(2)]
+  assert tables[0] and not tables[1]
+  assert '4 views rendered' in job.said()[0]
+
+
 def test_a_killed_process_ends_the_job_with_one_error_and_one_process_goes_on(
     street, config, stopped, tmp_path):
   workdir = stopped[0].workdir
-  with Job(street, workdir, tmp_path / 'second') as job:
+  with Training(street, workdir, tmp_path / 'second') as job:
     before = _params(workdir)[0]
     job.reach(before + 2)
     job.processes[1].kill()

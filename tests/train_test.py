@@ -223,6 +223,36 @@ def test_render_exports_the_documented_files_and_skips_finished_ones(trained, st
   assert len(json.loads((tmp_path / 'transforms.json').read_text())['views']) == 4
 
 
+def test_views_of_other_weights_or_sizes_do_not_mix(trained, tmp_path):
+  run = shutil.copytree(trained, tmp_path / 'run')
+  out, some = tmp_path / 'out', {'cameras': ['image_00'], 'size': 'train'}
+  assert render.render(run, out, step=4, **some) == 2
+  older = {path: path.read_bytes() for path in out.rglob('*.png')}
+  assert render.render(run, out, size='train') == 2  # step 4 is the newest: the other camera
+  files = {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
+  for words, options in ((r'step 4, size train, .*step 2, size train', {**some, 'step': 2}),
+                         ('size train.*size full', {**some, 'size': 'full'}),
+                         ('step 4.*step 2', {**some, 'step': 2, 'overwrite': True})):
+    with pytest.raises(InputError, match=f'--out=.*holds .*{words}.*another --out'):
+      render.render(run, out, **options)
+  assert files == {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
+  # All that are there at once may be replaced. A kill midway leaves none of the old ones.
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(render, 'write_image', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      render.render(run, out, step=2, size='train', overwrite=True)
+  assert not list(out.rglob('*.png'))
+  assert render.render(run, out, step=2, size='train') == 4
+  table = json.loads((out / 'transforms.json').read_text())
+  assert table['step'] == 2 and len(table['views']) == 4
+  new = {path: path.read_bytes() for path in out.glob('image_00/*/*.png')}
+  assert new.keys() == older.keys() and new != older
+  # Without a table nothing is known of what is there.
+  (out / 'transforms.json').unlink()
+  with pytest.raises(InputError, match='step unknown'):
+    render.render(run, out, step=2, size='train')
+
+
 @pytest.mark.parametrize('options, word', [
     ({'cameras': ['image_07']}, '--cameras'), ({'frames': '5'}, '--frames'),
     ({'frames': '1:2'}, '--frames'), ({'step': 77}, 'no checkpoint 77')])

@@ -51,8 +51,7 @@ def make_run(config: ml_collections.ConfigDict, workdir: Path, path: Path) -> No
         ' prepare weights; center_pose and dist in the authors\' own configs).')
   workdir = Path(workdir)
   files.refuse_file(workdir, '--workdir')
-  if any((workdir / 'checkpoints').glob('*')):
-    raise InputError(f'{workdir / "checkpoints"}: there already. Name another --workdir.')
+  _refuse_trained(workdir)
   params = read_params(path)
   run = setup.set_up(config)
   class_ids = run.scene.class_ids
@@ -61,6 +60,7 @@ def make_run(config: ml_collections.ConfigDict, workdir: Path, path: Path) -> No
       jax.tree.map(jnp.asarray, params), setup.make_optimizer(config), len(class_ids))
   workdir.mkdir(parents=True, exist_ok=True)
   with lock.hold(workdir):
+    _refuse_trained(workdir)  # another process may have come first
     setup.save_config(config, workdir)
     saved = checkpoints.Checkpoints(workdir)
     try:
@@ -69,6 +69,11 @@ def make_run(config: ml_collections.ConfigDict, workdir: Path, path: Path) -> No
     finally:
       saved.close()
   _LOG.info('%s: weights of %s, as step 0', workdir, path)
+
+
+def _refuse_trained(workdir: Path) -> None:
+  if any((workdir / 'checkpoints').glob('*')):
+    raise InputError(f'{workdir / "checkpoints"}: there already. Name another --workdir.')
 
 
 def read_params(path: Path) -> dict[str, Any]:

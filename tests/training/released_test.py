@@ -11,7 +11,7 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.fields.published import PublishedField
 from pnerf_jax.rendering.scene import init_params
 from pnerf_jax.street import generate, scenery
-from pnerf_jax.training import loop, released, trained
+from pnerf_jax.training import lock, loop, released, trained
 
 _SHAPES = {  # of the released network, by hand
     'pts_linears.0': (256, 93), **{f'pts_linears.{i}': (256, 256) for i in (1, 2, 3, 4, 6, 7)},
@@ -134,6 +134,30 @@ def test_a_run_is_evaluated_and_trained_on(config, tensors, tmp_path):
   assert after.step == 1
   moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after.params, run.params)
   assert 0 < max(jax.tree.leaves(moved)) < 1e-3  # one step of Adam from the released weights
+
+
+def test_of_two_at_once_the_second_is_refused(config, tensors, tmp_path, monkeypatch):
+  monkeypatch.setattr(released.states, 'init_state', _during(released.states.init_state, lambda: (
+      released.make_run(config, tmp_path, tmp_path / 'latest.pth'))))
+  with pytest.raises(InputError, match='checkpoints: there already'):  # the inner one was faster
+    released.make_run(config, tmp_path, tmp_path / 'latest.pth')
+  assert trained.load_trained(tmp_path, None).step == 0
+  other = tmp_path / 'other'
+  other.mkdir()
+  with lock.hold(other), pytest.raises(InputError, match=r'lock: process \d+ .*another --workdir'):
+    released.make_run(config, other, tmp_path / 'latest.pth')
+  assert [path.name for path in other.iterdir()] == ['lock']
+
+
+def _during(function, call):
+  """The function, before whose first answer something else happens."""
+  calls = [call]
+
+  def wrapped(*args):
+    if calls:
+      calls.pop()()
+    return function(*args)
+  return wrapped
 
 
 def test_the_centre_and_far_bound_must_be_given(config, tensors, tmp_path):
