@@ -108,7 +108,7 @@ FIELDS: dict[str, dict[str, Kind]] = {
 
 
 def check(config: Mapping[str, Any], devices: int, source: str = '') -> None:
-  """Looks at every field of a config, and at those that must fit each other.
+  """Looks at every field of a field's config, and at those that must fit each other.
 
   Args:
     config: groups of fields.
@@ -118,11 +118,29 @@ def check(config: Mapping[str, Any], devices: int, source: str = '') -> None:
   Raises:
     InputError: a field that is unknown, absent, of the wrong type or out of range; named.
   """
-  for group, kinds in FIELDS.items():
+  check_fields(config, FIELDS, source)
+  check_dispatches(config['train'], source)
+  _check_fits(config, devices, source)
+
+
+def check_fields(config: Mapping[str, Any], known: dict[str, dict[str, Kind]], source: str = '',
+                 example: str = 'configs/kitti360.py') -> None:
+  """Looks at every field of a config alone.
+
+  Args:
+    config: groups of fields.
+    known: what each field of each group must be.
+    source: 'FILE: ' where the config was read from one.
+    example: the file that has all fields.
+
+  Raises:
+    InputError: a field that is unknown, absent, of the wrong type or out of range; named.
+  """
+  for group, kinds in known.items():
     fields = config.get(group)
     if not hasattr(fields, 'items'):
       raise InputError(f'{source}config.{group}: {fields!r:.60} is no group of fields. Take those'
-                       ' of configs/kitti360.py.')
+                       f' of {example}.')
     for name in fields:
       if name not in kinds:
         raise InputError(f'{source}config.{group}.{name}: unknown config field'
@@ -130,24 +148,27 @@ def check(config: Mapping[str, Any], devices: int, source: str = '') -> None:
     for name, kind in kinds.items():
       if name not in fields:
         raise InputError(f'{source}config.{group}.{name}: absent. Take it from'
-                         ' configs/kitti360.py; a run of another version must be trained anew.')
+                         f' {example}; a run of another version must be trained anew.')
       if not kind.accepts(fields[name]):
         raise InputError(f'{source}config.{group}.{name}: {fields[name]!r:.60} is not'
                          f' {kind.wanted}. Give --config.{group}.{name} such a value.')
   for group in config:
-    if group not in FIELDS:
+    if group not in known:
       raise InputError(f'{source}config.{group}: unknown config group. Remove it.')
-  _check_fits(config, devices, source)
 
 
-def _check_fits(config: Any, devices: int, source: str) -> None:
-  """Fields that contradict each other."""
-  train, scene, model = config['train'], config['scene'], config['model']
+def check_dispatches(train: Mapping[str, Any], source: str = '') -> None:
+  """InputError where a number of steps is none of whole dispatches. train: config.train."""
   dispatch = train['steps_per_dispatch']
   for name in ('steps', 'log_every', 'checkpoint_every', 'preview_every'):
     if train[name] % dispatch:
       raise InputError(f'{source}config.train.{name}: {train[name]} is not a multiple of'
                        f' config.train.steps_per_dispatch ({dispatch}). Make it one.')
+
+
+def _check_fits(config: Any, devices: int, source: str) -> None:
+  """Fields that contradict each other."""
+  train, scene, model = config['train'], config['scene'], config['model']
   if train['rays'] % devices:
     raise InputError(f'{source}config.train.rays: {train["rays"]} cannot be split over {devices}'
                      ' devices. Make it a multiple of them.')
