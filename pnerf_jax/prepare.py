@@ -46,7 +46,7 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_co
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replaces files that are there already.')
 _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'Metres; nearer surfaces are not matched.', 0.5)
 _NETWORK = flags.DEFINE_string(
-    'network', None, 'labels: the 2D network, transformers:FOLDER.')
+    'network', None, 'labels: the 2D network, transformers:FOLDER or pspnet:CHECKPOINT.')
 _BATCH = flags.DEFINE_integer('batch', 4, 'labels: images given to the network at once.', 1)
 _FROM = flags.DEFINE_string('from', None, 'released: the archive. weights: the checkpoint.')
 _OUT = flags.DEFINE_string(

@@ -27,7 +27,8 @@ _SEES_ONLY = {'street': {'data', 'segmentation'}, 'segmentation': {'data'},
               'drive': {'data', 'training'}}
 # Libraries that live in one place; a place is a module or the prefix of a room.
 _LIVES_IN = {
-    'flax': ('fields.layers', 'fields.networks', 'fields.published'),
+    'flax': ('fields.layers', 'fields.networks', 'fields.published', 'segmentation.checkpoint',
+             'segmentation.pspnet'),
     'optax': ('training.state',),
     'orbax': ('training.checkpoints',),
     'tensorflow_datasets': ('data.builder',),
@@ -36,7 +37,7 @@ _LIVES_IN = {
     'trimesh': ('street.',),
     'embreex': ('street.',),
     'maxflow': ('transfer.graph_cut',),
-    'cv2': ('data.', 'street.', 'prepare'),
+    'cv2': ('data.', 'segmentation.crops', 'street.', 'prepare'),
     'tensorflow': (),
     'torch': ('segmentation.hugging_face',),
     'transformers': ('segmentation.hugging_face',),
@@ -45,7 +46,9 @@ _LIVES_IN = {
 _NUMPY_ROOMS = ('data', 'evaluation', 'street')
 _JAX_IN_NUMPY_ROOMS = {'data.batches'}  # drawn inside the step, as a function of (seed, step)
 # Beside the binaries, which modules may see a whole config.
-_UNPACKS_CONFIG = {'training.loop', 'training.released', 'training.setup'}
+_UNPACKS_CONFIG = {
+    'training.loop', 'training.released', 'training.segmenter', 'training.setup',
+    'training.trainer'}
 # The mathematics of the model: nothing here may fall back on numpy.
 _PURE_JAX = {
     'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.layers',

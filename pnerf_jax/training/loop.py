@@ -34,6 +34,7 @@ class FieldTask:
   def __init__(self, run: setup.Run):
     """run: of setup.set_up."""
     self.config, self.mesh = run.config, run.mesh
+    self.steps_per_dispatch = run.config.train.steps_per_dispatch
     self._run = run
     self._optimizer = setup.make_optimizer(run.config)
     self._view = recorded_view(run.scene, len(run.scene.window.view_frame) // 2, full=False)

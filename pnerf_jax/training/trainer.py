@@ -28,9 +28,16 @@ Dispatch = Callable[[TrainState, int], tuple[TrainState, dict[str, jax.Array]]]
 
 
 class Task(Protocol):
-  """What a training trains. config: with a group `train`. mesh: ('data',)."""
+  """What a training trains.
+
+  Attributes:
+    config: with a group `train`.
+    mesh: ('data',).
+    steps_per_dispatch: optimiser steps that one call makes.
+  """
   config: ml_collections.ConfigDict
   mesh: jax.sharding.Mesh
+  steps_per_dispatch: int
 
   def fresh_state(self) -> TrainState:
     """The state before the first step; traced by jit."""
@@ -38,9 +45,9 @@ class Task(Protocol):
   def prepare(self, workdir: pathlib.Path) -> Dispatch:
     """Makes what the steps need, and returns `dispatch(state, step) -> state, metrics`.
 
-    A call makes config.train.steps_per_dispatch steps from `step` on; metrics are their means. What
-    it does depends on the state and the step alone, so that a resumed run repeats it exactly. It
-    runs where implicit transfers to the devices are disallowed.
+    A call makes steps_per_dispatch steps from `step` on; metrics are their means. What it does
+    depends on the state and the step alone, so that a resumed run repeats it exactly. It runs where
+    implicit transfers to the devices are disallowed.
     """
 
   def scalars(self, metrics: dict[str, float], step: int, per_second: float) -> dict[str, float]:
@@ -146,7 +153,7 @@ def _loop(task: Task, dispatch: Dispatch, state: TrainState, saved: checkpoints.
       with jax.transfer_guard('disallow'):
         state, metrics = dispatch(state, step)
       pending.append(metrics)
-      step += settings.steps_per_dispatch
+      step += task.steps_per_dispatch
       if step % settings.log_every == 0 or step >= settings.steps:
         jax.block_until_ready(metrics)
         scalars = _scalars(task, pending, step, step - since, time.perf_counter() - started)

@@ -7,7 +7,7 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.segmentation import networks
 
 
-@pytest.mark.parametrize('name', ['', 'segformer', 'transformers:', 'psp:x'])
+@pytest.mark.parametrize('name', ['', 'segformer', 'transformers:', 'pspnet:', 'psp:x'])
 def test_unknown_networks_are_refused(name):
   with pytest.raises(InputError, match=f'^--network={name}: no such network. Use transformers:'):
     networks.load(name)
