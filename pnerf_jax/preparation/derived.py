@@ -1,4 +1,4 @@
-"""What all commands share that write derived files of a window: folders, and what is whole there."""
+"""What commands share that write derived files of a window: folders, and what is whole there."""
 from collections.abc import Callable
 import errno
 import logging

@@ -60,8 +60,8 @@ def _roots(patterns: str) -> list[Path]:
   for pattern in patterns.split(','):
     roots = sorted(map(Path, glob.glob(pattern)))
     if not roots:
-      raise InputError(f'config.data.roots: {pattern!r} names no folder. Name datasets, separated by'
-                       ' commas.')
+      raise InputError(f'config.data.roots: {pattern!r} names no folder. Name datasets, separated'
+                       ' by commas.')
     found += roots
   return found
 

@@ -1,4 +1,4 @@
-"""Crops of labelled photos: that photo and label stay together, and depend on seed and step alone."""
+"""Crops of labelled photos: photo and label stay together, and depend on seed and step alone."""
 import numpy as np
 import pytest
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import kitti360 as fields
 from configs import pspnet as configs
 from pnerf_jax.data import labels as table
 from pnerf_jax.data import kitti360, png
@@ -57,7 +58,8 @@ def test_a_run_folder_holds_what_the_fields_holds(trained, street):
   assert json.loads((trained / 'config.json').read_text())['data']['roots'] == str(street)
   assert (trained / 'checkpoints' / '4').is_dir() and list((trained / 'tensorboard').iterdir())
   picture = png.read_rgb(next((trained / 'previews' / '000004').glob('*.png')))
-  assert picture.shape[0] == 3 * (picture.shape[0] // 3)
+  photo = png.read_rgb(next(street.glob('data_2d_raw/*/image_00/data_rect/*.png')))
+  assert picture.shape == (3 * photo.shape[0], *photo.shape[1:])  # photo, truth, answer
   np.testing.assert_array_equal(  # what is written for labelling is the last state
       np.concatenate([x.ravel() for x in jax.tree.leaves(checkpoint.read(trained)[1])]),
       np.concatenate([np.asarray(x, np.float16).ravel().astype(np.float32) for x in jax.tree.leaves(
@@ -94,7 +96,6 @@ def test_it_learns_what_is_sky_and_what_is_road(street, tmp_path):
   lines = [json.loads(line)
            for line in (tmp_path / 'run' / 'scalars.jsonl').read_text().splitlines()]
   assert lines[-1]['loss'] < 0.7 * lines[0]['loss']
-  from configs import kitti360 as fields
   data = fields.get_config('tiny').data
   data.root, data.derived = str(street), str(tmp_path / 'derived')
   labels.prepare_labels(data, f'pspnet:{tmp_path / "run"}')
@@ -114,9 +115,11 @@ def test_it_learns_what_is_sky_and_what_is_road(street, tmp_path):
 def test_fine_tuning_starts_from_a_runs_weights(trained, street, tmp_path):
   config = config_of(street, steps=1, log_every=1, checkpoint_every=1, preview_every=1)
   config.model.start = str(trained)
-  config.data.frames = (kitti360.frames_in(next(street.glob('data_2d_raw/*/image_00/data_rect')))[0],)
+  folder = next(street.glob('data_2d_raw/*/image_00/data_rect'))
+  config.data.frames = (kitti360.frames_in(folder)[0],)
   task = segmenter.SegmenterTask(config)
-  jax.tree.map(np.testing.assert_array_equal, task.fresh_state().params, checkpoint.read(trained)[1])
+  jax.tree.map(np.testing.assert_array_equal, task.fresh_state().params,
+               checkpoint.read(trained)[1])
   segmenter.train(config, tmp_path)
   moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), checkpoint.read(tmp_path)[1],
                        checkpoint.read(trained)[1])
