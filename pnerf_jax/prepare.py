@@ -2,6 +2,8 @@
 
     python -m pnerf_jax.prepare depth --config=configs/kitti360.py[:variant] \\
         [--config.data.root=DATA --config.data.derived=DERIVED] [--overwrite]
+    python -m pnerf_jax.prepare labels --config=configs/kitti360.py --network=transformers:FOLDER \\
+        [--config.data....] [--batch=4] [--overwrite]
     python -m pnerf_jax.prepare tfds --config=configs/kitti360.py --out=DIR [--config.data....]
     python -m pnerf_jax.prepare check --config=configs/kitti360.py --out=check.png [--probe=false]
     python -m pnerf_jax.prepare released --from=ARCHIVE --out=ROOT
@@ -10,15 +12,15 @@
 
 `depth`: depth of both cameras from the rectified stereo pairs of the window, 16 bit PNGs under
 data_2d_pseudo_depth/ of config.data.derived (by default the root). Whole files that are there
-already are kept. `check`: tells whether a window is ready for training, in a report and a picture.
+already are kept. `labels`: semantics of both cameras by a 2D network, with its confidence, under
+data_2d_pseudo_semantics/ there. `check`: tells whether a window is ready for training, in a report
+and a picture.
 `tfds`: the window's files, packed into a few large ones (config.data.source).
 `released`: the data that the authors of Panoptic NeRF released, as a folder, zip or tar file,
 becomes a dataset in KITTI-360's layout. `weights`: a checkpoint that they released becomes a run
 for eval, render and train. Exit codes: 0 done, 1 one clear error, 130 interrupted.
 """
-import errno
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ from pnerf_jax.data import png
 from pnerf_jax.data import stereo
 from pnerf_jax.data.footage import find_footage
 from pnerf_jax.errors import InputError
+from pnerf_jax.preparation import derived
+from pnerf_jax.preparation import labels
 from pnerf_jax.preparation import readiness
 from pnerf_jax.preparation import released as released_data
 from pnerf_jax.training import released
@@ -41,6 +45,9 @@ _LOG = logging.getLogger(__name__)
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replaces files that are there already.')
 _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'Metres; nearer surfaces are not matched.', 0.5)
+_NETWORK = flags.DEFINE_string(
+    'network', None, 'labels: the 2D network, transformers:FOLDER or pspnet:CHECKPOINT.')
+_BATCH = flags.DEFINE_integer('batch', 4, 'labels: images given to the network at once.', 1)
 _FROM = flags.DEFINE_string('from', None, 'released: the archive. weights: the checkpoint.')
 _OUT = flags.DEFINE_string(
     'out', None, 'check: the picture, a PNG. released: the dataset. tfds: folder or fsspec address'
@@ -67,22 +74,21 @@ def prepare_depth(data: Any, min_depth: float = 3.0, overwrite: bool = False) ->
   Returns:
     {'written': files, 'kept': files}.
   """
-  if data.source != 'folder' and not data.derived:
-    raise InputError(f'config.data.source: {data.source!r} can only be read. Name a folder for the'
-                     ' depth with --config.data.derived, or make it before packing.')
+  derived.check_writable(data, 'depth')
   footage = find_footage(data, kitti360.PERSPECTIVE_CAMERAS)
   for note in footage.notes:
     _LOG.info(note)
   folders = [kitti360.pseudo_depth_folder(footage.derived, footage.sequence, camera)
              for camera in footage.cameras]
   for folder in folders:
-    _make_folder(folder)
+    derived.make_folder(folder)
   fx = footage.calibration.resized_intrinsics('image_00', *footage.size)[0]
   count = {'written': 0, 'kept': 0}
   valid = []
   for frame in tqdm.tqdm(footage.frames, 'depth', unit='frame', mininterval=1.0):
     paths = [folder / f'{kitti360.frame_name(frame)}.png' for folder in folders]
-    if not overwrite and all(_is_whole(path, footage.size) for path in paths):
+    if not overwrite and all(
+        derived.is_whole(path, png.read_depth, footage.size) for path in paths):
       count['kept'] += len(paths)
       continue
     left, right = (png.read_rgb(footage.image_path(frame, camera), footage.size)
@@ -98,34 +104,15 @@ def prepare_depth(data: Any, min_depth: float = 3.0, overwrite: bool = False) ->
   return count
 
 
-def _make_folder(folder: Path) -> None:
-  there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-  try:
-    # The superuser (often, in a container) may write where the mode forbids it; it must not.
-    if not there.stat().st_mode & 0o222:
-      raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as e:
-    raise InputError(f'{there}: cannot be written ({e.strerror}). Name another folder with'
-                     ' --config.data.derived.') from None
-
-
-def _is_whole(path: Path, size: tuple[int, int]) -> bool:
-  """Whether a readable depth PNG of this size is there."""
-  if not path.exists():
-    return False
-  try:
-    png.read_depth(path, size)
-  except InputError as e:
-    _LOG.warning('%s; written again', e)
-    return False
-  return True
-
-
 def _depth() -> None:
   if _CONFIG.value is None:
     raise InputError('--config is missing. Use --config=configs/kitti360.py.')
   prepare_depth(_CONFIG.value.data, _MIN_DEPTH.value, _OVERWRITE.value)
+
+
+def _labels() -> None:
+  _require(_CONFIG, _NETWORK)
+  labels.prepare_labels(_CONFIG.value.data, _NETWORK.value, _BATCH.value, _OVERWRITE.value)
 
 
 def _require(*wanted: flags.FlagHolder) -> None:
@@ -156,8 +143,8 @@ def _tfds() -> None:
   packing.pack(_CONFIG.value.data, _OUT.value, _OVERWRITE.value)
 
 
-_COMMANDS = {'check': _check, 'depth': _depth, 'released': _released, 'tfds': _tfds,
-             'weights': _weights}
+_COMMANDS = {'check': _check, 'depth': _depth, 'labels': _labels, 'released': _released,
+             'tfds': _tfds, 'weights': _weights}
 
 if __name__ == '__main__':
   cli.run(main, positional=1)

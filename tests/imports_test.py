@@ -2,8 +2,8 @@
 
     floor 6   the binaries
     floor 5   drive  preparation
-    floor 4   training  comparison
-    floor 3   rendering  evaluation  transfer  street
+    floor 4   training  comparison  street
+    floor 3   rendering  evaluation  transfer  segmentation
     floor 2   fields  data
     floor 1   geometry
 
@@ -18,15 +18,17 @@ import pytest
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'pnerf_jax'
 _FLOOR = {  # every other module on top of the package is a binary
     'geometry': 1, 'fields': 2, 'data': 2, 'rendering': 3, 'evaluation': 3, 'transfer': 3,
-    'street': 3, 'training': 4, 'comparison': 4, 'drive': 5,
+    'segmentation': 3, 'street': 4, 'training': 4, 'comparison': 4, 'drive': 5,
     'preparation': 5}
 _BINARY_FLOOR = 6
 # Rooms that may see less than the floors below them.
-_SEES_ONLY = {'street': {'data'}, 'evaluation': {'data'}, 'fields': {'geometry'},
-              'transfer': {'data', 'geometry'}, 'drive': {'data', 'training'}}
+_SEES_ONLY = {'street': {'data', 'segmentation'}, 'segmentation': {'data'},
+              'evaluation': {'data'}, 'fields': {'geometry'}, 'transfer': {'data', 'geometry'},
+              'drive': {'data', 'training'}}
 # Libraries that live in one place; a place is a module or the prefix of a room.
 _LIVES_IN = {
-    'flax': ('fields.layers', 'fields.networks', 'fields.published'),
+    'flax': ('fields.layers', 'fields.networks', 'fields.published', 'segmentation.checkpoint',
+             'segmentation.pspnet'),
     'optax': ('training.state',),
     'orbax': ('training.checkpoints',),
     'tensorflow_datasets': ('data.builder',),
@@ -35,15 +37,18 @@ _LIVES_IN = {
     'trimesh': ('street.',),
     'embreex': ('street.',),
     'maxflow': ('transfer.graph_cut',),
-    'cv2': ('data.', 'street.', 'prepare'),
+    'cv2': ('data.', 'segmentation.crops', 'street.', 'prepare'),
     'tensorflow': (),
-    'torch': (),
+    'torch': ('segmentation.hugging_face',),
+    'transformers': ('segmentation.hugging_face',),
     'clu': (),
 }
 _NUMPY_ROOMS = ('data', 'evaluation', 'street')
 _JAX_IN_NUMPY_ROOMS = {'data.batches'}  # drawn inside the step, as a function of (seed, step)
 # Beside the binaries, which modules may see a whole config.
-_UNPACKS_CONFIG = {'training.loop', 'training.released', 'training.setup'}
+_UNPACKS_CONFIG = {
+    'training.loop', 'training.released', 'training.segmenter', 'training.setup',
+    'training.trainer'}
 # The mathematics of the model: nothing here may fall back on numpy.
 _PURE_JAX = {
     'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.layers',

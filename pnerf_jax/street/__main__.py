@@ -1,9 +1,11 @@
 """Writes a synthetic street in KITTI-360's layout, with ground truth.
 
     python -m pnerf_jax.street --out=DATA [--preset=boulevard|suburb|village] [--seed=0]
-        [--frames=24] [--scale=0.25] [--moving=true]
+        [--frames=24] [--scale=0.25] [--moving=true] [--predictions=noise|network]
 
-The same flags give the same files, byte for byte. A folder that holds this street already is left
+Pseudo labels are invented (`noise`), or those of a small PSPNet that saw other streets (`network`,
+which writes its confidence, too; street/network.py). The same flags give the same files, byte for
+byte; with `network`, on one kind of machine. A folder that holds this street already is left
 as it is.
 """
 from pathlib import Path
@@ -24,6 +26,9 @@ _FRAMES = flags.DEFINE_integer('frames', _DEFAULT.frames, 'Stereo frames.')
 _SCALE = flags.DEFINE_float('scale', _DEFAULT.scale, 'Image size relative to 1408x376.')
 _MOVING = flags.DEFINE_boolean('moving', _DEFAULT.moving,
                                'Whether a car or a walker moves while the frames are taken.')
+_PREDICTIONS = flags.DEFINE_enum(
+    'predictions', _DEFAULT.predictions, scenery.PREDICTIONS,
+    'Pseudo labels: invented errors, or what a small network says of the photos.')
 
 
 def main() -> int:
@@ -31,7 +36,8 @@ def main() -> int:
   if not _OUT.value:
     raise InputError('--out: missing. Name the folder to write, e.g. --out=data/street.')
   generate.generate(Path(_OUT.value), scenery.Parameters(
-      _PRESET.value, _SEED.value, _FRAMES.value, _SCALE.value, _MOVING.value))
+      _PRESET.value, _SEED.value, _FRAMES.value, _SCALE.value, _MOVING.value,
+      _PREDICTIONS.value))
   return 0
 
 

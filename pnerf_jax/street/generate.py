@@ -2,6 +2,7 @@
 
 Complete folders are reused, half-written ones are written anew.
 """
+from collections.abc import Callable
 import dataclasses
 import json
 import logging
@@ -20,6 +21,7 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.street import appearance
 from pnerf_jax.street import camera
 from pnerf_jax.street import lidar
+from pnerf_jax.street import network as trained
 from pnerf_jax.street import predictions
 from pnerf_jax.street import raycast
 from pnerf_jax.street import scenery
@@ -134,9 +136,19 @@ def draw(street: scenery.Street, rig: camera.Rig, number: int, eye: int, exposur
       confidence=.25 + .75 * np.concatenate(agree).reshape(h, w))
 
 
-def _write_frame(root: Path, street: scenery.Street, rig: camera.Rig, network: predictions.Network,
+def _predictor(street: scenery.Street, parameters: scenery.Parameters) -> Callable[
+    [Image, np.random.Generator], tuple[np.ndarray, np.ndarray | None]]:
+  """What gives an image's pseudo labels [H, W] and their confidence (None where there is none)."""
+  if parameters.predictions == 'network':
+    predict = trained.load()
+    return lambda image, rng: predict(image.rgb)
+  network = pretended_network(street, parameters)
+  return lambda image, rng: (network.predict(image.owner, image.points, rng), None)
+
+
+def _write_frame(root: Path, street: scenery.Street, rig: camera.Rig, predict: Callable,
                  parameters: scenery.Parameters, number: int, exposure: float):
-  """All files of one stereo frame."""
+  """All files of one stereo frame. predict: of _predictor."""
   sequence, frame = parameters.sequence, parameters.frame_numbers[number]
   name = kitti360.frame_name(frame)
   # Every image has noise of its own, whatever the other frames are.
@@ -151,8 +163,11 @@ def _write_frame(root: Path, street: scenery.Street, rig: camera.Rig, network: p
     png.write_rgb(truth('semantic_rgb'), colors.semantic_rgb(image.semantic))
     png.write_instance(truth('instance'), image.instance)
     png.write_confidence(truth('confidence'), image.confidence)
-    png.write_label(kitti360.pseudo_label_folder(root, sequence, cam) / f'{name}.png',
-                    network.predict(image.owner, image.points, rngs[2 + eye]))
+    called, sure = predict(image, rngs[2 + eye])
+    png.write_label(kitti360.pseudo_label_folder(root, sequence, cam) / f'{name}.png', called)
+    if sure is not None:
+      png.write_confidence(
+          kitti360.pseudo_confidence_folder(root, sequence, cam) / f'{name}.png', sure)
     png.write_depth(kitti360.pseudo_depth_folder(root, sequence, cam) / f'{name}.png', depth)
   scenes, _ = street.scenes(number)
   writer.write_scan(root, sequence, frame,
@@ -174,6 +189,8 @@ def expected_files(root: Path, parameters: scenery.Parameters) -> list[Path]:
       folders = [kitti360.rgb_folder(root, sequence, cam),
                  kitti360.pseudo_label_folder(root, sequence, cam),
                  kitti360.pseudo_depth_folder(root, sequence, cam)]
+      if parameters.predictions == 'network':
+        folders.append(kitti360.pseudo_confidence_folder(root, sequence, cam))
       folders += [kitti360.truth_folder(root, sequence, cam, kind)
                   for kind in ('semantic', 'semantic_rgb', 'instance', 'confidence')]
       out += [folder / name for folder in folders]
@@ -199,7 +216,8 @@ def _is_done(root: Path, parameters: scenery.Parameters) -> bool:
       raise InputError(f'{root}: is not empty and holds no {MARKER}. Choose another --out.')
     return False
   try:
-    found = json.loads(path.read_text())
+    # Streets of before there was a choice have invented predictions.
+    found = {'predictions': 'noise', **json.loads(path.read_text())}
     complete = found['complete']
   except (ValueError, KeyError, TypeError):
     raise InputError(f'{path}: is damaged. Remove {root} or choose another --out.') from None
@@ -236,7 +254,7 @@ def generate(root: Path, parameters: scenery.Parameters) -> bool:
   files.write_bytes(root / MARKER, _marker(parameters, False))
   street = scenery.build(parameters)
   rig = camera.rig(parameters.scale)
-  network = pretended_network(street, parameters)
+  predict = _predictor(street, parameters)
   sequence, numbers = parameters.sequence, parameters.frame_numbers
   world_from_pose = street.street_from_pose.copy()
   world_from_pose[:, :3, 3] += street.center
@@ -246,7 +264,7 @@ def generate(root: Path, parameters: scenery.Parameters) -> bool:
   writer.write_lists(root, sequence, numbers)
   exposure = metered(street)
   for number in range(parameters.frames):
-    _write_frame(root, street, rig, network, parameters, number, exposure)
+    _write_frame(root, street, rig, predict, parameters, number, exposure)
     _LOG.info('frame %d of %d', number + 1, parameters.frames)
   files.write_bytes(root / MARKER, _marker(parameters, True))
   return True

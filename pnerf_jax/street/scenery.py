@@ -20,6 +20,7 @@ from pnerf_jax.street import things
 from pnerf_jax.street import village
 
 PRESETS = {'boulevard': boulevard, 'suburb': suburb, 'village': village}
+PREDICTIONS = ('noise', 'network')
 _FORGOTTEN = 2  # things without a primitive
 _TWICE = 4  # things annotated in two windows
 _MAX_FRAMES, _MAX_SEED = 2000, 10**6
@@ -35,12 +36,14 @@ class Parameters:
     frames: stereo frames.
     scale: of the images, relative to 1408 x 376.
     moving: whether something moves while the frames are taken.
+    predictions: where the pseudo labels come from, one of PREDICTIONS.
   """
   preset: str = 'boulevard'
   seed: int = 0
   frames: int = 24
   scale: float = 0.25
   moving: bool = True
+  predictions: str = 'noise'
 
   def check(self):
     """InputError naming the flag that is wrong."""
@@ -51,6 +54,9 @@ class Parameters:
       raise InputError(f'--frames: {self.frames} is out of range. Use 1 to {_MAX_FRAMES}.')
     if not 0.05 <= self.scale <= 1.0:
       raise InputError(f'--scale: {self.scale} is out of range. Use 0.05 to 1 (1 is 1408x376).')
+    if self.predictions not in PREDICTIONS:
+      raise InputError(f'--predictions: {self.predictions!r} is not one of'
+                       f' {", ".join(PREDICTIONS)}.')
     if not 0 <= self.seed <= _MAX_SEED:
       raise InputError(f'--seed: {self.seed} is out of range. Use 0 to {_MAX_SEED}.')
 

@@ -55,10 +55,10 @@ def _sequence_of(accepts: Callable[[Any], bool], counts: tuple[int, ...] = ()) -
                         and (not counts or len(value) in counts))
 
 
-_TEXT = Kind('text', lambda value: isinstance(value, str) and '\0' not in value)
+TEXT = Kind('text', lambda value: isinstance(value, str) and '\0' not in value)
 _FLAG = Kind('True or False', lambda value: isinstance(value, bool))
-_WORDS = Kind('a tuple of words', _sequence_of(_TEXT.accepts))
-_WHOLES = Kind('a tuple of whole numbers', _sequence_of(whole(0).accepts))
+WORDS = Kind('a tuple of words', _sequence_of(TEXT.accepts))
+WHOLES = Kind('a tuple of whole numbers', _sequence_of(whole(0).accepts))
 _WEIGHT = real(0, 1e9)
 _SHARE = real(0, 1)
 _LENGTH = real(0, FAR_AWAY, above=True)
@@ -71,9 +71,9 @@ def _reals(*counts: int) -> Kind:
 
 FIELDS: dict[str, dict[str, Kind]] = {
     'data': {
-        'root': _TEXT, 'source': choice('folder', 'tfds'), 'derived': _TEXT, 'sequence': _TEXT,
-        'start': whole(-1), 'frames': whole(1), 'cameras': _WORDS, 'boxes': _TEXT,
-        'scale': _SHARE, 'max_width': whole(8), 'eval_frames': _WHOLES},
+        'root': TEXT, 'source': choice('folder', 'tfds'), 'derived': TEXT, 'sequence': TEXT,
+        'start': whole(-1), 'frames': whole(1), 'cameras': WORDS, 'boxes': TEXT,
+        'scale': _SHARE, 'max_width': whole(8), 'eval_frames': WHOLES},
     'scene': {
         'outside': choice('empty', 'void'), 'center': _reals(0, 3), 'bounds': _reals(0, 6),
         'near': _LENGTH, 'far': real(0, FAR_AWAY), 'frame_margin': whole(0),
@@ -89,7 +89,7 @@ FIELDS: dict[str, dict[str, Kind]] = {
         'rgb': _WEIGHT, 'depth': _WEIGHT, 'fixed': _WEIGHT, 'semantic_2d': _WEIGHT,
         'semantic_3d': _WEIGHT, 'distortion': _WEIGHT,
         'depth_form': choice('likelihood', 'huber'), 'depth_max': _LENGTH,
-        'depth_classes': _WHOLES, 'depth_spread': _LENGTH, 'depth_outliers': _SHARE,
+        'depth_classes': WHOLES, 'depth_spread': _LENGTH, 'depth_outliers': _SHARE,
         'words': choice('estimated', 'sets', 'merged'), 'words_prior': _WEIGHT,
         'words_after': whole(0), 'label_floor': _SHARE, 'reachable_only': _FLAG},
     'optim': {
@@ -100,7 +100,7 @@ FIELDS: dict[str, dict[str, Kind]] = {
         'steps_per_dispatch': whole(1), 'log_every': whole(1), 'checkpoint_every': whole(1),
         'preview_every': whole(1)},
     'eval': {
-        'camera': _TEXT, 'chunk': whole(1), 'panels': whole(0),
+        'camera': TEXT, 'chunk': whole(1), 'panels': whole(0),
         'labels': choice('learned', 'fixed'),
         'confidence': Kind('6 numbers, such as launch/calibrate.py prints',
                            _sequence_of(_is_number, (6,)))},
@@ -108,7 +108,7 @@ FIELDS: dict[str, dict[str, Kind]] = {
 
 
 def check(config: Mapping[str, Any], devices: int, source: str = '') -> None:
-  """Looks at every field of a config, and at those that must fit each other.
+  """Looks at every field of a field's config, and at those that must fit each other.
 
   Args:
     config: groups of fields.
@@ -118,11 +118,28 @@ def check(config: Mapping[str, Any], devices: int, source: str = '') -> None:
   Raises:
     InputError: a field that is unknown, absent, of the wrong type or out of range; named.
   """
-  for group, kinds in FIELDS.items():
+  check_fields(config, FIELDS, source)
+  _check_fits(config, devices, source)
+
+
+def check_fields(config: Mapping[str, Any], known: dict[str, dict[str, Kind]], source: str = '',
+                 example: str = 'configs/kitti360.py') -> None:
+  """Looks at every field of a config alone.
+
+  Args:
+    config: groups of fields.
+    known: what each field of each group must be.
+    source: 'FILE: ' where the config was read from one.
+    example: the file that has all fields.
+
+  Raises:
+    InputError: a field that is unknown, absent, of the wrong type or out of range; named.
+  """
+  for group, kinds in known.items():
     fields = config.get(group)
     if not hasattr(fields, 'items'):
       raise InputError(f'{source}config.{group}: {fields!r:.60} is no group of fields. Take those'
-                       ' of configs/kitti360.py.')
+                       f' of {example}.')
     for name in fields:
       if name not in kinds:
         raise InputError(f'{source}config.{group}.{name}: unknown config field'
@@ -130,14 +147,13 @@ def check(config: Mapping[str, Any], devices: int, source: str = '') -> None:
     for name, kind in kinds.items():
       if name not in fields:
         raise InputError(f'{source}config.{group}.{name}: absent. Take it from'
-                         ' configs/kitti360.py; a run of another version must be trained anew.')
+                         f' {example}; a run of another version must be trained anew.')
       if not kind.accepts(fields[name]):
         raise InputError(f'{source}config.{group}.{name}: {fields[name]!r:.60} is not'
                          f' {kind.wanted}. Give --config.{group}.{name} such a value.')
   for group in config:
-    if group not in FIELDS:
+    if group not in known:
       raise InputError(f'{source}config.{group}: unknown config group. Remove it.')
-  _check_fits(config, devices, source)
 
 
 def _check_fits(config: Any, devices: int, source: str) -> None:

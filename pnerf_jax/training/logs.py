@@ -111,8 +111,12 @@ class _Board:
 
 
 def progress_line(step: int, total: int, scalars: dict[str, float]) -> str:
-  """step, rate, loss, PSNR and time left, for people."""
+  """step, rate, loss, PSNR or accuracy, and time left, for people."""
   left = (total - step) * scalars['seconds_per_step']
-  return (f'step {step}/{total}  {scalars["rays_per_second"] / 1e3:.1f}k rays/s  '
-          f'loss {scalars["loss"]:.4f}  psnr {scalars["psnr"]:.2f}  '
+  if 'rays_per_second' in scalars:
+    rate, quality = f'{scalars["rays_per_second"] / 1e3:.1f}k rays/s', f'psnr {scalars["psnr"]:.2f}'
+  else:
+    rate = f'{scalars["crops_per_second"]:.1f} crops/s'
+    quality = f'accuracy {scalars["accuracy"]:.3f}'
+  return (f'step {step}/{total}  {rate}  loss {scalars["loss"]:.4f}  {quality}  '
           f'left {int(left) // 60}:{int(left) % 60:02d}')

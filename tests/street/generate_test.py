@@ -106,6 +106,42 @@ def test_pseudo_labels_err_as_much_as_intended(root):
   assert .74 < np.mean(right) < .9
 
 
+def test_predictions_of_the_network(tmp_path):
+  parameters = scenery.Parameters('village', 7, 2, .25, predictions='network')
+  assert generate.generate(tmp_path / 'a', parameters)
+  folder = tmp_path / f'a/data_2d_pseudo_semantics/train/{parameters.sequence}'
+  right, sure, agreeing = [], [], []
+  for path in sorted(folder.glob('image_0*/semantic/*.png')):
+    called = np.asarray(Image.open(path))
+    truth = np.asarray(Image.open(
+        str(path).replace('data_2d_pseudo_semantics', 'data_2d_semantics')))
+    confidence = np.asarray(Image.open(path.parent.with_name('confidence') / path.name)) / 65535
+    assert called.shape == truth.shape == confidence.shape == (94, 352)
+    assert set(np.unique(called)) <= {x.id for x in labels.LABELS if x.train_id < 19}
+    right.append((called == truth).mean())
+    sure.append(confidence[called == truth].mean() - confidence[called != truth].mean())
+    agreeing.append((called == truth).ravel())
+  assert len(right) == 4 and .7 < np.mean(right) < .95
+  assert min(sure) > .1
+  # Errors come again in the next frame, which saw the same things from a metre before.
+  both = (~agreeing[0] & ~agreeing[1]).mean()
+  assert both > 2 * (~agreeing[0]).mean() * (~agreeing[1]).mean()
+  # It is complete with its confidence alone, and is not taken for a street with other predictions.
+  assert not generate.generate(tmp_path / 'a', parameters)
+  next(folder.glob('image_01/confidence/*.png')).unlink()
+  assert generate.generate(tmp_path / 'a', parameters)
+  with pytest.raises(InputError, match='holds another street.*predictions=network'):
+    generate.generate(tmp_path / 'a', scenery.Parameters('village', 7, 2, .25))
+
+
+def test_streets_of_before_there_was_a_choice_are_reused(root):
+  path = root / generate.MARKER
+  content = json.loads(path.read_text())
+  assert content.pop('predictions') == 'noise'
+  path.write_text(json.dumps(content))
+  assert not generate.generate(root, PARAMETERS)
+
+
 def test_scan_agrees_with_the_depth_of_the_truth(root, street):
   """The published formulas, on the written numbers, bring the scan onto the images."""
   rows = {}
@@ -199,7 +235,8 @@ def test_strange_folders_are_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize('change', [dict(preset='desert'), dict(frames=0), dict(scale=2.0),
-                                    dict(seed=-1), dict(scale=float('nan'))])
+                                    dict(seed=-1), dict(scale=float('nan')),
+                                    dict(predictions='oracle')])
 def test_bad_parameters(tmp_path, change):
   name = next(iter(change))
   with pytest.raises(InputError, match=f'^--{name}: '):

@@ -1,0 +1,85 @@
+"""Pseudo labels of a window's photos by a 2D network, as PNGs that training reads.
+
+Letters: N images of a batch.
+"""
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from pnerf_jax.data import footage as footages
+from pnerf_jax.data import kitti360, png
+from pnerf_jax.errors import InputError
+from pnerf_jax.preparation import derived
+from pnerf_jax.segmentation import networks
+
+_LOG = logging.getLogger(__name__)
+_READ_LABEL = functools.partial(png.read_label, unknown_allowed=True)
+
+
+def prepare_labels(data: Any, network: str, batch: int = 4, overwrite: bool = False
+                   ) -> dict[str, int]:
+  """Writes pseudo labels and their confidence for every frame of both cameras of a window.
+
+  Args:
+    data: config.data.
+    network: 'KIND:PATH', see networks.load.
+    batch: N, images given to the network at once.
+    overwrite: replace whole files that are there already.
+
+  Returns:
+    {'written': images, 'kept': images}.
+  """
+  derived.check_writable(data, 'labels')
+  footage = footages.find_footage(data, kitti360.PERSPECTIVE_CAMERAS)
+  for note in footage.notes:
+    _LOG.info(note)
+  todo = [view for view in footage.views()
+          if overwrite or not all(map(functools.partial(_is_whole, footage.size),
+                                      _paths(footage, *view)))]
+  count = {'written': len(todo), 'kept': len(footage.views()) - len(todo)}
+  sure = []
+  if todo:
+    predict = networks.load(network)
+    for camera in footage.cameras:
+      for path in _paths(footage, footage.frames[0], camera):
+        derived.make_folder(path.parent)
+    with tqdm.tqdm(total=len(todo), desc='labels', unit='image', mininterval=1.0) as bar:
+      for start in range(0, len(todo), batch):
+        sure += _label(footage, todo[start:start + batch], predict)
+        bar.update(len(todo[start:start + batch]))
+  _LOG.info('pseudo labels in %s: %d images written, %d kept (--overwrite replaces them)%s',
+            footage.derived / 'data_2d_pseudo_semantics', count['written'], count['kept'],
+            f', mean confidence {np.mean(sure):.2f}' if sure else '')
+  return count
+
+
+def _paths(footage: footages.Footage, frame: int, camera: str) -> tuple[Path, Path]:
+  """Label and confidence of a view."""
+  name = f'{kitti360.frame_name(frame)}.png'
+  return tuple(folder(footage.derived, footage.sequence, camera) / name for folder in (
+      kitti360.pseudo_label_folder, kitti360.pseudo_confidence_folder))
+
+
+def _is_whole(size: tuple[int, int], path: Path) -> bool:
+  read = png.read_confidence if path.parent.name == 'confidence' else _READ_LABEL
+  return derived.is_whole(path, read, size)
+
+
+def _label(footage: footages.Footage, views: list[tuple[int, str]], predict: networks.Predict
+           ) -> list[float]:
+  """Writes the files of some views; returns their mean confidences."""
+  photos = np.stack([png.read_rgb(footage.image_path(*view), footage.size) for view in views])
+  sure = []
+  for view, ids, confidence in zip(views, *predict(photos)):
+    if not np.isfinite(confidence).all():
+      raise InputError(f'{footage.image_path(*view)}: the network\'s answer is not finite. Use'
+                       ' other weights.')
+    label_path, confidence_path = _paths(footage, *view)
+    png.write_confidence(confidence_path, confidence)
+    png.write_label(label_path, ids)
+    sure.append(float(confidence.mean()))
+  return sure

@@ -1,0 +1,32 @@
+"""Trains or fine-tunes a PSPNet on labelled photos.
+
+    python -m pnerf_jax.pspnet --config=configs/pspnet.py[:variant] --workdir=RUN \\
+        --config.data.roots=DATA1,DATA2 [--config.model.start=RUN0]
+
+Resumes from RUN by itself; `prepare labels --network=pspnet:RUN` labels with it. On several hosts,
+the flags of pnerf_jax.train. Exit codes: 0 done, 1 one clear error, 130 stopped after saving.
+"""
+from absl import flags
+from ml_collections import config_flags
+
+from pnerf_jax import cli
+from pnerf_jax import job
+from pnerf_jax.training.segmenter import train
+
+
+def _define_flags() -> None:
+  config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
+  flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
+  flags.mark_flag_as_required('config')
+  cli.require_words('workdir')
+  job.define_flags()
+
+
+def main() -> None:
+  """Trains with the flags."""
+  train(flags.FLAGS.config, flags.FLAGS.workdir)
+
+
+if __name__ == '__main__':
+  _define_flags()
+  cli.run(main)
