@@ -2,6 +2,7 @@
 from collections.abc import Iterator
 import contextlib
 import fcntl
+import json
 import os
 from pathlib import Path
 import stat
@@ -34,6 +35,15 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
     raise InputError(f'{path}: no such file. {remedy}') from None
   except OSError as e:
     raise InputError(f'{path}: cannot be read ({e.strerror}). {remedy}') from None
+
+
+def read_json(path: Path, most: int, remedy: str) -> Any:
+  """What a JSON file of at most `most` bytes holds; InputError, as of `read_bytes`."""
+  content = read_bytes(path, most, remedy)
+  try:
+    return json.loads(content)
+  except (ValueError, RecursionError) as e:  # ValueError: also text that is not Unicode
+    raise InputError(f'{path}: not JSON ({str(e)[:80]}). {remedy}') from None
 
 
 def refuse_file(path: Path, flag: str) -> None:

@@ -71,7 +71,8 @@ def _reals(*counts: int) -> Kind:
 
 FIELDS: dict[str, dict[str, Kind]] = {
     'data': {
-        'root': _TEXT, 'source': choice('folder', 'tfds'), 'derived': _TEXT, 'sequence': _TEXT,
+        'root': _TEXT, 'source': choice('folder', 'tfds', 'transforms'), 'derived': _TEXT,
+        'sequence': _TEXT,
         'start': whole(-1), 'frames': whole(1), 'cameras': _WORDS, 'boxes': _TEXT,
         'scale': _SHARE, 'max_width': whole(8), 'eval_frames': _WHOLES},
     'scene': {
