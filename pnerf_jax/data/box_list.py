@@ -110,8 +110,8 @@ def _class_id(value: Any, where: str) -> int:
 def _rotation(entry: dict[str, Any], where: str) -> np.ndarray:
   """[3, 3] world_from_box from a quaternion (w, x, y, z), or from radians about the world's z."""
   if ('rotation' in entry) == ('yaw' in entry):
-    raise InputError(f'{where}: has {"both" if "yaw" in entry else "neither"} rotation and yaw.'
-                     ' Give one of them.')
+    has = 'both rotation and' if 'yaw' in entry else 'neither rotation nor'
+    raise InputError(f'{where}: has {has} yaw. Give one of them.')
   if 'yaw' in entry:
     yaw = _vector({'yaw': [entry['yaw']]}, 'yaw', where, 1)[0]
     return np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 from pathlib import Path
+import shutil
 import stat
 import tempfile
 from typing import Any, BinaryIO
@@ -94,3 +95,22 @@ def taking_turns(folder: Path) -> Iterator[None]:
     yield
   finally:
     os.close(handle)
+
+
+def link(source: Path, target: Path) -> None:
+  """The file under a second name, or a copy where the disk has no such links."""
+  with arriving(target) as partial:
+    try:
+      os.link(source.resolve(), partial)
+    except OSError:
+      shutil.copyfile(source, partial)
+
+
+@contextlib.contextmanager
+def arriving(target: Path) -> Iterator[Path]:
+  """A free name beside a path, which is given its own name at the end of the block."""
+  target.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=target.parent, prefix='.arriving-') as folder:
+    partial = Path(folder, target.name)
+    yield partial
+    os.replace(partial, target)

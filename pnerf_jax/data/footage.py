@@ -71,21 +71,20 @@ class Footage:
   def file(self, kind: str, frame: int, camera: str) -> Path | None:
     """Where a file of a view lies or should lie; None where the camera has none of the kind.
 
-    A folder below `derived` goes before one below `root`, and that before what is named.
+    A folder below `derived` goes before one below `root`, and that before what is named, so that
+    what was derived is found beside any description. Photos are where they are named to be.
     """
-    for root in (self.derived, self.root) if kind in kitti360.DERIVED else (self.root,):
-      folder = {**kitti360.DERIVED, **kitti360.RECORDED}[kind](root, self.sequence, camera)
-      if folder.is_dir():
-        return folder / f'{kitti360.frame_name(frame)}.png'
     inside = self.named.get((kind, frame, camera))
+    if inside is None or kind != 'rgb':
+      for root in (self.derived, self.root) if kind in kitti360.DERIVED else (self.root,):
+        folder = (kitti360.DERIVED | kitti360.RECORDED)[kind](root, self.sequence, camera)
+        if folder.is_dir():
+          return folder / f'{kitti360.frame_name(frame)}.png'
     return None if inside is None else files.at(self.root, *inside.split('/'))
 
   def image_path(self, frame: int, camera: str) -> Path:
     """The photo of one view."""
-    inside = self.named.get(('rgb', frame, camera))
-    if inside is not None:
-      return files.at(self.root, *inside.split('/'))
-    return self.place('rgb', camera) / f'{kitti360.frame_name(frame)}.png'
+    return self.file('rgb', frame, camera)
 
   def scan_path(self, frame: int) -> Path | None:
     """The LiDAR scan of a frame, None where there is none."""
