@@ -16,12 +16,14 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
 
   data = config.data = ml_collections.ConfigDict()
   data.root = '.'  # dataset in KITTI-360's layout
-  data.source = 'folder'  # what root is: that 'folder', or a window packed by prepare ('tfds')
+  # What root is: that 'folder', one that holds a transforms.json (docs/own_data.md; 'transforms'),
+  # or a window packed by prepare ('tfds').
+  data.source = 'folder'  # 'folder', 'transforms' or 'tfds'
   data.derived = ''  # where pseudo labels and depth lie and go; '' = root
   data.sequence = ''  # e.g. 2013_05_28_drive_0000_sync; '' = the only one in root
   data.start = -1  # first frame; -1 = the first with an image and a pose
   data.frames = 64  # consecutive frame numbers from start
-  data.cameras = ('image_00', 'image_01')  # image_00, image_01 or both
+  data.cameras = ('image_00', 'image_01')  # some of the data's; transforms: () = all
   data.boxes = 'auto'  # train, train_full, union, none; auto = train_full if there, else train
   data.scale = 0.0  # of the images on disk; 0 = the largest of 1, 1/2, 1/4 within max_width
   data.max_width = 704  # pixels, for the automatic scale
@@ -87,7 +89,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   train.preview_every = 2500  # steps
 
   evaluation = config.eval = ml_collections.ConfigDict()
-  evaluation.camera = 'image_00'  # the camera that is scored
+  evaluation.camera = 'image_00'  # the camera that is scored; '' = the first of data.cameras
   evaluation.chunk = 8192  # rays rendered at once
   evaluation.panels = 8  # frames of which panels are written
   evaluation.labels = 'learned'  # the field that labels: 'learned' or 'fixed' (primitives alone)

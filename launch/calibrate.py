@@ -30,13 +30,14 @@ _RIGHT, _WRONG = 7, 8  # any two ids
 def sample(trained: Trained, every: int) -> Sample:
   """Evidence of the run's frames with ground truth, each `every`-th of them."""
   config, scene = trained.run.config, trained.run.scene
-  footage, camera = find_footage(config.data), config.eval.camera
+  footage = find_footage(config.data)
+  camera = truth.camera_to_score(footage, config.eval.camera)
   frames = truth.frames_with_truth(footage, camera)[::every]
   if not frames:
     raise InputError(f'{footage.root}: no ground truth of {camera}. Take a run that has some.')
   parts = []
   for frame in frames:
-    view = recorded_view(scene, footage.views().index((frame, camera)), full=True)
+    view = recorded_view(scene, footage.view(frame, camera), full=True)
     true = truth.read_truth(
         footage, camera, frame, view.world_from_cam, view.intrinsics).truth_semantic
     out = trained.renderer(trained.params, view)

@@ -67,7 +67,8 @@ def compare(config: ml_collections.ConfigDict, out: Path, workdir: Path | None =
   unknown = sorted(set(methods) - set(TITLES))
   if unknown:
     raise InputError(f'--methods: there is no {unknown[0]}. Choose among {", ".join(TITLES)}.')
-  footage, camera = find_footage(config.data), config.eval.camera
+  footage = find_footage(config.data)
+  camera = truth.camera_to_score(footage, config.eval.camera)
   frames = truth.frames_to_score(footage, camera, config.data.eval_frames)
   trained = None
   if workdir is not None:
@@ -78,18 +79,18 @@ def compare(config: ml_collections.ConfigDict, out: Path, workdir: Path | None =
   chosen = _possible(methods or TITLES, run, reader, workdir)
   out.mkdir(parents=True, exist_ok=True)
   setup.save_config(config, out)
-  views = {frame: recorded_view(run.scene, footage.views().index((frame, camera)), full=True)
+  views = {frame: recorded_view(run.scene, footage.view(frame, camera), full=True)
            for frame in frames}
   for name in set(chosen) & set(_OF_RUN):
     _claim(out / name, Path(workdir), trained.step)
   _predict_by_image(reader, frames, out, [n for n in chosen if n in by_image.METHODS])
   if trained is not None:
-    own = _renders(trained, out / 'ours', views, footage.size)
+    own = _renders(trained, out / 'ours', views)
     _predict(out, 'ours', chosen, frames, lambda: own)
     _predict(out, 'fusion', chosen, frames, lambda: _fuses(trained, out / 'fusion', own, views))
   plain = out / 'semantic_nerf'
   _predict(out, 'semantic_nerf', chosen, frames,
-           lambda: _renders(_semantic_nerf(config, plain), plain, views, footage.size))
+           lambda: _renders(_semantic_nerf(config, plain), plain, views))
   steps = {'semantic_nerf': config.train.steps}
   if trained is not None:
     steps.update(dict.fromkeys(_OF_RUN, trained.step))
@@ -172,13 +173,14 @@ def _predict(out: Path, name: str, chosen: list[str], frames: list[int],
       results.write(out / name, frame, predict(frame))
 
 
-def _renders(trained: Trained, folder: Path, views: dict[int, View], size: tuple[int, int]
+def _renders(trained: Trained, folder: Path, views: dict[int, View]
              ) -> Callable[[int], Prediction]:
   """Renders a frame of a run, or reads it where it was rendered before."""
   def predict(frame: int) -> Prediction:
+    view = views[frame]
     if results.is_whole(folder, frame):
-      return results.read(folder, frame, size)
-    image = trained.renderer(trained.params, views[frame])
+      return results.read(folder, frame, (view.width, view.height))
+    image = trained.renderer(trained.params, view)
     return Prediction(image.semantic, image.instance, image.depth)
   return predict
 
@@ -193,10 +195,10 @@ def _fuses(trained: Trained, folder: Path, own: Callable[[int], Prediction],
     path = folder / 'depth_of_views' / f'{image:04d}.png'
     if not path.exists():
       png.write_depth(path, trained.renderer(trained.params, view).depth)
-    confidence = window.pseudo_confidence
     voting.append(fusion.LabelledView(
         view.intrinsics, view.world_from_cam, png.read_depth(path, (view.width, view.height)),
-        window.pseudo_label[image], None if confidence is None else confidence[image]))
+        window.of_view(window.pseudo_label, image),
+        window.of_view(window.pseudo_confidence, image)))
 
   def predict(frame: int) -> Prediction:
     return by_image.classes_alone(fusion.fuse(
@@ -220,7 +222,7 @@ def _write_panels(out: Path, footage: Footage, camera: str, views: dict[int, Vie
   for frame in (list(views)[i] for i in spread):
     view = views[frame]
     found = truth.read_truth(footage, camera, frame, view.world_from_cam, view.intrinsics)
-    shown = [(TITLES[name], results.read(out / name, frame, footage.size).semantic)
+    shown = [(TITLES[name], results.read(out / name, frame, (view.width, view.height)).semantic)
              for name in names]
     pictures.write_comparison(out / 'panels' / f'{camera}_{kitti360.frame_name(frame)}.png',
                               found.photo, found.truth_semantic, shown)

@@ -30,7 +30,8 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
   """
   workdir = Path(workdir)
   config = load_config(workdir)
-  footage, camera = find_footage(config.data), config.eval.camera
+  footage = find_footage(config.data)
+  camera = truth.camera_to_score(footage, config.eval.camera)
   chosen = truth.frames_to_score(footage, camera, config.data.eval_frames)
   trained = load_trained(workdir, step)
   scene, folder = trained.run.scene, workdir / 'eval'
@@ -38,7 +39,7 @@ def evaluate(workdir: Path, step: int | None = None) -> dict:
   pictures = []
   pictured = set(chosen[::max(1, len(chosen) // max(1, config.eval.panels))])
   for frame in tqdm.tqdm(chosen, desc='eval', unit='image'):
-    image = footage.views().index((frame, camera))
+    image = footage.view(frame, camera)
     view = recorded_view(scene, image, full=True)
     found = truth.read_truth(footage, camera, frame, view.world_from_cam, view.intrinsics)
     start = time.perf_counter()

@@ -6,6 +6,7 @@
         [--config.data....] [--batch=4] [--overwrite]
     python -m pnerf_jax.prepare tfds --config=configs/kitti360.py --out=DIR [--config.data....]
     python -m pnerf_jax.prepare check --config=configs/kitti360.py --out=check.png [--probe=false]
+    python -m pnerf_jax.prepare transforms --config=configs/kitti360.py --out=DIR [--config.data....]
     python -m pnerf_jax.prepare released --from=ARCHIVE --out=ROOT
     python -m pnerf_jax.prepare weights --from=latest.pth --workdir=RUN \\
         --config=configs/kitti360.py:published --config.scene.center=X,Y,Z --config.scene.far=F
@@ -16,6 +17,7 @@ already are kept. `labels`: semantics of both cameras by a 2D network, with its 
 data_2d_pseudo_semantics/ there. `check`: tells whether a window is ready for training, in a report
 and a picture.
 `tfds`: the window's files, packed into a few large ones (config.data.source).
+`transforms`: the window as a folder with a transforms.json, as nerfstudio reads it.
 `released`: the data that the authors of Panoptic NeRF released, as a folder, zip or tar file,
 becomes a dataset in KITTI-360's layout. `weights`: a checkpoint that they released becomes a run
 for eval, render and train. Exit codes: 0 done, 1 one clear error, 130 interrupted.
@@ -33,15 +35,19 @@ from pnerf_jax import cli
 from pnerf_jax.data import kitti360
 from pnerf_jax.data import png
 from pnerf_jax.data import stereo
-from pnerf_jax.data.footage import find_footage
+from pnerf_jax.data.footage import Footage, find_footage
 from pnerf_jax.errors import InputError
 from pnerf_jax.preparation import derived
+from pnerf_jax.preparation import description
 from pnerf_jax.preparation import labels
 from pnerf_jax.preparation import readiness
 from pnerf_jax.preparation import released as released_data
 from pnerf_jax.training import released
 
 _LOG = logging.getLogger(__name__)
+# Up to which two cameras count as rectified: rotation (entries of the matrix), the baseline's share
+# across it, pixels.
+_TURNED, _ASIDE, _BENT = 1e-3, 0.02, 0.5
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replaces files that are there already.')
 _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'Metres; nearer surfaces are not matched.', 0.5)
@@ -50,8 +56,8 @@ _NETWORK = flags.DEFINE_string(
 _BATCH = flags.DEFINE_integer('batch', 4, 'labels: images given to the network at once.', 1)
 _FROM = flags.DEFINE_string('from', None, 'released: the archive. weights: the checkpoint.')
 _OUT = flags.DEFINE_string(
-    'out', None, 'check: the picture, a PNG. released: the dataset. tfds: folder or fsspec address'
-    ' for the packed window.')
+    'out', None, 'check: the picture, a PNG. released, transforms: the folder to write. tfds: folder'
+    ' or fsspec address for the packed window.')
 _PROBE = flags.DEFINE_bool('probe', True, 'check: makes a few steps to tell time and memory.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'weights: folder of the run to make.')
 
@@ -75,25 +81,25 @@ def prepare_depth(data: Any, min_depth: float = 3.0, overwrite: bool = False) ->
     {'written': files, 'kept': files}.
   """
   derived.check_writable(data, 'depth')
-  footage = find_footage(data, kitti360.PERSPECTIVE_CAMERAS)
+  footage = find_footage(data, stereo=True)
   for note in footage.notes:
     _LOG.info(note)
-  folders = [kitti360.pseudo_depth_folder(footage.derived, footage.sequence, camera)
-             for camera in footage.cameras]
+  folders = [footage.place('pseudo_depth', camera) for camera in footage.cameras]
+  pairs = [rectified_pair(footage, frame) for frame in footage.frames]
   for folder in folders:
     derived.make_folder(folder)
-  fx = footage.calibration.resized_intrinsics('image_00', *footage.size)[0]
   count = {'written': 0, 'kept': 0}
   valid = []
-  for frame in tqdm.tqdm(footage.frames, 'depth', unit='frame', mininterval=1.0):
+  for frame, (fx, baseline) in zip(
+      tqdm.tqdm(footage.frames, 'depth', unit='frame', mininterval=1.0), pairs):
+    size = footage.size(frame, footage.cameras[0])
     paths = [folder / f'{kitti360.frame_name(frame)}.png' for folder in folders]
-    if not overwrite and all(
-        derived.is_whole(path, png.read_depth, footage.size) for path in paths):
+    if not overwrite and all(derived.is_whole(path, png.read_depth, size) for path in paths):
       count['kept'] += len(paths)
       continue
-    left, right = (png.read_rgb(footage.image_path(frame, camera), footage.size)
+    left, right = (png.read_rgb(footage.image_path(frame, camera), size)
                    for camera in footage.cameras)
-    depths = stereo.stereo_depth(left, right, fx, footage.calibration.baseline, min_depth)
+    depths = stereo.stereo_depth(left, right, fx, baseline, min_depth)
     for path, depth in zip(paths, depths):
       png.write_depth(path, depth)
       valid.append(np.mean(depth > 0))
@@ -102,6 +108,28 @@ def prepare_depth(data: Any, min_depth: float = 3.0, overwrite: bool = False) ->
             count['written'], count['kept'],
             f', {np.mean(valid):.0%} of the pixels valid' if valid else '')
   return count
+
+
+def rectified_pair(footage: Footage, frame: int) -> tuple[float, float]:
+  """(focal length in pixels, baseline in metres) of a frame's two cameras, checked to be rectified.
+
+  Args:
+    footage: of a pair, the left camera first.
+    frame: its number.
+  """
+  left, right = (footage.view(frame, camera) for camera in footage.cameras)
+  left_from_right = np.linalg.inv(footage.world_from_cam[left]) @ footage.world_from_cam[right]
+  baseline = float(left_from_right[0, 3])
+  turned = np.abs(left_from_right[:3, :3] - np.eye(3)).max()
+  bent = np.abs(footage.intrinsics[left] - footage.intrinsics[right]).max()
+  aside = np.abs(left_from_right[1:3, 3]).max()
+  if turned > _TURNED or aside > _ASIDE * abs(baseline) or bent > _BENT or (
+      footage.size(frame, footage.cameras[0]) != footage.size(frame, footage.cameras[1])):
+    raise InputError(f'frame {frame}: {" and ".join(footage.cameras)} are no rectified stereo pair:'
+                     f' axes differ by {turned:.2g}, intrinsics by {bent:.2g} pixels, the right'
+                     f' camera is {left_from_right[:3, 3].round(4).tolist()} m from the left.'
+                     ' Rectify the images, or name another pair.')
+  return float(footage.intrinsics[left, 0]), baseline
 
 
 def _depth() -> None:
@@ -143,8 +171,13 @@ def _tfds() -> None:
   packing.pack(_CONFIG.value.data, _OUT.value, _OVERWRITE.value)
 
 
+def _transforms() -> None:
+  _require(_CONFIG, _OUT)
+  description.write(_CONFIG.value.data, Path(_OUT.value))
+
+
 _COMMANDS = {'check': _check, 'depth': _depth, 'labels': _labels, 'released': _released,
-             'tfds': _tfds, 'weights': _weights}
+             'tfds': _tfds, 'transforms': _transforms, 'weights': _weights}
 
 if __name__ == '__main__':
   cli.run(main, positional=1)

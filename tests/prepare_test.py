@@ -103,7 +103,8 @@ def test_read_only_root_is_left_alone(data):
 
 @pytest.mark.parametrize('words, expected', [
     (['dpeth'],
-     'prepare dpeth: no such command. Use one of: check, depth, labels, released, tfds, weights'),
+     'prepare dpeth: no such command. Use one of: check, depth, labels, released, tfds, '
+     'transforms, weights'),
     ([], 'expected 1 words'),
     (['depth'], '--config is missing'),
     (['depth', '--min_depth=0'], 'min_depth'),

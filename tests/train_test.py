@@ -16,10 +16,12 @@ from PIL import Image
 import pytest
 
 from configs import kitti360 as configs
+from configs import transforms as own_configs
 from pnerf_jax import eval as evaluation
 from pnerf_jax import render
 from pnerf_jax.data import labels, packing
 from pnerf_jax.errors import InputError
+from pnerf_jax.preparation import description
 from pnerf_jax.training import checkpoints, loop, setup, sharding
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -86,6 +88,26 @@ def test_a_second_run_of_the_seed_from_a_packed_window_is_bit_equal(config_of, t
   for each in scores:
     each.pop('timing.seconds_per_frame')
   assert scores[0] == scores[1]
+
+
+def test_training_from_a_description_of_the_street_is_bit_equal(config_of, trained, tmp_path):
+  config = config_of()
+  description.write(config.data, tmp_path / 'own')
+  own = own_configs.get_config('tiny')
+  own.data.root = str(tmp_path / 'own')
+  tables = [setup.make_ray_table(setup.set_up(each)) for each in (config, own)]
+  for ours, theirs in zip(*map(jax.tree.leaves, tables), strict=True):
+    np.testing.assert_array_equal(ours, theirs)  # colours, labels, depth, intervals, cameras
+  loop.train(own, tmp_path / 'run')
+  folder, described = final_params(trained), final_params(tmp_path / 'run')
+  assert folder.keys() == described.keys() and len(folder) > 20
+  for name, value in folder.items():
+    np.testing.assert_array_equal(value, described[name], err_msg=name)
+  scores = [evaluation.evaluate(workdir) for workdir in (trained, tmp_path / 'run')]
+  for name, value in scores[0].items():
+    if not name.startswith(('timing.', 'consistency.', 'depth.rmse', 'depth.delta1')):  # of LiDAR
+      assert scores[1][name] == value, name
+  assert scores[1]['depth.rmse'] is None and scores[1]['semantic.miou'] is not None
 
 
 def test_resume_is_bit_exact(config_of, trained, tmp_path, monkeypatch):

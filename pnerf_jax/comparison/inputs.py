@@ -6,7 +6,6 @@ primitives that contain a point.
 from collections.abc import Callable
 import dataclasses
 import logging
-from pathlib import Path
 
 import numpy as np
 
@@ -64,48 +63,44 @@ class Reader:
 
   def has_lidar(self) -> bool:
     """Whether any frame of the window has a scan."""
-    return any(self._scan_path(frame).exists() for frame in self._footage.frames)
+    return any(self._footage.scan_path(frame) is not None for frame in self._footage.frames)
 
   def read(self, frame: int) -> Inputs:
     """Reads one image. Raises InputError for a file that is there but cannot be used."""
     scene, footage = self._scene, self._footage
-    view = recorded_view(scene, footage.views().index((frame, self._camera)), full=True)
+    view = recorded_view(scene, footage.view(frame, self._camera), full=True)
     intervals, moving_enter, moving_primitive = view_intervals(
         scene.primitives, view.intrinsics, view.world_from_cam, view.width, view.height,
         scene.window.near, float(scene.window.far), self._num_intervals, frame)
     met = find_met(intervals, moving_enter, moving_primitive, scene.primitives.semantic,
                    scene.primitives.instance, scene.class_ids)
     points, pixel, primitive = self._seen_points(view)
-    word = self._layer(kitti360.pseudo_label_folder, frame, png.read_label, unknown_allowed=True)
+    word = self._layer('pseudo_label', frame, png.read_label, unknown_allowed=True)
     return Inputs(
-        view=view, photo=png.read_rgb(footage.image_path(frame, self._camera), footage.size),
+        view=view,
+        photo=png.read_rgb(footage.image_path(frame, self._camera), (view.width, view.height)),
         word=np.where(np.isin(word, labels.UNKNOWN), 0, word).astype(np.uint8),
-        trust=self._layer(kitti360.pseudo_confidence_folder, frame, png.read_confidence, absent=1),
-        stereo=self._layer(kitti360.pseudo_depth_folder, frame, png.read_depth), met=met,
+        trust=self._layer('pseudo_confidence', frame, png.read_confidence, absent=1),
+        stereo=self._layer('pseudo_depth', frame, png.read_depth), met=met,
         z_per_t=_z_per_t(view), points=points, pixel=pixel, primitive=primitive)
 
-  def _layer(self, folder_of: Callable[..., Path], frame: int, read: Callable[..., np.ndarray],
+  def _layer(self, kind: str, frame: int, read: Callable[..., np.ndarray],
              absent: float = 0.0, **options) -> np.ndarray:
     """A PNG at the size of the source images, `absent` everywhere where there is none."""
-    width, height = self._footage.size
-    folder = self._footage.folder(folder_of, self._camera)
-    path = None if folder is None else folder / f'{kitti360.frame_name(frame)}.png'
+    width, height = self._footage.size(frame, self._camera)
+    path = self._footage.file(kind, frame, self._camera)
     if path is None or not path.exists():
       return np.full((height, width), absent, np.float32)
-    return read(path, self._footage.size, **options)
-
-  def _scan_path(self, frame: int) -> Path:
-    return kitti360.velodyne_path(self._footage.root, self._footage.sequence, frame)
+    return read(path, (width, height), **options)
 
   def _scan(self, frame: int) -> np.ndarray:
     """Points [N, 3] of one scan, recentred."""
-    footage = self._footage
-    if not self._scan_path(frame).exists():
+    path = self._footage.scan_path(frame)
+    if path is None:
       return np.zeros((0, 3))
-    world_from_velo = (footage.world_from_pose[footage.frames.index(frame)]
-                       @ footage.calibration.pose_from_velo)
-    points = kitti360.read_velodyne(self._scan_path(frame))[:, :3]
-    return kitti360.transform(world_from_velo, points) - self._scene.window.center
+    points = kitti360.read_velodyne(path)[:, :3]
+    return (kitti360.transform(self._footage.world_from_velo(frame), points)
+            - self._scene.window.center)
 
   def _still_points(self) -> np.ndarray:
     """Points [N, 3] of all scans, thinned, without those on what moves."""

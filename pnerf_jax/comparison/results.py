@@ -73,7 +73,7 @@ def score(out: Path, names: Sequence[str], footage: Footage, camera: str, views:
   for frame, view in tqdm.tqdm(views.items(), desc='scores', unit='image'):
     found = truth.read_truth(footage, camera, frame, view.world_from_cam, view.intrinsics)
     for name in names:
-      prediction = read(out / name, frame, footage.size)
+      prediction = read(out / name, frame, (view.width, view.height))
       scores[name].add(frames.FrameResult(
           frame=frame, camera=camera, semantic=prediction.semantic,
           instance=prediction.instance, depth=prediction.depth, rgb=None, **found.fields()))

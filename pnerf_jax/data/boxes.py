@@ -18,10 +18,14 @@ from pnerf_jax.data import files, kitti360, labels
 from pnerf_jax.errors import InputError
 
 MIN_EXTENT = 1e-3  # metres; a primitive thinner than this encloses no space
+CUBE = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float64)
+CUBE_FACES = np.array(
+    [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1],
+     [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]], np.int32)
 _MAX_ROWS = 100_000  # the largest real primitive has some hundred vertices
 _MAX_BYTES = 2**30  # ten times the largest real file
 _MAX_INTEGER = 2**31 - 2  # one is added to an index
-_MAX_INSTANCE = 999  # of a thing, since the instance maps hold id * 1000 + instanceId
+MAX_INSTANCE = 999  # of a thing, since the instance maps hold id * 1000 + instanceId
 
 # The annotation tool's words that are no names of the class table; others differ from it only in
 # case and blanks ('trafficSign', 'guardrail', 'unknownVehicle').
@@ -99,8 +103,8 @@ def read_boxes(path: Path,
       continue
     semantic = _class_id(element, where)
     instance = max(_integer(element, 'instanceId', 0, where), 0)
-    if labels.IS_THING[semantic] and instance > _MAX_INSTANCE:
-      raise InputError(f'{where}: instanceId is {instance}, beyond {_MAX_INSTANCE}. Correct it.')
+    if labels.IS_THING[semantic] and instance > MAX_INSTANCE:
+      raise InputError(f'{where}: instanceId is {instance}, beyond {MAX_INSTANCE}. Correct it.')
     vertices, faces = _mesh(element, where)
     boxes.append(Box(
         index=index, annotation=index + 1, label=labels.BY_ID[semantic].name, semantic=semantic,

@@ -17,11 +17,10 @@ _MIN_DEPTH = 5.0  # metres of every visible primitive within the far bound
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-  """Pinhole views. world_from_cam [V, 4, 4], intrinsics [V, 4] at size (width, height)."""
+  """Pinhole views. world_from_cam [V, 4, 4], intrinsics [V, 4] at sizes [V, 2] (width, height)."""
   world_from_cam: np.ndarray
   intrinsics: np.ndarray
-  width: int
-  height: int
+  sizes: np.ndarray
 
   @property
   def origins(self) -> np.ndarray:
@@ -31,9 +30,9 @@ class Views:
   def rays(self, columns: int, rows: int) -> np.ndarray:
     """Rays [V, rows, columns, 3], camera frame, z = 1, spread from outer edge to outer edge."""
     fx, fy, cx, cy = self.intrinsics.T[..., None, None]
-    u = np.linspace(-0.5, self.width - 0.5, columns)
-    v = np.linspace(-0.5, self.height - 0.5, rows)
-    x, y = np.broadcast_arrays((u - cx) / fx, (v[:, None] - cy) / fy)
+    u = np.linspace(-0.5, self.sizes[:, 0] - 0.5, columns, axis=-1)[:, None]
+    v = np.linspace(-0.5, self.sizes[:, 1] - 0.5, rows, axis=-1)[..., None]
+    x, y = np.broadcast_arrays((u - cx) / fx, (v - cy) / fy)
     return np.stack([x, y, np.ones_like(x)], -1)
 
 
@@ -89,12 +88,13 @@ def far_from_depth(depth: np.ndarray | None, views: Views) -> float:
 
   Args:
     depth: [V, H, W] planar metres, 0 = unknown; None where there is none at all.
-    views: of size H x W.
+    views: of at most H x W pixels.
   """
   if depth is None or not (depth > 0).any():
     return _FAR_WITHOUT_BOXES
   fx, fy, cx, cy = views.intrinsics.T[..., None, None]
-  x, y = (np.arange(views.width) - cx) / fx, (np.arange(views.height)[:, None] - cy) / fy
+  x = (np.arange(depth.shape[2]) - cx) / fx
+  y = (np.arange(depth.shape[1])[:, None] - cy) / fy
   distance = (depth * np.sqrt(1 + x**2 + y**2))[depth > 0]
   return float(np.clip(10 * np.ceil(np.quantile(distance, _COVERED) / 10), _MIN_FAR, MAX_FAR))
 

@@ -2,8 +2,10 @@
 from collections.abc import Iterator
 import contextlib
 import fcntl
+import json
 import os
 from pathlib import Path
+import shutil
 import stat
 import tempfile
 from typing import Any, BinaryIO
@@ -34,6 +36,15 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
     raise InputError(f'{path}: no such file. {remedy}') from None
   except OSError as e:
     raise InputError(f'{path}: cannot be read ({e.strerror}). {remedy}') from None
+
+
+def read_json(path: Path, most: int, remedy: str) -> Any:
+  """What a JSON file of at most `most` bytes holds; InputError, as of `read_bytes`."""
+  content = read_bytes(path, most, remedy)
+  try:
+    return json.loads(content)
+  except (ValueError, RecursionError) as e:  # ValueError: also text that is not Unicode
+    raise InputError(f'{path}: not JSON ({str(e)[:80]}). {remedy}') from None
 
 
 def refuse_file(path: Path, flag: str) -> None:
@@ -84,3 +95,22 @@ def taking_turns(folder: Path) -> Iterator[None]:
     yield
   finally:
     os.close(handle)
+
+
+def link(source: Path, target: Path) -> None:
+  """The file under a second name, or a copy where the disk has no such links."""
+  with arriving(target) as partial:
+    try:
+      os.link(source.resolve(), partial)
+    except OSError:
+      shutil.copyfile(source, partial)
+
+
+@contextlib.contextmanager
+def arriving(target: Path) -> Iterator[Path]:
+  """A free name beside a path, which is given its own name at the end of the block."""
+  target.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=target.parent, prefix='.arriving-') as folder:
+    partial = Path(folder, target.name)
+    yield partial
+    os.replace(partial, target)

@@ -5,7 +5,9 @@ All numbers are numpy float64. A pose `b_from_a` is [4, 4] and maps points of fr
 camera: x right, y down, z forward; integer pixel coordinates are pixel centres).
 Source: the dataset's documentation and kitti360Scripts.
 """
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from pathlib import Path
 import re
 
@@ -60,6 +62,15 @@ def lidar_depth_folder(root: Path, sequence: str, camera: str) -> Path:
   return files.at(root, 'data_2d_lidar_depth', sequence, camera)
 
 
+# Where the files of a view lie, by kind; of those that may be derived, and of the others.
+DERIVED: dict[str, Callable[..., Path]] = {
+    'pseudo_label': pseudo_label_folder, 'pseudo_confidence': pseudo_confidence_folder,
+    'pseudo_depth': pseudo_depth_folder, 'lidar_depth': lidar_depth_folder}
+RECORDED: dict[str, Callable[..., Path]] = {
+    'rgb': rgb_folder, **{f'true_{kind}': functools.partial(truth_folder, kind=kind)
+                          for kind in ('semantic', 'instance', 'confidence')}}
+
+
 def velodyne_path(root: Path, sequence: str, frame: int) -> Path:
   """File of one LiDAR scan."""
   return files.at(root, 'data_3d_raw', sequence, 'velodyne_points', 'data',
@@ -111,9 +122,8 @@ class Calibration:
     return float((np.linalg.inv(left) @ right)[0, 3])
 
 
-def resize_intrinsics(intrinsics: np.ndarray, old_size: tuple[int, int],
-                      new_size: tuple[int, int]) -> np.ndarray:
-  """Intrinsics [..., 4] after resizing images from old to new (width, height)."""
+def resize_intrinsics(intrinsics: np.ndarray, old_size: Sequence, new_size: Sequence) -> np.ndarray:
+  """Intrinsics [..., 4] after resizing images from old to new (width, height), each [...]."""
   sx, sy = new_size[0] / old_size[0], new_size[1] / old_size[1]
   fx, fy, cx, cy = np.moveaxis(np.asarray(intrinsics, np.float64), -1, 0)
   return np.stack([sx * fx, sy * fy, (cx + 0.5) * sx - 0.5, (cy + 0.5) * sy - 0.5], -1)
@@ -156,7 +166,7 @@ def read_perspective(path: Path) -> dict[str, np.ndarray]:
       if key.startswith('K_'):
         values[key][8] = 1.0
       elif key.startswith('R_rect_'):
-        _check_rotation(values[key].reshape(3, 3), f'{path}: line {number}')
+        check_rotation(values[key].reshape(3, 3), f'{path}: line {number}')
   for key in _PERSPECTIVE_NEEDED:
     for camera in ('00', '01'):
       if f'{key}_{camera}' not in values:
@@ -266,16 +276,16 @@ def _floats(path: Path, line: int, words: list[str], count: int) -> np.ndarray:
 def _rigid(row: np.ndarray, path: Path, line: int) -> np.ndarray:
   """[4, 4] from the 12 numbers of a row-major 3x4, checked to be a rigid motion."""
   motion = row.reshape(3, 4)
-  _check_rotation(motion[:, :3], f'{path}: line {line}')
+  check_rotation(motion[:, :3], f'{path}: line {line}')
   if np.abs(motion[:, 3]).max() > FAR_AWAY:
     raise InputError(f'{path}: line {line}: position {motion[:, 3].tolist()} is farther than'
                      f' {FAR_AWAY:g} m. {_AGAIN}')
   return np.vstack([motion, [0.0, 0.0, 0.0, 1.0]])
 
 
-def _check_rotation(matrix: np.ndarray, where: str) -> None:
+def check_rotation(matrix: np.ndarray, where: str, remedy: str = _AGAIN) -> None:
   """InputError unless the columns of a [3, 3] are orthonormal and right-handed."""
   # Bounded first, since the product of huge entries is not finite.
   if np.abs(matrix).max() > 2 or np.linalg.det(matrix) < 0 or (
       np.abs(matrix.T @ matrix - np.eye(3)).max() > _ROTATION_ERROR):
-    raise InputError(f'{where}: {matrix.round(3).tolist()} is no rotation. {_AGAIN}')
+    raise InputError(f'{where}: {matrix.round(3).tolist()} is no rotation. {remedy}')

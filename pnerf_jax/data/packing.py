@@ -11,12 +11,6 @@ from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
-_DERIVED = {  # files of a view that config.data.derived may hold
-    'pseudo_label': kitti360.pseudo_label_folder,
-    'pseudo_confidence': kitti360.pseudo_confidence_folder,
-    'pseudo_depth': kitti360.pseudo_depth_folder,
-    'lidar_depth': kitti360.lidar_depth_folder}
-_TRUTH = ('semantic', 'instance', 'confidence')
 _LEFT = '.packing-'  # start of the name of a folder that an interrupted call left
 
 
@@ -28,31 +22,27 @@ def window_files(footage: Footage) -> list[dict[str, Any]]:
     `source`, where it lies now.
   """
   here, root, sequence = Path(), footage.root, footage.sequence
-  found = []
+  found, taken = [], set()
 
   def add(kind: str, inside: Path, source: Any = None, camera: str = '', frame: int = -1) -> None:
     source = files.at(root, *inside.parts) if source is None else source
-    if source.exists():
+    if source.exists() and inside.as_posix() not in taken:
+      taken.add(inside.as_posix())
       found.append({'path': inside.as_posix(), 'kind': kind, 'camera': camera, 'frame': frame,
                     'source': source})
 
-  for name in ('perspective', 'calib_cam_to_pose', 'calib_cam_to_velo'):
-    add('calibration', Path('calibration', f'{name}.txt'))
-  for name in ('poses.txt', 'cam0_to_world.txt'):
-    add('poses', Path('data_poses', sequence, name))
-  for split in ('train', 'train_full'):
-    add('primitives', kitti360.boxes_path(here, sequence, split))
+  for kind, inside in footage.beside:
+    add(kind, Path(inside))
   for frame, camera in footage.views():
     name = f'{kitti360.frame_name(frame)}.png'
-    add('rgb', kitti360.rgb_folder(here, sequence, camera) / name, None, camera, frame)
-    for kind, folder_of in _DERIVED.items():
-      folder = footage.folder(folder_of, camera)
-      if folder is not None:
-        add(kind, folder_of(here, sequence, camera) / name, folder / name, camera, frame)
-    for kind in _TRUTH:
-      inside = kitti360.truth_folder(here, sequence, camera, kind) / name
-      add(f'true_{kind}', inside, None, camera, frame)
-  for frame in footage.frames:
+    for kind, folder_of in (kitti360.RECORDED | kitti360.DERIVED).items():
+      if (kind, frame, camera) in footage.named:
+        add(kind, Path(footage.named[kind, frame, camera]), None, camera, frame)
+      inside = folder_of(here, sequence, camera) / name
+      source = footage.file(kind, frame, camera)
+      if source is not None and str(source).endswith(inside.as_posix()):
+        add(kind, inside, source, camera, frame)
+  for frame in footage.frames if footage.pose_from_velo is not None else ():
     add('lidar', kitti360.velodyne_path(here, sequence, frame), frame=frame)
   return found
 

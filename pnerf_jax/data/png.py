@@ -1,4 +1,4 @@
-"""PNG files of KITTI-360's layout: photos, labels, instances, confidence, depth.
+"""PNG files of KITTI-360's layout: photos (also JPEG), labels, instances, confidence, depth.
 
 Arrays are `[H, W]` or `[H, W, 3]` numpy; depth is planar, in metres, 0 where there is none.
 Readers check the header before a pixel is decoded, so a wrong or hostile file costs nothing, and
@@ -18,12 +18,13 @@ from pnerf_jax.errors import InputError
 DEPTH_UNITS_PER_METRE = 256.0  # KITTI's encoding
 MAX_DEPTH = 65535 / DEPTH_UNITS_PER_METRE
 _MAX_PIXELS = 64_000_000  # far above any camera here, far below a decompression bomb
+_PHOTO = ('PNG', 'JPEG')
 _MODES = {'RGB': ('RGB',), '8 bit grey': ('L',), '16 bit grey': ('I;16', 'I;16B', 'I')}
 
 
 def read_size(path: Path) -> tuple[int, int]:
-  """(width, height) of an image from its header alone; InputError if it is not a PNG."""
-  with _open(path) as image:
+  """(width, height) of a photo from its header alone; InputError if it cannot be read."""
+  with _open(path, _PHOTO) as image:
     return image.size
 
 
@@ -97,18 +98,19 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
   _write(path, np.where((units > 0) & (units <= 65535), units, 0), np.uint16, 2)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore', Image.DecompressionBombWarning)
       on_disk = isinstance(path, (str, os.PathLike))
-      image = Image.open(path if on_disk else path.open('rb'), formats=('PNG',))
+      image = Image.open(path if on_disk else path.open('rb'), formats=formats)
   except FileNotFoundError:
     raise InputError(f'{path}: no such file.') from None
   except InputError:  # of a packed window
     raise
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-    raise InputError(f'{path}: cannot be read as a PNG ({e}). Replace the file.') from None
+    raise InputError(f'{path}: cannot be read as a {" or ".join(formats)} ({e}).'
+                     ' Replace the file.') from None
   if image.width * image.height > _MAX_PIXELS:
     image.close()
     raise InputError(f'{path}: the header claims {image.width}x{image.height} pixels.'
@@ -117,17 +119,17 @@ def _open(path: Path) -> Image.Image:
 
 
 def _read(path: Path, kind: str, size: tuple[int, int] | None) -> np.ndarray:
-  with _open(path) as image:
+  with _open(path, _PHOTO if kind == 'RGB' else ('PNG',)) as image:
     if size is not None and image.size != tuple(size):
       raise InputError(f'{path}: size {image.width}x{image.height}, expected {size[0]}x{size[1]}.'
-                       ' All images of a sequence have one size; replace the file.')
+                       ' Replace the file.')
     if image.mode not in _MODES[kind]:
       raise InputError(f'{path}: pixel type {image.mode}, expected {kind}.'
-                       f' Save it as a {kind} PNG.')
+                       f' Save it as {kind}.')
     try:
       pixels = np.asarray(image)
     except (OSError, SyntaxError, ValueError, EOFError) as e:
-      raise InputError(f'{path}: damaged PNG ({e}). Replace the file.') from None
+      raise InputError(f'{path}: damaged {image.format} ({e}). Replace the file.') from None
   return pixels.astype(np.uint16) if kind == '16 bit grey' else pixels
 
 

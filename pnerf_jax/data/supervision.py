@@ -1,6 +1,7 @@
 """What training learns from in every view of a window: photos, pseudo labels, pseudo depth.
 
-Letters: V views (frame-major, cameras inner), H x W training size.
+Letters: V views (frame-major, cameras inner), H x W the largest training size of any view. A view
+of a smaller one is in the upper left corner; beyond it there is nothing to learn from.
 """
 from collections.abc import Callable
 import dataclasses
@@ -10,17 +11,27 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pnerf_jax.data import kitti360, labels, png
+from pnerf_jax.data import labels, png
 from pnerf_jax.data.footage import Footage
 from pnerf_jax.data.share import Share
 from pnerf_jax.errors import InputError
+
+
+def training_sizes(full_sizes: np.ndarray, scale: float, max_width: int) -> np.ndarray:
+  """[V, 2] (width, height) of all training images: one scale, which the widest image decides."""
+  scale = scale or _automatic(full_sizes[:, 0].max(), max_width)
+  return np.array([training_size(tuple(size), scale, max_width) for size in full_sizes.tolist()])
+
+
+def _automatic(width: int, max_width: int) -> float:
+  return next((s for s in (1.0, 0.5) if width * s <= max_width), 0.25)
 
 
 def training_size(full_size: tuple[int, int], scale: float, max_width: int) -> tuple[int, int]:
   """(width, height) of training images; scale 0 is the largest of 1, 1/2, 1/4 within max_width."""
   if not 0 <= scale <= 1:
     raise InputError(f'config.data.scale is {scale}. Use a share in (0, 1], or 0 for automatic.')
-  scale = scale or next((s for s in (1.0, 0.5) if full_size[0] * s <= max_width), 0.25)
+  scale = scale or _automatic(full_size[0], max_width)
   width, height = (int(round(scale * x)) for x in full_size)
   if min(width, height) < 8:
     raise InputError(f'config.data.scale {scale} makes images of {width}x{height}.'
@@ -28,13 +39,13 @@ def training_size(full_size: tuple[int, int], scale: float, max_width: int) -> t
   return width, height
 
 
-def read_layers(footage: Footage, size: tuple[int, int], share: Share,
+def read_layers(footage: Footage, sizes: np.ndarray, share: Share,
                 notes: list[str]) -> tuple[np.ndarray | None, ...]:
   """(rgb, pseudo_label, pseudo_confidence, pseudo_depth) of all views at training size.
 
   Args:
     footage: of the window.
-    size: (width, height) of training.
+    sizes: [V, 2] (width, height) of training.
     share: the views that this process reads; the others' come from the others.
     notes: gets a line for the log on everything that is missing.
 
@@ -45,10 +56,14 @@ def read_layers(footage: Footage, size: tuple[int, int], share: Share,
   if share.count > len(views):
     raise InputError(f'--processes: {share.count} processes for {len(views)} views. Start at most'
                      ' as many as there are views.')
+  mine = share.of(len(views))
+  rgb = np.zeros((len(mine), *sizes.max(0)[::-1], 3), np.uint8)
   with share.together():
-    rgb = np.stack([resize_area(png.read_rgb(footage.image_path(*views[i]), footage.size), size)
-                    for i in share.of(len(views))])
-  return (share.join(rgb), *(read_layer(layer, footage, size, share, notes)
+    for i in mine:
+      photo = png.read_rgb(footage.image_path(*views[i]), footage.size(*views[i]))
+      width, height = sizes[i].tolist()
+      rgb[i - mine.start, :height, :width] = resize_area(photo, (width, height))
+  return (share.join(rgb), *(read_layer(layer, footage, sizes, share, notes)
                              for layer in (_LABEL, _CONFIDENCE, DEPTH)))
 
 
@@ -61,44 +76,48 @@ def _read_pseudo_label(path: Path, size: tuple[int, int]) -> np.ndarray:
 class Layer:
   """One kind of supervision beside the photos, and what stands where there is none."""
   name: str
-  folder_of: Callable[..., Path]
+  kind: str  # of kitti360.DERIVED
   read: Callable[[Path, tuple[int, int]], np.ndarray]
   absent: Any  # its type is that of the layer
   consequence: str
 
 
-_LABEL = Layer('pseudo labels', kitti360.pseudo_label_folder, _read_pseudo_label, np.uint8(0),
+_LABEL = Layer('pseudo labels', 'pseudo_label', _read_pseudo_label, np.uint8(0),
                 'its label losses are off')
-_CONFIDENCE = Layer('confidence of the pseudo labels', kitti360.pseudo_confidence_folder,
+_CONFIDENCE = Layer('confidence of the pseudo labels', 'pseudo_confidence',
                      png.read_confidence, np.float32(1), '')
-DEPTH = Layer('pseudo depth', kitti360.pseudo_depth_folder, png.read_depth, np.float32(0),
+DEPTH = Layer('pseudo depth', 'pseudo_depth', png.read_depth, np.float32(0),
                 'its depth loss is off')
 
 
-def read_layer(layer: Layer, footage: Footage, size: tuple[int, int], share: Share,
+def read_layer(layer: Layer, footage: Footage, sizes: np.ndarray, share: Share,
                notes: list[str]) -> np.ndarray | None:
   """One supervision layer [V, H, W]; `absent` where a view has none, None if no view has.
 
   Args: as of `read_layers`.
   """
-  folders = {camera: footage.folder(layer.folder_of, camera) for camera in footage.cameras}
-  for camera, folder in folders.items():
-    if layer.consequence and folder is None:
-      place = layer.folder_of(footage.derived, footage.sequence, camera)
-      notes.append(f'no {layer.name} for {camera}: {layer.consequence} ({place})')
-  if not any(folders.values()):
-    return None
   views = footage.views()
+  paths = [footage.file(layer.kind, *view) for view in views]
+  known = {camera for (_, camera), path in zip(views, paths) if path is not None}
+  for camera in footage.cameras:
+    if layer.consequence and camera not in known:
+      notes.append(f'no {layer.name} for {camera}: {layer.consequence}'
+                   f' ({footage.place(layer.kind, camera)})')
+  if not known:
+    return None
   mine = share.of(len(views))
-  stack = np.full((len(mine), size[1], size[0]), layer.absent)
+  stack = np.full((len(mine), *sizes.max(0)[::-1]), layer.absent)
   with share.together():
-    for i, (frame, camera) in enumerate(views):
-      if folders[camera] is not None:
-        path = folders[camera] / f'{kitti360.frame_name(frame)}.png'
-        if not path.exists():
-          notes.append(f'warning: {path}: missing, no {layer.name} for this frame')
-        elif i in mine:
-          stack[i - mine.start] = resize_nearest(layer.read(path, footage.size), size)
+    for i, (view, path) in enumerate(zip(views, paths)):
+      if view[1] not in known:
+        continue
+      if path is None or not path.exists():
+        notes.append(f'warning: {path or f"frame {view[0]} of {view[1]}"}: missing, no {layer.name}'
+                     ' for this frame')
+      elif i in mine:
+        width, height = sizes[i].tolist()
+        stack[i - mine.start, :height, :width] = resize_nearest(
+            layer.read(path, footage.size(*view)), (width, height))
   return share.join(stack)
 
 

@@ -1,20 +1,21 @@
 """One window of a sequence: frames, cameras, supervision, centre, far bound, primitives.
 
-Letters: V views (frame-major, cameras inner), H x W training size. The world is KITTI-360's minus
-`center`; the subtraction happens in float64, before anything becomes float32.
+Letters: V views (frame-major, cameras inner), H x W the largest training size of any view; a view
+of a smaller one fills the upper left corner. The world is the data's own minus `center`; the
+subtraction happens in float64, before anything becomes float32.
 """
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pnerf_jax.data import boxes as boxes_lib
 from pnerf_jax.data import extent, kitti360
+from pnerf_jax.data.box_list import read_primitives
 from pnerf_jax.data.boxes import Box
 from pnerf_jax.data.footage import Footage, find_footage, ranges
 from pnerf_jax.data.share import Share
-from pnerf_jax.data.supervision import DEPTH, read_layer, read_layers, training_size
+from pnerf_jax.data.supervision import DEPTH, read_layer, read_layers, training_sizes
 from pnerf_jax.errors import InputError
 
 
@@ -24,7 +25,7 @@ class Window:
 
   Attributes:
     sequence: folder name of the drive.
-    center: [3] float64, KITTI-360 world metres; subtracted from every position below.
+    center: [3] float64, metres, the data's world; subtracted from every position below.
     near, far: metres along rays.
     bounds: [2, 3] float32, low and high corner of the box in which samples may fall.
     frames: frame numbers.
@@ -32,8 +33,8 @@ class Window:
     view_frame, view_camera: [V] int32 frame number, index into cameras.
     world_from_cam: [V, 4, 4] float32.
     intrinsics: [V, 4] float32 (fx, fy, cx, cy) at training size.
-    width, height: training size.
-    full_width, full_height: size of the PNGs on disk.
+    sizes: [V, 2] int (width, height) in training.
+    full_sizes: [V, 2] int (width, height) of the images on disk.
     full_intrinsics: [V, 4] float32 at full size.
     rgb: [V, H, W, 3] uint8, or None without supervision.
     pseudo_label: [V, H, W] uint8 id, 0 = no supervision; None where the data has none.
@@ -55,10 +56,8 @@ class Window:
   view_camera: np.ndarray
   world_from_cam: np.ndarray
   intrinsics: np.ndarray
-  width: int
-  height: int
-  full_width: int
-  full_height: int
+  sizes: np.ndarray
+  full_sizes: np.ndarray
   full_intrinsics: np.ndarray
   rgb: np.ndarray | None
   pseudo_label: np.ndarray | None
@@ -68,6 +67,26 @@ class Window:
   outside: str
   skipped_frames: int
   notes: list[str]
+
+  @property
+  def width(self) -> int:
+    """W, of the widest view in training."""
+    return int(self.sizes[:, 0].max())
+
+  @property
+  def height(self) -> int:
+    """H, of the highest view in training."""
+    return int(self.sizes[:, 1].max())
+
+  def within(self) -> np.ndarray:
+    """[V, H, W] bool, which pixels are within a view's own image."""
+    width, height = self.sizes.T[..., None, None]
+    return (np.arange(self.height)[:, None] < height) & (np.arange(self.width) < width)
+
+  def of_view(self, layer: np.ndarray | None, image: int) -> np.ndarray | None:
+    """One view's own part [h, w, ...] of an array [V, H, W, ...] above; None of None."""
+    width, height = self.sizes[image]
+    return None if layer is None else layer[image, :height, :width]
 
 
 def load_window(data: Any, scene: Any, supervision: bool = True, share: Share = Share()) -> Window:
@@ -86,31 +105,26 @@ def load_window(data: Any, scene: Any, supervision: bool = True, share: Share = 
     raise InputError(f"config.scene.outside is {scene.outside!r}. Use 'empty' or 'void'.")
   footage = find_footage(data)
   notes = list(footage.notes)
-  size = training_size(footage.size, data.scale, data.max_width)
+  sizes = training_sizes(footage.sizes, data.scale, data.max_width)
   views = footage.views()
-  pose_from_cam = footage.calibration.pose_from_cam
-  world_from_cam = np.stack([world_from_pose @ pose_from_cam[camera]
-                             for world_from_pose in footage.world_from_pose
-                             for camera in footage.cameras])
+  world_from_cam = footage.world_from_cam.copy()
   center = _override(scene, 'center', 3)
   if center is None:
     center = np.round(world_from_cam[:, :3, 3].mean(0))
   world_from_cam[:, :3, 3] -= center
-  full_intrinsics = np.stack([footage.calibration.resized_intrinsics(camera, *footage.size)
-                              for _, camera in views])
-  intrinsics = kitti360.resize_intrinsics(full_intrinsics, footage.size, size)
+  intrinsics = kitti360.resize_intrinsics(footage.intrinsics, footage.sizes.T, sizes.T)
   read_scene = _scene_without_boxes if data.boxes == 'none' else _scene
   boxes, far, bounds = read_scene(
-      data.boxes, scene, footage, extent.Views(world_from_cam, intrinsics, *size), center, notes)
-  layers = (read_layers(footage, size, share, notes) if supervision else (None,) * 4)
+      data.boxes, scene, footage, extent.Views(world_from_cam, intrinsics, sizes), center, notes)
+  layers = (read_layers(footage, sizes, share, notes) if supervision else (None,) * 4)
   return Window(
       sequence=footage.sequence, center=center, near=float(scene.near), far=far, bounds=bounds,
       frames=footage.frames, cameras=footage.cameras,
       view_frame=np.array([frame for frame, _ in views], np.int32),
       view_camera=np.array([footage.cameras.index(camera) for _, camera in views], np.int32),
       world_from_cam=world_from_cam.astype(np.float32), intrinsics=intrinsics.astype(np.float32),
-      width=size[0], height=size[1], full_width=footage.size[0], full_height=footage.size[1],
-      full_intrinsics=full_intrinsics.astype(np.float32), rgb=layers[0], pseudo_label=layers[1],
+      sizes=sizes, full_sizes=footage.sizes,
+      full_intrinsics=footage.intrinsics.astype(np.float32), rgb=layers[0], pseudo_label=layers[1],
       pseudo_confidence=layers[2], pseudo_depth=layers[3], boxes=boxes, outside=scene.outside,
       skipped_frames=footage.skipped_frames, notes=notes)
 
@@ -128,7 +142,7 @@ def _override(scene: Any, name: str, count: int) -> np.ndarray | None:
 def _scene(split: str, scene: Any, footage: Footage, views: extent.Views, center: np.ndarray,
            notes: list[str]) -> tuple[list[Box], float, np.ndarray]:
   """The primitives that matter (recentred), the far bound and the bounds [2, 3] float32."""
-  paths = boxes_paths(footage.root, footage.sequence, split)
+  paths = footage.boxes_paths(split)
   elsewhere = 0
 
   def selects(start_frame: int, end_frame: int, timestamp: int) -> bool:
@@ -137,7 +151,7 @@ def _scene(split: str, scene: Any, footage: Footage, views: extent.Views, center
     elsewhere += not here
     return here
 
-  found = [box for path in paths for box in boxes_lib.read_boxes(path, selects)]
+  found = [box for path in paths for box in read_primitives(path, selects)]
   once = boxes_lib.without_repeats(found)
   boxes, far = extent.in_view(
       [dataclasses.replace(box, vertices=box.vertices - center) for box in once], views,
@@ -165,7 +179,7 @@ def _scene_without_boxes(split: str, scene: Any, footage: Footage, views: extent
                      f'scene.outside is {scene.outside!r}. Set --config.scene.outside=void too.')
   far = float(scene.far)
   if not far:  # read here too, for the far bound is wanted with and without supervision
-    depth = read_layer(DEPTH, footage, (views.width, views.height), Share(), [])
+    depth = read_layer(DEPTH, footage, views.sizes, Share(), [])
     far = extent.far_from_depth(depth, views)
   notes.append(f'no primitives are used (config.data.boxes); far bound {far:g} m')
   return [], far, _bounds(scene, center, extent.view_bounds(views, far))
@@ -175,16 +189,3 @@ def _bounds(scene: Any, center: np.ndarray, derived: np.ndarray) -> np.ndarray:
   """The bounds [2, 3] float32 of the config, recentred, else the derived ones."""
   bounds = _override(scene, 'bounds', 6)
   return (derived if bounds is None else bounds.reshape(2, 3) - center).astype(np.float32)
-
-
-def boxes_paths(root: Path, sequence: str, split: str) -> list[Path]:
-  """The XML files that config.data.boxes names."""
-  full, train = (kitti360.boxes_path(root, sequence, s) for s in ('train_full', 'train'))
-  if split == 'auto':
-    return [full if full.exists() else train]
-  if split == 'union':
-    return [path for path in (full, train) if path.exists()] or [full]
-  if split in ('train', 'train_full'):
-    return [full if split == 'train_full' else train]
-  raise InputError(
-      f"config.data.boxes is {split!r}. Use 'auto', 'train', 'train_full', 'union' or 'none'.")

@@ -16,8 +16,7 @@ import tqdm
 from pnerf_jax.data import boxes as boxes_lib
 from pnerf_jax.data import extent, kitti360
 from pnerf_jax.data.boxes import Box
-from pnerf_jax.data.footage import Footage, find_footage, ranges
-from pnerf_jax.data.window import boxes_paths
+from pnerf_jax.data.footage import Footage, boxes_paths, find_footage, ranges
 from pnerf_jax.drive.table import Entry
 from pnerf_jax.errors import InputError
 
@@ -77,6 +76,10 @@ def sequences_in(root: Path) -> list[str]:
 
 def _check(config: Any, overlap: int) -> None:
   length = config.data.frames
+  if config.data.source != 'folder':
+    raise InputError(f"config.data.source is {config.data.source!r}; only drives of a 'folder' in"
+                     " KITTI-360's layout are cut. Train others window by window, with"
+                     ' --config.data.start and --config.data.frames.')
   if length < 1:
     raise InputError(f'config.data.frames is {length}. Use 1 or more.')
   if not 0 <= overlap < length:
@@ -107,7 +110,7 @@ def _cut_drive(config: Any, footage: Footage, overlap: int) -> tuple[list[Entry]
   """Windows of one drive, and notes on what they leave out."""
   margin, notes = config.scene.frame_margin, []
   boxes = [] if config.data.boxes == 'none' else [
-      box for path in boxes_paths(footage.root, footage.sequence, config.data.boxes)
+      box for path in footage.boxes_paths(config.data.boxes)
       for box in boxes_lib.read_boxes(path)]
   usable = np.ones(len(footage.frames), bool)
   if config.scene.outside == 'empty':
@@ -192,9 +195,7 @@ def _in_view(boxes: list[Box], footage: Footage, window: range, scene: Any) -> l
   here = boxes_lib.without_repeats(
       [box for box in boxes if boxes_lib.belongs(
           box.start_frame, box.end_frame, box.timestamp, frames, scene.frame_margin)])
+  part = slice(window.start * len(footage.cameras), window.stop * len(footage.cameras))
   views = extent.Views(
-      np.stack([footage.world_from_pose[i] @ footage.calibration.pose_from_cam[camera]
-                for i in window for camera in footage.cameras]),
-      np.stack([footage.calibration.resized_intrinsics(camera, *footage.size)
-                for _ in window for camera in footage.cameras]), *footage.size)
+      footage.world_from_cam[part], footage.intrinsics[part], footage.sizes[part])
   return extent.in_view(here, views, float(scene.far))[0]

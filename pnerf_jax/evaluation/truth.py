@@ -2,9 +2,8 @@
 
 Letters: H, W size of the source images, N points. All positions are recentred world metres.
 """
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -36,8 +35,16 @@ class Truth:
 
 def frames_with_truth(footage: Footage, camera: str) -> list[int]:
   """Frames of the window that have a true semantic map."""
-  folder = kitti360.truth_folder(footage.root, footage.sequence, camera, 'semantic')
-  return sorted(set(kitti360.frames_in(folder)) & set(footage.frames))
+  paths = {frame: footage.file('true_semantic', frame, camera) for frame in footage.frames}
+  return [frame for frame, path in paths.items() if path is not None and path.exists()]
+
+
+def camera_to_score(footage: Footage, asked: str) -> str:
+  """The camera that is asked for (config.eval.camera), the first one of the window for ''."""
+  if asked and asked not in footage.cameras:
+    raise InputError(f'config.eval.camera: {asked} is not among config.data.cameras '
+                     f'{footage.cameras}. Choose one of them, or \'\' for the first.')
+  return asked or footage.cameras[0]
 
 
 def frames_to_score(footage: Footage, camera: str, asked: Sequence[int]) -> list[int]:
@@ -45,15 +52,12 @@ def frames_to_score(footage: Footage, camera: str, asked: Sequence[int]) -> list
 
   Args:
     footage: of the window.
-    camera: config.eval.camera.
+    camera: of camera_to_score.
     asked: config.data.eval_frames.
 
   Raises:
-    InputError: a camera or a frame that the window does not have.
+    InputError: a frame that the window does not have.
   """
-  if camera not in footage.cameras:
-    raise InputError(f'config.eval.camera: {camera} is not among config.data.cameras '
-                     f'{footage.cameras}. Choose one of them.')
   absent = sorted(set(asked) - set(footage.frames))
   if absent:
     raise InputError(f'config.data.eval_frames: {absent} are not frames of the window '
@@ -75,22 +79,20 @@ def read_truth(footage: Footage, camera: str, frame: int, world_from_cam: np.nda
   Raises:
     InputError: a file that is there but cannot be used.
   """
-  size, name = footage.size, kitti360.frame_name(frame) + '.png'
+  size = footage.size(frame, camera)
 
-  def read(folder: Path | None, reader, **options):
-    path = None if folder is None else folder / name
+  def read(kind: str, reader: Callable[..., np.ndarray], **options) -> np.ndarray | None:
+    path = footage.file(kind, frame, camera)
     return reader(path, size, **options) if path is not None and path.exists() else None
 
-  truth = lambda kind: kitti360.truth_folder(footage.root, footage.sequence, camera, kind)
-  depth = read(footage.folder(kitti360.pseudo_depth_folder, camera), png.read_depth)
+  depth = read('pseudo_depth', png.read_depth)
   uvz, world, seen = _lidar(footage, camera, frame, world_from_cam, intrinsics)
   return Truth(
-      photo=png.read_rgb(kitti360.rgb_folder(footage.root, footage.sequence, camera) / name, size),
-      truth_semantic=read(truth('semantic'), png.read_label, unknown_allowed=True),
-      truth_instance=read(truth('instance'), png.read_instance),
-      truth_confidence=read(truth('confidence'), png.read_confidence),
-      pseudo=read(footage.folder(kitti360.pseudo_label_folder, camera), png.read_label,
-                  unknown_allowed=True),
+      photo=png.read_rgb(footage.image_path(frame, camera), size),
+      truth_semantic=read('true_semantic', png.read_label, unknown_allowed=True),
+      truth_instance=read('true_instance', png.read_instance),
+      truth_confidence=read('true_confidence', png.read_confidence),
+      pseudo=read('pseudo_label', png.read_label, unknown_allowed=True),
       lidar_uvz=uvz, lidar_world=world, lidar_visible=seen,
       stereo_uvz=None if depth is None else frames.unproject_depth(
           depth, world_from_cam, intrinsics)[0])
@@ -102,19 +104,22 @@ def _lidar(footage: Footage, camera: str, frame: int, world_from_cam: np.ndarray
 
   They are of accumulated LiDAR depth if there is any, else of the frame's scan.
   """
-  accumulated = footage.folder(kitti360.lidar_depth_folder, camera)
-  if accumulated is not None and (accumulated / f'{kitti360.frame_name(frame)}.png').exists():
-    depth = png.read_depth(accumulated / f'{kitti360.frame_name(frame)}.png', footage.size)
+  size = footage.size(frame, camera)
+  accumulated = footage.file('lidar_depth', frame, camera)
+  if accumulated is not None and accumulated.exists():
+    depth = png.read_depth(accumulated, size)
     uvz, world = frames.unproject_depth(depth, world_from_cam, intrinsics)
     points = _in_camera(world, world_from_cam)
     return uvz, world, visibility.visible(points, points)
-  scan = kitti360.velodyne_path(footage.root, footage.sequence, frame)
-  if not scan.exists():
+  scan = footage.scan_path(frame)
+  if scan is None:
     return None, None, None
   points = kitti360.read_velodyne(scan)[:, :3]
-  in_camera = kitti360.transform(footage.calibration.cam_from_velo(camera), points)
+  cam_from_velo = (np.linalg.inv(footage.world_from_cam[footage.view(frame, camera)])
+                   @ footage.world_from_velo(frame))
+  in_camera = kitti360.transform(cam_from_velo, points)
   world = kitti360.transform(np.asarray(world_from_cam, np.float64), in_camera)
-  uvz, world = frames.project_points(world, world_from_cam, intrinsics, *footage.size)
+  uvz, world = frames.project_points(world, world_from_cam, intrinsics, *size)
   return uvz, world, visibility.visible(_in_camera(world, world_from_cam), in_camera)
 
 

@@ -4,14 +4,11 @@ Every `Kind` knows where its files lie there and here, how one is read and check
 converted. Letters: H, W size of the photos.
 Source: the layout of the authors' `datasets/KITTI-360`.
 """
-from collections.abc import Callable, Iterator
-import contextlib
+from collections.abc import Callable
 import dataclasses
-import os
 from pathlib import Path
 import re
 import shutil
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -78,28 +75,9 @@ def _checked(read: Callable[[Path, Size], Any], place: Callable[[Path, Path], No
   return convert
 
 
-def _link(source: Path, target: Path) -> None:
-  """The file under a second name, or a copy where the disk has no such links."""
-  with _arriving(target) as partial:
-    try:
-      os.link(source.resolve(), partial)
-    except OSError:
-      shutil.copyfile(source, partial)
-
-
 def _copy(source: Path, target: Path) -> None:
-  with _arriving(target) as partial:
+  with files.arriving(target) as partial:
     shutil.copyfile(source, partial)
-
-
-@contextlib.contextmanager
-def _arriving(target: Path) -> Iterator[Path]:
-  """A free name beside a path, which is given its own name at the end of the block."""
-  target.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(dir=target.parent, prefix='.arriving-') as folder:
-    partial = Path(folder, target.name)
-    yield partial
-    os.replace(partial, target)
 
 
 def _pseudo_label(source: Path, target: Path, size: Size) -> None:
@@ -186,7 +164,7 @@ def _images(title: str, pattern: str, folder: Callable[..., Path],
             convert: Callable[[Path, Path, Size], None] | None = None) -> Kind:
   """A PNG a frame here. folder: of (root, sequence, camera)."""
   target = lambda root, place: _png_name(folder(root, place.sequence, place.camera), place)
-  return Kind(title, pattern, target, read, convert or _checked(read, _link))
+  return Kind(title, pattern, target, read, convert or _checked(read, files.link))
 
 
 def _truth(kind: str) -> Callable[..., Path]:

@@ -18,7 +18,7 @@ def check_writable(data: Any, what: str) -> None:
     data: config.data.
     what: is to be written, in words.
   """
-  if data.source != 'folder' and not data.derived:
+  if data.source == 'tfds' and not data.derived:
     raise InputError(f'config.data.source: {data.source!r} can only be read. Name a folder for the'
                      f' {what} with --config.data.derived, or make it before packing.')
 

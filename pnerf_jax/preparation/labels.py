@@ -3,6 +3,7 @@
 Letters: N images of a batch.
 """
 import functools
+import itertools
 import logging
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _READ_LABEL = functools.partial(png.read_label, unknown_allowed=True)
 
 def prepare_labels(data: Any, network: str, batch: int = 4, overwrite: bool = False
                    ) -> dict[str, int]:
-  """Writes pseudo labels and their confidence for every frame of both cameras of a window.
+  """Writes pseudo labels and their confidence for every view of a window.
 
   Args:
     data: config.data.
@@ -34,11 +35,12 @@ def prepare_labels(data: Any, network: str, batch: int = 4, overwrite: bool = Fa
     {'written': images, 'kept': images}.
   """
   derived.check_writable(data, 'labels')
-  footage = footages.find_footage(data, kitti360.PERSPECTIVE_CAMERAS)
+  footage = footages.find_footage(data)
   for note in footage.notes:
     _LOG.info(note)
+  size = lambda view: footage.size(*view)
   todo = [view for view in footage.views()
-          if overwrite or not all(map(functools.partial(_is_whole, footage.size),
+          if overwrite or not all(map(functools.partial(_is_whole, size(view)),
                                       _paths(footage, *view)))]
   count = {'written': len(todo), 'kept': len(footage.views()) - len(todo)}
   sure = []
@@ -48,9 +50,12 @@ def prepare_labels(data: Any, network: str, batch: int = 4, overwrite: bool = Fa
       for path in _paths(footage, footage.frames[0], camera):
         derived.make_folder(path.parent)
     with tqdm.tqdm(total=len(todo), desc='labels', unit='image', mininterval=1.0) as bar:
-      for start in range(0, len(todo), batch):
-        sure += _label(footage, todo[start:start + batch], predict)
-        bar.update(len(todo[start:start + batch]))
+      # Images of one batch have one size.
+      for _, group in itertools.groupby(sorted(todo, key=size), key=size):
+        same = list(group)
+        for start in range(0, len(same), batch):
+          sure += _label(footage, same[start:start + batch], predict)
+          bar.update(len(same[start:start + batch]))
   _LOG.info('pseudo labels in %s: %d images written, %d kept (--overwrite replaces them)%s',
             footage.derived / 'data_2d_pseudo_semantics', count['written'], count['kept'],
             f', mean confidence {np.mean(sure):.2f}' if sure else '')
@@ -60,8 +65,8 @@ def prepare_labels(data: Any, network: str, batch: int = 4, overwrite: bool = Fa
 def _paths(footage: footages.Footage, frame: int, camera: str) -> tuple[Path, Path]:
   """Label and confidence of a view."""
   name = f'{kitti360.frame_name(frame)}.png'
-  return tuple(folder(footage.derived, footage.sequence, camera) / name for folder in (
-      kitti360.pseudo_label_folder, kitti360.pseudo_confidence_folder))
+  return tuple(footage.place(kind, camera) / name
+               for kind in ('pseudo_label', 'pseudo_confidence'))
 
 
 def _is_whole(size: tuple[int, int], path: Path) -> bool:
@@ -72,7 +77,8 @@ def _is_whole(size: tuple[int, int], path: Path) -> bool:
 def _label(footage: footages.Footage, views: list[tuple[int, str]], predict: networks.Predict
            ) -> list[float]:
   """Writes the files of some views; returns their mean confidences."""
-  photos = np.stack([png.read_rgb(footage.image_path(*view), footage.size) for view in views])
+  photos = np.stack([png.read_rgb(footage.image_path(*view), footage.size(*view))
+                     for view in views])
   sure = []
   for view, ids, confidence in zip(views, *predict(photos)):
     if not np.isfinite(confidence).all():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 
-from pnerf_jax.data import colors, kitti360, labels
+from pnerf_jax.data import colors, labels
 from pnerf_jax.data.footage import Footage
 from pnerf_jax.evaluation import frames, panels, truth
 from pnerf_jax.geometry.intervals import view_intervals
@@ -22,11 +22,10 @@ _MOVING = (255, 0, 255)
 
 def pictured_frame(footage: Footage, camera: str) -> int:
   """The frame nearest to the middle of the window that has LiDAR; the middle one if none has."""
-  accumulated = footage.folder(kitti360.lidar_depth_folder, camera)
-  depths = set(kitti360.frames_in(accumulated)) if accumulated else set()
   middle = footage.frames[len(footage.frames) // 2]
-  with_lidar = [frame for frame in footage.frames if frame in depths or kitti360.velodyne_path(
-      footage.root, footage.sequence, frame).exists()]
+  with_lidar = [
+      frame for frame in footage.frames if footage.scan_path(frame) is not None
+      or (path := footage.file('lidar_depth', frame, camera)) is not None and path.exists()]
   return min(with_lidar or [middle], key=lambda frame: abs(frame - middle))
 
 
@@ -42,12 +41,12 @@ def write(path: Path, footage: Footage, scene: Scene, camera: str, num_intervals
   """
   window = scene.window
   frame = pictured_frame(footage, camera)
-  image = footage.views().index((frame, camera))
+  image = footage.view(frame, camera)
   view = recorded_view(scene, image, full=False)
   intervals, moving, _ = view_intervals(
       scene.primitives, jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam),
       view.width, view.height, window.near, float(window.far), num_intervals, view.frame)
-  photo = window.rgb[image]
+  photo = window.of_view(window.rgb, image)
   found = truth.read_truth(
       footage, camera, frame, window.world_from_cam[image], window.full_intrinsics[image])
   first = np.asarray(intervals.primitive)[..., 0]
@@ -57,10 +56,10 @@ def write(path: Path, footage: Footage, scene: Scene, camera: str, num_intervals
   if found.lidar_world is not None:
     lidar = lidar_over(photo, frames.project_points(
         found.lidar_world, window.world_from_cam[image], window.intrinsics[image],
-        window.width, window.height)[0])
-  layer = lambda values: None if values is None else values[image]
-  words, depth, true = (layer(window.pseudo_label), layer(window.pseudo_depth),
-                        found.truth_semantic)
+        view.width, view.height)[0])
+  words, depth = (window.of_view(layer, image)
+                  for layer in (window.pseudo_label, window.pseudo_depth))
+  true = found.truth_semantic
   sheet = [
       (f'photo: {camera}, frame {frame}', photo),
       ('first primitive of every pixel (magenta: moving)', pictured),

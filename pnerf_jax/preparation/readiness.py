@@ -4,16 +4,17 @@ Everything is read and checked by the very functions that training uses, so what
 stops here, in the same words.
 """
 from collections import Counter
-from collections.abc import Callable
 import os
 from pathlib import Path
 from typing import Any
 
-from pnerf_jax.data import kitti360, labels
+import numpy as np
+
+from pnerf_jax.data import labels
 from pnerf_jax.data.boxes import Box
 from pnerf_jax.data.footage import Footage, find_footage, ranges
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation.truth import frames_to_score
+from pnerf_jax.evaluation.truth import camera_to_score, frames_to_score
 from pnerf_jax.preparation import overlay, probe
 from pnerf_jax.training import setup
 
@@ -39,14 +40,14 @@ def check(config: Any, out: Path, probes: bool = True) -> list[str]:
   if out.suffix.lower() != '.png' or out.is_dir():
     raise InputError(f'--out={out}: is not the name of a PNG. Use one such as check.png.')
   footage = find_footage(config.data)
-  camera = config.eval.camera
+  camera = camera_to_score(footage, config.eval.camera)
   scored = frames_to_score(footage, camera, config.data.eval_frames)
   run = setup.set_up(config)
   window = run.scene.window
   lines = [
       f'{footage.sequence}, frames {ranges(footage.frames)} ({len(footage.frames)}), '
       f'{" and ".join(footage.cameras)}',
-      f'images {footage.size[0]} x {footage.size[1]}, trained at {window.width} x {window.height}',
+      f'images {_sizes(window.full_sizes)}, trained at {_sizes(window.sizes)}',
       *_layers(footage, config.loss, camera), f'frames to score: {ranges(scored)}',
       *primitives(window.boxes), *_supported(config.loss, window)]
   frame = overlay.write(out, footage, run.scene, camera, config.scene.intervals)
@@ -78,28 +79,28 @@ def _layers(footage: Footage, loss: Any, scored: str) -> list[str]:
   lines = []
   for camera in footage.cameras:
     lines += [
-        _layer(footage, camera, 'pseudo labels', kitti360.pseudo_label_folder,
+        _layer(footage, camera, 'pseudo labels', 'pseudo_label',
                'L_fix and L_2D are off there' if semantic else ''),
-        _layer(footage, camera, 'confidence of pseudo labels', kitti360.pseudo_confidence_folder,
-               ''),
-        _layer(footage, camera, 'pseudo depth', kitti360.pseudo_depth_folder,
+        _layer(footage, camera, 'confidence of pseudo labels', 'pseudo_confidence', ''),
+        _layer(footage, camera, 'pseudo depth', 'pseudo_depth',
                'the depth loss is off there; prepare depth makes it' if loss.depth else '')]
   for kind in ('semantic', 'instance'):
-    lines.append(_layer(
-        footage, scored, f'{kind} truth', lambda *place, kind=kind: kitti360.truth_folder(
-            *place, kind), ''))
-  scans = [frame for frame in footage.frames if kitti360.velodyne_path(
-      footage.root, footage.sequence, frame).exists()]
-  accumulated = _frames(footage, scored, kitti360.lidar_depth_folder)
+    lines.append(_layer(footage, scored, f'{kind} truth', f'true_{kind}', ''))
+  scans = [frame for frame in footage.frames if footage.scan_path(frame) is not None]
+  accumulated = _frames(footage, scored, 'lidar_depth')
   lines.append(f'LiDAR: {_of(scans, footage)} have a scan, {_of(accumulated, footage)}'
                ' accumulated depth')
   return lines
 
 
-def _layer(footage: Footage, camera: str, name: str, folder_of: Callable[..., Path],
-           consequence: str) -> str:
+def _sizes(sizes: np.ndarray) -> str:
+  """The different (width, height) of views [V, 2], largest first."""
+  return ' and '.join(f'{width} x {height}' for width, height in np.unique(sizes, axis=0)[::-1])
+
+
+def _layer(footage: Footage, camera: str, name: str, kind: str, consequence: str) -> str:
   """consequence: of what is missing, for training; '' = none."""
-  there = _frames(footage, camera, folder_of)
+  there = _frames(footage, camera, kind)
   line = f'{name}, {camera}: {_of(there, footage)}'
   lacking = sorted(set(footage.frames) - set(there))
   if lacking and consequence:
@@ -107,9 +108,10 @@ def _layer(footage: Footage, camera: str, name: str, folder_of: Callable[..., Pa
   return line
 
 
-def _frames(footage: Footage, camera: str, folder_of: Callable[..., Path]) -> list[int]:
-  folder = footage.folder(folder_of, camera)
-  return sorted(set(kitti360.frames_in(folder)) & set(footage.frames)) if folder else []
+def _frames(footage: Footage, camera: str, kind: str) -> list[int]:
+  """The frames that have a file of a kind."""
+  paths = {frame: footage.file(kind, frame, camera) for frame in footage.frames}
+  return [frame for frame, path in paths.items() if path is not None and path.exists()]
 
 
 def _of(frames: list[int], footage: Footage) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import tqdm
 
-from pnerf_jax.data import kitti360, png
 from pnerf_jax.data.footage import ranges
 from pnerf_jax.errors import InputError
 from pnerf_jax.preparation import archive as archives

@@ -12,7 +12,6 @@ import numpy as np
 
 from pnerf_jax.data import labels
 from pnerf_jax.geometry import cameras
-from pnerf_jax.geometry.intervals import Intervals, view_intervals
 from pnerf_jax.rendering import confidence, panoptic
 from pnerf_jax.rendering.rays import RenderOptions, render_pixels
 from pnerf_jax.rendering.scene import BoundField, Scene
@@ -71,15 +70,14 @@ def recorded_view(scene: Scene, image: int, full: bool) -> View:
   """The window's own view `image`, at the size of the source images or of training."""
   window = scene.window
   intrinsics = window.full_intrinsics if full else window.intrinsics
-  width, height = (
-      (window.full_width, window.full_height) if full else (window.width, window.height))
+  width, height = (window.full_sizes if full else window.sizes)[image].tolist()
   return View(np.asarray(intrinsics[image], np.float32),
               np.asarray(window.world_from_cam[image], np.float32), width, height, image,
               int(window.view_frame[image]))
 
 
 class Renderer:
-  """Renders views of a scene; compiles once for all of them."""
+  """Renders views of a scene; compiles once for all of one size."""
 
   def __init__(self, scene: Scene, module: Any, options: RenderOptions, mesh: jax.sharding.Mesh,
                chunk: int, num_intervals: int, labelling: LabelOptions):
@@ -180,10 +178,11 @@ class Renderer:
     if window.pseudo_label is None or not (
         np.allclose(view.world_from_cam, window.world_from_cam[image], atol=1e-5)
         and np.allclose(view.intrinsics[:2] / view.width,
-                        window.intrinsics[image, :2] / window.width, rtol=1e-4)):
+                        window.intrinsics[image, :2] / window.sizes[image, 0], rtol=1e-4)):
       return np.zeros((view.height, view.width), np.uint8)
-    rows = (np.arange(view.height) * window.height) // view.height
-    columns = (np.arange(view.width) * window.width) // view.width
+    width, height = window.sizes[image]
+    rows = (np.arange(view.height) * height) // view.height
+    columns = (np.arange(view.width) * width) // view.width
     return window.pseudo_label[image][rows[:, None], columns[None, :]]
 
   def _called_moving(self, words: np.ndarray, moving_primitive: np.ndarray) -> np.ndarray:

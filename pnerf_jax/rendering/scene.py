@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pnerf_jax.data import labels
+from pnerf_jax.data.boxes import CUBE, CUBE_FACES
 from pnerf_jax.data.window import Window
 from pnerf_jax.fields import hashgrid
 from pnerf_jax.fields.fixed import ClassTable, make_class_table
@@ -18,10 +19,6 @@ from pnerf_jax.fields.published import PublishedField
 from pnerf_jax.geometry.primitives import Primitives, make_primitives
 
 _VOID_INSTANCE = 0
-_CUBE = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float64)
-_CUBE_FACES = np.array(
-    [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1],
-     [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]], np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +77,8 @@ def make_scene(window: Window) -> Scene:
   present = {box.semantic for box in boxes if box.timestamp < 0}
   if window.outside == 'void':
     low, high = np.asarray(window.bounds, np.float64)
-    vertices.append(low + _CUBE * (high - low))
-    faces.append(_CUBE_FACES)
+    vertices.append(low + CUBE * (high - low))
+    faces.append(CUBE_FACES)
     semantic.append(labels.VOID)
     instance.append(_VOID_INSTANCE)
     annotation.append(-1)

@@ -71,8 +71,8 @@ def _reals(*counts: int) -> Kind:
 
 FIELDS: dict[str, dict[str, Kind]] = {
     'data': {
-        'root': TEXT, 'source': choice('folder', 'tfds'), 'derived': TEXT, 'sequence': TEXT,
-        'start': whole(-1), 'frames': whole(1), 'cameras': WORDS, 'boxes': TEXT,
+        'root': TEXT, 'source': choice('folder', 'tfds', 'transforms'), 'derived': TEXT,
+        'sequence': TEXT, 'start': whole(-1), 'frames': whole(1), 'cameras': WORDS, 'boxes': TEXT,
         'scale': _SHARE, 'max_width': whole(8), 'eval_frames': WHOLES},
     'scene': {
         'outside': choice('empty', 'void'), 'center': _reals(0, 3), 'bounds': _reals(0, 6),

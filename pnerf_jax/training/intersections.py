@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import pathlib
+from typing import Any
 import zipfile
 
 import jax
@@ -63,7 +64,9 @@ def of_views(
     folder: where they are kept between calls; None keeps nothing.
 
   Returns:
-    Intervals [N, K], numpy, and [N] bool, whether a ray meets an object that moves.
+    Intervals [N, K], numpy, and [N] bool, whether a ray meets an object that moves. N counts W x H
+    pixels of every view, the largest training size; beyond a smaller view's own image rays meet
+    nothing.
   """
   views = [recorded_view(scene, image, full=False) for image in images]
   found, path = None, None
@@ -75,7 +78,9 @@ def of_views(
     found = _intersect(scene, views, num_intervals)
     if path is not None:
       _write(path, found)
-  return _unpack(found, num_intervals), found.moving
+  within = scene.window.within()[list(images)].ravel()
+  return jax.tree.map(lambda x, empty: _spread(x, within, empty),
+                      (_unpack(found, num_intervals), found.moving), _NOTHING)
 
 
 def _digest(scene: Scene, views: list[View], num_intervals: int) -> str:
@@ -126,6 +131,18 @@ def _unpack(found: _Found, num_intervals: int) -> Intervals:
 
   return Intervals(table(found.enter, np.inf), table(found.exit, np.inf),
                    table(found.primitive, -1), found.dropped)
+
+
+_NOTHING = (Intervals(np.inf, np.inf, -1, 0), False)  # what _spread writes where there is no ray
+
+
+def _spread(values: np.ndarray, within: np.ndarray, empty: Any) -> np.ndarray:
+  """Puts values [n, ...] where `within` [N] says, `empty` elsewhere."""
+  if within.all():
+    return values
+  whole = np.full((len(within), *values.shape[1:]), empty, values.dtype)
+  whole[within] = values
+  return whole
 
 
 def _write(path: pathlib.Path, found: _Found) -> None:

@@ -13,6 +13,6 @@ def write(folder: pathlib.Path, image: Image, window: Window, view: View) -> Non
   folder.mkdir(parents=True, exist_ok=True)
   camera = window.cameras[int(window.view_camera[view.image])]
   panel = np.concatenate([
-      window.rgb[view.image], image.rgb, colors.depth_rgb(image.depth),
+      window.of_view(window.rgb, view.image), image.rgb, colors.depth_rgb(image.depth),
       colors.semantic_rgb(image.semantic), colors.instance_rgb(image.instance)], axis=0)
   png.write_rgb(folder / f'{camera}_{kitti360.frame_name(view.frame)}.png', panel)

@@ -50,7 +50,7 @@ def set_up(config: ml_collections.ConfigDict) -> Run:
     _LOG.info('%s', note)
   scene = make_scene(window)
   _LOG.info(
-      '%s: frames %d-%d, %d views of %dx%d, %d primitives, far %.0f m, classes %s',
+      '%s: frames %d-%d, %d views of at most %dx%d, %d primitives, far %.0f m, classes %s',
       window.sequence, window.frames[0], window.frames[-1], len(window.view_frame), window.width,
       window.height, len(window.boxes), window.far, scene.class_ids)
   return Run(config, mesh, scene, make_field(config.model, scene))
@@ -95,7 +95,7 @@ def make_ray_table(run: Run, folder: pathlib.Path | None = None) -> batches.RayT
   start = time.perf_counter()
   intervals, moving = jax.tree.map(processes.join, intersections.of_views(
       scene, processes.share().of(len(window.view_frame)), run.config.scene.intervals, folder))
-  usable = ~moving
+  usable = ~moving & window.within().ravel()
   _LOG.info(
       'intervals of %d rays in %.1f s; rays left out because of moving objects: %d; '
       'rays whose table overflowed: %d (intervals dropped: %d)', len(usable),

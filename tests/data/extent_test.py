@@ -22,7 +22,7 @@ def random_views(rng, count=4):
     pose[:3, :3] *= np.sign(np.linalg.det(pose[:3, :3]))
     pose[:3, 3] = rng.normal(size=3) * 3
   intrinsics = np.tile([30.0, 28.0, 30.5, 13.0], (count, 1))
-  return extent.Views(world_from_cam, intrinsics, 64, 24)
+  return extent.Views(world_from_cam, intrinsics, np.tile([64, 24], (len(intrinsics), 1)))
 
 
 def seen(points, views, far):
@@ -40,7 +40,7 @@ def one_view():
   """A camera at the origin that looks along +x, z up."""
   pose = np.eye(4)
   pose[:3, :3] = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-  return extent.Views(pose[None], np.array([[32.0, 32.0, 31.5, 11.5]]), 64, 24)
+  return extent.Views(pose[None], np.array([[32.0, 32.0, 31.5, 11.5]]), np.array([[64, 24]]))
 
 
 def test_visible_never_misses_what_a_view_sees():

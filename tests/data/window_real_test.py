@@ -30,7 +30,8 @@ def test_real_clip(real):
   assert real.frames == (700, 701, 702, 703, 704) and real.skipped_frames == 0
   assert real.view_frame.tolist() == [f for f in range(700, 705) for _ in range(2)]
   assert real.view_camera.tolist() == [0, 1] * 5
-  assert (real.width, real.height, real.full_width, real.full_height) == (704, 188, 1408, 376)
+  assert (real.width, real.height) == (704, 188)
+  assert (real.sizes == [704, 188]).all() and (real.full_sizes == [1408, 376]).all()
   assert real.rgb.shape == (10, 188, 704, 3) and real.rgb.dtype == np.uint8
   assert real.pseudo_label.shape == (10, 188, 704) and real.pseudo_depth is None
   assert set(np.unique(real.pseudo_label)) <= {7, 8, 11, 12, 13, 17, 21, 22, 23, 26, 27}
@@ -129,7 +130,7 @@ def test_street(shared):
   data = clip(shared, root=str(shared / 'streets' / 'street_a'), sequence='', start=-1, frames=64)
   found = window.load_window(data, scene())
   assert found.frames == tuple(range(1238, 1262))
-  assert (found.width, found.height) == (found.full_width, found.full_height) == (352, 94)
+  assert (found.sizes == [352, 94]).all() and (found.full_sizes == [352, 94]).all()
   assert (found.pseudo_label[0::2] > 0).mean() > 0.9 and not found.pseudo_label[1::2].any()
   assert (found.pseudo_depth[0::2] > 0).mean() > 0.8 and not found.pseudo_depth[1::2].any()
   assert sum('image_01' in note for note in found.notes) == 2

@@ -113,7 +113,7 @@ def test_supervision(tiny):
 def test_half_size(tiny):
   write_supervision(tiny.root, tiny.sequence)
   found = window.load_window(change(tiny.data, scale=0.5), tiny.scene)
-  assert (found.width, found.height) == (32, 12) and found.full_width == 64
+  assert (found.width, found.height) == (32, 12) and (found.full_sizes == [64, 24]).all()
   np.testing.assert_allclose(found.intrinsics[0], [25, 25, 15.5, 5.5])
   photo = np.asarray(Image.open(kitti360.rgb_folder(tiny.root, tiny.sequence, 'image_00')
                                 / '0000000000.png')).astype(float)

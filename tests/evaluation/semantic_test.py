@@ -1,5 +1,4 @@
 """Semantic scores: a hand-computed toy, a slow loop, and the official KITTI-360 script."""
-from pathlib import Path
 
 import numpy as np
 from PIL import Image

@@ -16,12 +16,12 @@ _SEQUENCE = '2013_05_28_drive_0000_sync'
 def footage(tmp_path):
   """A 40 x 20 image; the LiDAR stands 1 m above the camera and looks the same way."""
   pose_from_velo = np.array([[0, -1.0, 0, 0], [0, 0, -1, -1], [1, 0, 0, 0], [0, 0, 0, 1]])
-  calibration = kitti360.Calibration(
-      40, 20, {'image_00': np.array([30.0, 30, 20, 10])}, {'image_00': np.eye(4)}, pose_from_velo)
   photo = np.full((20, 40, 3), 50, np.uint8)
   png.write_rgb(kitti360.rgb_folder(tmp_path, _SEQUENCE, 'image_00') / '0000000003.png', photo)
-  return Footage(tmp_path, tmp_path, _SEQUENCE, (3,), ('image_00',), (40, 20), calibration,
-                 np.eye(4)[None], 0, [])
+  return Footage(
+      tmp_path, tmp_path, _SEQUENCE, (3,), ('image_00',), np.array([[40, 20]]),
+      np.array([[30.0, 30, 20, 10]]), np.eye(4)[None], np.eye(4)[None], pose_from_velo, (), [], 0,
+      [])
 
 
 def _read(footage, world_from_cam):
@@ -74,4 +74,5 @@ def test_frames_to_score_are_the_asked_ones_or_those_with_truth_or_all(footage):
   with pytest.raises(InputError, match=r'eval_frames: \[7\] are not frames of the window \(3-5\)'):
     choose((3, 7))
   with pytest.raises(InputError, match='config.eval.camera: image_01'):
-    truth.frames_to_score(footage, 'image_01', ())
+    truth.camera_to_score(footage, 'image_01')
+  assert truth.camera_to_score(footage, '') == 'image_00'

@@ -1,0 +1,17 @@
+"""Own cameras: a folder with a transforms.json and primitives (docs/own_data.md).
+
+    python -m pnerf_jax.train --config=configs/transforms.py:cpu --config.data.root=DATA \\
+        --workdir=RUN [--config.scene.outside=void]
+"""
+import ml_collections
+
+from configs import kitti360
+
+
+def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
+  """The config of a variant of configs/kitti360.py for all cameras of a transforms.json."""
+  config = kitti360.get_config(variant)
+  config.data.source = 'transforms'
+  config.data.cameras = ()
+  config.eval.camera = ''
+  return config

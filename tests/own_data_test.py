@@ -1,0 +1,88 @@
+"""Cameras of different sizes in one window: the table of rays, training, evaluation, export."""
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+import pytest
+
+from configs import transforms as configs
+from pnerf_jax import eval as evaluation
+from pnerf_jax import render
+from pnerf_jax.data import batches, png, transforms
+from pnerf_jax.preparation import readiness
+from pnerf_jax.training import loop, setup
+
+SIZES = {'left': (40, 24), 'rear': (24, 32)}
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+  """Two cameras, two frames, a road and a car; every pixel has a colour of its own."""
+  root = tmp_path_factory.mktemp('own')
+  shots = []
+  for frame in (0, 1):
+    for number, (camera, (width, height)) in enumerate(SIZES.items()):
+      name = f'{camera}/{frame}.png'
+      column, row = np.meshgrid(np.arange(width), np.arange(height))
+      png.write_rgb(root / name, np.stack(
+          [column * 5, row * 7, np.full_like(row, 60 * frame + 100 * number)], -1))
+      png.write_label(root / 'labels' / name, np.where(row > height // 2, 7, 26))
+      png.write_label(root / 'truth' / name, np.where(row > height // 2, 7, 26))
+      turn = [[0, 0, -1], [-1, 0, 0], [0, 1, 0]] if camera == 'left' else [
+          [0, 0, 1], [1, 0, 0], [0, 1, 0]]
+      matrix = np.vstack([np.column_stack([turn, [100 + frame, 50, 2]]), [0, 0, 0, 1]])
+      shots.append({'file_path': name, 'semantics_path': f'labels/{name}',
+                    'gt_semantics_path': f'truth/{name}', 'w': width, 'h': height, 'fl_x': 30,
+                    'fl_y': 30, 'cx': width / 2, 'cy': height / 2,
+                    'transform_matrix': matrix.tolist()})
+  (root / 'boxes.json').write_text(json.dumps({'boxes': [
+      {'class': 'road', 'center': [100, 50, -0.5], 'size': [60, 20, 1], 'yaw': 0},
+      {'class': 'car', 'instance': 1, 'center': [112, 50, 1], 'size': [4, 2, 2], 'yaw': 0.1},
+      {'class': 'car', 'instance': 2, 'center': [90, 49, 1], 'size': [4, 2, 2], 'yaw': 0.1}]}))
+  (root / transforms.NAME).write_text(json.dumps({'boxes_path': 'boxes.json', 'frames': shots}))
+  made = configs.get_config('tiny')
+  made.data.root = str(root)
+  return made
+
+
+def test_every_ray_that_can_be_drawn_is_a_pixel_of_its_own_image(config):
+  run = setup.set_up(config)
+  table = setup.make_ray_table(run)
+  drawn = np.sort(np.asarray(table.uniform))
+  assert len(drawn) == 2 * sum(width * height for width, height in SIZES.values())
+  assert set(np.asarray(table.focused).tolist()) <= set(drawn.tolist())
+  batch = jax.device_get(batches.gather(table, jnp.asarray(drawn)))
+  seen = set()
+  window = run.scene.window
+  for ray in range(len(drawn)):
+    view = int(batch.rays.image[ray])
+    column, row, blue = np.rint(batch.rgb[ray] * 255).astype(int) // [5, 7, 1]
+    assert blue == 60 * (view // 2) + 100 * (view % 2)
+    fx, fy, cx, cy = window.intrinsics[view]
+    local = window.world_from_cam[view, :3, :3].T @ batch.rays.directions[ray]
+    np.testing.assert_allclose(local[:2] / local[2], [(column - cx) / fx, (row - cy) / fy],
+                               atol=1e-5)
+    assert batch.label[ray] == (7 if row > SIZES['left' if view % 2 == 0 else 'rear'][1] // 2
+                                else 26)
+    seen.add((view, column, row))
+  assert len(seen) == len(drawn)
+  # The road below the horizon is met by the rays of both cameras.
+  assert (np.asarray(batch.intervals.primitive)[batch.label == 7] >= 0).any()
+
+
+def test_check_train_eval_and_render(config, tmp_path):
+  lines = '\n'.join(readiness.check(config, tmp_path / 'check.png', probes=False))
+  assert 'images 40 x 24 and 24 x 32, trained at 40 x 24 and 24 x 32' in lines
+  assert 'pseudo labels, rear: 2 of 2 frames' in lines and 'car 2' in lines
+  loop.train(config, tmp_path / 'run')
+  metrics = evaluation.evaluate(tmp_path / 'run')
+  assert metrics['frames'] == 2 and metrics['semantic.miou'] is not None
+  assert render.render(tmp_path / 'run', tmp_path / 'out') == 4
+  for camera, size in SIZES.items():
+    for kind in render.KINDS:
+      assert Image.open(tmp_path / 'out' / camera / kind / '0000000001.png').size == size
+  told = json.loads((tmp_path / 'out' / transforms.NAME).read_text())['views']
+  assert {(view['camera'], view['width'], view['height']) for view in told} == {
+      (camera, *size) for camera, size in SIZES.items()}
