@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tqdm
 
+from pnerf_jax.data import png
 from pnerf_jax.data.footage import ranges
 from pnerf_jax.errors import InputError
 from pnerf_jax.preparation import archive as archives

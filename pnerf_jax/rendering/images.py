@@ -12,6 +12,7 @@ import numpy as np
 
 from pnerf_jax.data import labels
 from pnerf_jax.geometry import cameras
+from pnerf_jax.geometry.intervals import view_intervals
 from pnerf_jax.rendering import confidence, panoptic
 from pnerf_jax.rendering.rays import RenderOptions, render_pixels
 from pnerf_jax.rendering.scene import BoundField, Scene

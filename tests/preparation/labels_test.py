@@ -64,10 +64,10 @@ def test_labels_and_confidence_of_both_cameras(data, batches):
 def test_training_reads_what_was_written(data, batches):
   labels.prepare_labels(data, 'any')
   footage = footages.find_footage(data)
-  folder = footage.folder(kitti360.pseudo_label_folder, 'image_00')
-  assert str(folder).startswith(data.derived)  # and not those of the street itself
   frame = footage.frames[0]
-  got = png.read_label(folder / f'{frame:010d}.png', footage.size, unknown_allowed=True)
+  path = footage.file('pseudo_label', frame, 'image_00')
+  assert str(path).startswith(data.derived)  # and not those of the street itself
+  got = png.read_label(path, footage.size(frame, 'image_00'), unknown_allowed=True)
   assert set(np.unique(got)) == {7, 23}
 
 

@@ -16,6 +16,7 @@ from pnerf_jax.fields.outputs import FieldOut
 from pnerf_jax.geometry.cameras import Rays
 from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering.rays import RenderOptions
+from pnerf_jax.training import setup, step
 
 _PARKING, _BUILDING, _SKY = 9, 11, 23
 _CLASS_IDS = (_PARKING, _BUILDING, _SKY)
