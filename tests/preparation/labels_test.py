@@ -10,7 +10,6 @@ import pytest
 
 from configs import kitti360 as configs
 from pnerf_jax.data import footage as footages
-from pnerf_jax.data import kitti360, png
 from pnerf_jax.errors import InputError
 from pnerf_jax.preparation import labels
 from pnerf_jax.segmentation import networks
