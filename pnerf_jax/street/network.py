@@ -8,7 +8,7 @@ preset, on which nothing is ever scored:
         --frames=6
     done; done
     python -m pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir=RUN \\
-        --config.data.roots=STREETS/*
+        --config.data.roots='STREETS/*' --config.model.stride=4 --config.train.steps=1600
     cp RUN/pspnet.npz pnerf_jax/street/pspnet.npz
 """
 from collections.abc import Callable
