@@ -10,6 +10,7 @@ import pytest
 
 from configs import kitti360 as configs
 from pnerf_jax.data import footage as footages
+from pnerf_jax.data import png
 from pnerf_jax.errors import InputError
 from pnerf_jax.preparation import labels
 from pnerf_jax.segmentation import networks
