@@ -103,7 +103,7 @@ def test_read_only_root_is_left_alone(data):
 
 @pytest.mark.parametrize('words, expected', [
     (['dpeth'],
-     'prepare dpeth: no such command. Use one of: check, depth, released, tfds, transforms,'),
+     'prepare dpeth: no such command. Use one of: check, depth, nuscenes, released, tfds,'),
     ([], 'expected 1 words'),
     (['depth'], '--config is missing'),
     (['depth', '--min_depth=0'], 'min_depth'),
