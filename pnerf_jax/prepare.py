@@ -6,7 +6,8 @@
         [--config.data....] [--batch=4] [--overwrite]
     python -m pnerf_jax.prepare tfds --config=configs/kitti360.py --out=DIR [--config.data....]
     python -m pnerf_jax.prepare check --config=configs/kitti360.py --out=check.png [--probe=false]
-    python -m pnerf_jax.prepare transforms --config=configs/kitti360.py --out=DIR [--config.data....]
+    python -m pnerf_jax.prepare transforms --config=configs/kitti360.py --out=DIR
+    python -m pnerf_jax.prepare nuscenes --from=ROOT --out=DIR --scene=scene-0061
     python -m pnerf_jax.prepare released --from=ARCHIVE --out=ROOT
     python -m pnerf_jax.prepare weights --from=latest.pth --workdir=RUN \\
         --config=configs/kitti360.py:published --config.scene.center=X,Y,Z --config.scene.far=F
@@ -18,6 +19,7 @@ data_2d_pseudo_semantics/ there. `check`: tells whether a window is ready for tr
 and a picture.
 `tfds`: the window's files, packed into a few large ones (config.data.source).
 `transforms`: the window as a folder with a transforms.json, as nerfstudio reads it.
+`nuscenes`: a scene of a dataset with nuScenes' tables, as such a folder.
 `released`: the data that the authors of Panoptic NeRF released, as a folder, zip or tar file,
 becomes a dataset in KITTI-360's layout. `weights`: a checkpoint that they released becomes a run
 for eval, render and train. Exit codes: 0 done, 1 one clear error, 130 interrupted.
@@ -40,6 +42,7 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.preparation import derived
 from pnerf_jax.preparation import description
 from pnerf_jax.preparation import labels
+from pnerf_jax.preparation import nuscenes
 from pnerf_jax.preparation import readiness
 from pnerf_jax.preparation import released as released_data
 from pnerf_jax.training import released
@@ -54,10 +57,12 @@ _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'Metres; nearer surfaces are n
 _NETWORK = flags.DEFINE_string(
     'network', None, 'labels: the 2D network, transformers:FOLDER or pspnet:CHECKPOINT.')
 _BATCH = flags.DEFINE_integer('batch', 4, 'labels: images given to the network at once.', 1)
-_FROM = flags.DEFINE_string('from', None, 'released: the archive. weights: the checkpoint.')
+_FROM = flags.DEFINE_string(
+    'from', None, 'nuscenes: the dataset. released: the archive. weights: the checkpoint.')
+_SCENE = flags.DEFINE_string('scene', None, 'nuscenes: name of the scene, such as scene-0061.')
 _OUT = flags.DEFINE_string(
-    'out', None, 'check: the picture, a PNG. released, transforms: the folder to write. tfds: folder'
-    ' or fsspec address for the packed window.')
+    'out', None, 'check: the picture, a PNG. nuscenes, released, transforms: the folder to write.'
+    ' tfds: folder or fsspec address for the packed window.')
 _PROBE = flags.DEFINE_bool('probe', True, 'check: makes a few steps to tell time and memory.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'weights: folder of the run to make.')
 
@@ -155,6 +160,11 @@ def _check() -> None:
     print(line)
 
 
+def _nuscenes() -> None:
+  _require(_FROM, _OUT, _SCENE)
+  nuscenes.convert(Path(_FROM.value), Path(_OUT.value), _SCENE.value)
+
+
 def _released() -> None:
   _require(_FROM, _OUT)
   released_data.convert(Path(_FROM.value), Path(_OUT.value))
@@ -176,8 +186,9 @@ def _transforms() -> None:
   description.write(_CONFIG.value.data, Path(_OUT.value))
 
 
-_COMMANDS = {'check': _check, 'depth': _depth, 'labels': _labels, 'released': _released,
-             'tfds': _tfds, 'transforms': _transforms, 'weights': _weights}
+_COMMANDS = {'check': _check, 'depth': _depth, 'labels': _labels, 'nuscenes': _nuscenes,
+             'released': _released, 'tfds': _tfds, 'transforms': _transforms,
+             'weights': _weights}
 
 if __name__ == '__main__':
   cli.run(main, positional=1)

@@ -103,7 +103,7 @@ def test_read_only_root_is_left_alone(data):
 
 @pytest.mark.parametrize('words, expected', [
     (['dpeth'],
-     'prepare dpeth: no such command. Use one of: check, depth, labels, released, tfds, '
+     'prepare dpeth: no such command. Use one of: check, depth, labels, nuscenes, released, tfds, '
      'transforms, weights'),
     ([], 'expected 1 words'),
     (['depth'], '--config is missing'),

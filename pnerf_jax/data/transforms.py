@@ -102,17 +102,19 @@ def read(root: Path) -> Transforms:
                      f' cameras {cameras}. {_REMEDY}')
   boxes = found.get('boxes_path', '')
   if boxes != '':
-    boxes = _inside(boxes, 'boxes_path', str(path))
+    boxes = inside(boxes, 'boxes_path', str(path))
     if not boxes.endswith(('.xml', '.json')):
       raise InputError(f'{path}: boxes_path: {boxes:.80} is neither .xml nor .json. {_REMEDY}')
-  return Transforms(_name(found.get('sequence', 'scene'), 'sequence', str(path)), shots, cameras,
+  return Transforms(folder_name(found.get('sequence', 'scene'), 'sequence', str(path)), shots, cameras,
                     tuple(stereo), boxes)
 
 
 def write(path: Path, transforms: Transforms) -> None:
   """Writes the file that `read` reads; every number comes back exactly but for the last bit."""
   frames = []
-  for (frame, camera), shot in sorted(transforms.shots.items()):
+  order = lambda key: (key[0], transforms.cameras.index(key[1]))
+  for frame, camera in sorted(transforms.shots, key=order):
+    shot = transforms.shots[frame, camera]
     fx, fy, cx, cy = (float(x) for x in shot.intrinsics)
     names = {key: shot.files[kind] for key, kind in KINDS.items() if kind in shot.files}
     frames.append({
@@ -131,7 +133,7 @@ def _shot(values: dict[str, Any], entry: dict[str, Any], where: str) -> Shot:
   """One image. values: what the file says of all images, and over it, what `entry` says."""
   if 'file_path' not in entry:
     raise InputError(f'{where}: no file_path. {_REMEDY}')
-  names = {kind: _inside(entry[key], key, where) for key, kind in KINDS.items() if key in entry}
+  names = {kind: inside(entry[key], key, where) for key, kind in KINDS.items() if key in entry}
   photo = files.at(Path(), *names['rgb'].split('/'))
   where = f'{where} ({names["rgb"]:.80})'
   _check_undistorted(values, where)
@@ -143,7 +145,7 @@ def _shot(values: dict[str, Any], entry: dict[str, Any], where: str) -> Shot:
     raise InputError(f'{where}: no camera has {width:g} x {height:g} pixels, focal lengths {fx:g}'
                      f' and {fy:g}, centre ({cx:g}, {cy:g}). {_REMEDY}')
   return Shot(
-      camera=_name(entry.get('camera', photo.parent.name), 'camera', where),
+      camera=folder_name(entry.get('camera', photo.parent.name), 'camera', where),
       frame=_frame(entry, photo.stem, where), size=(int(width), int(height)),
       intrinsics=np.array([fx, fy, cx - 0.5, cy - 0.5]),
       world_from_cam=_pose(entry.get('transform_matrix'), where) @ _FLIP, files=names)
@@ -196,7 +198,7 @@ def _number(values: dict[str, Any], key: str, where: str) -> float:
   return float(value)
 
 
-def _name(value: Any, key: str, where: str) -> str:
+def folder_name(value: Any, key: str, where: str) -> str:
   """A word that may become the name of a folder."""
   if not isinstance(value, str) or not re.fullmatch('[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}', value):
     raise InputError(f'{where}: {key} is {value!r:.40}; it names folders here. Give a "{key}" of'
@@ -204,7 +206,7 @@ def _name(value: Any, key: str, where: str) -> str:
   return value
 
 
-def _inside(value: Any, key: str, where: str) -> str:
+def inside(value: Any, key: str, where: str) -> str:
   """A path that stays below the json's folder."""
   if not isinstance(value, str) or not value or '\0' in value or '\\' in value:
     raise InputError(f'{where}: {key} is {value!r:.80}, not a path. {_REMEDY}')

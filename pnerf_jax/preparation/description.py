@@ -15,7 +15,7 @@ FOLDERS = {  # where the files of a kind go
 
 
 def write(data: Any, out: Path) -> transforms.Transforms:
-  """Describes the window that `config.data` names; its files are links, or copies where none can be.
+  """Describes the window that `config.data` names; its files are links, or copies if need be.
 
   Args:
     data: config.data.

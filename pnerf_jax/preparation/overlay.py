@@ -49,7 +49,7 @@ def write(path: Path, footage: Footage, scene: Scene, camera: str, num_intervals
   photo = window.of_view(window.rgb, image)
   found = truth.read_truth(
       footage, camera, frame, window.world_from_cam[image], window.full_intrinsics[image])
-  first = np.asarray(intervals.primitive)[..., 0]
+  first = first_named(np.asarray(intervals.primitive), np.asarray(scene.primitives.semantic))
   semantic = np.where(first < 0, labels.VOID, np.asarray(scene.primitives.semantic)[first])
   pictured = primitives_over(photo, first, semantic, np.isfinite(np.asarray(moving)))
   lidar = None
@@ -71,6 +71,21 @@ def write(path: Path, footage: Footage, scene: Scene, camera: str, num_intervals
   present = np.concatenate([np.unique(ids) for ids in (semantic, words, true) if ids is not None])
   panels.write_sheet(path, sheet, photo.shape[:2], np.unique(present), photos=3)
   return frame
+
+
+def first_named(primitive: np.ndarray, semantic: np.ndarray) -> np.ndarray:
+  """The first primitive of each ray that is of a class: space outside all others may be a void one.
+
+  Args:
+    primitive: [H, W, K] index, -1 = none, sorted by entry.
+    semantic: [M] ids of the primitives.
+
+  Returns:
+    [H, W] index, -1 = none.
+  """
+  named = (primitive >= 0) & (semantic[primitive] != labels.VOID)
+  first = np.take_along_axis(primitive, np.argmax(named, axis=-1)[..., None], axis=-1)[..., 0]
+  return np.where(named.any(axis=-1), first, -1)
 
 
 def primitives_over(photo: np.ndarray, first: np.ndarray, semantic: np.ndarray,

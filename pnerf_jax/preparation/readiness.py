@@ -78,12 +78,13 @@ def _layers(footage: Footage, loss: Any, scored: str) -> list[str]:
   semantic = bool(loss.fixed or loss.semantic_2d)
   lines = []
   for camera in footage.cameras:
+    makes = '; prepare depth makes it' if camera in footage.stereo else ''
     lines += [
         _layer(footage, camera, 'pseudo labels', 'pseudo_label',
                'L_fix and L_2D are off there' if semantic else ''),
         _layer(footage, camera, 'confidence of pseudo labels', 'pseudo_confidence', ''),
         _layer(footage, camera, 'pseudo depth', 'pseudo_depth',
-               'the depth loss is off there; prepare depth makes it' if loss.depth else '')]
+               f'the depth loss is off there{makes}' if loss.depth else '')]
   for kind in ('semantic', 'instance'):
     lines.append(_layer(footage, scored, f'{kind} truth', f'true_{kind}', ''))
   scans = [frame for frame in footage.frames if footage.scan_path(frame) is not None]

@@ -1,7 +1,7 @@
 """transforms.json and boxes.json of own data, damaged: what `train` and `prepare` say of them.
 
-Every single check has its case in tests/data/transforms_test.py and box_list_test.py; here, that one
-line reaches the user.
+Every check has its case in tests/data/transforms_test.py and box_list_test.py; here, that one line
+reaches the user.
 """
 import json
 
@@ -44,7 +44,7 @@ DAMAGES = [
     (TRANSFORMS, lambda file: (file.unlink(), file.mkdir()), 'not a regular file'),
     (TRANSFORMS, lambda file: file.write_bytes(b'\xff\xfe{'), 'not JSON'),
     (TRANSFORMS, lambda file: file.write_text('[' * 100_000), 'not JSON'),
-    (TRANSFORMS, changed('frames', 0, 'transform_matrix', 1, 3, value=float('nan')), 'entry is nan'),
+    (TRANSFORMS, changed('frames', 0, 'transform_matrix', 1, 3, value=float('nan')), 'is nan'),
     (TRANSFORMS, changed('frames', 0, 'transform_matrix', 0, 0, value=0.5), 'no rotation'),
     (TRANSFORMS, changed('frames', 0, 'file_path', value='../../etc/x1.png'), '../../etc/x1.png'),
     (TRANSFORMS, changed('frames', 0, 'file_path', value='front/9.png'), 'front/9.png: no such'),

@@ -1,4 +1,4 @@
-"""transforms.json: rays by nerfstudio's own formula, windows of odd cameras, equality with a folder."""
+"""transforms.json: rays by nerfstudio's formula, windows of odd cameras, equality with a folder."""
 import copy
 import json
 import math
@@ -208,7 +208,7 @@ def test_what_was_written_reads_the_same(own):
   transforms.write(other / transforms.NAME, found)
   again = transforms.read(other)
   assert again.shots.keys() == found.shots.keys()
-  assert (again.sequence, set(again.cameras), again.boxes) == ('scene', set(SIZES), 'boxes.json')
+  assert (again.sequence, again.cameras, again.boxes) == ('scene', tuple(SIZES), 'boxes.json')
   for key, shot in found.shots.items():
     np.testing.assert_allclose(again.shots[key].intrinsics, shot.intrinsics, rtol=1e-15)
     np.testing.assert_array_equal(again.shots[key].world_from_cam, shot.world_from_cam)
