@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pnerf_jax.data import kitti360, labels, png
+from pnerf_jax.data import labels, png
 from pnerf_jax.data.footage import Footage
 from pnerf_jax.data.share import Share
 from pnerf_jax.errors import InputError
