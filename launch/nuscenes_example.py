@@ -4,7 +4,8 @@
 
 DIR/nuscenes holds the tables (v1.0-example) and the images of scene-0001: six cameras, ego poses
 and boxes of things only, as `prepare nuscenes` takes them. DIR/labels holds what that layout has no
-place for, in the folders of docs/own_data.md: predicted labels and, for evaluation, true ones. The same flags give the same files. Nothing of nuScenes itself is used.
+place for, in the folders of docs/own_data.md: predicted labels and, for evaluation, true ones.
+The same flags give the same files. Nothing of nuScenes itself is used.
 """
 import argparse
 import dataclasses
