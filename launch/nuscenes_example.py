@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python launch/nuscenes_example.py --out=DIR [--samples=6] [--width=320] [--seed=0]
 
-DIR/nuscenes holds the tables (v1.0-example) and the images of scene-0001: six cameras, ego poses and
-boxes of things only, as `prepare nuscenes` takes them. DIR/labels holds what that layout has no
-place for, in folders as docs/own_data.md tells them: predicted labels and, for evaluation, true ones.
+DIR/nuscenes holds the tables (v1.0-example) and the images of scene-0001: six cameras, ego poses
+and boxes of things only, as `prepare nuscenes` takes them. DIR/labels holds what that layout has no
+place for, in the folders of docs/own_data.md: predicted labels and, for evaluation, true ones.
 The same flags give the same files. Nothing of nuScenes itself is used.
 """
 import argparse
@@ -28,7 +28,7 @@ SCENE = 'scene-0001'
 CAMERAS = {'CAM_FRONT': 0, 'CAM_FRONT_LEFT': 55, 'CAM_BACK_LEFT': 110, 'CAM_BACK': 180,
            'CAM_BACK_RIGHT': -110, 'CAM_FRONT_RIGHT': -55}
 _VIEW = np.radians(70)  # horizontal angle of every camera
-_EGO_FROM_POSE = np.diag([1.0, -1.0, -1.0, 1.0])  # nuScenes: y left, z up; KITTI-360's IMU: opposite
+_EGO_FROM_POSE = np.diag([1.0, -1.0, -1.0, 1.0])  # nuScenes: y left, z up; the IMU: opposite
 _FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # ego from a camera that looks ahead
 _HALF_SECOND = 500_000  # microseconds between samples
 _CATEGORIES = {

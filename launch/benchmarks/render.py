@@ -90,5 +90,6 @@ def _export(options: Any, workdir: pathlib.Path, trained: Trained, image: images
       seconds.append((time.perf_counter() - start) / done)
   return [row('writing the PNGs of one view', f'{image.rgb.shape[1]}x{image.rgb.shape[0]}',
               writing['write'], 's'),
-          row(f'export of {done} views, with the start', 'x'.join(map(str, window.full_sizes[0])), seconds, 's a view',
+          row(f'export of {done} views, with the start',
+              'x'.join(map(str, window.full_sizes[0])), seconds, 's a view',
               'files are written while the next view renders')]

@@ -105,8 +105,8 @@ def read(root: Path) -> Transforms:
     boxes = inside(boxes, 'boxes_path', str(path))
     if not boxes.endswith(('.xml', '.json')):
       raise InputError(f'{path}: boxes_path: {boxes:.80} is neither .xml nor .json. {_REMEDY}')
-  return Transforms(folder_name(found.get('sequence', 'scene'), 'sequence', str(path)), shots, cameras,
-                    tuple(stereo), boxes)
+  sequence = folder_name(found.get('sequence', 'scene'), 'sequence', str(path))
+  return Transforms(sequence, shots, cameras, tuple(stereo), boxes)
 
 
 def write(path: Path, transforms: Transforms) -> None:

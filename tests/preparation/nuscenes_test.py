@@ -1,4 +1,4 @@
-"""A scene of nuScenes' tables: a synthetic street by six cameras, and a scene of two records by hand.
+"""A scene of nuScenes' tables: a street by six cameras, and a scene of two samples by hand.
 
 The street's true cars are projected by the tables' own numbers with scipy's rotations.
 """
