@@ -142,6 +142,7 @@ wait_for 'the end of the killed task' has_failed
 status
 scontrol requeue "${job}_0"
 wait_for 'the second window in the queue again' is_queued "${job}_1"
+sleep 3  # slurmd refuses a start within the second in which it ended the one before
 scontrol update JobId="${job}_0" StartTime=now  # a requeued job would wait two minutes
 scontrol update JobId="${job}_1" StartTime=now
 squeue
