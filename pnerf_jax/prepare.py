@@ -14,8 +14,8 @@
 
 `depth`: depth of both cameras from the rectified stereo pairs of the window, 16 bit PNGs under
 data_2d_pseudo_depth/ of config.data.derived (by default the root). Whole files that are there
-already are kept. `labels`: semantics of both cameras by a 2D network, with its confidence, under
-data_2d_pseudo_semantics/ there. `check`: tells whether a window is ready for training, in a report
+already are kept. `labels`: semantics of config.data.cameras by a 2D network, with its confidence,
+under data_2d_pseudo_semantics/ there. `check`: tells whether a window is ready for training, in a report
 and a picture.
 `tfds`: the window's files, packed into a few large ones (config.data.source).
 `transforms`: the window as a folder with a transforms.json, as nerfstudio reads it.

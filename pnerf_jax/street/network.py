@@ -31,6 +31,7 @@ def load() -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
   answer = checkpoint.load(_FILE)
 
   def predict(rgb):
+    """ids [H, W] uint8 and confidence [H, W] of a photo [H, W, 3] uint8."""
     height, width = rgb.shape[:2]
     size = (_WIDTH, max(16, round(height * _WIDTH / width)))
     shrinks = cv2.INTER_AREA if width > _WIDTH else cv2.INTER_LINEAR

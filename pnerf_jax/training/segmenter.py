@@ -106,6 +106,7 @@ class SegmenterTask:
     artist, coming = ThreadPoolExecutor(1), {}
 
     def dispatch(state, step):
+      """One step: the state after it and the metrics; `step` is the state's."""
       batch = (coming.pop(step, None) or artist.submit(drawn.batch, step, settings.crops)).result()
       if step + 1 < settings.steps:
         coming[step + 1] = artist.submit(drawn.batch, step + 1, settings.crops)

@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from pnerf_jax.data import batches, labels, words
-from pnerf_jax.data.files import read_bytes, write_bytes
+from pnerf_jax.data.files import read_json, write_bytes
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError, SharedInputError
 from pnerf_jax.rendering.rays import RenderOptions
@@ -189,11 +189,8 @@ def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
 
 
 def _read_json(path: pathlib.Path) -> dict:
-  content = read_bytes(path, _MAX_CONFIG, f'Is {path.parent} a workdir that train wrote?')
-  try:
-    found = json.loads(content)
-  except (ValueError, RecursionError) as error:
-    raise InputError(f'{path}: not JSON ({error}). Remove the run and train anew.') from error
+  found = read_json(path, _MAX_CONFIG, f'Is {path.parent} a workdir that train wrote? If so, train'
+                    ' anew.')
   if not isinstance(found, dict) or not all(isinstance(group, dict) for group in found.values()):
     raise InputError(f'{path}: holds no groups of fields ({found!r:.60}). Remove the run and train'
                      ' anew.')
