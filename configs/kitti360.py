@@ -40,15 +40,17 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
 
   model = config.model = ml_collections.ConfigDict()
   model.network = 'hybrid'  # 'hybrid' or 'published'
-  model.samples = 32  # a training ray
+  model.samples = 24  # a training ray
   model.render_samples = 48  # a ray at inference
-  model.share = 0.5  # of the samples dealt evenly to the ray's intervals
+  model.first_samples = 24  # a ray, asked for density alone, that say where to sample; 0 = none
+  model.blind = 0.3  # of the samples placed without regard to the first ones
+  model.share = 0.5  # of the first samples dealt evenly to the ray's intervals
   model.restrict = True  # softmax of a sample over the classes of its primitives only
-  model.levels = 8  # of the hash grid
+  model.levels = 9  # of the hash grid
   model.features = 4  # a level
   model.log2_rows = 19  # cap of a level's table
   model.coarse_cell = 4.0  # metres
-  model.fine_cell = 0.05  # metres
+  model.fine_cell = 0.03  # metres
   model.width = 64  # of the MLPs
   model.appearance_code = 8  # numbers an image
   model.density_bias = -1.0  # raw density at the start
@@ -106,11 +108,10 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
 def _cpu(config: ml_collections.ConfigDict) -> None:
   """At most five minutes of training on two cores."""
   config.model.compute_dtype = 'float32'  # bfloat16 products run on one core only in XLA on CPU
-  config.model.samples = 20
+  config.model.samples = config.model.first_samples = 16
   config.model.render_samples = 32
-  config.model.levels = 6
-  config.model.log2_rows = 17
-  config.model.fine_cell = 0.06
+  config.model.levels = 7
+  config.model.log2_rows = 18
   config.eval.chunk = 512
   config.train.rays = 1024
   config.train.steps = 8000
@@ -125,6 +126,7 @@ def _published(config: ml_collections.ConfigDict) -> None:
   config.model.network = 'published'
   config.model.compute_dtype = 'float32'
   config.model.samples = 148
+  config.model.first_samples = 0
   config.model.render_samples = 148
   config.model.restrict = False
   config.loss.rgb = 1.0
@@ -148,7 +150,7 @@ def _published(config: ml_collections.ConfigDict) -> None:
 def _tiny(config: ml_collections.ConfigDict) -> None:
   """Seconds, for tests."""
   _cpu(config)
-  config.model.samples = 8
+  config.model.samples = config.model.first_samples = 8
   config.model.render_samples = 8
   config.model.levels = 3
   config.model.log2_rows = 12

@@ -65,6 +65,13 @@ def _or_over_last(words: jax.Array) -> jax.Array:
   return jax.lax.reduce(words, jnp.uint32(0), jax.lax.bitwise_or, (words.ndim - 1,))
 
 
+def is_inside(t: jax.Array, intervals: Intervals) -> jax.Array:
+  """Which intervals contain samples. t: [..., S] metres; intervals: [..., K] -> [..., S, K]."""
+  used = (intervals.primitive >= 0)[..., None, :]
+  return used & (t[..., None] >= intervals.enter[..., None, :]) & (
+      t[..., None] <= intervals.exit[..., None, :])
+
+
 def membership(
     t: jax.Array, intervals: Intervals, table: ClassTable, num_classes: int
 ) -> Membership:
@@ -77,8 +84,7 @@ def membership(
     num_classes: C.
   """
   primitive = intervals.primitive.astype(jnp.int32)  # -1 reaches the empty last row
-  inside = (t[..., None] >= intervals.enter[..., None, :]) & (
-      t[..., None] <= intervals.exit[..., None, :]) & (primitive >= 0)[..., None, :]
+  inside = is_inside(t, intervals)
   votes = inside & ~table.is_void[primitive][..., None, :]
   voted = jnp.any(votes, axis=-1, keepdims=True)
   # A void primitive speaks only where no other primitive contains the sample.

@@ -205,7 +205,8 @@ def _ray_length(view: View) -> np.ndarray:
 
 def render_options(model: Any) -> RenderOptions:
   """Options of inference from `config.model`."""
-  return RenderOptions(model.render_samples, model.share, model.restrict)
+  return RenderOptions(
+      model.render_samples, model.first_samples, model.blind, model.share, model.restrict)
 
 
 def label_options(loss: Any, evaluation: Any) -> LabelOptions:

@@ -1,5 +1,8 @@
 """Renders a batch of rays: intervals -> samples -> field -> colour, depth, semantics, instances.
 
+With a first look the field's density is asked for twice: at samples dealt to the intervals, and at
+those that are put where the first ones found it.
+
 Two ways to the same pixels: `render_rays` asks the field at every sample, as training must;
 `render_pixels` only where the answer can be seen.
 
@@ -49,10 +52,14 @@ class RenderOptions:
   """How rays are rendered; static under jit.
 
   num_samples: S.
+  first_samples: of a ray's first look, which is for density alone; 0 = there is none.
+  blind: part of the samples that pays no heed to the first look (sampling.refine).
   share: part of the samples dealt evenly to the intervals (sampling.place).
   restrict: restrict each sample's softmax to the classes of the primitives that contain it.
   """
   num_samples: int
+  first_samples: int
+  blind: float
   share: float
   restrict: bool
 
@@ -122,7 +129,7 @@ def render_rays(
     options: static options.
     key: jitters the samples in training; None at inference.
   """
-  samples, member, points = _place(rays, intervals, table, num_classes, options, key)
+  samples, member, points = _place(field, rays, intervals, table, num_classes, options, key)
   out = field(points, rays.directions, rays.image)
   weights, passed = volume.composite_weights(out.sigma, samples.delta)
   probabilities = class_probabilities(out.semantic_logits, _open_classes(member, options))
@@ -147,7 +154,7 @@ def render_pixels(
 
   Args: as for render_rays, with leading dimension [B].
   """
-  samples, member, points = _place(rays, intervals, table, num_classes, options, None)
+  samples, member, points = _place(field, rays, intervals, table, num_classes, options, None)
   shape, total = samples.t.shape, samples.t.size  # [B, S]
   rows = jnp.arange(total).reshape(shape)
   block = -(-total // _BLOCKS)
@@ -183,15 +190,28 @@ def render_pixels(
                     probabilities.reshape(*shape, num_classes))
 
 
+def _points(rays: Rays, t: jax.Array) -> jax.Array:
+  """Where samples are, [..., S, 3]. t: [..., S] metres."""
+  return rays.origins[..., None, :] + t[..., None] * rays.directions[..., None, :]
+
+
 @jax.named_scope('sampling')
-def _place(rays: Rays, intervals: Intervals, table: fixed.ClassTable, num_classes: int,
-           options: RenderOptions, key: jax.Array | None):
+def _place(field: Field, rays: Rays, intervals: Intervals, table: fixed.ClassTable,
+           num_classes: int, options: RenderOptions, key: jax.Array | None):
   """Samples [..., S], what the primitives say of them, and where they are [..., S, 3]."""
-  t = jax.lax.stop_gradient(sampling.place(intervals, options.num_samples, options.share, key))
+  if options.first_samples:
+    key_first, key = (None, None) if key is None else jax.random.split(key)
+    t = sampling.place(intervals, options.first_samples, options.share, key_first)
+    first = sampling.with_deltas(t, fixed.is_inside(t, intervals), intervals)
+    sigma, _ = field.density(_points(rays, t))
+    weights, _ = volume.composite_weights(sigma, first.delta)
+    t = sampling.refine(first, weights, options.num_samples, options.blind, key)
+  else:
+    t = sampling.place(intervals, options.num_samples, options.share, key)
+  t = jax.lax.stop_gradient(t)  # where samples lie is never learned
   member = fixed.membership(t, intervals, table, num_classes)
   samples = sampling.with_deltas(t, member.inside, intervals)
-  points = rays.origins[..., None, :] + t[..., None] * rays.directions[..., None, :]
-  return samples, member, points
+  return samples, member, _points(rays, t)
 
 
 def _open_classes(member: fixed.Membership, options: RenderOptions) -> jax.Array:

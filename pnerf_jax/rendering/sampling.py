@@ -1,7 +1,10 @@
-"""Samples along rays, placed in the union of the ray's primitive intervals.
+"""Samples along rays: in the union of the ray's primitive intervals, then where density was found.
 
-Letters: S samples, K intervals of a ray, t metres along the unit direction, s = log(1 + t).
-Source: Fu et al., Panoptic NeRF, section 3.4 (sampling guided by the primitives).
+Letters: S samples, P samples of a first look, K intervals of a ray, t metres along the unit
+direction, s = log(1 + t).
+Sources: Fu et al., Panoptic NeRF, section 3.4 (sampling guided by the primitives); Mildenhall et
+al., NeRF, 2020, section 5.2 (hierarchical sampling); Barron et al., Mip-NeRF, 2021, equation 18
+(weights spread over neighbours).
 """
 import dataclasses
 
@@ -17,10 +20,17 @@ class Samples:
   """Samples of rays, sorted along each ray.
 
   t: [..., S] metres.
-  delta: [..., S] metres of the primitives' union that each sample stands for; 0 = outside of it.
+  begin, end: [..., S] metres, the part of the primitives' union that each sample stands for; they
+    are equal where it lies outside.
   """
   t: jax.Array
-  delta: jax.Array
+  begin: jax.Array
+  end: jax.Array
+
+  @property
+  def delta(self) -> jax.Array:
+    """Length of the samples' parts, [..., S] metres."""
+    return self.end - self.begin
 
 
 def place(
@@ -49,24 +59,66 @@ def place(
   mass = share * used / jnp.maximum(count, 1) + (1.0 - share) * by_length
   # A ray whose intervals are all too short to measure is sampled by the even part alone.
   mass = mass / jnp.maximum(jnp.sum(mass, axis=-1, keepdims=True), 1e-6)
-  upper = jnp.cumsum(mass, axis=-1)  # [..., K]
+  slot, frac = _divide(mass, num_samples, key)
+  take = lambda x: jnp.take_along_axis(x, slot, axis=-1)
+  t = jnp.expm1(take(enter) + frac * take(length))
+  # expm1(log1p) may leave the interval by a rounding; the lookup must find the sample inside.
+  t = jnp.clip(t, take(jnp.where(used, intervals.enter, 0.0)),
+               take(jnp.where(used, intervals.exit, 0.0)))
+  return jnp.sort(t, axis=-1)
 
-  lead = mass.shape[:-1]
-  if key is None:
-    offset = jnp.full((*lead, num_samples), 0.5)
-  else:
-    offset = jax.random.uniform(key, (*lead, num_samples))
+
+def _divide(
+    mass: jax.Array, num_samples: int, key: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+  """Where S equal strata of a mass [..., N] lie: which of the N, and how far into it, in [0, 1].
+
+  Args:
+    mass: sums to 1, or is 0 everywhere.
+    num_samples: S.
+    key: jitters within the strata; None takes their middles.
+  """
+  upper = jnp.cumsum(mass, axis=-1)
+  shape = (*mass.shape[:-1], num_samples)
+  offset = jnp.full(shape, 0.5) if key is None else jax.random.uniform(key, shape)
   u = (jnp.arange(num_samples) + offset) / num_samples
   u = u * upper[..., -1:] * (1.0 - 1e-6)
   slot = jnp.sum(u[..., None] >= upper[..., None, :], axis=-1)
   slot = jnp.minimum(slot, mass.shape[-1] - 1)
   take = lambda x: jnp.take_along_axis(x, slot, axis=-1)
   frac = 1.0 - (take(upper) - u) / jnp.maximum(take(mass), 1e-12)
-  t = jnp.expm1(take(enter) + jnp.clip(frac, 0.0, 1.0) * take(length))
-  # expm1(log1p) may leave the interval by a rounding; the lookup must find the sample inside.
-  t = jnp.clip(t, take(jnp.where(used, intervals.enter, 0.0)),
-               take(jnp.where(used, intervals.exit, 0.0)))
-  return jnp.sort(t, axis=-1)
+  return slot, jnp.clip(frac, 0.0, 1.0)
+
+
+def refine(
+    first: Samples, weights: jax.Array, num_samples: int, blind: float, key: jax.Array | None
+) -> jax.Array:
+  """Distances of S samples, most of them where a first look found what can be seen, sorted.
+
+  Args:
+    first: [..., P] samples of the first look, as `place` deals them.
+    weights: [..., P] of theirs.
+    num_samples: S.
+    blind: part of the samples that is dealt evenly to the first ones' parts, so as `place` would;
+      what weight misses to 1 joins it, for where nothing was found anything may be.
+    key: jitters the samples within their strata; None puts each in its stratum's middle.
+
+  Returns:
+    t: [..., S] metres. For a ray without intervals they are 0.
+  """
+  live = first.delta > 0
+  # A surface that a sample missed by little is looked for in the neighbours' parts, too.
+  padded = jnp.concatenate([weights[..., :1], weights, weights[..., -1:]], axis=-1)
+  larger = jnp.maximum(padded[..., 1:], padded[..., :-1])
+  seen = jnp.where(live, 0.5 * (larger[..., 1:] + larger[..., :-1]), 0.0)
+  seen = seen / jnp.maximum(jnp.sum(seen, axis=-1, keepdims=True), 1.0)
+  even = live / jnp.maximum(jnp.sum(live, axis=-1, keepdims=True), 1)
+  found = (1.0 - blind) * seen
+  slot, frac = _divide(found + (1.0 - jnp.sum(found, axis=-1, keepdims=True)) * even,
+                       num_samples, key)
+  take = lambda x: jnp.take_along_axis(x, slot, axis=-1)
+  t = jnp.minimum(take(first.begin) + frac * take(first.delta), take(first.end))
+  return jnp.sort(jnp.where(jnp.any(live, axis=-1, keepdims=True), t, 0.0), axis=-1)
 
 
 def with_deltas(t: jax.Array, inside: jax.Array, intervals: Intervals) -> Samples:
@@ -90,4 +142,5 @@ def with_deltas(t: jax.Array, inside: jax.Array, intervals: Intervals) -> Sample
   lower = jnp.maximum(jnp.concatenate([-edge, middle], axis=-1), begin)
   upper = jnp.minimum(jnp.concatenate([middle, edge], axis=-1), end)
   occupied = jnp.any(inside, axis=-1)
-  return Samples(t, jnp.where(occupied, jnp.maximum(upper - lower, 0.0), 0.0))
+  return Samples(t, jnp.where(occupied, lower, t),
+                 jnp.where(occupied, jnp.maximum(upper, lower), t))

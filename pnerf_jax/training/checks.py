@@ -80,7 +80,8 @@ FIELDS: dict[str, dict[str, Kind]] = {
         'intervals': whole(1, 1024)},
     'model': {
         'network': choice('hybrid', 'published'), 'samples': whole(1, 65536),
-        'render_samples': whole(1, 65536), 'share': _SHARE, 'restrict': _FLAG,
+        'render_samples': whole(1, 65536), 'first_samples': whole(0, 65536), 'blind': _SHARE,
+        'share': _SHARE, 'restrict': _FLAG,
         'levels': whole(1, 64), 'features': whole(1, 1024), 'log2_rows': whole(1, 30),
         'coarse_cell': _LENGTH, 'fine_cell': _LENGTH, 'width': whole(1, 65536),
         'appearance_code': whole(0, 65536), 'density_bias': real(-100, 100),

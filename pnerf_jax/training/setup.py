@@ -58,7 +58,8 @@ def set_up(config: ml_collections.ConfigDict) -> Run:
 
 def train_options(model: Any) -> RenderOptions:
   """Options of rendering in training from `config.model`."""
-  return RenderOptions(model.samples, model.share, model.restrict)
+  return RenderOptions(
+      model.samples, model.first_samples, model.blind, model.share, model.restrict)
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> states.Optimizer:

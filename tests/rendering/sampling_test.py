@@ -14,6 +14,7 @@ from pnerf_jax.rendering import sampling
 
 _PLACE = jax.jit(sampling.place, static_argnums=1)
 _DELTAS = jax.jit(sampling.with_deltas)
+_REFINE = jax.jit(sampling.refine, static_argnums=2)
 _KEY = jax.random.key(0)
 
 # Lists of (enter, exit) of one ray.
@@ -176,3 +177,48 @@ def test_deltas_sum_to_the_length_of_the_union(jittered):
     if len(intervals) == 1:
       low, high = np.float32(intervals[0])
       np.testing.assert_allclose(total[ray], high - low, rtol=1e-5, atol=1e-5)
+
+
+def test_parts_lie_around_their_samples_and_touch_where_the_union_goes_on():
+  spans = _table([[(1.0, 3.0), (2.0, 5.0)]])
+  samples = _DELTAS(np.array([[1.5, 2.5, 4.0]], np.float32), _inside(
+      np.array([[1.5, 2.5, 4.0]], np.float32), spans), spans)
+  np.testing.assert_allclose(samples.begin[0], [1.0, 2.0, 3.25], atol=1e-6)
+  np.testing.assert_allclose(samples.end[0], [2.0, 3.25, 5.0], atol=1e-6)
+
+
+@pytest.mark.parametrize('weights, blind, want', [
+    # Parts 0-1, 1-2, 2-3, 3-4; the second is seen, so its neighbours get half of it:
+    # 0.5 + 1 + 0.5 of 2. Half of the samples are dealt evenly.
+    ([0.0, 1.0, 0.0, 0.0], 0.0, [0.25, 0.5, 0.25, 0.0]),
+    ([0.0, 1.0, 0.0, 0.0], 0.5, [0.25, 0.375, 0.25, 0.125]),
+    # Nothing is seen: all evenly. A fifth is seen, at the far end: 0.1 and 0.2 of the samples.
+    ([0.0, 0.0, 0.0, 0.0], 0.3, [0.25, 0.25, 0.25, 0.25]),
+    ([0.0, 0.0, 0.0, 0.2], 0.0, [0.175, 0.175, 0.275, 0.375]),
+])
+def test_refined_samples_by_hand(weights, blind, want):
+  spans = _table([[(0.0, 4.0)]])
+  t = np.array([[0.5, 1.5, 2.5, 3.5]], np.float32)
+  first = _DELTAS(t, _inside(t, spans), spans)
+  refined = np.asarray(_REFINE(first, np.array([weights], np.float32), 4000, blind, None))[0]
+  assert (np.diff(refined) >= 0).all()
+  np.testing.assert_allclose(np.histogram(refined, [0, 1, 2, 3, 4])[0] / 4000, want, atol=1e-3)
+  # Within its part a sample may be anywhere.
+  inner = refined[(refined > 2) & (refined < 3)]
+  np.testing.assert_allclose(np.histogram(inner, 4, (2, 3))[0] / len(inner), 0.25, atol=0.01)
+
+
+@pytest.mark.parametrize('jittered', [False, True])
+def test_refined_samples_lie_in_the_union_sorted_and_change_with_the_key(jittered):
+  rays = [*_CASES.values(), *_random_rays(48), []]
+  spans = _table(rays)
+  key = _KEY if jittered else None
+  t = np.asarray(_PLACE(spans, 24, 0.5, key))
+  first = _DELTAS(t, _inside(t, spans), spans)
+  weights = np.random.default_rng(1).dirichlet(np.full(24, 0.2), len(rays)).astype(np.float32)
+  refined = np.asarray(_REFINE(first, weights, 16, 0.3, key))
+  assert np.isfinite(refined).all() and (np.diff(refined, axis=-1) >= 0).all()
+  np.testing.assert_array_equal(_inside(refined, spans).any(axis=-1)[:-1], True)
+  np.testing.assert_array_equal(refined[-1], 0.0)  # a ray without intervals
+  other = np.asarray(_REFINE(first, weights, 16, 0.3, jax.random.key(1)))
+  assert np.mean(refined[:-1] != other[:-1]) > 0.9

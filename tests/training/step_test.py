@@ -52,7 +52,7 @@ def _depth_loss(batch, classes) -> float:
   called = np.full((4, 45), 1 / 45, np.float32)
   terms, _ = step.loss_terms(
       _Fog(), batch, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      jnp.ones((3, 45), bool), jnp.asarray(called), RenderOptions(64, 0.5, True),
+      jnp.ones((3, 45), bool), jnp.asarray(called), RenderOptions(64, 0, 0.0, 0.5, True),
       setup.loss_options(config, _CLASS_IDS), jax.random.key(0))
   return float(terms['depth'])
 
@@ -82,7 +82,7 @@ def test_what_the_field_says_is_counted_without_a_gradient():
     _, share = step.loss_terms(
         Opinion(logits), _batch([0, 1], [7.5, 3.5]),
         fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-        jnp.ones((3, 45), bool), jnp.full((4, 45), 1 / 45), RenderOptions(64, 0.5, True),
+        jnp.ones((3, 45), bool), jnp.full((4, 45), 1 / 45), RenderOptions(64, 0, 0.0, 0.5, True),
         setup.loss_options(configs.get_config().loss, _CLASS_IDS), jax.random.key(0))
     return share[:, _BUILDING]
 
