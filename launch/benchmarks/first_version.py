@@ -17,8 +17,9 @@ COMMIT = '10990b5'  # primitives joined fields, losses, readers and loop: the fi
 _STEPS = 200
 _SAME = {  # what the `cpu` variants of both versions differ in
     'model.samples': 20, 'model.render_samples': 32, 'model.levels': 6, 'model.log2_rows': 17,
-    'model.width': 64, 'train.rays': 1024, 'train.steps_per_dispatch': 10,
+    'model.fine_cell': 0.06, 'model.width': 64, 'train.rays': 1024, 'train.steps_per_dispatch': 10,
     'model.compute_dtype': 'float32'}
+_OURS = {'model.first_samples': 0}  # the first version has no first look
 
 
 def checkout(work: pathlib.Path) -> pathlib.Path:
@@ -36,7 +37,8 @@ def checkout(work: pathlib.Path) -> pathlib.Path:
   return folder
 
 
-def rays_per_second(source: pathlib.Path, street: pathlib.Path, work: pathlib.Path) -> float:
+def rays_per_second(source: pathlib.Path, fields: dict[str, Any], street: pathlib.Path,
+                    work: pathlib.Path) -> float:
   """Median speed that a version's own log tells of a short training, its first lines left out."""
   workdir = pathlib.Path(tempfile.mkdtemp(dir=work))
   scenes.run(
@@ -44,7 +46,7 @@ def rays_per_second(source: pathlib.Path, street: pathlib.Path, work: pathlib.Pa
       f'--config.data.root={street.resolve()}', f'--config.train.steps={_STEPS}',
       '--config.train.log_every=20', f'--config.train.checkpoint_every={_STEPS}',
       f'--config.train.preview_every={_STEPS}',
-      *(f'--config.{field}={value}' for field, value in _SAME.items()), folder=source)
+      *(f'--config.{field}={value}' for field, value in (_SAME | fields).items()), folder=source)
   lines = [json.loads(line) for line in (workdir / 'run/scalars.jsonl').read_text().splitlines()]
   shutil.rmtree(workdir)
   speeds = sorted(line['rays_per_second'] for line in lines[2:])
@@ -54,12 +56,12 @@ def rays_per_second(source: pathlib.Path, street: pathlib.Path, work: pathlib.Pa
 def compare(options: Any, row: Any) -> list[measure.Figure]:
   """Rays a second of both versions, in turns."""
   street = scenes.street(options.work, options.street_frames, 0.25)
-  sources = {'first version': checkout(options.work),
-             'this version': pathlib.Path(__file__).resolve().parents[2]}
+  sources = {'first version': (checkout(options.work), {}),
+             'this version': (pathlib.Path(__file__).resolve().parents[2], _OURS)}
   found = {name: [] for name in sources}
   for _ in range(options.slow_repeats):
-    for name, source in sources.items():
-      found[name].append(rays_per_second(source, street, options.work.resolve()))
+    for name, (source, fields) in sources.items():
+      found[name].append(rays_per_second(source, fields, street, options.work.resolve()))
   size = f'{_SAME["train.rays"]} rays x {_SAME["model.samples"]} samples, float32'
   return [
       row(f'hybrid, first version ({COMMIT}) by its own log', size, found['first version'],

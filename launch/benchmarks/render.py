@@ -59,7 +59,8 @@ def run(options: Any) -> list[measure.Figure]:
   with measure.PeakMemory() as peak:
     image = trained.renderer(params, view)
   model = trained.run.config.model
-  size = f'{view.width}x{view.height}, {model.render_samples} samples a ray'
+  size = (f'{view.width}x{view.height}, {model.first_samples} + {model.render_samples} samples a'
+          ' ray')
   row = functools.partial(measure.figure, 'render')
   name = model.network
   return [

@@ -32,14 +32,19 @@ class _Compilations:
 
 
 def product_flops(trainer: Trainer) -> float:
-  """FLOP of the matrix products of one step: forward, and twice that backward."""
+  """FLOP of the matrix products of one step: forward, and twice that backward.
+
+  The first look goes forward only, as far as the density.
+  """
   model, train = trainer.config.model, trainer.config.train
-  weights = 0
+  weights = 0.0
   for path, array in jax.tree_util.tree_leaves_with_path(trainer.state.params):
     name = jax.tree_util.keystr(path)
     once_a_ray = any(word in name for word in ('color_ray', 'sky'))
     if 'kernel' in name:
       weights += array.size * (1 if once_a_ray else model.samples)
+      if 'trunk' in name or 'density' in name:
+        weights += array.size * model.first_samples / 3
   return 6.0 * weights * train.rays
 
 
@@ -61,7 +66,8 @@ def ours(options: Any, row: Any) -> list[measure.Figure]:
   flops = product_flops(trainer)
   peak = np.median(measure.product_peak(jnp.dtype(config.model.compute_dtype), options.repeats))
   speed = np.median(measure.bandwidth(options.repeats))
-  size = (f'{config.train.rays} rays x {config.model.samples} samples, '
+  model = config.model
+  size = (f'{config.train.rays} rays x {model.first_samples} + {model.samples} samples, '
           f'{config.model.compute_dtype}, {jax.device_count()} device(s)')
   rows = [
       row(f'{name}: a step', size, 1e3 * seconds, 'ms', f'{steps} steps a dispatch, no transfer'),
