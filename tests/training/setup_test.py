@@ -18,7 +18,8 @@ from pnerf_jax.training import setup
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   root = tmp_path_factory.mktemp('street') / 'data'
-  generate.generate(root, scenery.Parameters('boulevard', seed=0, frames=2, scale=0.08))
+  generate.generate(root, scenery.Parameters(
+      'boulevard', seed=0, frames=2, scale=0.08, predictions='noise'))
   config = configs.get_config('tiny')
   config.data.root = str(root)
   return setup.set_up(config)
