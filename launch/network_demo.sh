@@ -5,11 +5,11 @@
 #     bash launch/network_demo.sh OUT [STEPS]
 #
 # Draws suburbs and villages, trains a PSPNet on them, fine-tunes it on 4 frames of a boulevard,
-# labels the boulevard by both, trains the recipe from each (STEPS, default: 3000), and scores all on
-# the 20 other frames. Writes OUT/table.md, OUT/table.png, OUT/labels.png (one frame by all) and, for
-# each of alone, tuned and noise, OUT/NAME/run/eval/report.html. What is finished is skipped, and what
-# was interrupted is resumed: call it again with the same words. About 25 minutes on 2 cores.
-# SEEDS="100 101" draws fewer streets, NETWORK_STEPS=300 trains the network for less.
+# labels the boulevard by both, trains the recipe from each (STEPS, default: 3000), and scores all
+# on the 20 other frames. Writes OUT/table.md, OUT/table.png, OUT/labels.png (one frame by all) and,
+# for each of alone, tuned and noise, OUT/NAME/run/eval/report.html. What is finished is skipped, and
+# what was interrupted is resumed: call it again with the same words. Some 20 to 25 minutes on 2
+# cores. SEEDS="100 101" draws fewer streets, NETWORK_STEPS=300 trains the network for less.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if (( $# < 1 )); then
