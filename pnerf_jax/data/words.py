@@ -102,26 +102,26 @@ def estimate(
 
 
 def trust(counts: np.ndarray, class_ids: tuple[int, ...]) -> float:
-  """How far a network may be followed in this window: the odds of its calling a class by its name.
+  """How far the network may be followed in this window: the odds that its words are true.
 
   A network errs alike on all photos of a thing, so that many wrong labels prove no more than one.
-  Where it is oftener wrong than right, class by class, its labels must not shape the geometry as
-  independent ones would.
+  Where its words are oftener wrong than right, they must not shape the geometry as independent
+  ones would.
 
   Args:
     counts: [C + 1, 45] of all views (`count`).
     class_ids: the C ids present.
 
   Returns:
-    s / (1 - s), at most 1; s is the share of a class's pixels that a word of its label set names,
-    the mean of all classes seen. 1 where none is.
+    s / (1 - s), at most 1; s is the share of a word's pixels that show a class which it names, the
+    mean of all words said. 1 where none is.
   """
-  seen = counts[:-1].sum(axis=-1) > 0
-  if not seen.any():
+  counts = counts[:-1]
+  said = counts.sum(axis=0) > 0
+  if not said.any():
     return 1.0
-  named = labels.label_sets(class_ids, merged=False)[seen]
-  counts = counts[:-1][seen]
-  share = np.mean((counts * named).sum(axis=-1) / counts.sum(axis=-1))
+  true = (counts * labels.label_sets(class_ids, merged=False)).sum(axis=0)
+  share = np.mean(true[said] / counts.sum(axis=0)[said])
   return float(min(1.0, share / max(1.0 - share, 1e-6)))
 
 

@@ -103,14 +103,16 @@ def test_the_floor_leaves_every_word_possible():
 
 def test_trust_by_hand():
   counts = np.zeros((6, 45))
-  assert words.trust(counts, _CLASS_IDS) == 1.0  # nothing was seen that speaks against it
-  counts[1, _BUILDING], counts[1, _CAR] = 600, 400
-  counts[5, _CAR] = 999  # void has no name
-  assert words.trust(counts, _CLASS_IDS) == 1.0  # 0.6 to 0.4
-  counts[0, _ROAD], counts[0, _BUILDING] = 3, 7
-  counts[2, _BUILDING] = 5
-  # The mean of 0.6, 0.3 and 0: a class counts as one however many pixels show it.
+  assert words.trust(counts, _CLASS_IDS) == 1.0  # nothing was said that is wrong
+  counts[1, _BUILDING], counts[2, _BUILDING] = 600, 400
+  counts[5, _CAR] = 999  # void is called by any word
+  assert words.trust(counts, _CLASS_IDS) == 1.0  # building is true 0.6 to 0.4
+  counts[0, _POLE], counts[2, _POLE] = 7, 3
+  counts[1, _CAR] = 5
+  # The mean of 0.6, 0.3 and 0: a word counts as one however many pixels it has.
   assert words.trust(counts, _CLASS_IDS) == pytest.approx(0.3 / 0.7)
+  counts[3, _CAR] = 5  # a box may be called anything
+  assert words.trust(counts, _CLASS_IDS) == pytest.approx(1.4 / 1.6)
 
 
 def test_no_word_at_all_gives_finite_probabilities():
