@@ -27,9 +27,18 @@ if [[ ! -e "$run/eval/report.html" ]] || ! grep -qs "\"step\": $newest," "$run/e
 fi
 step pnerf_jax.render --workdir="$run" --out="$labels"
 
+score() {  # METRIC: its value in metrics.json, a percentage
+  sed -n "s/^ *\"$1\": \([0-9.]*\),*$/\1/p" "$run/eval/metrics.json" 2>/dev/null | {
+    read -r value && LC_ALL=C printf '%5.1f %%' "${value}e2"; } || printf '      –'
+}
+
 cat <<END
 
-Done in $SECONDS s.
+Done in $SECONDS s. Labels of all frames, scored against the true ones:
+                                                 mIoU   right pixels
+  the 2D network alone (pseudo labels)        $(score pseudo.miou)        $(score pseudo.accuracy)
+  transferred from them and the primitives    $(score semantic.miou)        $(score semantic.accuracy)
+
   report   $run/eval/report.html   (metrics, panels, confusion matrix; open it in a browser)
   metrics  $run/eval/metrics.json
   labels   $labels/image_00/{semantic_rgb,semantic,instance,depth,rgb}/

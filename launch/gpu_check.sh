@@ -44,7 +44,8 @@ section render_published --suite=render --variant=published
 if [[ ! -s "$out/window.md" ]]; then
   street="$out/work/window_${frames}_$scale"
   [[ -f "$street/street.json" ]] || \
-    "$python" -m pnerf_jax.street --out="$street" --frames=$frames --scale=$scale
+    "$python" -m pnerf_jax.street --out="$street" --frames=$frames --scale=$scale \
+      --predictions=noise
   rm -rf "$out/work/window_run" "$out/work/window_labels"  # timed as a whole or not at all
   echo "[$SECONDS s] one window from start to labels"
   begin=$(date +%s)

@@ -118,7 +118,8 @@ trap stop_cluster EXIT
 start_cluster
 sinfo
 if [[ ! -f "$dir/windows.txt" ]]; then
-  "$PNERF_PYTHON" -m pnerf_jax.street --out="$dir/street" --frames=5 --scale=0.08
+  "$PNERF_PYTHON" -m pnerf_jax.street --out="$dir/street" --frames=5 --scale=0.08 \
+    --predictions=noise
   "$PNERF_PYTHON" -m pnerf_jax.windows cut --config=configs/kitti360.py:tiny \
     --config.data.root="$dir/street" --config.data.cameras=image_00 --config.data.frames=2 \
     --config.train.steps=$steps --config.train.log_every=100 --config.train.checkpoint_every=100 \

@@ -118,7 +118,7 @@ class Soak:
     if street is None:
       street = work / 'street'
       self.before.append(['pnerf_jax.street', f'--out={street}', '--frames=3', '--scale=0.08',
-                          f'--seed={seed}'])
+                          f'--seed={seed}', '--predictions=noise'])
     config = ['--config=configs/kitti360.py:tiny', f'--config.data.root={street}', *settings]
     run, table, windows = work / 'undisturbed' / 'train', work / 'windows.txt', work / 'windows'
     self.before += [

@@ -73,8 +73,8 @@ def main() -> None:
   """Evaluates with the flags and prints the main figures."""
   options = flags.FLAGS
   metrics = evaluate(options.workdir, options.step)
-  for name in ('semantic.miou', 'semantic.accuracy', 'pseudo.miou', 'fixed.miou',
-               'panoptic.all.pq', 'panoptic.things.pq', 'consistency.mc',
+  for name in ('semantic.miou', 'semantic.accuracy', 'pseudo.miou', 'pseudo.accuracy',
+               'fixed.miou', 'panoptic.all.pq', 'panoptic.things.pq', 'consistency.mc',
                'consistency.mc_visible', 'confidence.ece', 'confidence.aurc', 'depth.rmse',
                'depth.delta1', 'depth.stereo_delta1', 'image.psnr', 'image.ssim',
                'timing.seconds_per_frame'):

@@ -45,5 +45,6 @@ def street(tmp_path_factory) -> pathlib.Path:
   """A tiny street on disk, two stereo frames. Read it; what damages it copies it first."""
   from pnerf_jax.street import generate, scenery  # not every worker needs the ray caster
   root = tmp_path_factory.mktemp('street') / 'data'
-  generate.generate(root, scenery.Parameters('boulevard', seed=3, frames=2, scale=0.08))
+  generate.generate(root, scenery.Parameters(
+      'boulevard', seed=3, frames=2, scale=0.08, predictions='noise'))
   return root

@@ -1,11 +1,14 @@
 """launch/env.sh and demo.sh, with an interpreter that only writes down what it is asked to do."""
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+
+from pnerf_jax.street import scenery
 
 _LAUNCH = pathlib.Path(__file__).resolve().parents[1] / 'launch'
 # Makes environments that contain itself; fails while the file `calls.fail` is there.
@@ -32,7 +35,8 @@ class _Project:
     self.root, self.calls = folder / 'project', folder / 'calls'
     self.venv = self.root / '.venv'
     (self.root / 'launch').mkdir(parents=True)
-    for name in ('env.sh', 'demo.sh', 'ablate.sh', 'gpu_check.sh', 'reproduce_paper.sh'):
+    for name in ('env.sh', 'demo.sh', 'ablate.sh', 'gpu_check.sh', 'network_demo.sh',
+                 'reproduce_paper.sh'):
       shutil.copy(_LAUNCH / name, self.root / 'launch')
     for name in ('requirements.txt', 'requirements-dev.txt', 'constraints.txt'):
       (self.root / name).write_text('numpy\n')
@@ -129,8 +133,11 @@ def test_demo_runs_the_four_commands_on_one_folder(project):
   report.touch()
   os.utime(report, (1, 1))  # times of files say nothing: the clock may have been wrong
   for scored, expected in ((1000, []), (900, ['eval']), (100, ['eval'])):
-    (report.parent / 'metrics.json').write_text(f'{{\n  "step": {scored},\n  "frames": 2\n}}\n')
-    _, calls = demo()
+    (report.parent / 'metrics.json').write_text(
+        f'{{\n  "step": {scored},\n  "semantic.miou": 0.7461,\n  "pseudo.miou": 0.28,\n'
+        '  "pseudo.accuracy": null\n}\n')
+    done, calls = demo()
+    assert re.search('alone.* 28.0 % +–\n.*transferred.* 74.6 % +–\n', done.stdout), done.stdout
     assert [call.split()[1].removeprefix('pnerf_jax.') for call in calls] == [
         'street', 'train', *expected, 'render']
   done, calls = demo(PNERF_DEMO_DIR='elsewhere')
@@ -167,6 +174,40 @@ def test_ablation_scores_every_variant_once(project):
   _, calls = ablate('street', 'out', '50', VARIANTS='full no_2d')
   assert [call.split()[1] for call in calls[:-1]] == ['pnerf_jax.train', 'pnerf_jax.eval']
   assert 'no_2d' in calls[0] and calls[-1].endswith('out/full out/no_2d')
+
+
+def test_network_is_tried_on_a_street_that_it_never_saw(project):
+  def tried(*words, **environment):
+    project.calls.write_text('')
+    done = subprocess.run(
+        ['bash', 'launch/network_demo.sh', *words], cwd=project.root, capture_output=True,
+        text=True, check=False, env={'PATH': str(project.bin), 'CALLS': str(project.calls),
+                                     **environment})
+    return done, project.calls.read_text().splitlines()
+
+  done, calls = tried()
+  assert done.returncode == 1 and 'error: expected OUT' in done.stderr and not calls
+  done, calls = tried('out', '50', SEEDS='7 8', NETWORK_STEPS='40')
+  assert done.returncode == 0, done.stderr
+  streets, others = calls[2:6], calls[7:]
+  assert [call.split()[3] for call in streets] == [
+      f'--preset={preset}' for _ in (7, 8) for preset in ('suburb', 'village')]
+  assert '--preset=boulevard' in calls[6]  # a kind that the network is not trained on
+  assert [call.split()[1].removeprefix('pnerf_jax.') for call in others] == [
+      'pspnet', 'pspnet', *2 * ['prepare', 'train', 'eval', 'baselines'],
+      'train', 'eval', 'baselines', '--street=out/street']
+  assert '--config.train.steps=40' in others[0] and '--config.train.steps=10' in others[1]
+  words = dict(word.split('=', 1) for call in (others[1], others[3]) for word in call.split()
+               if '=' in word)
+  labelled, scored = (set(map(int, words[f'--config.data.{name}'].split(',')))
+                      for name in ('frames', 'eval_frames'))
+  street = scenery.Parameters('boulevard', 3)
+  assert not labelled & scored and labelled | scored == set(street.frame_numbers)
+  assert '--config.data.derived=out/tuned/labels' in others[7]
+  metrics = project.root / 'out/alone/run/eval/metrics.json'
+  metrics.parent.mkdir(parents=True)
+  metrics.write_text('{\n  "step": 50,\n  "frames": 2\n}\n')
+  assert len(tried('out', '50', SEEDS='7 8')[1]) == len(calls) - 3  # installed, scored
 
 
 def test_paper_is_reproduced_where_its_data_is(project):

@@ -63,7 +63,8 @@ def street(work: pathlib.Path, frames: int, scale: float) -> pathlib.Path:
   """A synthetic street, drawn once; scale 0.5 gives images of 704 x 188."""
   root = work / f'street_{frames}_{scale:g}'
   if not (root / 'street.json').exists():
-    run('-m', 'pnerf_jax.street', f'--out={root}', f'--frames={frames}', f'--scale={scale}')
+    run('-m', 'pnerf_jax.street', f'--out={root}', f'--frames={frames}', f'--scale={scale}',
+        '--predictions=noise')
   return root
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pnerf_jax.data import colors, labels
+from pnerf_jax.data import colors
 from pnerf_jax.evaluation import panels
 
 
@@ -22,9 +22,6 @@ def write_comparison(path: Path, photo: np.ndarray, truth: np.ndarray | None,
   present = np.unique(np.concatenate([np.unique(m) for m in maps]))
   pictures = [('photo', photo),
               ('truth', None if truth is None else colors.semantic_rgb(truth))]
-  for title, semantic in methods:
-    scored = None if truth is None else ~np.isin(truth, labels.UNKNOWN)
-    if scored is not None and scored.any():
-      title += f' ({100 * np.mean(semantic[scored] == truth[scored]):.1f} % right)'
-    pictures.append((title, colors.semantic_rgb(semantic)))
+  pictures += [(panels.scored_caption(title, semantic, truth), colors.semantic_rgb(semantic))
+               for title, semantic in methods]
   panels.write_sheet(path, pictures, photo.shape[:2], present, photos=1)

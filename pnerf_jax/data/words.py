@@ -101,6 +101,30 @@ def estimate(
   return probability.astype(np.float32)
 
 
+def trust(counts: np.ndarray, class_ids: tuple[int, ...]) -> float:
+  """How far the network may be followed in this window: the odds that its words are true.
+
+  A network errs alike on all photos of a thing, so that many wrong labels prove no more than one.
+  Where its words are oftener wrong than right, they must not shape the geometry as independent
+  ones would.
+
+  Args:
+    counts: [C + 1, 45] of all views (`count`).
+    class_ids: the C ids present.
+
+  Returns:
+    s / (1 - s), at most 1; s is the share of a word's pixels that show a class which it names, the
+    mean of all words said. 1 where none is.
+  """
+  counts = counts[:-1]
+  said = counts.sum(axis=0) > 0
+  if not said.any():
+    return 1.0
+  true = (counts * labels.label_sets(class_ids, merged=False)).sum(axis=0)
+  share = np.mean(true[said] / counts.sum(axis=0)[said])
+  return float(min(1.0, share / max(1.0 - share, 1e-6)))
+
+
 def from_sets(class_ids: tuple[int, ...], merged: bool, floor: float) -> np.ndarray:
   """Every word of a class's label set is taken as certain, any other as `floor`.
 

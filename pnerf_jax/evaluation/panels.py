@@ -46,6 +46,16 @@ def error_rgb(prediction: np.ndarray, truth: np.ndarray, photo: np.ndarray) -> n
   return picture
 
 
+def scored_caption(title: str, semantic: np.ndarray | None, truth: np.ndarray | None) -> str:
+  """Title of a map of labels [H, W], with the share of right pixels where there is truth."""
+  if semantic is None or truth is None:
+    return title
+  scored = ~np.isin(truth, labels.UNKNOWN)
+  if not scored.any():
+    return title
+  return f'{title} ({100 * np.mean(semantic[scored] == truth[scored]):.1f} % right)'
+
+
 def panel(result: FrameResult) -> Image.Image:
   """Panels of one image, with captions and a legend."""
   return sheet(_pictures(result), result.semantic.shape, _legend_classes(result), photos=2)
@@ -95,14 +105,17 @@ def _pictures(result: FrameResult) -> list[tuple[str, np.ndarray | None]]:
       ('photo', result.photo),
       ('rendered colour', result.rgb),
       ('semantic truth', _colored(colors.semantic_rgb, truth)),
-      ('rendered semantics', colors.semantic_rgb(result.semantic)),
+      (scored_caption('rendered semantics', result.semantic, truth),
+       colors.semantic_rgb(result.semantic)),
       ('instance truth', _colored(colors.instance_rgb, result.truth_instance)),
       ('rendered instances', colors.instance_rgb(result.instance)),
       (_error_caption(result),
        None if truth is None else error_rgb(result.semantic, truth, result.photo)),
       ('confidence (white = 1)', _colored(colors.share_rgb, result.confidence)),
-      ('2D pseudo labels', _colored(colors.semantic_rgb, result.pseudo)),
-      ('fixed semantic field', _colored(colors.semantic_rgb, result.fixed)),
+      (scored_caption('2D pseudo labels', result.pseudo, truth),
+       _colored(colors.semantic_rgb, result.pseudo)),
+      (scored_caption('fixed semantic field', result.fixed, truth),
+       _colored(colors.semantic_rgb, result.fixed)),
       ('LiDAR depth', _colored(colors.depth_rgb, _lidar_depth(result))),
       ('rendered depth (red 3 m to blue 100 m)', _colored(colors.depth_rgb, result.depth)),
   ]

@@ -1,11 +1,11 @@
 """Writes a synthetic street in KITTI-360's layout, with ground truth.
 
     python -m pnerf_jax.street --out=DATA [--preset=boulevard|suburb|village] [--seed=0]
-        [--frames=24] [--scale=0.25] [--moving=true] [--predictions=noise|network]
+        [--frames=24] [--scale=0.25] [--moving=true] [--predictions=network|noise]
 
-Pseudo labels are invented (`noise`), or those of a small PSPNet that saw other streets (`network`,
-which writes its confidence, too; street/network.py). The same flags give the same files, byte for
-byte; with `network`, on one kind of machine. A folder that holds this street already is left
+Pseudo labels are those of a small PSPNet that saw other streets (`network`, which writes its
+confidence, too; street/network.py), or invented (`noise`). The same flags give the same files, byte
+for byte; with `network`, on one kind of machine. A folder that holds this street already is left
 as it is.
 """
 from pathlib import Path
@@ -28,7 +28,7 @@ _MOVING = flags.DEFINE_boolean('moving', _DEFAULT.moving,
                                'Whether a car or a walker moves while the frames are taken.')
 _PREDICTIONS = flags.DEFINE_enum(
     'predictions', _DEFAULT.predictions, scenery.PREDICTIONS,
-    'Pseudo labels: invented errors, or what a small network says of the photos.')
+    'Pseudo labels: what a small network says of the photos, or invented errors.')
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ preset, on which nothing is ever scored:
 
     for preset in boulevard suburb village; do for seed in $(seq 100 111); do
       python -m pnerf_jax.street --out=STREETS/$preset-$seed --preset=$preset --seed=$seed \\
-        --frames=6
+        --frames=6 --predictions=noise
     done; done
     python -m pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir=RUN \\
         --config.data.roots='STREETS/*' --config.model.stride=4 --config.train.steps=1600

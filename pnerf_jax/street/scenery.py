@@ -20,7 +20,7 @@ from pnerf_jax.street import things
 from pnerf_jax.street import village
 
 PRESETS = {'boulevard': boulevard, 'suburb': suburb, 'village': village}
-PREDICTIONS = ('noise', 'network')
+PREDICTIONS = ('network', 'noise')
 _FORGOTTEN = 2  # things without a primitive
 _TWICE = 4  # things annotated in two windows
 _MAX_FRAMES, _MAX_SEED = 2000, 10**6
@@ -43,7 +43,7 @@ class Parameters:
   frames: int = 24
   scale: float = 0.25
   moving: bool = True
-  predictions: str = 'noise'
+  predictions: str = 'network'
 
   def check(self):
     """InputError naming the flag that is wrong."""

@@ -18,11 +18,13 @@ class Words:
   """What the classes are called by the 2D network.
 
   first: [C + 1, 45] P before training.   anything: [45] what a plain error may be called, sums to
-  1.   named: [C, 45] bool, whether class c may be called y at all.
+  1.   named: [C, 45] bool, whether class c may be called y at all.   trust: [] how far the network
+  may be followed, in [0, 1]: a factor of the weight of L_2D.
   """
   first: jax.Array
   anything: jax.Array
   named: jax.Array
+  trust: jax.Array
 
 
 def word_probability(called: jax.Array, words: Words, prior: float, floor: float) -> jax.Array:

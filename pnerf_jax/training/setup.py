@@ -147,11 +147,14 @@ def make_words(run: Run, table: batches.RayTable) -> losses.Words:
           shape(intervals.primitive), shape(intervals.enter), shape(intervals.exit),
           shape(label), semantic, class_ids)
     called = words.estimate(counts, class_ids, loss.words_prior * counts.sum(), loss.label_floor)
+    trust = words.trust(counts, class_ids)
+    _LOG.info('the pseudo labels are trusted to %.2f', trust)
   else:
-    called = words.from_sets(class_ids, loss.words == 'merged', loss.label_floor)
+    called, trust = words.from_sets(class_ids, loss.words == 'merged', loss.label_floor), 1.0
   anything = called.max(axis=0) > 0
   found = losses.Words(jnp.asarray(called), jnp.asarray(anything / anything.sum(), jnp.float32),
-                       jnp.asarray(labels.label_sets(class_ids, loss.words == 'merged')))
+                       jnp.asarray(labels.label_sets(class_ids, loss.words == 'merged')),
+                       jnp.asarray(trust, jnp.float32))
   return sharding.replicate(found, run.mesh)
 
 

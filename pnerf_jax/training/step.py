@@ -134,7 +134,8 @@ def make_dispatch(
     def total(params):
       terms, share = loss_terms(BoundField(module, params), batch, table, words.named, probability,
                                 options, loss, key_noise)
-      return sum(weights[name] * value for name, value in terms.items()), (terms, share)
+      trusted = {**weights, 'semantic_2d': weights['semantic_2d'] * words.trust}
+      return sum(trusted[name] * value for name, value in terms.items()), (terms, share)
 
     (value, (terms, share)), grads = jax.value_and_grad(total, has_aux=True)(state.params)
     rate = jnp.where(state.step >= loss.words_after, loss.words_rate, 0.0)

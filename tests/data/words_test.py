@@ -101,6 +101,20 @@ def test_the_floor_leaves_every_word_possible():
   assert found[1, 0] == 0.0
 
 
+def test_trust_by_hand():
+  counts = np.zeros((6, 45))
+  assert words.trust(counts, _CLASS_IDS) == 1.0  # nothing was said that is wrong
+  counts[1, _BUILDING], counts[2, _BUILDING] = 600, 400
+  counts[5, _CAR] = 999  # void is called by any word
+  assert words.trust(counts, _CLASS_IDS) == 1.0  # building is true 0.6 to 0.4
+  counts[0, _POLE], counts[2, _POLE] = 7, 3
+  counts[1, _CAR] = 5
+  # The mean of 0.6, 0.3 and 0: a word counts as one however many pixels it has.
+  assert words.trust(counts, _CLASS_IDS) == pytest.approx(0.3 / 0.7)
+  counts[3, _CAR] = 5  # a box may be called anything
+  assert words.trust(counts, _CLASS_IDS) == pytest.approx(1.4 / 1.6)
+
+
 def test_no_word_at_all_gives_finite_probabilities():
   found = words.estimate(np.zeros((6, 45)), _CLASS_IDS, prior=0.0, floor=0.05)
   assert np.isfinite(found).all() and (found >= 0).all()

@@ -56,6 +56,14 @@ def test_large_images_shrink_to_the_same_sheet():
   assert panels.panel(large).width == panels.panel(_result()).width == 1432
 
 
+def test_captions_tell_what_is_right_of_the_scored_pixels():
+  truth = np.array([[7, 7, 26, 0, 255]], np.uint8)
+  called = np.array([[7, 11, 26, 26, 26]], np.uint8)
+  assert panels.scored_caption('labels', called, truth) == 'labels (66.7 % right)'
+  for prediction, against in ((None, truth), (called, None), (called, np.zeros_like(truth))):
+    assert panels.scored_caption('labels', prediction, against) == 'labels'
+
+
 def test_errors_are_told_from_void():
   truth = np.array([[7, 7, 0, 255]], np.uint8)
   prediction = np.array([[7, 26, 26, 26]], np.uint8)

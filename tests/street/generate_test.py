@@ -1,4 +1,5 @@
 """A tiny street on disk: the same twice, complete, readable by independent means, consistent."""
+import dataclasses
 import filecmp
 import json
 import pathlib
@@ -17,7 +18,7 @@ from pnerf_jax.street import camera
 from pnerf_jax.street import generate
 from pnerf_jax.street import scenery
 
-PARAMETERS = scenery.Parameters('boulevard', 7, 3, .1)
+PARAMETERS = scenery.Parameters('boulevard', 7, 3, .1, predictions='noise')
 SEQUENCE = PARAMETERS.sequence
 
 
@@ -107,7 +108,7 @@ def test_pseudo_labels_err_as_much_as_intended(root):
 
 
 def test_predictions_of_the_network(tmp_path):
-  parameters = scenery.Parameters('village', 7, 2, .25, predictions='network')
+  parameters = scenery.Parameters('village', 7, 2, .25)
   assert generate.generate(tmp_path / 'a', parameters)
   folder = tmp_path / f'a/data_2d_pseudo_semantics/train/{parameters.sequence}'
   right, sure, agreeing = [], [], []
@@ -131,7 +132,7 @@ def test_predictions_of_the_network(tmp_path):
   next(folder.glob('image_01/confidence/*.png')).unlink()
   assert generate.generate(tmp_path / 'a', parameters)
   with pytest.raises(InputError, match='holds another street.*predictions=network'):
-    generate.generate(tmp_path / 'a', scenery.Parameters('village', 7, 2, .25))
+    generate.generate(tmp_path / 'a', dataclasses.replace(parameters, predictions='noise'))
 
 
 def test_streets_of_before_there_was_a_choice_are_reused(root):
@@ -219,7 +220,7 @@ def test_a_complete_folder_is_reused_and_a_broken_one_made_anew(root):
   assert generate.generate(root, PARAMETERS)
   assert path.read_bytes() == content
   with pytest.raises(InputError, match='holds another street.*frames=3'):
-    generate.generate(root, scenery.Parameters('boulevard', 7, 4, .1))
+    generate.generate(root, dataclasses.replace(PARAMETERS, frames=4))
 
 
 def test_strange_folders_are_left_alone(tmp_path):

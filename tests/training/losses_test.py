@@ -114,7 +114,7 @@ def test_semantic_pulls_towards_the_class_that_is_called_so_most_often():
 
 def _words() -> losses.Words:
   first = jnp.asarray(_random_words())
-  return losses.Words(first, jnp.full(45, 1 / 45), first[:-1] > 0.1)
+  return losses.Words(first, jnp.full(45, 1 / 45), first[:-1] > 0.1, jnp.ones(()))
 
 
 def test_words_are_the_first_estimate_until_something_was_called():
@@ -131,7 +131,7 @@ def test_words_by_hand():
   anything = np.zeros(45, np.float32)
   anything[[_ROAD, _CAR]] = 0.5
   got = losses.word_probability(jnp.asarray(called), losses.Words(
-      jnp.asarray(first), jnp.asarray(anything), jnp.ones((2, 45), bool)), 0.02, 0.1)
+      jnp.asarray(first), jnp.asarray(anything), jnp.ones((2, 45), bool), jnp.ones(())), 0.02, 0.1)
   # (0.06 + 0.02 * 0.5) / (0.08 + 0.02) = 0.7, then 0.9 * 0.7 + 0.1 * 0.5.
   assert float(got[0, _ROAD]) == pytest.approx(0.68)
   assert float(got[0, _CAR]) == pytest.approx(0.32)
@@ -159,7 +159,8 @@ def test_words_are_found_by_alternating_with_the_classes():
   label = np.array([rng.choice([1, 2, 3], p=truth[c]) for c in group.repeat(60)])
   first = np.zeros((4, 45), np.float32)
   first[:, 1:4] = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8], [1 / 3] * 3]
-  words_ = losses.Words(jnp.asarray(first), jnp.asarray(first[3]), jnp.ones((3, 45), bool))
+  words_ = losses.Words(
+      jnp.asarray(first), jnp.asarray(first[3]), jnp.ones((3, 45), bool), jnp.ones(()))
   called = jnp.zeros((4, 45))
   for _ in range(10):
     p = np.asarray(losses.word_probability(called, words_, 1e-3, 0.0))[:3]

@@ -100,7 +100,8 @@ def test_merged_classes_share_the_mass_of_what_they_became(tensors):
 @pytest.fixture(scope='module')
 def street(tmp_path_factory):
   root = tmp_path_factory.mktemp('street') / 'data'
-  generate.generate(root, scenery.Parameters('boulevard', seed=3, frames=1, scale=0.08))
+  generate.generate(root, scenery.Parameters(
+      'boulevard', seed=3, frames=1, scale=0.08, predictions='noise'))
   return root
 
 

@@ -12,13 +12,15 @@ from pnerf_jax.data.labels import BY_NAME
 from pnerf_jax.geometry import cameras
 from pnerf_jax.rendering.images import Renderer, label_options, recorded_view, render_options
 from pnerf_jax.street import generate, scenery
-from pnerf_jax.training import setup
+from pnerf_jax.training import setup, sharding, step
+from pnerf_jax.training import state as states
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   root = tmp_path_factory.mktemp('street') / 'data'
-  generate.generate(root, scenery.Parameters('boulevard', seed=0, frames=2, scale=0.08))
+  generate.generate(root, scenery.Parameters(
+      'boulevard', seed=0, frames=2, scale=0.08, predictions='noise'))
   config = configs.get_config('tiny')
   config.data.root = str(root)
   return setup.set_up(config)
@@ -93,3 +95,30 @@ def test_moving_objects_are_labelled_in_their_own_frame(run):
   pose[:3, 3] += 0.1
   out = renderer(params, dataclasses.replace(view, world_from_cam=pose))
   assert np.isnan(out.evidence[..., 2]).all()
+
+
+def test_the_2d_loss_weighs_as_much_as_its_labels_are_trusted(run):
+  """The same step with less trust: its terms are equal, their sum lacks that share of L_2D."""
+  table = setup.make_ray_table(run)
+  words = setup.make_words(run, table)
+  options = setup.loss_options(run.config.loss, run.scene.class_ids)
+  optimizer = setup.make_optimizer(run.config)
+  dispatch = step.make_dispatch(
+      run.module, optimizer, setup.train_options(run.config.model), options, run.mesh,
+      rays=64, focus=0.0, steps=1)
+
+  def made(trust):
+    state = sharding.replicate(states.init_state(
+        setup.fresh_params(run), optimizer, len(run.scene.class_ids)), run.mesh)
+    other = dataclasses.replace(words, trust=jnp.asarray(trust, jnp.float32))
+    return {name: float(value) for name, value in dispatch(
+        state, table, sharding.replicate(run.scene.table, run.mesh),
+        sharding.replicate(other, run.mesh),
+        sharding.replicate(jax.random.key(0), run.mesh))[1].items()}
+
+  full, half = made(1.0), made(0.25)
+  weights = dict(options.weights)
+  assert full['semantic_2d'] == pytest.approx(half['semantic_2d']) and full['semantic_2d'] > 0.1
+  assert full['loss'] == pytest.approx(sum(w * full[name] for name, w in weights.items()), rel=1e-5)
+  assert full['loss'] - half['loss'] == pytest.approx(
+      0.75 * weights['semantic_2d'] * full['semantic_2d'], rel=1e-2)

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Labels of a real 2D network on a street of a kind that it never saw, and what transfer makes of
+# them; as it is, and fine-tuned on a few labelled frames. Beside both, invented noise.
+#
+#     bash launch/network_demo.sh OUT [STEPS]
+#
+# Draws suburbs and villages, trains a PSPNet on them, fine-tunes it on 4 frames of a boulevard,
+# labels the boulevard by both, trains the recipe from each (STEPS, default: 3000), and scores all
+# on the 20 other frames. Writes OUT/table.md, OUT/table.png, OUT/labels.png (one frame by all) and,
+# for each of alone, tuned and noise, OUT/NAME/run/eval/report.html. What is finished is skipped, and
+# what was interrupted is resumed: call it again with the same words. Some 20 to 25 minutes on 2
+# cores. SEEDS="100 101" draws fewer streets, NETWORK_STEPS=300 trains the network for less.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if (( $# < 1 )); then
+  echo "error: expected OUT. See the head of launch/network_demo.sh." >&2
+  exit 1
+fi
+out="$1" steps="${2:-3000}"
+seeds="${SEEDS:-100 101 102 103 104 105 106 107 108 109 110 111}"
+network_steps="${NETWORK_STEPS:-1200}"
+source launch/env.sh
+pnerf_env requirements.txt
+
+street="$out/street"
+labelled=1313,1319,1325,1331  # of boulevard 3, frames 1311 to 1334; about a metre from one another
+scored=1311,1312,1314,1315,1316,1317,1318,1320,1321,1322,1323,1324,1326,1327,1328,1329,1330,1332
+scored+=,1333,1334
+
+step() {
+  printf '\n[%d s] %s\n' "$SECONDS" "$*"
+  "$PNERF_PYTHON" -m "$@"
+}
+
+for seed in $seeds; do
+  for preset in suburb village; do
+    step pnerf_jax.street --out="$out/streets/$preset-$seed" --preset=$preset --seed="$seed" \
+      --frames=6 --predictions=noise
+  done
+done
+step pnerf_jax.street --out="$street" --preset=boulevard --seed=3 --predictions=noise
+step pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir="$out/alone/network" \
+  --config.data.roots="$out/streets/*" --config.train.steps="$network_steps"
+step pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir="$out/tuned/network" \
+  --config.data.roots="$street" --config.data.frames=$labelled \
+  --config.model.start="$out/alone/network" --config.train.steps=$((network_steps / 4)) \
+  --config.optim.learning_rate=5e-4
+
+for name in alone tuned noise; do
+  labels="$out/$name/labels" run="$out/$name/run"
+  if [[ $name == noise ]]; then
+    labels="$street"  # its own
+  else
+    step pnerf_jax.prepare labels --config=configs/kitti360.py:cpu --config.data.root="$street" \
+      --config.data.derived="$labels" --network="pspnet:$out/$name/network"
+  fi
+  window=(--config=configs/kitti360.py:cpu --config.data.root="$street"
+          --config.data.derived="$labels" --config.data.eval_frames=$scored
+          --config.train.steps="$steps")
+  step pnerf_jax.train "${window[@]}" --workdir="$run"
+  if ! grep -q "\"step\": $steps,\$" "$run/eval/metrics.json" 2>/dev/null; then
+    step pnerf_jax.eval --workdir="$run"
+  fi
+  step pnerf_jax.baselines "${window[@]}" --workdir="$run" --out="$out/$name/methods" \
+    --methods=pseudo_labels,ours
+done
+PYTHONPATH=. "$PNERF_PYTHON" launch/network_table.py --street="$street" --out="$out"
