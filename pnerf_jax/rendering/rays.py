@@ -150,10 +150,14 @@ def render_pixels(
   """What render_rays sees along B rays without a key, up to 1e-4 of the light, and sooner.
 
   Samples are asked for their density a few at a time, front to back, while light is left; colour
-  and classes are asked for only where the weight counts. No gradient passes.
+  and classes are asked for only where the weight counts. No gradient passes. After a first look
+  nearly all samples can be seen: choosing among them would cost more than it saves.
 
   Args: as for render_rays, with leading dimension [B].
   """
+  if options.first_samples:
+    whole = render_rays(field, rays, intervals, table, num_classes, options, None)
+    return Pixels(**{f.name: getattr(whole, f.name) for f in dataclasses.fields(Pixels)})
   samples, member, points = _place(field, rays, intervals, table, num_classes, options, None)
   shape, total = samples.t.shape, samples.t.size  # [B, S]
   rows = jnp.arange(total).reshape(shape)
