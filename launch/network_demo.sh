@@ -8,8 +8,8 @@
 # labels the boulevard by both, trains the recipe from each (STEPS, default: 3000), and scores all
 # on the 20 other frames. Writes OUT/table.md, OUT/table.png, OUT/labels.png (one frame by all) and,
 # for each of alone, tuned and noise, OUT/NAME/run/eval/report.html. What is finished is skipped, and
-# what was interrupted is resumed: call it again with the same words. Some 20 to 25 minutes on 2
-# cores. SEEDS="100 101" draws fewer streets, NETWORK_STEPS=300 trains the network for less.
+# what was interrupted is resumed: call it again with the same words. Half an hour on one core.
+# SEEDS="100 101" draws fewer streets, NETWORK_STEPS=300 trains the network for less.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if (( $# < 1 )); then

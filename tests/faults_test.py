@@ -168,6 +168,7 @@ def test_clocks_that_jump_change_nothing(soak, config, work, tmp_path, monkeypat
     os.utime(path, (4e9, 4e9))
   offset = -1.7e9
   loop.train(config, tmp_path)
+  assert soak.newest(tmp_path) == config.train.steps
   soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
 
 

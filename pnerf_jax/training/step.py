@@ -89,6 +89,13 @@ def loss_terms(
   }, share
 
 
+def _weighted(terms: dict[str, jax.Array], loss: LossOptions, trust: jax.Array) -> jax.Array:
+  """Weighted sum of the terms; L_2D counts as far as the network is trusted (words.trust)."""
+  weights = dict(loss.weights)
+  weights['semantic_2d'] *= trust
+  return sum(weights[name] * value for name, value in terms.items())
+
+
 def make_dispatch(
     module: object,
     optimizer: Optimizer,
@@ -117,7 +124,6 @@ def make_dispatch(
     The jitted function; metrics are means over the call's steps.
   """
   replicated = sharding.replicated(mesh)
-  weights = dict(loss.weights)
 
   def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, words: losses.Words,
                root_key: jax.Array):
@@ -134,8 +140,7 @@ def make_dispatch(
     def total(params):
       terms, share = loss_terms(BoundField(module, params), batch, table, words.named, probability,
                                 options, loss, key_noise)
-      trusted = {**weights, 'semantic_2d': weights['semantic_2d'] * words.trust}
-      return sum(trusted[name] * value for name, value in terms.items()), (terms, share)
+      return _weighted(terms, loss, words.trust), (terms, share)
 
     (value, (terms, share)), grads = jax.value_and_grad(total, has_aux=True)(state.params)
     rate = jnp.where(state.step >= loss.words_after, loss.words_rate, 0.0)

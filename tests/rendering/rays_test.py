@@ -304,9 +304,9 @@ def test_what_is_seen_is_what_all_samples_say(samples, scale, restrict):
 
 
 @pytest.mark.parametrize('key', [None, jax.random.key(0)])
-def test_a_first_look_finds_thin_walls(key):
-  # Walls of 4 mm to 4 cm in a primitive of 40 m: 24 even samples are 1.7 m apart and see a wall
-  # only by the fog around it; after a look with them the depth is right to a twentieth of that.
+def test_a_first_look_finds_where_fog_thickens(key):
+  # Fog that grows e-fold every 17 cm ends the light within a small part of a primitive of 40 m, in
+  # which 24 even samples are 1.7 m apart in the mean.
   count = 64
   rng = np.random.default_rng(5)
   wall = jnp.asarray(rng.uniform(10.0, 30.0, count), jnp.float32)
