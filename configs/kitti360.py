@@ -72,6 +72,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.words_prior = 1e-3  # weight of what was thought before, as a share of all pixels
   loss.words_after = 400  # steps before the estimate takes up what the field itself says
   loss.label_floor = 0.05  # probability of any label whatever the class
+  loss.finish_labels = 0.5  # factor of the weights of L_fix and L_2D in the run's finish
   loss.reachable_only = True  # mask the 2D term by u(r)
 
   optim = config.optim = ml_collections.ConfigDict()
@@ -84,6 +85,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   train.steps = 10000  # optimiser steps of the whole run
   train.rays = 8192  # a step
   train.focus = 0.5  # share of the rays aimed at what looks small
+  train.finish = 0.35  # last share of the steps, in which rays fill their pixels
+  train.finish_side = 2  # a pixel is then the mean of this times this rays
   train.seed = 0  # of parameters, batches and noise
   train.steps_per_dispatch = 10  # steps made in one call of the device
   train.log_every = 100  # steps
@@ -145,6 +148,7 @@ def _published(config: ml_collections.ConfigDict) -> None:
   config.train.rays = 2048
   config.train.steps = 80000
   config.train.focus = 0.0
+  config.train.finish = 0.0
 
 
 def _tiny(config: ml_collections.ConfigDict) -> None:

@@ -19,7 +19,7 @@ import pytest
 from configs import kitti360 as configs
 from pnerf_jax import render
 from pnerf_jax.errors import Interrupted
-from pnerf_jax.training import checkpoints, loop
+from pnerf_jax.training import checkpoints, loop, setup
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _TRAIN = {'steps': 200, 'steps_per_dispatch': 2, 'log_every': 2, 'checkpoint_every': 20,
@@ -153,7 +153,7 @@ def test_the_first_process_alone_wrote(stopped):
 
 def test_parameters_are_those_of_one_process(stopped, config, tmp_path, monkeypatch):
   step, found = _params(stopped[0].workdir)
-  original = loop.make_dispatch
+  original = setup.make_steps
 
   def stopping(*args, **kwargs):
     dispatch, done = original(*args, **kwargs), []
@@ -165,7 +165,7 @@ def test_parameters_are_those_of_one_process(stopped, config, tmp_path, monkeypa
       return dispatch(*inner)
     return counted
 
-  monkeypatch.setattr(loop, 'make_dispatch', stopping)
+  monkeypatch.setattr(setup, 'make_steps', stopping)
   with pytest.raises(Interrupted):
     loop.train(config, tmp_path)
   alone_step, alone = _params(tmp_path)

@@ -53,7 +53,7 @@ def test_every_ray_that_can_be_drawn_is_a_pixel_of_its_own_image(config):
   drawn = np.sort(np.asarray(table.uniform))
   assert len(drawn) == 2 * sum(width * height for width, height in SIZES.values())
   assert set(np.asarray(table.focused).tolist()) <= set(drawn.tolist())
-  batch = jax.device_get(batches.gather(table, jnp.asarray(drawn)))
+  batch = jax.device_get(batches.gather(table, jnp.asarray(drawn), 1))
   seen = set()
   window = run.scene.window
   for ray in range(len(drawn)):

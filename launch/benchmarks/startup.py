@@ -20,7 +20,6 @@ def child(root: str, frames: str, cache: str) -> None:
   import jax
   from pnerf_jax.training import setup, sharding
   from pnerf_jax.training import state as states
-  from pnerf_jax.training.step import make_dispatch
 
   def mark(done=None):
     jax.block_until_ready(done)
@@ -40,10 +39,7 @@ def child(root: str, frames: str, cache: str) -> None:
   state = jax.jit(
       lambda: states.init_state(setup.fresh_params(run), optimizer, len(run.scene.class_ids)),
       out_shardings=replicated)()
-  dispatch = make_dispatch(
-      run.module, optimizer, setup.train_options(config.model),
-      setup.loss_options(config.loss, run.scene.class_ids), run.mesh, config.train.rays,
-      config.train.focus, config.train.steps_per_dispatch)
+  dispatch = setup.make_steps(run, optimizer, config.train.steps_per_dispatch)
   mark(dispatch(state, table, jax.device_put(run.scene.table, replicated), words,
                 jax.device_put(jax.random.key(1), replicated)))
   seconds = [b - a for a, b in zip(marks, marks[1:])]

@@ -149,7 +149,7 @@ def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
   options = setup.train_options(config.model)
   loss = setup.loss_options(config.loss, scene.class_ids)
   key = jax.random.key(0)
-  batch = gather(table, draw(table, key, config.train.rays, 0.0))
+  batch = gather(table, draw(table, key, config.train.rays, 0.0), 1)
   terms, _ = jax.jit(lambda params: loss_terms(
       BoundField(trainer.run.module, params), batch, classes, words.named, words.first, options,
       loss, key))(trainer.state.params)

@@ -7,7 +7,6 @@ import jax
 from configs import kitti360 as configs
 from pnerf_jax.training import setup, sharding
 from pnerf_jax.training import state as states
-from pnerf_jax.training.step import make_dispatch
 
 
 class Trainer:
@@ -47,11 +46,7 @@ class Trainer:
 
   def make(self, steps: int) -> Any:
     """The jitted dispatch of some steps."""
-    config, run = self.config, self.run
-    return make_dispatch(
-        run.module, self._optimizer, setup.train_options(config.model),
-        setup.loss_options(config.loss, run.scene.class_ids), run.mesh, config.train.rays,
-        config.train.focus, steps)
+    return setup.make_steps(self.run, self._optimizer, steps)
 
   def dispatch(self) -> dict[str, jax.Array]:
     """Steps of one dispatch; nothing moves between host and device. Returns the metrics."""

@@ -1,6 +1,7 @@
 """Ray batches as a pure function of a key, gathered on the device from one table of all rays.
 
-Letters: N rays of the window (views x height x width), V views, B rays of a batch, K intervals.
+Letters: N pixels of the window (views x height x width), V views, P pixels of a batch, B its rays, R of
+them a pixel, K intervals.
 """
 import dataclasses
 
@@ -39,8 +40,11 @@ class RayTable:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-  """B rays: `rays`, `intervals` [B, K], `rgb` [B, 3] in [0, 1], `label` [B] int32 (0 = none),
-  `label_weight` [B], `depth` [B] planar metres (0 = none)."""
+  """P pixels and B = P R rays, those of a pixel one after the other.
+
+  rays: [B].   intervals: [B, K].   rgb: [P, 3] in [0, 1].   label: [P] int32, 0 = none.
+  label_weight: [P].   depth: [P] planar metres, 0 = none.
+  """
   rays: cameras.Rays
   intervals: Intervals
   rgb: jax.Array
@@ -84,15 +88,26 @@ def focus_list(primitive: np.ndarray, usable: np.ndarray, views: int, seed: int)
   return np.minimum(picked, len(weight) - 1).astype(np.int32)
 
 
-def gather(table: RayTable, index: jax.Array) -> Batch:
-  """The rays of the given indices with their supervision. index: [B] int32."""
+def gather(table: RayTable, index: jax.Array, side: int) -> Batch:
+  """Pixels with their supervision, and the rays through them.
+
+  Args:
+    table: of the window.
+    index: [P] int32.
+    side: a pixel is cut into side x side squares with a ray through the middle of each, R in all;
+      1 = through the middle of the pixel. All have the intervals of the pixel's middle.
+  """
   pixels = table.width * table.height
   view, pixel = index // pixels, index % pixels
   uv = jnp.stack([pixel % table.width, pixel // table.width], axis=-1).astype(jnp.float32)
+  offset = cameras.pixel_grid(side, side).reshape(-1, 2) / side - 0.5 * (1 - 1 / side)
+  uv = (uv[:, None] + offset).reshape(-1, 2)
+  each = lambda x: jnp.repeat(x, side * side, axis=0)
+  view = each(view)
   rays = cameras.pixel_rays(table.intrinsics[view], table.world_from_cam[view], uv, view)
   return Batch(
       rays=rays,
-      intervals=jax.tree.map(lambda x: x[index], table.intervals),
+      intervals=jax.tree.map(lambda x: each(x[index]), table.intervals),
       rgb=table.rgb[index].astype(jnp.float32) / 255.0,
       label=table.label[index].astype(jnp.int32),
       label_weight=table.label_weight[index],
@@ -101,7 +116,7 @@ def gather(table: RayTable, index: jax.Array) -> Batch:
 
 
 def draw(table: RayTable, key: jax.Array, count: int, focus: float) -> jax.Array:
-  """Indices of `count` rays, a pure function of the key; `focus` is the share of aimed rays."""
+  """Indices of `count` pixels, a pure function of the key; `focus`: share of the aimed ones."""
   aimed = round(count * focus)
   position = jax.random.randint(key, (count,), 0, table.uniform.shape[0])
   return jnp.where(jnp.arange(count) < aimed, table.focused[position], table.uniform[position])

@@ -14,7 +14,6 @@ import numpy as np
 from pnerf_jax.rendering.scene import Scene, make_field
 from pnerf_jax.training import setup, sharding
 from pnerf_jax.training import state as states
-from pnerf_jax.training.step import make_dispatch
 
 _VIEWS = 2
 _SECONDS = 5.0  # of measured steps, at least one dispatch
@@ -60,10 +59,7 @@ def estimate(run: setup.Run) -> Estimate:
   words = setup.make_words(small, table)
   key = jax.device_put(jax.random.key(settings.seed + 1), replicated)
   classes = sharding.replicate(run.scene.table, run.mesh)
-  dispatch = make_dispatch(
-      small.module, optimizer, setup.train_options(config.model),
-      setup.loss_options(config.loss, run.scene.class_ids), run.mesh, settings.rays,
-      settings.focus, settings.steps_per_dispatch)
+  dispatch = setup.make_steps(small, optimizer, settings.steps_per_dispatch)
   arrays = _bytes(state) + _bytes(table) * views // len(small.scene.window.view_frame)
   started = time.perf_counter()
   compiled = dispatch.lower(state, table, classes, words, key).compile()

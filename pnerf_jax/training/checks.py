@@ -92,12 +92,14 @@ FIELDS: dict[str, dict[str, Kind]] = {
         'depth_form': choice('likelihood', 'huber'), 'depth_max': _LENGTH,
         'depth_classes': WHOLES, 'depth_spread': _LENGTH, 'depth_outliers': _SHARE,
         'words': choice('estimated', 'sets', 'merged'), 'words_prior': _WEIGHT,
-        'words_after': whole(0), 'label_floor': _SHARE, 'reachable_only': _FLAG},
+        'words_after': whole(0), 'label_floor': _SHARE, 'finish_labels': _SHARE,
+        'reachable_only': _FLAG},
     'optim': {
         'learning_rate': real(0, 1e38, above=True), 'final': real(0, 1, above=True),
         'warmup': whole(0), 'epsilon': real(0, 1, above=True)},
     'train': {
-        'steps': whole(1), 'rays': whole(1), 'focus': _SHARE, 'seed': whole(0, _MANY - 1),
+        'steps': whole(1), 'rays': whole(1), 'focus': _SHARE, 'finish': _SHARE,
+        'finish_side': whole(1, 16), 'seed': whole(0, _MANY - 1),
         'steps_per_dispatch': whole(1), 'log_every': whole(1), 'checkpoint_every': whole(1),
         'preview_every': whole(1)},
     'eval': {
@@ -165,9 +167,11 @@ def _check_fits(config: Any, devices: int, source: str) -> None:
     if train[name] % dispatch:
       raise InputError(f'{source}config.train.{name}: {train[name]} is not a multiple of'
                        f' config.train.steps_per_dispatch ({dispatch}). Make it one.')
-  if train['rays'] % devices:
+  # Each device takes whole pixels.
+  together = devices * (train['finish_side']**2 if train['finish'] else 1)
+  if train['rays'] % together:
     raise InputError(f'{source}config.train.rays: {train["rays"]} cannot be split over {devices}'
-                     ' devices. Make it a multiple of them.')
+                     f' devices in whole pixels. Make it a multiple of {together}.')
   if scene['far'] and not scene['near'] < scene['far']:
     raise InputError(f'{source}config.scene.near: {scene["near"]} is not below config.scene.far'
                      f' ({scene["far"]}). Lower it.')

@@ -15,7 +15,6 @@ import numpy as np
 from pnerf_jax.rendering.images import Renderer, label_options, recorded_view, render_options
 from pnerf_jax.training import previews, setup, sharding, trainer
 from pnerf_jax.training import state as states
-from pnerf_jax.training.step import make_dispatch
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -46,13 +45,12 @@ class FieldTask:
                              len(self._run.scene.class_ids))
 
   def prepare(self, workdir: pathlib.Path) -> trainer.Dispatch:
-    """The table of rays and the compiled step."""
+    """The table of rays and the compiled steps: those of most of the run, those of its finish."""
     run, config, settings = self._run, self.config, self.config.train
     table = setup.make_ray_table(run, workdir / 'cache')
-    dispatch = make_dispatch(
-        run.module, self._optimizer, setup.train_options(config.model),
-        setup.loss_options(config.loss, run.scene.class_ids), run.mesh, settings.rays,
-        settings.focus, settings.steps_per_dispatch)
+    coarse, fine = (setup.make_steps(run, self._optimizer, settings.steps_per_dispatch, finish)
+                    for finish in (False, True))
+    begins = setup.finish_begins(settings)
     classes = sharding.replicate(run.scene.table, run.mesh)
     words = setup.make_words(run, table)
     root_key = jax.jit(lambda: jax.random.key(settings.seed + 1),
@@ -60,7 +58,12 @@ class FieldTask:
     self._renderer = Renderer(
         run.scene, run.module, render_options(config.model), sharding.local_mesh(run.mesh),
         config.eval.chunk, config.scene.intervals, label_options(config.loss, config.eval))
-    return lambda state, step: dispatch(state, table, classes, words, root_key)
+
+    def dispatch(state, step):
+      make = coarse if step < begins else fine
+      return make(state, table, classes, words, root_key)
+
+    return dispatch
 
   def scalars(self, metrics: dict[str, float], step: int, per_second: float) -> dict[str, float]:
     """PSNR, rate and speed."""

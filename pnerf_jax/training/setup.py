@@ -2,6 +2,7 @@
 
 Letters: V views, N rays of the window, K intervals of a ray, C classes present.
 """
+from collections.abc import Callable
 import dataclasses
 import json
 import logging
@@ -22,13 +23,14 @@ from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
 from pnerf_jax.training import checks, intersections, losses, processes, sharding
 from pnerf_jax.training import state as states
-from pnerf_jax.training.step import LossOptions
+from pnerf_jax.training.step import LossOptions, make_dispatch
 
 _LOG = logging.getLogger(__name__)
 
 _MAX_CONFIG = 2**20  # bytes
 _WORDS_RATE = 0.005  # the moving average of what classes are called spans 200 steps
 LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d', 'distortion')
+_OF_LABELS = ('fixed', 'semantic_2d')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +71,36 @@ def make_optimizer(config: ml_collections.ConfigDict) -> states.Optimizer:
       optim.learning_rate, optim.final, config.train.steps, optim.warmup, optim.epsilon)
 
 
-def loss_options(loss: Any, class_ids: tuple[int, ...]) -> LossOptions:
-  """Options of the loss from `config.loss`; class_ids: the C ids present."""
+def loss_options(loss: Any, class_ids: tuple[int, ...], finish: bool = False) -> LossOptions:
+  """Options of the loss from `config.loss`; class_ids: the C ids present; finish: of its part."""
+  weights = {name: float(loss[name]) for name in LOSS_TERMS}
+  if finish:
+    weights.update({name: weights[name] * loss.finish_labels for name in _OF_LABELS})
   acts = tuple(column for column, i in enumerate(class_ids) if i in loss.depth_classes)
   return LossOptions(
-      weights=tuple((name, float(loss[name])) for name in LOSS_TERMS),
+      weights=tuple(weights.items()),
       depth_form=loss.depth_form, depth_max=loss.depth_max,
       depth_columns=acts if loss.depth_classes else None, depth_spread=loss.depth_spread,
       depth_outliers=loss.depth_outliers, words_prior=loss.words_prior,
       label_floor=loss.label_floor, words_after=loss.words_after,
       words_rate=_WORDS_RATE if loss.words == 'estimated' else 0.0,
       reachable_only=loss.reachable_only)
+
+
+def make_steps(run: Run, optimizer: states.Optimizer, steps: int, finish: bool = False
+               ) -> Callable[..., Any]:
+  """step.make_dispatch of a run: `steps` optimiser steps a call, before its finish or of it."""
+  train, loss = run.config.train, run.config.loss
+  return make_dispatch(
+      run.module, optimizer, train_options(run.config.model),
+      loss_options(loss, run.scene.class_ids, finish), run.mesh, train.rays,
+      train.finish_side if finish else 1, train.focus, steps)
+
+
+def finish_begins(train: Any) -> int:
+  """Step after which a run is finished, a multiple of train.steps_per_dispatch; of config.train."""
+  calls = train.steps // train.steps_per_dispatch
+  return (calls - round(train.finish * calls)) * train.steps_per_dispatch
 
 
 def make_ray_table(run: Run, folder: pathlib.Path | None = None) -> batches.RayTable:

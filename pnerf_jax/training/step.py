@@ -1,6 +1,6 @@
 """The jitted train step: several optimiser steps a dispatch, rays split over the devices.
 
-Letters: B rays of a step, C classes present in the window.
+Letters: B rays of a step, P pixels of a step, S samples of a ray, C classes present in the window.
 """
 from collections.abc import Callable
 import dataclasses
@@ -51,7 +51,7 @@ def loss_terms(
 
   Args:
     field: with its parameters bound.
-    batch: B rays.
+    batch: B rays through P pixels.
     table: classes of the primitives.
     named: [C, 45] bool, of losses.Words.
     called: [C + 1, 45] P, what the classes are called.
@@ -64,26 +64,34 @@ def loss_terms(
   """
   num_classes = named.shape[0]
   out = render_rays(field, batch.rays, batch.intervals, table, num_classes, options, key)
-  target = batch.depth / batch.rays.z_per_t
-  measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (out.opacity > 0)
-  met = jnp.any(out.member.allowed, axis=-2)
+  # What a photo shows of a pixel is the mean of what passes it; so is what is compared with it.
+  pixels = len(batch.label)
+  of_pixel = lambda x: x.reshape(pixels, -1, *x.shape[1:])
+  mean = lambda x: jnp.mean(of_pixel(x), axis=1)
+  semantics, fixed_semantics = mean(out.semantics), mean(out.fixed_semantics)
+  target = batch.depth / mean(batch.rays.z_per_t)
+  measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (mean(out.opacity) > 0)
+  met = jnp.any(of_pixel(jnp.any(out.member.allowed, axis=-2)), axis=1)
   if loss.depth_columns is not None:
     measured &= jnp.any(met[:, jnp.asarray(loss.depth_columns, jnp.int32)], axis=-1)
   if loss.depth_form == 'likelihood':
+    samples = lambda x: of_pixel(x).reshape(pixels, -1)
+    rays = len(out.weights) // pixels
     depth = losses.depth_likelihood(
-        out.weights, out.samples.t, target, measured, loss.depth_spread, loss.depth_outliers)
+        samples(out.weights) / rays, samples(out.samples.t), target, measured, loss.depth_spread,
+        loss.depth_outliers)
   else:
-    depth = losses.depth_huber(out.depth, target, measured)
+    depth = losses.depth_huber(mean(out.depth), target, measured)
   supervised = (batch.label > 0) * batch.label_weight
   reached = losses.reachable(met, batch.label, named) | (not loss.reachable_only)
   semantic = functools.partial(losses.semantic, label=batch.label, words=called)
   # What the field says is counted, not trained to be counted so.
-  share = losses.called_share(jax.lax.stop_gradient(out.semantics), batch.label)
+  share = losses.called_share(jax.lax.stop_gradient(semantics), batch.label)
   return {
-      'rgb': losses.color(out.rgb, batch.rgb),
+      'rgb': losses.color(mean(out.rgb), batch.rgb),
       'depth': depth,
-      'fixed': semantic(out.fixed_semantics, mask=supervised),
-      'semantic_2d': semantic(out.semantics, mask=supervised * reached),
+      'fixed': semantic(fixed_semantics, mask=supervised),
+      'semantic_2d': semantic(semantics, mask=supervised * reached),
       'semantic_3d': losses.semantic_points(out.logits, out.member.fixed, out.weights),
       'distortion': losses.distortion(out.weights, out.samples.t, out.samples.delta),
   }, share
@@ -103,6 +111,7 @@ def make_dispatch(
     loss: LossOptions,
     mesh: jax.sharding.Mesh,
     rays: int,
+    side: int,
     focus: float,
     steps: int,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
@@ -116,8 +125,9 @@ def make_dispatch(
     optimizer: state.make_optimizer's.
     options, loss: static settings.
     mesh: ('data',).
-    rays: B, a multiple of the device count.
-    focus: share of the rays aimed at what looks small.
+    rays: B; side^2 times a multiple of the device count.
+    side: a pixel is the mean of side x side rays (batches.gather).
+    focus: share of the pixels aimed at what looks small.
     steps: optimiser steps a call.
 
   Returns:
@@ -130,9 +140,9 @@ def make_dispatch(
     """One optimiser step -> state after it, unweighted loss terms and their weighted sum."""
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
     with jax.named_scope('batch'):
-      index = draw(rays_table, key_rays, rays, focus)
+      index = draw(rays_table, key_rays, rays // side**2, focus)
       index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
-      batch = gather(rays_table, index)
+      batch = gather(rays_table, index, side)
 
     probability = losses.word_probability(
         state.called, words, loss.words_prior, loss.label_floor)

@@ -4,6 +4,7 @@ Letters: N rays of the window, V views, K intervals of a ray.
 """
 import collections
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -17,6 +18,7 @@ from pnerf_jax.geometry.intervals import Intervals
 
 _VIEWS, _WIDTH, _HEIGHT, _SLOTS = 3, 7, 5, 4
 _COUNT = _VIEWS * _WIDTH * _HEIGHT
+_GATHER = jax.jit(batches.gather, static_argnums=2)
 _DRAW = jax.jit(batches.draw, static_argnums=(2, 3))
 
 
@@ -63,7 +65,7 @@ def _table(uniform=None, focused=None) -> batches.RayTable:
 def test_gather_returns_what_the_pixel_holds_and_a_ray_through_it():
   images, poses = _images(), _world_from_cam()
   index = np.random.default_rng(2).permutation(_COUNT)
-  batch = jax.device_get(jax.jit(batches.gather)(_table(), jnp.asarray(index, jnp.int32)))
+  batch = jax.device_get(_GATHER(_table(), jnp.asarray(index, jnp.int32), 1))
   for row, number in enumerate(index):
     view, v, u = np.unravel_index(number, (_VIEWS, _HEIGHT, _WIDTH))
     pixel = view, v, u
@@ -81,6 +83,25 @@ def test_gather_returns_what_the_pixel_holds_and_a_ray_through_it():
     np.testing.assert_allclose([fx * x / z + cx, fy * y / z + cy], [u, v], atol=1e-4)
     assert float(batch.rays.z_per_t[row]) * 9 == pytest.approx(z, abs=1e-4)
   assert batch.label.dtype == jnp.int32
+
+
+def test_rays_of_a_pixel_pass_the_middles_of_its_quarters():
+  index, poses = np.array([5, _COUNT - 1]), _world_from_cam()
+  whole, quarters = (jax.device_get(_GATHER(_table(), jnp.asarray(index, jnp.int32), side))
+                     for side in (1, 2))
+  for name in ('rgb', 'label', 'label_weight', 'depth'):  # of pixels
+    np.testing.assert_array_equal(getattr(quarters, name), getattr(whole, name))
+  for name in ('enter', 'exit', 'primitive', 'dropped'):  # of rays
+    np.testing.assert_array_equal(
+        getattr(quarters.intervals, name), np.repeat(getattr(whole.intervals, name), 4, axis=0))
+  for row, (number, (dv, du)) in enumerate(itertools.product(
+      index, itertools.product((-0.25, 0.25), repeat=2))):
+    view, v, u = np.unravel_index(number, (_VIEWS, _HEIGHT, _WIDTH))
+    point = np.float64(quarters.rays.origins[row]) + 9 * np.float64(quarters.rays.directions[row])
+    x, y, z = (np.linalg.inv(poses[view]) @ [*point, 1])[:3]
+    fx, fy, cx, cy = _INTRINSICS[view]
+    np.testing.assert_allclose([fx * x / z + cx, fy * y / z + cy], [u + du, v + dv], atol=1e-4)
+    assert quarters.rays.image[row] == view
 
 
 def test_draw_is_a_pure_function_of_the_key():

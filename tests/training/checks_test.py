@@ -24,6 +24,16 @@ def test_shipped_configs_pass_on_devices_that_share_their_rays_evenly(config):
     checks.check(config, 7)
 
 
+def test_a_device_takes_whole_pixels():
+  config = kitti360.get_config('cpu')
+  config.train.rays, config.train.finish, config.train.finish_side = 72, 0.5, 3
+  checks.check(config, 4)  # two pixels of nine rays each
+  with pytest.raises(InputError, match='72 cannot be split over 16 .* a multiple of 144'):
+    checks.check(config, 16)
+  config.train.finish = 0.0
+  checks.check(config, 8)
+
+
 def test_there_is_a_check_for_every_field_and_no_other():
   assert {(g, f) for g in checks.FIELDS for f in checks.FIELDS[g]} == set(fields())
 

@@ -105,7 +105,7 @@ def test_the_2d_loss_weighs_as_much_as_its_labels_are_trusted(run):
   optimizer = setup.make_optimizer(run.config)
   dispatch = step.make_dispatch(
       run.module, optimizer, setup.train_options(run.config.model), options, run.mesh,
-      rays=64, focus=0.0, steps=1)
+      rays=64, side=1, focus=0.0, steps=1)
 
   def made(trust):
     state = sharding.replicate(states.init_state(

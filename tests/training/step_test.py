@@ -92,3 +92,55 @@ def test_what_the_field_says_is_counted_without_a_gradient():
   np.testing.assert_allclose(share, [(1 - through) / 2, (1 - through) / 2, through, 0], atol=2e-3)
   gradient = jax.jacobian(counted)(jnp.zeros(3))
   np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_a_pixel_is_the_mean_of_its_rays():
+  """One pixel, two rays: black parking from 10 m on, and white building from 30 m on."""
+  class Wall:
+    """Opaque, and as bright as the number of the image; without opinion."""
+
+    def __call__(self, points, directions, image):
+      lead = points.shape[:-1]
+      rgb = jnp.broadcast_to(image[..., None, None].astype(jnp.float32), (*lead, 3))
+      return FieldOut(jnp.full(lead, 1e4), rgb, jnp.zeros((*lead, 3)))
+
+    def sky(self, origins, directions, image):
+      return jnp.full_like(origins, 0.5)
+
+  two = _batch([0, 1], [11.0, 11.0])
+  further = jnp.array([[0.0], [20.0]])
+  one = dataclasses.replace(
+      two, intervals=dataclasses.replace(
+          two.intervals, enter=two.intervals.enter + further, exit=two.intervals.exit + further),
+      rays=dataclasses.replace(two.rays, image=jnp.arange(2)), rgb=jnp.full((1, 3), 0.75),
+      label=two.label[:1], label_weight=two.label_weight[:1], depth=jnp.array([10.0]))
+  called = np.full((4, 45), 1e-9, np.float32)
+  called[1, _BUILDING] = 0.8  # only the building is called so
+  config = configs.get_config().loss
+  terms, share = step.loss_terms(
+      Wall(), one, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
+      jnp.ones((3, 45), bool), jnp.asarray(called), RenderOptions(64, 0, 0.0, 0.5, True),
+      setup.loss_options(config, _CLASS_IDS), None)
+  assert float(terms['rgb']) == pytest.approx((0.5 - 0.75)**2)
+  for name in ('fixed', 'semantic_2d'):
+    assert float(terms[name]) == pytest.approx(-np.log(0.5 * 0.8), rel=1e-5)
+  np.testing.assert_allclose(share[:, _BUILDING], [0.5, 0.5, 0, 0], atol=1e-6)
+  # Half of the pixel is where the depth says, up to a sample's distance from the face.
+  assert float(terms['depth']) == pytest.approx(-np.log(0.95 * 0.5 + 0.05), rel=1e-2)
+
+
+def test_labels_count_less_at_the_end():
+  config = configs.get_config().loss
+  config.finish_labels = 0.25
+  before, after = (dict(setup.loss_options(config, _CLASS_IDS, finish).weights)
+                   for finish in (False, True))
+  assert {name: after[name] / before[name] for name in before if before[name]} == {
+      'rgb': 1.0, 'depth': 1.0, 'fixed': 0.25, 'semantic_2d': 0.25, 'semantic_3d': 1.0}
+
+
+@pytest.mark.parametrize('steps, share, begins', [
+    (100, 0.0, 100), (100, 0.35, 60), (100, 0.33, 70), (100, 1.0, 0), (20, 0.2, 20)])
+def test_the_finish_begins_with_a_call_of_the_device(steps, share, begins):
+  train = configs.get_config().train
+  train.steps, train.finish, train.steps_per_dispatch = steps, share, 10
+  assert setup.finish_begins(train) == begins
