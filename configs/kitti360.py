@@ -72,7 +72,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.words_prior = 1e-3  # weight of what was thought before, as a share of all pixels
   loss.words_after = 400  # steps before the estimate takes up what the field itself says
   loss.label_floor = 0.05  # probability of any label whatever the class
-  loss.finish_labels = 0.5  # factor of the weights of L_fix and L_2D in the run's finish
+  loss.finish = 0.3  # factor of the weights of depth, L_fix and L_2D in the run's finish
   loss.reachable_only = True  # mask the 2D term by u(r)
 
   optim = config.optim = ml_collections.ConfigDict()

@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_CONFIG = 2**20  # bytes
 _WORDS_RATE = 0.005  # the moving average of what classes are called spans 200 steps
 LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d', 'distortion')
-_OF_LABELS = ('fixed', 'semantic_2d')
+_BLUNT = ('depth', 'fixed', 'semantic_2d')  # what is fat at edges, unlike the photo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ def loss_options(loss: Any, class_ids: tuple[int, ...], finish: bool = False) ->
   """Options of the loss from `config.loss`; class_ids: the C ids present; finish: of its part."""
   weights = {name: float(loss[name]) for name in LOSS_TERMS}
   if finish:
-    weights.update({name: weights[name] * loss.finish_labels for name in _OF_LABELS})
+    weights.update({name: weights[name] * loss.finish for name in _BLUNT})
   acts = tuple(column for column, i in enumerate(class_ids) if i in loss.depth_classes)
   return LossOptions(
       weights=tuple(weights.items()),

@@ -129,13 +129,13 @@ def test_a_pixel_is_the_mean_of_its_rays():
   assert float(terms['depth']) == pytest.approx(-np.log(0.95 * 0.5 + 0.05), rel=1e-2)
 
 
-def test_labels_count_less_at_the_end():
+def test_labels_and_depth_count_less_at_the_end():
   config = configs.get_config().loss
-  config.finish_labels = 0.25
+  config.finish = 0.25
   before, after = (dict(setup.loss_options(config, _CLASS_IDS, finish).weights)
                    for finish in (False, True))
   assert {name: after[name] / before[name] for name in before if before[name]} == {
-      'rgb': 1.0, 'depth': 1.0, 'fixed': 0.25, 'semantic_2d': 0.25, 'semantic_3d': 1.0}
+      'rgb': 1.0, 'depth': 0.25, 'fixed': 0.25, 'semantic_2d': 0.25, 'semantic_3d': 1.0}
 
 
 @pytest.mark.parametrize('steps, share, begins', [
