@@ -70,8 +70,9 @@ def test_train_writes_what_a_run_folder_holds(trained):
 
 def test_loss_falls(config_of, tmp_path):
   # Without a finish, in which a batch has a quarter of the pixels, and labels count less.
-  loop.train(config_of(steps=300, log_every=50, checkpoint_every=300, preview_every=300, finish=0.0),
-             tmp_path)
+  config = config_of(
+      steps=300, log_every=50, checkpoint_every=300, preview_every=300, finish=0.0)
+  loop.train(config, tmp_path)
   lines = [json.loads(line) for line in (tmp_path / 'scalars.jsonl').read_text().splitlines()]
   assert lines[-1]['rgb'] < 0.7 * lines[0]['rgb']
   assert lines[-1]['semantic_2d'] < lines[0]['semantic_2d']

@@ -1,7 +1,7 @@
 """Ray batches as a pure function of a key, gathered on the device from one table of all rays.
 
-Letters: N pixels of the window (views x height x width), V views, P pixels of a batch, B its rays, R of
-them a pixel, K intervals.
+Letters: N pixels of the window (views x height x width), V views, P pixels of a batch, B its rays,
+R of them a pixel, K intervals.
 """
 import dataclasses
 
