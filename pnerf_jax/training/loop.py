@@ -60,8 +60,8 @@ class FieldTask:
         config.eval.chunk, config.scene.intervals, label_options(config.loss, config.eval))
 
     def dispatch(state, step):
-      make_steps = coarse if step < begins else fine
-      return make_steps(state, table, classes, words, root_key)
+      part = coarse if step < begins else fine
+      return part(state, table, classes, words, root_key)
 
     return dispatch
 

@@ -72,7 +72,10 @@ def make_optimizer(config: ml_collections.ConfigDict) -> states.Optimizer:
 
 
 def loss_options(loss: Any, class_ids: tuple[int, ...], finish: bool = False) -> LossOptions:
-  """Options of the loss from `config.loss`; class_ids: the C ids present; finish: of its part."""
+  """Options of the loss from `config.loss`, before the finish of a run or in it.
+
+  class_ids: the C ids present.
+  """
   weights = {name: float(loss[name]) for name in LOSS_TERMS}
   if finish:
     weights.update({name: weights[name] * loss.finish for name in _BLUNT})
@@ -98,7 +101,10 @@ def make_steps(run: Run, optimizer: states.Optimizer, steps: int, finish: bool =
 
 
 def finish_begins(train: Any) -> int:
-  """Step after which a run is finished, a multiple of train.steps_per_dispatch; of config.train."""
+  """The step at which the finish of a run begins, a multiple of train.steps_per_dispatch.
+
+  train: config.train.
+  """
   calls = train.steps // train.steps_per_dispatch
   return (calls - round(train.finish * calls)) * train.steps_per_dispatch
 

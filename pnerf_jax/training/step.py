@@ -104,6 +104,14 @@ def _weighted(terms: dict[str, jax.Array], loss: LossOptions, trust: jax.Array) 
   return sum(weights[name] * value for name, value in terms.items())
 
 
+@jax.named_scope('batch')
+def _draw_batch(table: RayTable, key: jax.Array, rays: int, side: int, focus: float,
+                mesh: jax.sharding.Mesh) -> Batch:
+  """A step's rays, whole pixels of them on each device. Args: of make_dispatch."""
+  index = draw(table, key, rays // side**2, focus)
+  return gather(table, jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh)), side)
+
+
 def make_dispatch(
     module: object,
     optimizer: Optimizer,
@@ -139,11 +147,7 @@ def make_dispatch(
                root_key: jax.Array):
     """One optimiser step -> state after it, unweighted loss terms and their weighted sum."""
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
-    with jax.named_scope('batch'):
-      index = draw(rays_table, key_rays, rays // side**2, focus)
-      index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
-      batch = gather(rays_table, index, side)
-
+    batch = _draw_batch(rays_table, key_rays, rays, side, focus, mesh)
     probability = losses.word_probability(
         state.called, words, loss.words_prior, loss.label_floor)
 
