@@ -52,7 +52,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   model.coarse_cell = 4.0  # metres
   model.fine_cell = 0.03  # metres
   model.width = 64  # of the MLPs
-  model.appearance_code = 8  # numbers an image
+  model.appearance_code = 8  # numbers an image; 0 = none
   model.density_bias = -1.0  # raw density at the start
   model.compute_dtype = 'bfloat16'  # operands of the matrix products
 

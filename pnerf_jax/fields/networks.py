@@ -24,7 +24,7 @@ class HybridField(nn.Module):
     num_images: V, images with an appearance code of their own.
     features: F.
     width: width of every hidden layer.
-    code: size of the appearance code.
+    code: size of the appearance code; 0 = none.
     density_bias: added before the exponential; sets the density at the start.
     compute_dtype: operand type of the matrix products.
   """
@@ -56,10 +56,13 @@ class HybridField(nn.Module):
     self.color_ray = dense(self.width)
     self.sky_0 = dense(self.width)
     self.sky_1 = dense(3)
-    self.codes = self.param('codes', nn.initializers.zeros, (self.num_images, self.code))
+    if self.code:  # a checkpoint cannot hold an empty array
+      self.codes = self.param('codes', nn.initializers.zeros, (self.num_images, self.code))
 
   def _code(self, image: jax.Array) -> jax.Array:
     """Appearance codes; images without one of their own (index -1) get the mean code."""
+    if not self.code:
+      return jnp.zeros((*image.shape, 0))
     own = self.codes[jnp.maximum(image, 0)]
     return jnp.where((image >= 0)[..., None], own, jnp.mean(self.codes, axis=0))
 

@@ -111,6 +111,17 @@ def test_image_minus_one_uses_the_mean_code():
   assert np.abs(got[0].rgb - own.rgb).max() > 1e-3
 
 
+def test_without_appearance_codes_all_images_are_alike():
+  points, directions, image = _inputs()
+  field = _field(code=0)
+  params = field.init(jax.random.key(0), points, directions, image, method=_both)['params']
+  assert all(leaf.size for leaf in jax.tree.leaves(params))  # orbax refuses empty arrays
+  got = _apply(field, params, points, directions, image)
+  for other in (jnp.zeros_like(image), jnp.full_like(image, -1)):
+    jax.tree.map(np.testing.assert_array_equal, got,
+                 _apply(field, params, points, directions, other))
+
+
 def test_only_the_place_in_the_box_counts():
   points, directions, image = _inputs()
   shift = np.array([64.0, -32.0, 16.0])
