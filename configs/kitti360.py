@@ -62,7 +62,6 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.fixed = 3e-4  # weight of the fixed field's cross-entropy with the pseudo label: L_fix
   loss.semantic_2d = 1e-3  # weight of the learned field's: L_2D, times words.trust
   loss.semantic_3d = 1e-4  # weight of the per-sample cross-entropy with the fixed field: L_3D
-  loss.distortion = 0.0  # weight of the spread of a ray's weights
   loss.depth_form = 'likelihood'  # or 'huber' of the mean depth
   loss.depth_max = 100.0  # metres; stereo beyond it is not used
   loss.depth_classes = ()  # the depth loss acts on rays that meet a primitive of these; () = all
@@ -137,7 +136,6 @@ def _published(config: ml_collections.ConfigDict) -> None:
   config.loss.fixed = 0.01
   config.loss.semantic_2d = 0.01
   config.loss.semantic_3d = 0.01
-  config.loss.distortion = 0.0
   config.loss.depth_form = 'huber'
   config.loss.depth_classes = (9, 12, 35)
   config.loss.words = 'merged'

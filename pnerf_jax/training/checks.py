@@ -88,7 +88,7 @@ FIELDS: dict[str, dict[str, Kind]] = {
         'compute_dtype': choice('float32', 'bfloat16')},
     'loss': {
         'rgb': _WEIGHT, 'depth': _WEIGHT, 'fixed': _WEIGHT, 'semantic_2d': _WEIGHT,
-        'semantic_3d': _WEIGHT, 'distortion': _WEIGHT,
+        'semantic_3d': _WEIGHT,
         'depth_form': choice('likelihood', 'huber'), 'depth_max': _LENGTH,
         'depth_classes': WHOLES, 'depth_spread': _LENGTH, 'depth_outliers': _SHARE,
         'words': choice('estimated', 'sets', 'merged'), 'words_prior': _WEIGHT,

@@ -139,16 +139,3 @@ def semantic_points(
   # The weights only choose the samples: this term must not move the geometry.
   mask = certain & (jax.lax.stop_gradient(weights) > threshold)
   return _mean(nll, mask)
-
-
-def distortion(weights: jax.Array, t: jax.Array, delta: jax.Array) -> jax.Array:
-  """Spread of the weights along log-distance (Barron et al., Mip-NeRF 360, 2022, equation 15).
-
-  weights, t, delta: [B, S], t sorted.
-  """
-  s = jnp.log1p(t)
-  width = delta / (1.0 + t)
-  below = jnp.cumsum(weights, axis=-1) - weights
-  moment = jnp.cumsum(weights * s, axis=-1) - weights * s
-  pairs = 2.0 * jnp.sum(weights * (s * below - moment), axis=-1)
-  return jnp.mean(pairs + jnp.sum(jnp.square(weights) * width, axis=-1) / 3.0)

@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 
 _MAX_CONFIG = 2**20  # bytes
 _WORDS_RATE = 0.005  # the moving average of what classes are called spans 200 steps
-LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d', 'distortion')
+LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d')
 _BLUNT = ('depth', 'fixed', 'semantic_2d')  # what is fat at edges, unlike the photo
 
 

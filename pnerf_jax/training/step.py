@@ -93,7 +93,6 @@ def loss_terms(
       'fixed': semantic(fixed_semantics, mask=supervised),
       'semantic_2d': semantic(semantics, mask=supervised * reached),
       'semantic_3d': losses.semantic_points(out.logits, out.member.fixed, out.weights),
-      'distortion': losses.distortion(out.weights, out.samples.t, out.samples.delta),
   }, share
 
 

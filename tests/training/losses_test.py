@@ -17,13 +17,12 @@ _CLASS_IDS = (_ROAD, _SIDEWALK, _PARKING, _BUILDING, _CAR, _BOX, _SKY)
 
 
 def _random_rays(count: int = 12, samples: int = 9, seed: int = 0):
-  """weights that sum to at most 1, sorted t, delta."""
+  """weights that sum to at most 1, sorted t."""
   rng = np.random.default_rng(seed)
   weights = rng.uniform(size=(count, samples)) ** 3
   weights *= rng.uniform(size=(count, 1)) / weights.sum(axis=-1, keepdims=True)
   t = np.sort(rng.uniform(0.3, 60, (count, samples)), axis=-1)
-  delta = rng.uniform(0, 2, (count, samples))
-  return (np.float32(x) for x in (weights, t, delta))
+  return np.float32(weights), np.float32(t)
 
 
 def test_color_agrees_with_a_loop():
@@ -45,7 +44,7 @@ def test_depth_huber_agrees_with_a_loop():
 
 
 def test_depth_likelihood_agrees_with_a_loop():
-  weights, t, _ = _random_rays()
+  weights, t = _random_rays()
   rng = np.random.default_rng(2)
   target = rng.uniform(1, 50, 12).astype(np.float32)
   mask = rng.uniform(size=12) > 0.3
@@ -214,19 +213,6 @@ def test_semantic_points_does_not_move_the_geometry():
   np.testing.assert_array_equal(gradient, 0.0)
 
 
-def test_distortion_agrees_with_the_double_sum():
-  weights, t, delta = _random_rays()
-  total = 0.0
-  for ray in range(12):
-    s = [math.log1p(float(z)) for z in t[ray]]
-    w = [float(x) for x in weights[ray]]
-    for i in range(9):
-      for j in range(9):
-        total += w[i] * w[j] * abs(s[i] - s[j])
-      total += w[i] ** 2 * float(delta[ray, i]) / (1 + float(t[ray, i])) / 3
-  assert float(losses.distortion(weights, t, delta)) == pytest.approx(total / 12, rel=1e-4)
-
-
 # Masks and ends.
 
 
@@ -245,7 +231,6 @@ def _terms(weights, probabilities, logits, depth, mask):
       'semantic without a floor':
           losses.semantic(probabilities, label, mask.astype(jnp.float32), plain),
       'semantic_points': losses.semantic_points(logits, fixed, weights),
-      'distortion': losses.distortion(weights, t, jnp.zeros((4, 4))),
   }
 
 
@@ -276,7 +261,7 @@ def test_values_and_gradients_are_finite_at_the_ends(weight, masked):
 
 
 def test_masked_rays_have_no_influence():
-  weights, t, _ = _random_rays(6)
+  weights, t = _random_rays(6)
   rng = np.random.default_rng(6)
   target = rng.uniform(5, 40, 6).astype(np.float32)
   probabilities = rng.dirichlet(np.ones(7), 6).astype(np.float32)
