@@ -14,6 +14,7 @@ from pnerf_jax.data import labels
 from pnerf_jax.geometry import cameras
 from pnerf_jax.geometry.intervals import view_intervals
 from pnerf_jax.rendering import confidence, panoptic
+from pnerf_jax.rendering.moving import covered
 from pnerf_jax.rendering.rays import RenderOptions, render_pixels
 from pnerf_jax.rendering.scene import BoundField, Scene
 
@@ -156,13 +157,16 @@ class Renderer:
     rgb, depth, picked = whole
     semantic, instance, depth = picked.semantic.copy(), picked.instance.copy(), depth.copy()
     mass, fixed_mass = picked.mass.copy(), picked.fixed_mass.copy()
-    words = self._words(view)
+    words = self._recorded(view, 'pseudo_label')
+    if words is None:
+      words = np.zeros((view.height, view.width), np.uint8)
     outside = picked.overflowed | picked.unnamed | (picked.unmet & (words != labels.SKY))
     planar = moving / _ray_length(view)
-    seen = (moving_primitive >= 0) & ((depth == 0) | (planar < depth))
-    seen &= self._called_moving(words, moving_primitive)
+    box = (moving_primitive >= 0) & ((depth == 0) | (planar < depth))
+    moving_semantic = np.asarray(self._scene.primitives.semantic)[moving_primitive]
+    seen = covered(box, moving_semantic, words, rgb, self._recorded(view, 'rgb'))
     over = moving_primitive[seen]
-    semantic[seen] = np.asarray(self._scene.primitives.semantic)[over]
+    semantic[seen] = moving_semantic[seen]
     instance[seen] = np.asarray(self._scene.primitives.instance)[over]
     depth[seen] = planar[seen]
     # The box says where the object is, not which of its pixels it covers.
@@ -173,27 +177,20 @@ class Renderer:
     return Image(rgb, depth, semantic.astype(np.uint8), picked.fixed.astype(np.uint8),
                  labels.pack_instance(semantic, instance), trust, known, outside, dropped)
 
-  def _words(self, view: View) -> np.ndarray:
-    """Pseudo label of each pixel, [H, W]; 0 where there is none or the view was not recorded."""
+  def _recorded(self, view: View, layer: str) -> np.ndarray | None:
+    """A layer of the window ('rgb', 'pseudo_label') at the view's size, [H, W, ...]; None where
+    there is none or the view was not recorded."""
     window, image = self._scene.window, view.image
-    if window.pseudo_label is None or not (
+    values = getattr(window, layer)
+    if values is None or not (
         np.allclose(view.world_from_cam, window.world_from_cam[image], atol=1e-5)
         and np.allclose(view.intrinsics[:2] / view.width,
                         window.intrinsics[image, :2] / window.sizes[image, 0], rtol=1e-4)):
-      return np.zeros((view.height, view.width), np.uint8)
+      return None
     width, height = window.sizes[image]
     rows = (np.arange(view.height) * height) // view.height
     columns = (np.arange(view.width) * width) // view.width
-    return window.pseudo_label[image][rows[:, None], columns[None, :]]
-
-  def _called_moving(self, words: np.ndarray, moving_primitive: np.ndarray) -> np.ndarray:
-    """Where the pseudo label, if there is one, may be that of the moving primitive. [H, W]."""
-    plausible = np.zeros(words.shape, bool)
-    semantic = np.asarray(self._scene.primitives.semantic)
-    for primitive in np.unique(moving_primitive[moving_primitive >= 0]):
-      names = (0, *labels.pseudo_names(int(semantic[primitive])))
-      plausible |= (moving_primitive == primitive) & np.isin(words, names)
-    return plausible
+    return values[image][rows[:, None], columns[None, :]]
 
 
 def _ray_length(view: View) -> np.ndarray:
