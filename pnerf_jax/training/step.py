@@ -4,7 +4,6 @@ Letters: B rays of a step, P pixels of a step, S samples of a ray, C classes pre
 """
 from collections.abc import Callable
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from pnerf_jax.data.batches import Batch, RayTable, draw, gather
 from pnerf_jax.fields.fixed import ClassTable
 from pnerf_jax.rendering.rays import RenderOptions, render_rays
 from pnerf_jax.rendering.scene import BoundField
-from pnerf_jax.training import losses, sharding
+from pnerf_jax.training import losses, sharding, usage
 from pnerf_jax.training.state import Optimizer, TrainState, apply_gradients
 
 
@@ -25,8 +24,8 @@ class LossOptions:
   depth_max: stereo depth beyond it is not used, metres.   depth_columns: the depth loss acts on
   rays that meet a primitive of one of these of the C classes; None = on all.   depth_spread,
   depth_outliers: of losses.depth_likelihood.   words_prior, label_floor: of
-  losses.word_probability.   words_rate: of the moving average of what the field's classes are
-  called; 0 keeps the first estimate.   words_after: steps before it begins.
+  usage.word_probability.   words_rate: of the moving averages of usage.Usage; 0 keeps the
+  first estimate.   words_after: steps before it begins.
   reachable_only: mask L_2D by u(r).
   """
   weights: tuple[tuple[str, float], ...]
@@ -44,23 +43,24 @@ class LossOptions:
 
 @jax.named_scope('losses')
 def loss_terms(
-    field: BoundField, batch: Batch, table: ClassTable, named: jax.Array, called: jax.Array,
-    options: RenderOptions, loss: LossOptions, key: jax.Array,
-) -> tuple[dict[str, jax.Array], jax.Array]:
-  """Every loss term of a batch, unweighted scalars, and how its rays' classes are called.
+    field: BoundField, batch: Batch, table: ClassTable, named: jax.Array, probability: jax.Array,
+    overhang: jax.Array, options: RenderOptions, loss: LossOptions, key: jax.Array,
+) -> tuple[dict[str, jax.Array], usage.Usage]:
+  """Every loss term of a batch, unweighted scalars, and how its pixels' classes are called.
 
   Args:
     field: with its parameters bound.
     batch: B rays through P pixels.
     table: classes of the primitives.
-    named: [C, 45] bool, of losses.Words.
-    called: [C + 1, 45] P, what the classes are called.
+    named: [C, 45] bool, of usage.Words.
+    probability: [C + 1, 45] P, what the classes are called.
+    overhang: [45, 45] of usage.overhang.
     options: of the rendering.
     loss: of the terms.
     key: jitters the samples.
 
   Returns:
-    The terms, and [C + 1, 45] losses.called_share of the batch.
+    The terms, and usage.count of the batch.
   """
   num_classes = named.shape[0]
   out = render_rays(field, batch.rays, batch.intervals, table, num_classes, options, key)
@@ -83,17 +83,20 @@ def loss_terms(
   else:
     depth = losses.depth_huber(mean(out.depth), target, measured)
   supervised = (batch.label > 0) * batch.label_weight
-  reached = losses.reachable(met, batch.label, named) | (not loss.reachable_only)
-  semantic = functools.partial(losses.semantic, label=batch.label, words=called)
+  spilt = jnp.where(batch.ring == 1, overhang[batch.label, batch.beside], 0.0)
+  plausible = usage.plausibility(probability, batch.label, batch.beside, spilt)
+  reached = losses.reachable(met, batch.label, named) | (not loss.reachable_only) | (
+      (spilt > 0) & losses.reachable(met, batch.beside, named))
   # What the field says is counted, not trained to be counted so.
-  share = losses.called_share(jax.lax.stop_gradient(semantics), batch.label)
+  counted = usage.count(
+      jax.lax.stop_gradient(semantics), batch.label, batch.beside, batch.ring, probability)
   return {
       'rgb': losses.color(mean(out.rgb), batch.rgb),
       'depth': depth,
-      'fixed': semantic(fixed_semantics, mask=supervised),
-      'semantic_2d': semantic(semantics, mask=supervised * reached),
+      'fixed': losses.semantic(fixed_semantics, plausible, supervised),
+      'semantic_2d': losses.semantic(semantics, plausible, supervised * reached),
       'semantic_3d': losses.semantic_points(out.logits, out.member.fixed, out.weights),
-  }, share
+  }, counted
 
 
 def _weighted(terms: dict[str, jax.Array], loss: LossOptions, trust: jax.Array) -> jax.Array:
@@ -142,23 +145,25 @@ def make_dispatch(
   """
   replicated = sharding.replicated(mesh)
 
-  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, words: losses.Words,
+  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, words: usage.Words,
                root_key: jax.Array):
     """One optimiser step -> state after it, unweighted loss terms and their weighted sum."""
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
     batch = _draw_batch(rays_table, key_rays, rays, side, focus, mesh)
-    probability = losses.word_probability(
-        state.called, words, loss.words_prior, loss.label_floor)
+    probability = usage.word_probability(
+        state.usage.called, words, loss.words_prior, loss.label_floor)
+    overhang = usage.overhang(state.usage.sides)
 
     def total(params):
-      terms, share = loss_terms(BoundField(module, params), batch, table, words.named, probability,
-                                options, loss, key_noise)
-      return _weighted(terms, loss, words.trust), (terms, share)
+      terms, counted = loss_terms(
+          BoundField(module, params), batch, table, words.named, probability, overhang, options,
+          loss, key_noise)
+      return _weighted(terms, loss, words.trust), (terms, counted)
 
-    (value, (terms, share)), grads = jax.value_and_grad(total, has_aux=True)(state.params)
+    (value, (terms, counted)), grads = jax.value_and_grad(total, has_aux=True)(state.params)
     rate = jnp.where(state.step >= loss.words_after, loss.words_rate, 0.0)
-    called = state.called + rate * (share - state.called)
-    return apply_gradients(state, grads, optimizer, called), {'loss': value, **terms}
+    average = jax.tree.map(lambda old, new: old + rate * (new - old), state.usage, counted)
+    return apply_gradients(state, grads, optimizer, average), {'loss': value, **terms}
 
   @functools.partial(
       jax.jit, in_shardings=replicated, out_shardings=replicated, donate_argnums=0)
