@@ -55,7 +55,8 @@ def _depth_loss(batch, classes) -> float:
   terms, _ = step.loss_terms(
       _Fog(), batch, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
       jnp.ones((3, 45), bool), jnp.asarray(called), _NO_OVERHANG,
-      RenderOptions(64, 0, 0.0, 0.5, True), setup.loss_options(config, _CLASS_IDS), jax.random.key(0))
+      RenderOptions(64, 0, 0.0, 0.5, True), setup.loss_options(config, _CLASS_IDS),
+      jax.random.key(0))
   return float(terms['depth'])
 
 
@@ -85,7 +86,8 @@ def test_what_the_field_says_is_counted_without_a_gradient():
         Opinion(logits), _batch([0, 1], [7.5, 3.5]),
         fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
         jnp.ones((3, 45), bool), jnp.full((4, 45), 1 / 45), _NO_OVERHANG,
-        RenderOptions(64, 0, 0.0, 0.5, True), setup.loss_options(configs.get_config().loss, _CLASS_IDS), jax.random.key(0))
+        RenderOptions(64, 0, 0.0, 0.5, True),
+        setup.loss_options(configs.get_config().loss, _CLASS_IDS), jax.random.key(0))
     return counted.called[:, _BUILDING]
 
   # exp(-2 * 2) of each ray passes the box and is sky.
