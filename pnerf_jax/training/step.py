@@ -4,6 +4,7 @@ Letters: B rays of a step, P pixels of a step, S samples of a ray, C classes pre
 """
 from collections.abc import Callable
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
