@@ -150,10 +150,11 @@ def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
   loss = setup.loss_options(config.loss, scene.class_ids)
   key = jax.random.key(0)
   batch = gather(table, draw(table, key, config.train.rays, 0.0), 1)
-  overhang = usage.overhang(trainer.state.usage.sides)
+  reading = usage.Reading(
+      words.first, usage.overhang(trainer.state.usage.sides), jnp.float32(loss.even_odds))
   terms, _ = jax.jit(lambda params: loss_terms(
-      BoundField(trainer.run.module, params), batch, classes, words.named, words.first, overhang,
-      options, loss, key))(trainer.state.params)
+      BoundField(trainer.run.module, params), batch, classes, words.named, reading, options,
+      loss, key))(trainer.state.params)
   t = sampling.place(batch.intervals, options.num_samples, options.share, key)
   member = fixed.membership(t, batch.intervals, classes, len(scene.class_ids))
   met = jnp.any(member.allowed, axis=-2)

@@ -12,7 +12,8 @@ import scipy.ndimage
 from pnerf_jax.data import labels
 
 # How likely a label of a moving object is true, by its distance in pixels from where the label
-# ends: on the outermost pixel, one further in, deeper.
+# ends: on the outermost pixel, one further in, deeper. A label without an inside is no wider than
+# what it names.
 _TRUE = (0.3, 0.85, 0.99)
 _UNLABELLED = 0.5  # the same where there is no label
 _LEAST_ERROR = 2.0  # of 255; photos are no more exact than that
@@ -43,7 +44,10 @@ def covered(box: np.ndarray, semantic: np.ndarray, words: np.ndarray, static_rgb
     here = box & (semantic == moving) & named
     found |= here
     # Where the label has no end, all of it is deep: beyond the image's edge the object goes on.
-    inward[here] = np.inf if named.all() else scipy.ndimage.distance_transform_edt(named)[here]
+    ends = (np.full(named.shape, np.inf) if named.all()
+            else scipy.ndimage.distance_transform_edt(named))
+    thin = (ends < 2) & (scipy.ndimage.maximum_filter(ends, 3) < 2)
+    inward[here] = np.where(thin, 2, ends)[here]
   if photo is None or not found.any():
     return found
   error = np.abs(photo.astype(np.float32) - static_rgb).max(axis=-1)

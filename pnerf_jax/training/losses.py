@@ -59,6 +59,28 @@ def semantic(probabilities: jax.Array, plausible: jax.Array, mask: jax.Array) ->
   return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask > 0), 1)
 
 
+def semantic_even(
+    probabilities: jax.Array, fixed: jax.Array, plausible: jax.Array, mask: jax.Array
+) -> jax.Array:
+  """Cross-entropy with what a pseudo label alone says of the ray's primitives, at even odds.
+
+  The gradient of `semantic` is proportional to a class's own share of the ray: a class that lost
+  a place early hears no label any more, however many speak for it. This one's is the difference of
+  two probabilities, so that a field begins with what all labels say of a place. It does not move
+  the geometry through `fixed`.
+
+  Args:
+    probabilities: [B, C] rendered.
+    fixed: [B, C] rendered fixed field: the odds before the label is read.
+    plausible: [B, C + 1] of usage.plausibility.
+    mask: [B] weights of the rays.
+  """
+  said = jax.lax.stop_gradient(fixed) * plausible[:, :-1]
+  said = said / jnp.maximum(jnp.sum(said, axis=-1, keepdims=True), 1e-9)
+  nll = -jnp.sum(said * jnp.log(probabilities + 1e-6), axis=-1)
+  return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask > 0), 1)
+
+
 def reachable(met: jax.Array, label: jax.Array, named: jax.Array) -> jax.Array:
   """u(r): whether the label names the class of some primitive that the ray meets, or the sky.
 

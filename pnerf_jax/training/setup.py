@@ -85,7 +85,7 @@ def loss_options(loss: Any, class_ids: tuple[int, ...], finish: bool = False) ->
       depth_form=loss.depth_form, depth_max=loss.depth_max,
       depth_columns=acts if loss.depth_classes else None, depth_spread=loss.depth_spread,
       depth_outliers=loss.depth_outliers, words_prior=loss.words_prior,
-      label_floor=loss.label_floor, words_after=loss.words_after,
+      label_floor=loss.label_floor, words_after=loss.words_after, even_odds=loss.even_odds,
       words_rate=_WORDS_RATE if loss.words == 'estimated' else 0.0,
       reachable_only=loss.reachable_only)
 

@@ -26,8 +26,9 @@ class LossOptions:
   rays that meet a primitive of one of these of the C classes; None = on all.   depth_spread,
   depth_outliers: of losses.depth_likelihood.   words_prior, label_floor: of
   usage.word_probability.   words_rate: of the moving averages of usage.Usage; 0 keeps the
-  first estimate.   words_after: steps before it begins.
-  reachable_only: mask L_2D by u(r).
+  first estimate.   words_after: steps before they begin.
+  even_odds: weight of losses.semantic_even within L_2D until then.   reachable_only: mask L_2D by
+  u(r).
   """
   weights: tuple[tuple[str, float], ...]
   depth_form: str
@@ -39,13 +40,14 @@ class LossOptions:
   label_floor: float
   words_rate: float
   words_after: int
+  even_odds: float
   reachable_only: bool
 
 
 @jax.named_scope('losses')
 def loss_terms(
-    field: BoundField, batch: Batch, table: ClassTable, named: jax.Array, probability: jax.Array,
-    overhang: jax.Array, options: RenderOptions, loss: LossOptions, key: jax.Array,
+    field: BoundField, batch: Batch, table: ClassTable, named: jax.Array,
+    reading: usage.Reading, options: RenderOptions, loss: LossOptions, key: jax.Array,
 ) -> tuple[dict[str, jax.Array], usage.Usage]:
   """Every loss term of a batch, unweighted scalars, and how its pixels' classes are called.
 
@@ -54,8 +56,7 @@ def loss_terms(
     batch: B rays through P pixels.
     table: classes of the primitives.
     named: [C, 45] bool, of usage.Words.
-    probability: [C + 1, 45] P, what the classes are called.
-    overhang: [45, 45] of usage.overhang.
+    reading: how the labels are read.
     options: of the rendering.
     loss: of the terms.
     key: jitters the samples.
@@ -84,18 +85,22 @@ def loss_terms(
   else:
     depth = losses.depth_huber(mean(out.depth), target, measured)
   supervised = (batch.label > 0) * batch.label_weight
-  spilt = jnp.where(batch.ring == 1, overhang[batch.label, batch.beside], 0.0)
-  plausible = usage.plausibility(probability, batch.label, batch.beside, spilt)
+  spilt = jnp.where(batch.ring == 1, reading.overhang[batch.label, batch.beside], 0.0)
+  plausible = usage.plausibility(reading.probability, batch.label, batch.beside, spilt)
   reached = losses.reachable(met, batch.label, named) | (not loss.reachable_only) | (
       (spilt > 0) & losses.reachable(met, batch.beside, named))
+  learned = losses.semantic(semantics, plausible, supervised * reached)
+  learned += reading.even * losses.semantic_even(
+      semantics, fixed_semantics, plausible, supervised * reached)
   # What the field says is counted, not trained to be counted so.
   counted = usage.count(
-      jax.lax.stop_gradient(semantics), batch.label, batch.beside, batch.ring, probability)
+      jax.lax.stop_gradient(semantics), batch.label, batch.beside, batch.ring,
+      reading.probability)
   return {
       'rgb': losses.color(mean(out.rgb), batch.rgb),
       'depth': depth,
       'fixed': losses.semantic(fixed_semantics, plausible, supervised),
-      'semantic_2d': losses.semantic(semantics, plausible, supervised * reached),
+      'semantic_2d': learned,
       'semantic_3d': losses.semantic_points(out.logits, out.member.fixed, out.weights),
   }, counted
 
@@ -151,18 +156,18 @@ def make_dispatch(
     """One optimiser step -> state after it, unweighted loss terms and their weighted sum."""
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
     batch = _draw_batch(rays_table, key_rays, rays, side, focus, mesh)
-    probability = usage.word_probability(
-        state.usage.called, words, loss.words_prior, loss.label_floor)
-    overhang = usage.overhang(state.usage.sides)
+    early = state.step < loss.words_after
+    reading = usage.Reading(
+        usage.word_probability(state.usage.called, words, loss.words_prior, loss.label_floor),
+        usage.overhang(state.usage.sides), jnp.where(early, loss.even_odds, 0.0))
 
     def total(params):
       terms, counted = loss_terms(
-          BoundField(module, params), batch, table, words.named, probability, overhang, options,
-          loss, key_noise)
+          BoundField(module, params), batch, table, words.named, reading, options, loss, key_noise)
       return _weighted(terms, loss, words.trust), (terms, counted)
 
     (value, (terms, counted)), grads = jax.value_and_grad(total, has_aux=True)(state.params)
-    rate = jnp.where(state.step >= loss.words_after, loss.words_rate, 0.0)
+    rate = jnp.where(early, 0.0, loss.words_rate)
     average = jax.tree.map(lambda old, new: old + rate * (new - old), state.usage, counted)
     return apply_gradients(state, grads, optimizer, average), {'loss': value, **terms}
 

@@ -47,6 +47,19 @@ class Usage:
   sides: jax.Array
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """How the labels of a step are read.
+
+  probability: [C + 1, 45] P.   overhang: [45, 45] of `overhang`.   even: [] weight of
+  losses.semantic_even within L_2D.
+  """
+  probability: jax.Array
+  overhang: jax.Array
+  even: jax.Array
+
+
 def unknown(num_classes: int) -> Usage:
   """Nothing counted yet. num_classes: C."""
   return Usage(jnp.zeros((num_classes + 1, labels.NUM_IDS)),

@@ -56,6 +56,13 @@ def test_an_object_of_the_background_s_colour_keeps_all_but_the_border_of_its_la
   np.testing.assert_array_equal(found, true)
 
 
+def test_a_label_without_an_inside_is_not_taken_for_a_border():
+  box, semantic, words, static, photo, true = scene(250)
+  words[:] = ROAD
+  words[14:20, 25:27] = CAR
+  np.testing.assert_array_equal(covered(box, semantic, words, static, photo), words == CAR)
+
+
 def test_without_labels_colour_decides_at_even_odds():
   box, semantic, words, static, photo, true = scene(250)
   found = covered(box, semantic, np.zeros_like(words), static, photo)

@@ -111,6 +111,39 @@ def test_semantic_pulls_towards_the_class_that_is_called_so_most_often():
   assert car < box < road
 
 
+def test_semantic_even_agrees_with_a_loop():
+  rng = np.random.default_rng(13)
+  probabilities = rng.dirichlet(np.full(7, 0.4), 30).astype(np.float32)
+  fixed = np.where(rng.uniform(size=(30, 7)) > 0.5, rng.uniform(size=(30, 7)), 0).astype(np.float32)
+  fixed[0] = 0.0  # void alone: the label says nothing of any primitive
+  plausible = rng.uniform(0.01, 1, (30, 8)).astype(np.float32)
+  mask = (rng.uniform(size=30) * (rng.uniform(size=30) > 0.3)).astype(np.float32)
+  total = 0.0
+  for ray in range(1, 30):
+    said = np.float64(fixed[ray]) * plausible[ray, :7]
+    total -= mask[ray] * sum(
+        q / said.sum() * math.log(p + 1e-6) for q, p in zip(said, np.float64(probabilities[ray])))
+  got = losses.semantic_even(*map(jnp.asarray, (probabilities, fixed, plausible, mask)))
+  assert float(got) == pytest.approx(total / (mask > 0).sum(), rel=1e-4)
+
+
+def test_a_class_that_lost_a_ray_still_hears_its_labels_at_even_odds():
+  """Two classes in one place; the field is sure of the second, labels speak for the first."""
+  plausible = jnp.array([[0.8, 0.02, 0.0]])
+  even = jnp.array([[0.5, 0.5]])
+
+  def pull(loss, logit):
+    return -float(jax.grad(lambda x: loss(jax.nn.softmax(jnp.array([[x, 0.0]]))))(logit))
+
+  plain = lambda p: losses.semantic(p, plausible, jnp.ones(1))
+  at_even_odds = lambda p: losses.semantic_even(p, even, plausible, jnp.ones(1))
+  assert pull(plain, 0.0) > 0.4 and pull(at_even_odds, 0.0) > 0.4
+  assert pull(plain, -10.0) < 2e-3
+  assert pull(at_even_odds, -10.0) > 0.9
+  gradient = jax.grad(lambda f: losses.semantic_even(even, f, plausible, jnp.ones(1)))(even)
+  np.testing.assert_array_equal(gradient, 0.0)
+
+
 @pytest.mark.parametrize('merged', [False, True])
 def test_reachable_agrees_with_a_loop(merged):
   rng = np.random.default_rng(4)
@@ -169,6 +202,9 @@ def _terms(weights, probabilities, logits, depth, mask):
       'semantic': losses.semantic(probabilities, floored.T[label], mask.astype(jnp.float32)),
       'semantic without a floor':
           losses.semantic(probabilities, plain.T[label], mask.astype(jnp.float32)),
+      'semantic_even': losses.semantic_even(
+          probabilities, jax.nn.one_hot(jnp.array([0, 0, 1, 2]), 7) * weights.sum(-1)[:, None],
+          plain.T[label], mask.astype(jnp.float32)),
       'semantic_points': losses.semantic_points(logits, fixed, weights),
   }
 

@@ -16,11 +16,14 @@ from pnerf_jax.fields.outputs import FieldOut
 from pnerf_jax.geometry.cameras import Rays
 from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering.rays import RenderOptions
-from pnerf_jax.training import setup, step
+from pnerf_jax.training import setup, step, usage
 
 _PARKING, _BUILDING, _SKY = 9, 11, 23
 _CLASS_IDS = (_PARKING, _BUILDING, _SKY)
-_NO_OVERHANG = jnp.zeros((45, 45))
+
+
+def _reading(called, overhang=jnp.zeros((45, 45)), even=0.0) -> usage.Reading:
+  return usage.Reading(jnp.asarray(called), overhang, jnp.float32(even))
 
 
 class _Fog:
@@ -54,7 +57,7 @@ def _depth_loss(batch, classes) -> float:
   called = np.full((4, 45), 1 / 45, np.float32)
   terms, _ = step.loss_terms(
       _Fog(), batch, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      jnp.ones((3, 45), bool), jnp.asarray(called), _NO_OVERHANG,
+      jnp.ones((3, 45), bool), _reading(called),
       RenderOptions(64, 0, 0.0, 0.5, True), setup.loss_options(config, _CLASS_IDS),
       jax.random.key(0))
   return float(terms['depth'])
@@ -85,7 +88,7 @@ def test_what_the_field_says_is_counted_without_a_gradient():
     _, counted = step.loss_terms(
         Opinion(logits), _batch([0, 1], [7.5, 3.5]),
         fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-        jnp.ones((3, 45), bool), jnp.full((4, 45), 1 / 45), _NO_OVERHANG,
+        jnp.ones((3, 45), bool), _reading(jnp.full((4, 45), 1 / 45)),
         RenderOptions(64, 0, 0.0, 0.5, True),
         setup.loss_options(configs.get_config().loss, _CLASS_IDS), jax.random.key(0))
     return counted.called[:, _BUILDING]
@@ -124,7 +127,7 @@ def test_a_pixel_is_the_mean_of_its_rays():
   config = configs.get_config().loss
   terms, counted = step.loss_terms(
       Wall(), one, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      jnp.ones((3, 45), bool), jnp.asarray(called), _NO_OVERHANG,
+      jnp.ones((3, 45), bool), _reading(called),
       RenderOptions(64, 0, 0.0, 0.5, True), setup.loss_options(config, _CLASS_IDS), None)
   assert float(terms['rgb']) == pytest.approx((0.5 - 0.75)**2)
   for name in ('fixed', 'semantic_2d'):
@@ -155,14 +158,14 @@ def test_the_outermost_pixel_of_a_label_may_be_its_neighbours():
   """Parking is called building: at the label's end beside parking, as far as that hangs over."""
   called = np.full((4, 45), 1e-3, np.float32)
   called[0, _PARKING] = called[1, _BUILDING] = 0.9
-  overhang = _NO_OVERHANG.at[_BUILDING, _PARKING].set(0.75)
+  overhang = jnp.zeros((45, 45)).at[_BUILDING, _PARKING].set(0.75)
   table = fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY)
 
   def loss(ring, beside):
     batch = dataclasses.replace(
         _batch([0], [11.0]), ring=jnp.array([ring]), beside=jnp.array([beside]))
     terms, _ = step.loss_terms(
-        _Fog(), batch, table, jnp.asarray(called[:3] > 0.5), jnp.asarray(called), overhang,
+        _Fog(), batch, table, jnp.asarray(called[:3] > 0.5), _reading(called, overhang),
         RenderOptions(64, 0, 0.0, 0.5, True),
         setup.loss_options(configs.get_config().loss, _CLASS_IDS), None)
     return float(terms['semantic_2d'])
@@ -172,3 +175,26 @@ def test_the_outermost_pixel_of_a_label_may_be_its_neighbours():
   assert loss(1, _PARKING) == pytest.approx(right, rel=1e-2)
   # Further in, or beside the sky, a building is no name for what the ray meets: u(r) = 0.
   assert loss(2, _PARKING) == loss(0, _BUILDING) == loss(1, _SKY) == 0.0
+
+
+def test_labels_at_even_odds_join_the_learned_term_alone():
+  called = np.full((4, 45), 0.1, np.float32)
+  called[1, _BUILDING] = 0.8
+  table = fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY)
+
+  def terms(even):
+    found, _ = step.loss_terms(
+        _Fog(), _batch([0, 1], [11.0, 11.0]), table, jnp.ones((3, 45), bool),
+        _reading(called, even=even), RenderOptions(64, 0, 0.0, 0.5, True),
+        setup.loss_options(configs.get_config().loss, _CLASS_IDS), None)
+    return {name: float(value) for name, value in found.items()}
+
+  off, on = terms(0.0), terms(2.0)
+  through = np.exp(-4.0)
+  # Each ray meets one primitive; parking and sky are called building alike, 0.1, a building 0.8.
+  added = 0.0
+  for plausible in (0.1, 0.8):
+    q = np.array([(1 - through) * plausible, through * 0.1])
+    added -= (q / q.sum() * np.log([1 - through, through])).sum() / 2
+  assert on.pop('semantic_2d') - off.pop('semantic_2d') == pytest.approx(2 * added, rel=0.02)
+  assert on == off
