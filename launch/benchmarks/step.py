@@ -13,7 +13,7 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.fields import fixed
 from pnerf_jax.rendering import sampling
 from pnerf_jax.rendering.scene import BoundField
-from pnerf_jax.training import losses, setup, usage
+from pnerf_jax.training import losses, setup
 from pnerf_jax.training.step import loss_terms
 
 _PUBLISHED_SAMPLES = 148
@@ -150,11 +150,9 @@ def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
   loss = setup.loss_options(config.loss, scene.class_ids)
   key = jax.random.key(0)
   batch = gather(table, draw(table, key, config.train.rays, 0.0), 1)
-  reading = usage.Reading(
-      words.first, usage.overhang(trainer.state.usage.sides), jnp.float32(loss.even_odds))
   terms, _ = jax.jit(lambda params: loss_terms(
-      BoundField(trainer.run.module, params), batch, classes, words.named, reading, options,
-      loss, key))(trainer.state.params)
+      BoundField(trainer.run.module, params), batch, classes, words.named, words.first,
+      jnp.float32(loss.even_odds), options, loss, key))(trainer.state.params)
   t = sampling.place(batch.intervals, options.num_samples, options.share, key)
   member = fixed.membership(t, batch.intervals, classes, len(scene.class_ids))
   met = jnp.any(member.allowed, axis=-2)

@@ -12,8 +12,6 @@ import numpy as np
 from pnerf_jax.geometry import cameras
 from pnerf_jax.geometry.intervals import Intervals
 
-RINGS = 2  # pixels within which another label is looked for
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +43,12 @@ class Batch:
   """P pixels and B = P R rays, those of a pixel one after the other.
 
   rays: [B].   intervals: [B, K].   rgb: [P, 3] in [0, 1].   label: [P] int32, 0 = none.
-  beside, ring: [P] int32, of `nearest_other`.   label_weight: [P].   depth: [P] planar metres, 0 =
-  none.
+  label_weight: [P].   depth: [P] planar metres, 0 = none.
   """
   rays: cameras.Rays
   intervals: Intervals
   rgb: jax.Array
   label: jax.Array
-  beside: jax.Array
-  ring: jax.Array
   label_weight: jax.Array
   depth: jax.Array
 
@@ -109,45 +104,15 @@ def gather(table: RayTable, index: jax.Array, side: int) -> Batch:
   uv = (uv[:, None] + offset).reshape(-1, 2)
   each = lambda x: jnp.repeat(x, side * side, axis=0)
   view = each(view)
-  beside, ring = nearest_other(table, index)
   rays = cameras.pixel_rays(table.intrinsics[view], table.world_from_cam[view], uv, view)
   return Batch(
       rays=rays,
       intervals=jax.tree.map(lambda x: each(x[index]), table.intervals),
       rgb=table.rgb[index].astype(jnp.float32) / 255.0,
       label=table.label[index].astype(jnp.int32),
-      beside=beside,
-      ring=ring,
       label_weight=table.label_weight[index],
       depth=table.depth[index],
   )
-
-
-def nearest_other(table: RayTable, index: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The other pseudo label that is nearest to pixels, and how near it is.
-
-  Args:
-    table: of the window.
-    index: [P] int32.
-
-  Returns:
-    beside: [P] int32 that label; the pixel's own where there is none within RINGS pixels.
-    ring: [P] int32, its distance in steps along rows and columns, 1 to RINGS; 0 without one.
-  """
-  column, row = index % table.width, index // table.width % table.height
-  own = table.label[index].astype(jnp.int32)
-  beside, ring = own, jnp.zeros_like(own)
-  steps = range(-RINGS, RINGS + 1)
-  around = sorted((abs(i) + abs(j), i, j) for i in steps for j in steps)
-  for distance, i, j in around:
-    if not 0 < distance <= RINGS:
-      continue
-    within = (column + i >= 0) & (column + i < table.width) & (
-        row + j >= 0) & (row + j < table.height)
-    label = table.label.at[index + i + j * table.width].get(mode='clip').astype(jnp.int32)
-    found = within & (ring == 0) & (own > 0) & (label > 0) & (label != own)
-    beside, ring = jnp.where(found, label, beside), jnp.where(found, distance, ring)
-  return beside, ring
 
 
 def draw(table: RayTable, key: jax.Array, count: int, focus: float) -> jax.Array:

@@ -1,10 +1,62 @@
 """Losses over a batch of rays; each term is a pure function of arrays and returns a scalar.
 
-Letters: B rays, S samples, C classes present in the window.
+Letters: B rays, S samples, C classes present in the window, y pseudo label (id, 0 = none),
+P [C + 1, 45] how plausibly class c is called y by the 2D network; the last row is void's.
 Source: Fu et al., Panoptic NeRF, section 3.4, equations in its order.
 """
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+
+from pnerf_jax.data import labels
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """What the classes are called by the 2D network.
+
+  first: [C + 1, 45] P before training.   anything: [45] what a plain error may be called, sums to
+  1.   named: [C, 45] bool, whether class c may be called y at all.   trust: [] how far the network
+  may be followed, in [0, 1]: a factor of the weight of L_2D.
+  """
+  first: jax.Array
+  anything: jax.Array
+  named: jax.Array
+  trust: jax.Array
+
+
+def word_probability(called: jax.Array, words: Words, prior: float, floor: float) -> jax.Array:
+  """P(y | c) of what the field's own classes were called, with the first estimate as its prior.
+
+  The maximisation step of expectation-maximisation, in closed form; nothing called yet gives the
+  first estimate.
+
+  Args:
+    called: [C + 1, 45] mass of each class called y, of all rays together at most 1.
+    words: of the window.
+    prior: mass that the first estimate counts as, in each row.
+    floor: share of plain errors.
+
+  Returns:
+    [C + 1, 45].
+  """
+  mass = called + prior * words.first
+  probability = mass / jnp.maximum(jnp.sum(mass, axis=-1, keepdims=True), 1e-12)
+  learned = (1.0 - floor) * probability + floor * words.anything
+  return jnp.where(jnp.sum(called, axis=-1, keepdims=True) > 0, learned, words.first)
+
+
+def called_share(probabilities: jax.Array, label: jax.Array) -> jax.Array:
+  """Share of the rays on which each class is called each word.
+
+  probabilities: [B, C] rendered; label: [B], 0 = none -> [C + 1, 45]; the last row is void's.
+  """
+  void = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1, keepdims=True), 0.0)
+  mass = jnp.concatenate([probabilities, void], axis=-1)
+  word = jax.nn.one_hot(label, labels.NUM_IDS) * (label > 0)[:, None]
+  return jnp.einsum('bc,by->cy', mass, word) / label.shape[0]
 
 
 def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:
@@ -45,22 +97,26 @@ def depth_likelihood(
   return _mean(-jnp.log((1.0 - outliers) * found + outliers), mask)
 
 
-def semantic(probabilities: jax.Array, plausible: jax.Array, mask: jax.Array) -> jax.Array:
+def semantic(
+    probabilities: jax.Array, label: jax.Array, mask: jax.Array, words: jax.Array
+) -> jax.Array:
   """-log of the probability that the ray's class is called by its pseudo label.
 
   Args:
     probabilities: [B, C] rendered; what misses to 1 is held by void.
-    plausible: [B, C + 1] how plausible the label makes each class, void last (usage.plausibility).
+    label: [B] ids.
     mask: [B] weights of the rays, 0 = no supervision.
+    words: [C + 1, 45] P.
   """
+  called = words.T[label]  # [B, C + 1]
   void = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1), 0.0)
-  found = jnp.einsum('bc,bc->b', probabilities, plausible[:, :-1]) + void * plausible[:, -1]
-  nll = -jnp.log(jnp.maximum(found, 1e-6))
+  plausible = jnp.einsum('bc,bc->b', probabilities, called[:, :-1]) + void * called[:, -1]
+  nll = -jnp.log(jnp.maximum(plausible, 1e-6))
   return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask > 0), 1)
 
 
 def semantic_even(
-    probabilities: jax.Array, fixed: jax.Array, plausible: jax.Array, mask: jax.Array
+    probabilities: jax.Array, fixed: jax.Array, label: jax.Array, mask: jax.Array, words: jax.Array
 ) -> jax.Array:
   """Cross-entropy with what a pseudo label alone says of the ray's primitives, at even odds.
 
@@ -72,10 +128,11 @@ def semantic_even(
   Args:
     probabilities: [B, C] rendered.
     fixed: [B, C] rendered fixed field: the odds before the label is read.
-    plausible: [B, C + 1] of usage.plausibility.
-    mask: [B] weights of the rays.
+    label: [B] ids.
+    mask: [B] weights of the rays, 0 = no supervision.
+    words: [C + 1, 45] P.
   """
-  said = jax.lax.stop_gradient(fixed) * plausible[:, :-1]
+  said = jax.lax.stop_gradient(fixed) * words.T[label][:, :-1]
   said = said / jnp.maximum(jnp.sum(said, axis=-1, keepdims=True), 1e-9)
   nll = -jnp.sum(said * jnp.log(probabilities + 1e-6), axis=-1)
   return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask > 0), 1)

@@ -21,7 +21,7 @@ from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError, SharedInputError
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
-from pnerf_jax.training import checks, intersections, processes, sharding, usage
+from pnerf_jax.training import checks, intersections, losses, processes, sharding
 from pnerf_jax.training import state as states
 from pnerf_jax.training.step import LossOptions, make_dispatch
 
@@ -151,7 +151,7 @@ def make_ray_table(run: Run, folder: pathlib.Path | None = None) -> batches.RayT
   return sharding.replicate(table, run.mesh)
 
 
-def make_words(run: Run, table: batches.RayTable) -> usage.Words:
+def make_words(run: Run, table: batches.RayTable) -> losses.Words:
   """What the window's classes are called by its pseudo labels, replicated on the devices.
 
   Args:
@@ -179,7 +179,7 @@ def make_words(run: Run, table: batches.RayTable) -> usage.Words:
   else:
     called, trust = words.from_sets(class_ids, loss.words == 'merged', loss.label_floor), 1.0
   anything = called.max(axis=0) > 0
-  found = usage.Words(jnp.asarray(called), jnp.asarray(anything / anything.sum(), jnp.float32),
+  found = losses.Words(jnp.asarray(called), jnp.asarray(anything / anything.sum(), jnp.float32),
                        jnp.asarray(labels.label_sets(class_ids, loss.words == 'merged')),
                        jnp.asarray(trust, jnp.float32))
   return sharding.replicate(found, run.mesh)

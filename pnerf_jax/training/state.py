@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pnerf_jax.training import usage as usage_lib
+from pnerf_jax.data.labels import NUM_IDS
 
 Optimizer = optax.GradientTransformation
 
@@ -14,12 +14,13 @@ Optimizer = optax.GradientTransformation
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """`step` int32 steps done, `params`, `opt_state` of Adam, `usage` how the
-  2D network uses its words; None where no field is trained."""
+  """`step` int32 steps done, `params`, `opt_state` of Adam, `called` [C + 1, 45] moving average of
+  how often the field's classes (void last) were called each word; None where no field is trained.
+  """
   step: jax.Array
   params: Any
   opt_state: Any
-  usage: usage_lib.Usage | None
+  called: jax.Array | None
 
 
 def learning_rate(step: jax.Array, rate: float, final: float, steps: int, warmup: int) -> jax.Array:
@@ -55,13 +56,13 @@ def make_poly_optimizer(
 def init_state(params: Any, optimizer: Optimizer, num_classes: int | None) -> TrainState:
   """The state before the first step. num_classes: C; None where no field is trained."""
   return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params),
-                    None if num_classes is None else usage_lib.unknown(num_classes))
+                    None if num_classes is None else jnp.zeros((num_classes + 1, NUM_IDS)))
 
 
 @jax.named_scope('optimizer')
 def apply_gradients(
-    state: TrainState, grads: Any, optimizer: Optimizer, usage: usage_lib.Usage | None
+    state: TrainState, grads: Any, optimizer: Optimizer, called: jax.Array | None
 ) -> TrainState:
-  """One update of the optimiser; usage: after the step."""
+  """One update of the optimiser; called: [C + 1, 45] after the step."""
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state, usage)
+  return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state, called)

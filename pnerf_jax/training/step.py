@@ -13,7 +13,7 @@ from pnerf_jax.data.batches import Batch, RayTable, draw, gather
 from pnerf_jax.fields.fixed import ClassTable
 from pnerf_jax.rendering.rays import RenderOptions, render_rays
 from pnerf_jax.rendering.scene import BoundField
-from pnerf_jax.training import losses, sharding, usage
+from pnerf_jax.training import losses, sharding
 from pnerf_jax.training.state import Optimizer, TrainState, apply_gradients
 
 
@@ -25,10 +25,9 @@ class LossOptions:
   depth_max: stereo depth beyond it is not used, metres.   depth_columns: the depth loss acts on
   rays that meet a primitive of one of these of the C classes; None = on all.   depth_spread,
   depth_outliers: of losses.depth_likelihood.   words_prior, label_floor: of
-  usage.word_probability.   words_rate: of the moving averages of usage.Usage; 0 keeps the
-  first estimate.   words_after: steps before they begin.
-  even_odds: weight of losses.semantic_even within L_2D until then.   reachable_only: mask L_2D by
-  u(r).
+  losses.word_probability.   words_rate: of the moving average of what the field's classes are
+  called; 0 keeps the first estimate.   words_after: steps before it begins.   even_odds: weight of
+  losses.semantic_even within L_2D until then.   reachable_only: mask L_2D by u(r).
   """
   weights: tuple[tuple[str, float], ...]
   depth_form: str
@@ -46,23 +45,24 @@ class LossOptions:
 
 @jax.named_scope('losses')
 def loss_terms(
-    field: BoundField, batch: Batch, table: ClassTable, named: jax.Array,
-    reading: usage.Reading, options: RenderOptions, loss: LossOptions, key: jax.Array,
-) -> tuple[dict[str, jax.Array], usage.Usage]:
-  """Every loss term of a batch, unweighted scalars, and how its pixels' classes are called.
+    field: BoundField, batch: Batch, table: ClassTable, named: jax.Array, called: jax.Array,
+    even: jax.Array, options: RenderOptions, loss: LossOptions, key: jax.Array,
+) -> tuple[dict[str, jax.Array], jax.Array]:
+  """Every loss term of a batch, unweighted scalars, and how its rays' classes are called.
 
   Args:
     field: with its parameters bound.
     batch: B rays through P pixels.
     table: classes of the primitives.
-    named: [C, 45] bool, of usage.Words.
-    reading: how the labels are read.
+    named: [C, 45] bool, of losses.Words.
+    called: [C + 1, 45] P, what the classes are called.
+    even: [] weight of losses.semantic_even within L_2D.
     options: of the rendering.
     loss: of the terms.
     key: jitters the samples.
 
   Returns:
-    The terms, and usage.count of the batch.
+    The terms, and [C + 1, 45] losses.called_share of the batch.
   """
   num_classes = named.shape[0]
   out = render_rays(field, batch.rays, batch.intervals, table, num_classes, options, key)
@@ -85,24 +85,20 @@ def loss_terms(
   else:
     depth = losses.depth_huber(mean(out.depth), target, measured)
   supervised = (batch.label > 0) * batch.label_weight
-  spilt = jnp.where(batch.ring == 1, reading.overhang[batch.label, batch.beside], 0.0)
-  plausible = usage.plausibility(reading.probability, batch.label, batch.beside, spilt)
-  reached = losses.reachable(met, batch.label, named) | (not loss.reachable_only) | (
-      (spilt > 0) & losses.reachable(met, batch.beside, named))
-  learned = losses.semantic(semantics, plausible, supervised * reached)
-  learned += reading.even * losses.semantic_even(
-      semantics, fixed_semantics, plausible, supervised * reached)
+  reached = losses.reachable(met, batch.label, named) | (not loss.reachable_only)
+  semantic = functools.partial(losses.semantic, label=batch.label, words=called)
+  learned = semantic(semantics, mask=supervised * reached)
+  learned += even * losses.semantic_even(
+      semantics, fixed_semantics, batch.label, supervised * reached, called)
   # What the field says is counted, not trained to be counted so.
-  counted = usage.count(
-      jax.lax.stop_gradient(semantics), batch.label, batch.beside, batch.ring,
-      reading.probability)
+  share = losses.called_share(jax.lax.stop_gradient(semantics), batch.label)
   return {
       'rgb': losses.color(mean(out.rgb), batch.rgb),
       'depth': depth,
-      'fixed': losses.semantic(fixed_semantics, plausible, supervised),
+      'fixed': semantic(fixed_semantics, mask=supervised),
       'semantic_2d': learned,
       'semantic_3d': losses.semantic_points(out.logits, out.member.fixed, out.weights),
-  }, counted
+  }, share
 
 
 def _weighted(terms: dict[str, jax.Array], loss: LossOptions, trust: jax.Array) -> jax.Array:
@@ -151,25 +147,25 @@ def make_dispatch(
   """
   replicated = sharding.replicated(mesh)
 
-  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, words: usage.Words,
+  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, words: losses.Words,
                root_key: jax.Array):
     """One optimiser step -> state after it, unweighted loss terms and their weighted sum."""
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
     batch = _draw_batch(rays_table, key_rays, rays, side, focus, mesh)
     early = state.step < loss.words_after
-    reading = usage.Reading(
-        usage.word_probability(state.usage.called, words, loss.words_prior, loss.label_floor),
-        usage.overhang(state.usage.sides), jnp.where(early, loss.even_odds, 0.0))
+    even = jnp.where(early, loss.even_odds, 0.0)
+    probability = losses.word_probability(
+        state.called, words, loss.words_prior, loss.label_floor)
 
     def total(params):
-      terms, counted = loss_terms(
-          BoundField(module, params), batch, table, words.named, reading, options, loss, key_noise)
-      return _weighted(terms, loss, words.trust), (terms, counted)
+      terms, share = loss_terms(BoundField(module, params), batch, table, words.named, probability,
+                                even, options, loss, key_noise)
+      return _weighted(terms, loss, words.trust), (terms, share)
 
-    (value, (terms, counted)), grads = jax.value_and_grad(total, has_aux=True)(state.params)
+    (value, (terms, share)), grads = jax.value_and_grad(total, has_aux=True)(state.params)
     rate = jnp.where(early, 0.0, loss.words_rate)
-    average = jax.tree.map(lambda old, new: old + rate * (new - old), state.usage, counted)
-    return apply_gradients(state, grads, optimizer, average), {'loss': value, **terms}
+    called = state.called + rate * (share - state.called)
+    return apply_gradients(state, grads, optimizer, called), {'loss': value, **terms}
 
   @functools.partial(
       jax.jit, in_shardings=replicated, out_shardings=replicated, donate_argnums=0)

@@ -209,24 +209,3 @@ def test_the_table_travels_through_jit_as_arrays_and_a_static_size():
             if not field.metadata.get('static')]
   assert len(leaves) == len(fields) - 1 + len(dataclasses.fields(Intervals))
   assert jax.tree.unflatten(tree, leaves).width == _WIDTH
-
-
-def test_the_nearest_other_label_agrees_with_a_search():
-  table = _table()
-  rng = np.random.default_rng(5)
-  images = rng.choice([0, 7, 7, 7, 26], (_VIEWS, _HEIGHT, _WIDTH), p=[0.1, 0.3, 0.3, 0.2, 0.1])
-  table = dataclasses.replace(table, label=jnp.asarray(images.ravel(), jnp.uint8))
-  index = rng.permutation(_COUNT)
-  beside, ring = map(np.asarray, batches.nearest_other(table, jnp.asarray(index, jnp.int32)))
-  assert set(ring) == {0, 1, 2}
-  for number, other, distance in zip(index, beside, ring):
-    view, v, u = np.unravel_index(number, images.shape)
-    own = images[view, v, u]
-    near = [(abs(i - v) + abs(j - u), images[view, i, j])
-            for i in range(_HEIGHT) for j in range(_WIDTH)
-            if own and images[view, i, j] not in (0, own)]
-    least = min((x for x, _ in near), default=99)
-    if least > 2:
-      assert (other, distance) == (own, 0)
-    else:
-      assert distance == least and (least, other) in near

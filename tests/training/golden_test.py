@@ -106,8 +106,8 @@ def _step(params, numbers, geometry):
       'loss.color_mse_0': losses.color(rgb, numbers['rgb_target']),
       'loss.depth_loss': jnp.minimum(huber, 0.1),
       'loss.semantic_loss_2d_pred': losses.semantic(
-          jax.nn.softmax(semantic_logits), called.T[label], reached),
-      'loss.semantic_loss_2d_fix': losses.semantic(jax.nn.softmax(mass), called.T[label], every),
+          jax.nn.softmax(semantic_logits), label, reached, called),
+      'loss.semantic_loss_2d_fix': losses.semantic(jax.nn.softmax(mass), label, every, called),
       'loss.semantic_loss_3d': losses.semantic_points(raw[..., 4:], uniform, weights)}
   semantic = sum(found[f'loss.semantic_loss_{name}'] for name in ('2d_pred', '2d_fix', '3d'))
   found['loss.semantic_loss'] = semantic

@@ -1,6 +1,6 @@
 """Every loss term against a loop over rays and samples in float64, and its gradients.
 
-Letters: B rays, S samples, C classes present.
+Letters: B rays, S samples, C classes present, P [C + 1, 45] what the classes and void are called.
 """
 import math
 
@@ -90,7 +90,7 @@ def test_semantic_agrees_with_a_loop():
     plausible += void * float(called[7, label[ray]])
     total -= float(mask[ray]) * math.log(max(plausible, 1e-6))
     count += 1
-  got = losses.semantic(probabilities, called.T[label], mask)
+  got = losses.semantic(probabilities, label, mask, called)
   assert float(got) == pytest.approx(total / count, rel=1e-4)
 
 
@@ -98,17 +98,78 @@ def test_semantic_by_hand():
   called = words.from_sets(_CLASS_IDS, merged=False, floor=0.5)
   # Road 0.2, sidewalk 0.1, parking 0.3, car 0.4; called road: 0.2 + 0.3 + 0.5 (0.1 + 0.4) = 0.75.
   probabilities = jnp.array([[0.2, 0.1, 0.3, 0.0, 0.4, 0.0, 0.0]])
-  got = losses.semantic(probabilities, called.T[jnp.array([_ROAD])], jnp.ones(1))
+  got = losses.semantic(probabilities, jnp.array([_ROAD]), jnp.ones(1), called)
   assert float(got) == pytest.approx(-math.log(0.75), rel=1e-5)
 
 
 def test_semantic_pulls_towards_the_class_that_is_called_so_most_often():
   called = np.full((8, 45), 0.01, np.float32)
   called[[4, 5], _CAR] = 0.8, 0.2  # car, box
-  loss = lambda p: losses.semantic(p, jnp.asarray(called.T[[_CAR]]), jnp.ones(1))
+  loss = lambda p: losses.semantic(p, jnp.array([_CAR]), jnp.ones(1), jnp.asarray(called))
   gradient = np.asarray(jax.jit(jax.grad(loss))(jnp.full((1, 7), 1 / 7)))[0]
   car, box, road = gradient[4], gradient[5], gradient[0]
   assert car < box < road
+
+
+def _words() -> losses.Words:
+  first = jnp.asarray(_random_words())
+  return losses.Words(first, jnp.full(45, 1 / 45), first[:-1] > 0.1, jnp.ones(()))
+
+
+def test_words_are_the_first_estimate_until_something_was_called():
+  words_ = _words()
+  got = losses.word_probability(jnp.zeros((8, 45)), words_, 1e-3, 0.05)
+  np.testing.assert_array_equal(got, words_.first)
+
+
+def test_words_by_hand():
+  first = np.zeros((3, 45), np.float32)
+  first[:, _ROAD], first[0, _CAR] = 0.5, 0.5
+  called = np.zeros((3, 45), np.float32)
+  called[0, _ROAD], called[0, _CAR] = 0.06, 0.02
+  anything = np.zeros(45, np.float32)
+  anything[[_ROAD, _CAR]] = 0.5
+  got = losses.word_probability(jnp.asarray(called), losses.Words(
+      jnp.asarray(first), jnp.asarray(anything), jnp.ones((2, 45), bool), jnp.ones(())), 0.02, 0.1)
+  # (0.06 + 0.02 * 0.5) / (0.08 + 0.02) = 0.7, then 0.9 * 0.7 + 0.1 * 0.5.
+  assert float(got[0, _ROAD]) == pytest.approx(0.68)
+  assert float(got[0, _CAR]) == pytest.approx(0.32)
+  np.testing.assert_array_equal(got[1:], first[1:])  # of which nothing was seen
+
+
+def test_called_share_agrees_with_a_loop():
+  rng = np.random.default_rng(9)
+  probabilities = rng.dirichlet(np.ones(3), 20).astype(np.float32)
+  probabilities[::2] *= 0.6
+  label = rng.choice([0, _ROAD, _CAR], 20)
+  want = np.zeros((4, 45))
+  for ray in range(20):
+    if label[ray]:
+      want[:3, label[ray]] += probabilities[ray] / 20
+      want[3, label[ray]] += (1 - probabilities[ray].sum()) / 20
+  np.testing.assert_allclose(losses.called_share(probabilities, label), want, atol=1e-6)
+
+
+def test_words_are_found_by_alternating_with_the_classes():
+  """Expectation-maximisation finds how three classes are called from a poor first guess."""
+  rng = np.random.default_rng(10)
+  truth = np.array([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.0, 0.1, 0.9]])
+  group = rng.integers(0, 3, 400)  # things, each seen 60 times
+  label = np.array([rng.choice([1, 2, 3], p=truth[c]) for c in group.repeat(60)])
+  first = np.zeros((4, 45), np.float32)
+  first[:, 1:4] = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8], [1 / 3] * 3]
+  words_ = losses.Words(
+      jnp.asarray(first), jnp.asarray(first[3]), jnp.ones((3, 45), bool), jnp.ones(()))
+  called = jnp.zeros((4, 45))
+  for _ in range(10):
+    p = np.asarray(losses.word_probability(called, words_, 1e-3, 0.0))[:3]
+    score = np.log(p.T[label] + 1e-6).reshape(400, 60, 3).sum(axis=1)
+    posterior = np.exp(score - score.max(axis=-1, keepdims=True))
+    posterior /= posterior.sum(axis=-1, keepdims=True)
+    called = losses.called_share(jnp.asarray(posterior.repeat(60, axis=0), jnp.float32),
+                                 jnp.asarray(label))
+  found = np.asarray(losses.word_probability(called, words_, 1e-3, 0.0))[:3, 1:4]
+  np.testing.assert_allclose(found, truth, atol=0.03)
 
 
 def test_semantic_even_agrees_with_a_loop():
@@ -116,31 +177,33 @@ def test_semantic_even_agrees_with_a_loop():
   probabilities = rng.dirichlet(np.full(7, 0.4), 30).astype(np.float32)
   fixed = np.where(rng.uniform(size=(30, 7)) > 0.5, rng.uniform(size=(30, 7)), 0).astype(np.float32)
   fixed[0] = 0.0  # void alone: the label says nothing of any primitive
-  plausible = rng.uniform(0.01, 1, (30, 8)).astype(np.float32)
+  called = _random_words()
+  label = rng.choice([_ROAD, _SIDEWALK, _BUILDING, _SKY, _CAR, 21], 30)
   mask = (rng.uniform(size=30) * (rng.uniform(size=30) > 0.3)).astype(np.float32)
   total = 0.0
   for ray in range(1, 30):
-    said = np.float64(fixed[ray]) * plausible[ray, :7]
+    said = np.float64(fixed[ray]) * called[:7, label[ray]]
     total -= mask[ray] * sum(
         q / said.sum() * math.log(p + 1e-6) for q, p in zip(said, np.float64(probabilities[ray])))
-  got = losses.semantic_even(*map(jnp.asarray, (probabilities, fixed, plausible, mask)))
+  got = losses.semantic_even(*map(jnp.asarray, (probabilities, fixed, label, mask, called)))
   assert float(got) == pytest.approx(total / (mask > 0).sum(), rel=1e-4)
 
 
 def test_a_class_that_lost_a_ray_still_hears_its_labels_at_even_odds():
   """Two classes in one place; the field is sure of the second, labels speak for the first."""
-  plausible = jnp.array([[0.8, 0.02, 0.0]])
+  called = jnp.zeros((3, 45)).at[:, _CAR].set(jnp.array([0.8, 0.02, 0.0]))
+  label, one = jnp.array([_CAR]), jnp.ones(1)
   even = jnp.array([[0.5, 0.5]])
 
   def pull(loss, logit):
     return -float(jax.grad(lambda x: loss(jax.nn.softmax(jnp.array([[x, 0.0]]))))(logit))
 
-  plain = lambda p: losses.semantic(p, plausible, jnp.ones(1))
-  at_even_odds = lambda p: losses.semantic_even(p, even, plausible, jnp.ones(1))
+  plain = lambda p: losses.semantic(p, label, one, called)
+  at_even_odds = lambda p: losses.semantic_even(p, even, label, one, called)
   assert pull(plain, 0.0) > 0.4 and pull(at_even_odds, 0.0) > 0.4
   assert pull(plain, -10.0) < 2e-3
   assert pull(at_even_odds, -10.0) > 0.9
-  gradient = jax.grad(lambda f: losses.semantic_even(even, f, plausible, jnp.ones(1)))(even)
+  gradient = jax.grad(lambda f: losses.semantic_even(even, f, label, one, called))(even)
   np.testing.assert_array_equal(gradient, 0.0)
 
 
@@ -199,12 +262,12 @@ def _terms(weights, probabilities, logits, depth, mask):
   return {
       'depth_huber': losses.depth_huber(depth, target, mask),
       'depth_likelihood': losses.depth_likelihood(weights, t, target, mask, 0.2, 0.05),
-      'semantic': losses.semantic(probabilities, floored.T[label], mask.astype(jnp.float32)),
+      'semantic': losses.semantic(probabilities, label, mask.astype(jnp.float32), floored),
       'semantic without a floor':
-          losses.semantic(probabilities, plain.T[label], mask.astype(jnp.float32)),
+          losses.semantic(probabilities, label, mask.astype(jnp.float32), plain),
       'semantic_even': losses.semantic_even(
           probabilities, jax.nn.one_hot(jnp.array([0, 0, 1, 2]), 7) * weights.sum(-1)[:, None],
-          plain.T[label], mask.astype(jnp.float32)),
+          label, mask.astype(jnp.float32), plain),
       'semantic_points': losses.semantic_points(logits, fixed, weights),
   }
 
@@ -249,7 +312,7 @@ def test_masked_rays_have_no_influence():
     kept = mask[rows] > 0
     return (losses.depth_huber(t[rows, 0], target[rows], kept),
             losses.depth_likelihood(weights[rows], t[rows], target[rows], kept, 0.2, 0.05),
-            losses.semantic(probabilities[rows], sets.T[label[rows]], mask[rows]))
+            losses.semantic(probabilities[rows], label[rows], mask[rows], sets))
 
   weights, t, target, probabilities, label, sets, mask = map(
       jnp.asarray, (weights, t, target, probabilities, label, sets, mask))

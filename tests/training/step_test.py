@@ -16,14 +16,10 @@ from pnerf_jax.fields.outputs import FieldOut
 from pnerf_jax.geometry.cameras import Rays
 from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering.rays import RenderOptions
-from pnerf_jax.training import setup, step, usage
+from pnerf_jax.training import setup, step
 
 _PARKING, _BUILDING, _SKY = 9, 11, 23
 _CLASS_IDS = (_PARKING, _BUILDING, _SKY)
-
-
-def _reading(called, overhang=jnp.zeros((45, 45)), even=0.0) -> usage.Reading:
-  return usage.Reading(jnp.asarray(called), overhang, jnp.float32(even))
 
 
 class _Fog:
@@ -47,7 +43,6 @@ def _batch(primitive, depth) -> Batch:
       intervals=Intervals(full(10.0), full(12.0), jnp.array(primitive, jnp.int32)[:, None],
                           jnp.zeros(count, jnp.int32)),
       rgb=jnp.full((count, 3), 0.5), label=jnp.full(count, _BUILDING),
-      beside=jnp.full(count, _BUILDING), ring=jnp.zeros(count, jnp.int32),
       label_weight=jnp.ones(count), depth=jnp.asarray(depth, jnp.float32))
 
 
@@ -57,9 +52,9 @@ def _depth_loss(batch, classes) -> float:
   called = np.full((4, 45), 1 / 45, np.float32)
   terms, _ = step.loss_terms(
       _Fog(), batch, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      jnp.ones((3, 45), bool), _reading(called),
-      RenderOptions(64, 0, 0.0, 0.5, True), setup.loss_options(config, _CLASS_IDS),
-      jax.random.key(0))
+      jnp.ones((3, 45), bool), jnp.asarray(called), jnp.float32(0.0),
+      RenderOptions(64, 0, 0.0, 0.5, True),
+      setup.loss_options(config, _CLASS_IDS), jax.random.key(0))
   return float(terms['depth'])
 
 
@@ -85,13 +80,13 @@ def test_what_the_field_says_is_counted_without_a_gradient():
       return FieldOut(out.sigma, out.rgb, out.semantic_logits + self.logits)
 
   def counted(logits):
-    _, counted = step.loss_terms(
+    _, share = step.loss_terms(
         Opinion(logits), _batch([0, 1], [7.5, 3.5]),
         fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-        jnp.ones((3, 45), bool), _reading(jnp.full((4, 45), 1 / 45)),
+        jnp.ones((3, 45), bool), jnp.full((4, 45), 1 / 45), jnp.float32(0.0),
         RenderOptions(64, 0, 0.0, 0.5, True),
         setup.loss_options(configs.get_config().loss, _CLASS_IDS), jax.random.key(0))
-    return counted.called[:, _BUILDING]
+    return share[:, _BUILDING]
 
   # exp(-2 * 2) of each ray passes the box and is sky.
   through = np.exp(-4.0)
@@ -120,19 +115,19 @@ def test_a_pixel_is_the_mean_of_its_rays():
       two, intervals=dataclasses.replace(
           two.intervals, enter=two.intervals.enter + further, exit=two.intervals.exit + further),
       rays=dataclasses.replace(two.rays, image=jnp.arange(2)), rgb=jnp.full((1, 3), 0.75),
-      label=two.label[:1], beside=two.beside[:1], ring=two.ring[:1],
-      label_weight=two.label_weight[:1], depth=jnp.array([10.0]))
+      label=two.label[:1], label_weight=two.label_weight[:1], depth=jnp.array([10.0]))
   called = np.full((4, 45), 1e-9, np.float32)
   called[1, _BUILDING] = 0.8  # only the building is called so
   config = configs.get_config().loss
-  terms, counted = step.loss_terms(
+  terms, share = step.loss_terms(
       Wall(), one, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      jnp.ones((3, 45), bool), _reading(called),
-      RenderOptions(64, 0, 0.0, 0.5, True), setup.loss_options(config, _CLASS_IDS), None)
+      jnp.ones((3, 45), bool), jnp.asarray(called), jnp.float32(0.0),
+      RenderOptions(64, 0, 0.0, 0.5, True),
+      setup.loss_options(config, _CLASS_IDS), None)
   assert float(terms['rgb']) == pytest.approx((0.5 - 0.75)**2)
   for name in ('fixed', 'semantic_2d'):
     assert float(terms[name]) == pytest.approx(-np.log(0.5 * 0.8), rel=1e-5)
-  np.testing.assert_allclose(counted.called[:, _BUILDING], [0.5, 0.5, 0, 0], atol=1e-6)
+  np.testing.assert_allclose(share[:, _BUILDING], [0.5, 0.5, 0, 0], atol=1e-6)
   # Half of the pixel is where the depth says, up to a sample's distance from the face.
   assert float(terms['depth']) == pytest.approx(-np.log(0.95 * 0.5 + 0.05), rel=1e-2)
 
@@ -154,29 +149,6 @@ def test_the_finish_begins_with_a_call_of_the_device(steps, share, begins):
   assert setup.finish_begins(train) == begins
 
 
-def test_the_outermost_pixel_of_a_label_may_be_its_neighbours():
-  """Parking is called building: at the label's end beside parking, as far as that hangs over."""
-  called = np.full((4, 45), 1e-3, np.float32)
-  called[0, _PARKING] = called[1, _BUILDING] = 0.9
-  overhang = jnp.zeros((45, 45)).at[_BUILDING, _PARKING].set(0.75)
-  table = fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY)
-
-  def loss(ring, beside):
-    batch = dataclasses.replace(
-        _batch([0], [11.0]), ring=jnp.array([ring]), beside=jnp.array([beside]))
-    terms, _ = step.loss_terms(
-        _Fog(), batch, table, jnp.asarray(called[:3] > 0.5), _reading(called, overhang),
-        RenderOptions(64, 0, 0.0, 0.5, True),
-        setup.loss_options(configs.get_config().loss, _CLASS_IDS), None)
-    return float(terms['semantic_2d'])
-
-  through = np.exp(-4.0)  # of the light is sky's, which is called neither
-  right = -np.log((1 - through) * (0.75 * 0.9 + 0.25e-3) + through * 1e-3)
-  assert loss(1, _PARKING) == pytest.approx(right, rel=1e-2)
-  # Further in, or beside the sky, a building is no name for what the ray meets: u(r) = 0.
-  assert loss(2, _PARKING) == loss(0, _BUILDING) == loss(1, _SKY) == 0.0
-
-
 def test_labels_at_even_odds_join_the_learned_term_alone():
   called = np.full((4, 45), 0.1, np.float32)
   called[1, _BUILDING] = 0.8
@@ -185,7 +157,7 @@ def test_labels_at_even_odds_join_the_learned_term_alone():
   def terms(even):
     found, _ = step.loss_terms(
         _Fog(), _batch([0, 1], [11.0, 11.0]), table, jnp.ones((3, 45), bool),
-        _reading(called, even=even), RenderOptions(64, 0, 0.0, 0.5, True),
+        jnp.asarray(called), jnp.float32(even), RenderOptions(64, 0, 0.0, 0.5, True),
         setup.loss_options(configs.get_config().loss, _CLASS_IDS), None)
     return {name: float(value) for name, value in found.items()}
 
