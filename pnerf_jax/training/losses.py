@@ -64,6 +64,11 @@ def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:
   return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
 
 
+def _mean_supervised(values: jax.Array, weights: jax.Array) -> jax.Array:
+  """Weighted sum over the rays by the number of those that weigh anything; 0 where none does."""
+  return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights > 0), 1)
+
+
 def color(rgb: jax.Array, target: jax.Array) -> jax.Array:
   """Mean squared error. rgb, target: [B, 3] in [0, 1]."""
   return jnp.mean(jnp.square(rgb - target))
@@ -112,7 +117,7 @@ def semantic(
   void = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1), 0.0)
   plausible = jnp.einsum('bc,bc->b', probabilities, called[:, :-1]) + void * called[:, -1]
   nll = -jnp.log(jnp.maximum(plausible, 1e-6))
-  return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask > 0), 1)
+  return _mean_supervised(nll, mask)
 
 
 def semantic_even(
@@ -135,7 +140,7 @@ def semantic_even(
   said = jax.lax.stop_gradient(fixed) * words.T[label][:, :-1]
   said = said / jnp.maximum(jnp.sum(said, axis=-1, keepdims=True), 1e-9)
   nll = -jnp.sum(said * jnp.log(probabilities + 1e-6), axis=-1)
-  return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask > 0), 1)
+  return _mean_supervised(nll, mask)
 
 
 def reachable(met: jax.Array, label: jax.Array, named: jax.Array) -> jax.Array:
