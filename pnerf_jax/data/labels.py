@@ -104,6 +104,8 @@ _PSEUDO_NAMES = {
     'lamp': ('pole',),
 }
 
+# People, what has four wheels or more, what has two.
+_MOVERS = ((24, 25), (26, 27, 28, 29, 30, 31, 43), (32, 33))
 
 # What the published program merges, for want of words in Cityscapes: class -> merged class.
 _MERGED = {27: 26, 28: 26, 29: 26, 30: 26, 31: 26, 39: 41, 9: 8, 35: 13}
@@ -133,6 +135,15 @@ def pseudo_names(class_id: int) -> tuple[int, ...]:
   if label.name in _PSEUDO_NAMES or 0 <= label.train_id < 19:
     return plain
   return (class_id, *(i for i in range(1, NUM_IDS) if i not in (class_id, SKY)))
+
+
+def mover_names(class_id: int) -> tuple[int, ...]:
+  """Ids that a 2D network may give to a moving object: also those of what moves alike.
+
+  A walker is often called a rider, a van a truck; what stands still behind either seldom is.
+  """
+  alike = next((group for group in _MOVERS if class_id in group), ())
+  return tuple(sorted({*pseudo_names(class_id), *alike}))
 
 
 def label_sets(class_ids: tuple[int, ...], merged: bool) -> np.ndarray:

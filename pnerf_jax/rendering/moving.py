@@ -40,7 +40,7 @@ def covered(box: np.ndarray, semantic: np.ndarray, words: np.ndarray, static_rgb
   found = np.zeros(box.shape, bool)
   inward = np.zeros(box.shape, np.float32)
   for moving in np.unique(semantic[box]):
-    named = np.isin(words, (0, *labels.pseudo_names(int(moving))))
+    named = np.isin(words, (0, *labels.mover_names(int(moving))))
     here = box & (semantic == moving) & named
     found |= here
     # Where the label has no end, all of it is deep: beyond the image's edge the object goes on.

@@ -6,6 +6,7 @@ from pnerf_jax.data.labels import BY_NAME
 from pnerf_jax.rendering.moving import covered
 
 CAR, ROAD = BY_NAME['car'].id, BY_NAME['road'].id
+TRUCK, RIDER = BY_NAME['truck'].id, BY_NAME['rider'].id
 
 
 def scene(shade, seed=0):
@@ -39,6 +40,15 @@ def test_nothing_beyond_the_box_or_another_word():
   box[12:18] = False
   assert not covered(box, semantic, words, static, photo)[12:18].any()
   assert not covered(np.zeros_like(box), semantic, words, static, photo).any()
+
+
+def test_a_mover_that_is_taken_for_another_is_found_and_what_moves_otherwise_is_not():
+  box, semantic, words, static, photo, true = scene(250)
+  as_itself = covered(box, semantic, words, static, photo)
+  words[words == CAR] = TRUCK
+  np.testing.assert_array_equal(covered(box, semantic, words, static, photo), as_itself)
+  words[words == TRUCK] = RIDER
+  assert not covered(box, semantic, words, static, photo).any()
 
 
 def test_the_edge_of_the_image_and_of_the_box_are_not_where_a_label_ends():
