@@ -71,7 +71,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.words_prior = 1e-3  # weight of what was thought before, as a share of all pixels
   loss.words_after = 400  # steps before the estimate takes up what the field itself says
   loss.label_floor = 0.05  # probability of any label whatever the class
-  loss.even_odds = 1.0  # weight within L_2D, until words_after, of labels read at even odds
+  loss.posterior_first = 1.0  # weight within L_2D, until words_after, of what one label says
+  loss.posterior = 0.1  # the same from then on
   loss.finish = 0.3  # factor of the weights of depth, L_fix and L_2D in the run's finish
   loss.reachable_only = True  # mask the 2D term by u(r)
 
@@ -141,7 +142,7 @@ def _published(config: ml_collections.ConfigDict) -> None:
   config.loss.depth_classes = (9, 12, 35)
   config.loss.words = 'merged'
   config.loss.label_floor = 0.0
-  config.loss.even_odds = 0.0
+  config.loss.posterior_first = config.loss.posterior = 0.0
   config.optim.learning_rate = 5e-4
   config.optim.final = 0.5
   config.optim.epsilon = 1e-8

@@ -151,8 +151,8 @@ def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
   key = jax.random.key(0)
   batch = gather(table, draw(table, key, config.train.rays, 0.0), 1)
   terms, _ = jax.jit(lambda params: loss_terms(
-      BoundField(trainer.run.module, params), batch, classes, words.named, words.first,
-      jnp.float32(loss.even_odds), options, loss, key))(trainer.state.params)
+      BoundField(trainer.run.module, params), batch, classes, words, words.first,
+      jnp.float32(loss.posterior_first), options, loss, key))(trainer.state.params)
   t = sampling.place(batch.intervals, options.num_samples, options.share, key)
   member = fixed.membership(t, batch.intervals, classes, len(scene.class_ids))
   met = jnp.any(member.allowed, axis=-2)

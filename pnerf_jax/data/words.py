@@ -1,4 +1,4 @@
-"""How the 2D network calls each class, estimated from the window itself.
+"""What is known of the classes before training: how the 2D network calls them, and their odds.
 
 A network misses most of what is thin, and has no word at all for some classes: a pseudo label is
 evidence of a class, not the class. Where a ray passes the core of a primitive that nothing hides,
@@ -8,10 +8,14 @@ is read, and a class that nobody sees keeps the words that its label set gives i
 Letters: V views, H, W image size, K intervals of a ray, M primitives, C classes present in the
 window (the sky is the last), y a word: the id of a pseudo label, 0 = none.
 """
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+import scipy.spatial
 
 from pnerf_jax.data import labels
+from pnerf_jax.data.boxes import Box
 
 _BEHIND = 2.0  # metres; what begins that soon behind the nearest entry may be seen through it
 _CORE = 0.5  # a core pixel is at least this share of the deepest one from the primitive's edge
@@ -123,6 +127,30 @@ def trust(counts: np.ndarray, class_ids: tuple[int, ...]) -> float:
   true = (counts * labels.label_sets(class_ids, merged=False)).sum(axis=0)
   share = np.mean(true[said] / counts.sum(axis=0)[said])
   return float(min(1.0, share / max(1.0 - share, 1e-6)))
+
+
+def class_odds(boxes: Sequence[Box], class_ids: tuple[int, ...]) -> np.ndarray:
+  """Odds of the classes where a ray meets primitives of several, before anything is seen.
+
+  A small object's primitive is full of its surface, a large one's nearly empty: a primitive of
+  size a holds some a^2 of surface in a^3 of space, so that what a ray is stopped by is the smaller
+  one's with odds of the sizes. Many classes have no word of their own, and no label will tell them
+  from what they stand against.
+
+  Args:
+    boxes: of the window.
+    class_ids: the C ids present.
+
+  Returns:
+    [C] float32, geometric mean of the surface in a cubic metre (1/m) of the convex hulls of a
+    class's primitives; 1 where it has none.
+  """
+  found = {class_id: [] for class_id in class_ids}
+  for box in boxes:
+    if box.semantic in found:
+      hull = scipy.spatial.ConvexHull(box.vertices - box.vertices.mean(axis=0))
+      found[box.semantic].append(np.log(hull.area / hull.volume))
+  return np.exp([np.mean(logs) if logs else 0.0 for logs in found.values()]).astype(np.float32)
 
 
 def from_sets(class_ids: tuple[int, ...], merged: bool, floor: float) -> np.ndarray:

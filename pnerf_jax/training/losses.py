@@ -15,15 +15,19 @@ from pnerf_jax.data import labels
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Words:
-  """What the classes are called by the 2D network.
+  """What the classes are called by the 2D network, and what is thought of them before it is heard.
 
-  first: [C + 1, 45] P before training.   anything: [45] what a plain error may be called, sums to
-  1.   named: [C, 45] bool, whether class c may be called y at all.   trust: [] how far the network
-  may be followed, in [0, 1]: a factor of the weight of L_2D.
+  first: [C + 1, 45] P before training.   counted: [C + 1] share of all rays on which each class was
+  counted for it.   anything: [45] what a plain error may be called, sums to
+  1.   named: [C, 45] bool, whether class c may be called y at all.   odds: [C] of the classes where
+  a ray meets primitives of several.   trust: [] how far the network may be followed, in [0, 1]:
+  a factor of the weight of L_2D.
   """
   first: jax.Array
+  counted: jax.Array
   anything: jax.Array
   named: jax.Array
+  odds: jax.Array
   trust: jax.Array
 
 
@@ -31,18 +35,20 @@ def word_probability(called: jax.Array, words: Words, prior: float, floor: float
   """P(y | c) of what the field's own classes were called, with the first estimate as its prior.
 
   The maximisation step of expectation-maximisation, in closed form; nothing called yet gives the
-  first estimate.
+  first estimate. That was counted where a class is all but certain, so it goes on counting as the
+  rays that it was made of. Else a class that the field has nearly lost would be thought to be
+  called as what is left of it is, and lose that too.
 
   Args:
     called: [C + 1, 45] mass of each class called y, of all rays together at most 1.
     words: of the window.
-    prior: mass that the first estimate counts as, in each row.
+    prior: mass that the first estimate counts as beside words.counted, in each row.
     floor: share of plain errors.
 
   Returns:
     [C + 1, 45].
   """
-  mass = called + prior * words.first
+  mass = called + (prior + words.counted)[:, None] * words.first
   probability = mass / jnp.maximum(jnp.sum(mass, axis=-1, keepdims=True), 1e-12)
   learned = (1.0 - floor) * probability + floor * words.anything
   return jnp.where(jnp.sum(called, axis=-1, keepdims=True) > 0, learned, words.first)
@@ -120,24 +126,26 @@ def semantic(
   return _mean_supervised(nll, mask)
 
 
-def semantic_even(
-    probabilities: jax.Array, fixed: jax.Array, label: jax.Array, mask: jax.Array, words: jax.Array
+def semantic_posterior(
+    probabilities: jax.Array, prior: jax.Array, label: jax.Array, mask: jax.Array, words: jax.Array
 ) -> jax.Array:
-  """Cross-entropy with what a pseudo label alone says of the ray's primitives, at even odds.
+  """Cross-entropy with what the primitives and one pseudo label say of a ray, by Bayes' rule.
 
   The gradient of `semantic` is proportional to a class's own share of the ray: a class that lost
-  a place early hears no label any more, however many speak for it. This one's is the difference of
-  two probabilities, so that a field begins with what all labels say of a place. It does not move
-  the geometry through `fixed`.
+  a place hears no label any more, however many speak for it, and where two classes are called
+  alike nothing decides. This one's is the difference of two probabilities, so that a field begins
+  with what all labels say of a place, and keeps to the prior where they say nothing. It does not
+  move the geometry through `prior`.
 
   Args:
     probabilities: [B, C] rendered.
-    fixed: [B, C] rendered fixed field: the odds before the label is read.
+    prior: [B, C] odds of the ray's classes before the label is read: the rendered fixed field, in
+      units of Words.odds.
     label: [B] ids.
     mask: [B] weights of the rays, 0 = no supervision.
     words: [C + 1, 45] P.
   """
-  said = jax.lax.stop_gradient(fixed) * words.T[label][:, :-1]
+  said = jax.lax.stop_gradient(prior) * words.T[label][:, :-1]
   said = said / jnp.maximum(jnp.sum(said, axis=-1, keepdims=True), 1e-9)
   nll = -jnp.sum(said * jnp.log(probabilities + 1e-6), axis=-1)
   return _mean_supervised(nll, mask)

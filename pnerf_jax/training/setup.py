@@ -85,7 +85,8 @@ def loss_options(loss: Any, class_ids: tuple[int, ...], finish: bool = False) ->
       depth_form=loss.depth_form, depth_max=loss.depth_max,
       depth_columns=acts if loss.depth_classes else None, depth_spread=loss.depth_spread,
       depth_outliers=loss.depth_outliers, words_prior=loss.words_prior,
-      label_floor=loss.label_floor, words_after=loss.words_after, even_odds=loss.even_odds,
+      label_floor=loss.label_floor, words_after=loss.words_after,
+      posterior_first=loss.posterior_first, posterior=loss.posterior,
       words_rate=_WORDS_RATE if loss.words == 'estimated' else 0.0,
       reachable_only=loss.reachable_only)
 
@@ -174,13 +175,16 @@ def make_words(run: Run, table: batches.RayTable) -> losses.Words:
           shape(intervals.primitive), shape(intervals.enter), shape(intervals.exit),
           shape(label), semantic, class_ids)
     called = words.estimate(counts, class_ids, loss.words_prior * counts.sum(), loss.label_floor)
-    trust = words.trust(counts, class_ids)
+    trust, counted = words.trust(counts, class_ids), counts.sum(axis=-1) / len(label)
     _LOG.info('the pseudo labels are trusted to %.2f', trust)
   else:
-    called, trust = words.from_sets(class_ids, loss.words == 'merged', loss.label_floor), 1.0
+    called = words.from_sets(class_ids, loss.words == 'merged', loss.label_floor)
+    trust, counted = 1.0, np.zeros(len(called))
   anything = called.max(axis=0) > 0
-  found = losses.Words(jnp.asarray(called), jnp.asarray(anything / anything.sum(), jnp.float32),
+  found = losses.Words(jnp.asarray(called), jnp.asarray(counted, jnp.float32),
+                       jnp.asarray(anything / anything.sum(), jnp.float32),
                        jnp.asarray(labels.label_sets(class_ids, loss.words == 'merged')),
+                       jnp.asarray(words.class_odds(run.scene.window.boxes, class_ids)),
                        jnp.asarray(trust, jnp.float32))
   return sharding.replicate(found, run.mesh)
 

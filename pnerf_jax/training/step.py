@@ -26,8 +26,9 @@ class LossOptions:
   rays that meet a primitive of one of these of the C classes; None = on all.   depth_spread,
   depth_outliers: of losses.depth_likelihood.   words_prior, label_floor: of
   losses.word_probability.   words_rate: of the moving average of what the field's classes are
-  called; 0 keeps the first estimate.   words_after: steps before it begins.   even_odds: weight of
-  losses.semantic_even within L_2D until then.   reachable_only: mask L_2D by u(r).
+  called; 0 keeps the first estimate.   words_after: steps before it begins.   posterior_first,
+  posterior: weight of losses.semantic_posterior within L_2D until then and from then on.
+  reachable_only: mask L_2D by u(r).
   """
   weights: tuple[tuple[str, float], ...]
   depth_form: str
@@ -39,14 +40,16 @@ class LossOptions:
   label_floor: float
   words_rate: float
   words_after: int
-  even_odds: float
+  posterior_first: float
+  posterior: float
   reachable_only: bool
 
 
 @jax.named_scope('losses')
 def loss_terms(
-    field: BoundField, batch: Batch, table: ClassTable, named: jax.Array, called: jax.Array,
-    even: jax.Array, options: RenderOptions, loss: LossOptions, key: jax.Array,
+    field: BoundField, batch: Batch, table: ClassTable, words: losses.Words,
+    called: jax.Array, posterior: jax.Array, options: RenderOptions, loss: LossOptions,
+    key: jax.Array,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
   """Every loss term of a batch, unweighted scalars, and how its rays' classes are called.
 
@@ -54,9 +57,9 @@ def loss_terms(
     field: with its parameters bound.
     batch: B rays through P pixels.
     table: classes of the primitives.
-    named: [C, 45] bool, of losses.Words.
+    words: of the window.
     called: [C + 1, 45] P, what the classes are called.
-    even: [] weight of losses.semantic_even within L_2D.
+    posterior: [] weight of losses.semantic_posterior within L_2D.
     options: of the rendering.
     loss: of the terms.
     key: jitters the samples.
@@ -64,7 +67,7 @@ def loss_terms(
   Returns:
     The terms, and [C + 1, 45] losses.called_share of the batch.
   """
-  num_classes = named.shape[0]
+  num_classes = len(words.odds)
   out = render_rays(field, batch.rays, batch.intervals, table, num_classes, options, key)
   # What a photo shows of a pixel is the mean of what passes it; so is what is compared with it.
   pixels = len(batch.label)
@@ -85,11 +88,11 @@ def loss_terms(
   else:
     depth = losses.depth_huber(mean(out.depth), target, measured)
   supervised = (batch.label > 0) * batch.label_weight
-  reached = losses.reachable(met, batch.label, named) | (not loss.reachable_only)
+  reached = losses.reachable(met, batch.label, words.named) | (not loss.reachable_only)
   semantic = functools.partial(losses.semantic, label=batch.label, words=called)
   learned = semantic(semantics, mask=supervised * reached)
-  learned += even * losses.semantic_even(
-      semantics, fixed_semantics, batch.label, supervised * reached, called)
+  learned += posterior * losses.semantic_posterior(
+      semantics, fixed_semantics * words.odds, batch.label, supervised * reached, called)
   # What the field says is counted, not trained to be counted so.
   share = losses.called_share(jax.lax.stop_gradient(semantics), batch.label)
   return {
@@ -147,19 +150,19 @@ def make_dispatch(
   """
   replicated = sharding.replicated(mesh)
 
-  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable, words: losses.Words,
-               root_key: jax.Array):
+  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable,
+               words: losses.Words, root_key: jax.Array):
     """One optimiser step -> state after it, unweighted loss terms and their weighted sum."""
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
     batch = _draw_batch(rays_table, key_rays, rays, side, focus, mesh)
     early = state.step < loss.words_after
-    even = jnp.where(early, loss.even_odds, 0.0)
+    posterior = jnp.where(early, loss.posterior_first, loss.posterior)
     probability = losses.word_probability(
         state.called, words, loss.words_prior, loss.label_floor)
 
     def total(params):
-      terms, share = loss_terms(BoundField(module, params), batch, table, words.named, probability,
-                                even, options, loss, key_noise)
+      terms, share = loss_terms(BoundField(module, params), batch, table, words, probability,
+                                posterior, options, loss, key_noise)
       return _weighted(terms, loss, words.trust), (terms, share)
 
     (value, (terms, share)), grads = jax.value_and_grad(total, has_aux=True)(state.params)

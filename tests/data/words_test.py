@@ -1,8 +1,10 @@
-"""What classes are called: cores of primitives by a slow search, counts and estimates by hand."""
+"""What classes are called: cores of primitives by a slow search, counts and estimates by hand; and
+the odds of classes by the formulas of solids."""
 import numpy as np
 import pytest
 
 from pnerf_jax.data import words
+from pnerf_jax.data.boxes import CUBE, CUBE_FACES, MIN_EXTENT, Box
 
 _ROAD, _BUILDING, _POLE, _SIGN, _SKY, _CAR, _BOX = 7, 11, 17, 20, 23, 26, 41
 _CLASS_IDS = (_ROAD, _BUILDING, _POLE, _BOX, _SKY)
@@ -136,3 +138,26 @@ def test_sets_are_certain_up_to_the_floor():
   assert found[1, _CAR] == pytest.approx(0.1)
   assert found[-1, _CAR] == pytest.approx(1.0)
   assert found[-1, _SKY] == pytest.approx(0.1)
+
+
+def _cuboid(semantic: int, size: tuple[float, float, float]) -> Box:
+  """A turned cuboid far from the origin, in metres."""
+  turn, _ = np.linalg.qr(np.random.default_rng(semantic).normal(size=(3, 3)))
+  vertices = CUBE * size @ turn + [1200.0, 3500.0, 115.0]
+  return Box(0, 1, '', semantic, 0, -1, -1, -1, vertices, CUBE_FACES)
+
+
+def test_odds_are_the_surface_in_a_cubic_metre():
+  surface = lambda a, b, c: 2 / a + 2 / b + 2 / c
+  bins, walls = [(0.6, 0.6, 1.0), (0.5, 0.8, 1.2)], [(10.0, 12.0, 8.0)]
+  odds = words.class_odds(
+      [*(_cuboid(_BOX, size) for size in bins), *(_cuboid(_BUILDING, size) for size in walls),
+       _cuboid(_CAR, (4.0, 2.0, 1.5))], _CLASS_IDS)
+  assert odds.dtype == np.float32
+  want = [1.0, surface(*walls[0]), 1.0, np.sqrt(surface(*bins[0]) * surface(*bins[1])), 1.0]
+  np.testing.assert_allclose(odds, want, rtol=1e-5)  # of a class without primitives: 1
+
+
+def test_the_thinnest_primitive_that_is_read_has_odds():
+  odds = words.class_odds([_cuboid(_ROAD, (80.0, 60.0, MIN_EXTENT))], _CLASS_IDS)
+  np.testing.assert_allclose(odds[0], 2 / MIN_EXTENT, rtol=1e-3)

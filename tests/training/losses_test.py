@@ -113,7 +113,8 @@ def test_semantic_pulls_towards_the_class_that_is_called_so_most_often():
 
 def _words() -> losses.Words:
   first = jnp.asarray(_random_words())
-  return losses.Words(first, jnp.full(45, 1 / 45), first[:-1] > 0.1, jnp.ones(()))
+  return losses.Words(first, jnp.zeros(8), jnp.full(45, 1 / 45), first[:-1] > 0.1, jnp.ones(7),
+                      jnp.ones(()))
 
 
 def test_words_are_the_first_estimate_until_something_was_called():
@@ -129,9 +130,11 @@ def test_words_by_hand():
   called[0, _ROAD], called[0, _CAR] = 0.06, 0.02
   anything = np.zeros(45, np.float32)
   anything[[_ROAD, _CAR]] = 0.5
+  counted = jnp.array([0.015, 0.3, 0.0])
   got = losses.word_probability(jnp.asarray(called), losses.Words(
-      jnp.asarray(first), jnp.asarray(anything), jnp.ones((2, 45), bool), jnp.ones(())), 0.02, 0.1)
-  # (0.06 + 0.02 * 0.5) / (0.08 + 0.02) = 0.7, then 0.9 * 0.7 + 0.1 * 0.5.
+      jnp.asarray(first), counted, jnp.asarray(anything), jnp.ones((2, 45), bool), jnp.ones(2),
+      jnp.ones(())), 0.005, 0.1)
+  # (0.06 + (0.015 + 0.005) * 0.5) / (0.08 + 0.02) = 0.7, then 0.9 * 0.7 + 0.1 * 0.5.
   assert float(got[0, _ROAD]) == pytest.approx(0.68)
   assert float(got[0, _CAR]) == pytest.approx(0.32)
   np.testing.assert_array_equal(got[1:], first[1:])  # of which nothing was seen
@@ -159,7 +162,8 @@ def test_words_are_found_by_alternating_with_the_classes():
   first = np.zeros((4, 45), np.float32)
   first[:, 1:4] = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8], [1 / 3] * 3]
   words_ = losses.Words(
-      jnp.asarray(first), jnp.asarray(first[3]), jnp.ones((3, 45), bool), jnp.ones(()))
+      jnp.asarray(first), jnp.zeros(4), jnp.asarray(first[3]), jnp.ones((3, 45), bool),
+      jnp.ones(3), jnp.ones(()))
   called = jnp.zeros((4, 45))
   for _ in range(10):
     p = np.asarray(losses.word_probability(called, words_, 1e-3, 0.0))[:3]
@@ -172,24 +176,24 @@ def test_words_are_found_by_alternating_with_the_classes():
   np.testing.assert_allclose(found, truth, atol=0.03)
 
 
-def test_semantic_even_agrees_with_a_loop():
+def test_semantic_posterior_agrees_with_a_loop():
   rng = np.random.default_rng(13)
   probabilities = rng.dirichlet(np.full(7, 0.4), 30).astype(np.float32)
-  fixed = np.where(rng.uniform(size=(30, 7)) > 0.5, rng.uniform(size=(30, 7)), 0).astype(np.float32)
-  fixed[0] = 0.0  # void alone: the label says nothing of any primitive
+  prior = np.where(rng.uniform(size=(30, 7)) > 0.5, rng.uniform(size=(30, 7)), 0).astype(np.float32)
+  prior[0] = 0.0  # void alone: the label says nothing of any primitive
   called = _random_words()
   label = rng.choice([_ROAD, _SIDEWALK, _BUILDING, _SKY, _CAR, 21], 30)
   mask = (rng.uniform(size=30) * (rng.uniform(size=30) > 0.3)).astype(np.float32)
   total = 0.0
   for ray in range(1, 30):
-    said = np.float64(fixed[ray]) * called[:7, label[ray]]
+    said = np.float64(prior[ray]) * called[:7, label[ray]]
     total -= mask[ray] * sum(
         q / said.sum() * math.log(p + 1e-6) for q, p in zip(said, np.float64(probabilities[ray])))
-  got = losses.semantic_even(*map(jnp.asarray, (probabilities, fixed, label, mask, called)))
+  got = losses.semantic_posterior(*map(jnp.asarray, (probabilities, prior, label, mask, called)))
   assert float(got) == pytest.approx(total / (mask > 0).sum(), rel=1e-4)
 
 
-def test_a_class_that_lost_a_ray_still_hears_its_labels_at_even_odds():
+def test_a_class_that_lost_a_ray_still_hears_its_labels():
   """Two classes in one place; the field is sure of the second, labels speak for the first."""
   called = jnp.zeros((3, 45)).at[:, _CAR].set(jnp.array([0.8, 0.02, 0.0]))
   label, one = jnp.array([_CAR]), jnp.ones(1)
@@ -199,12 +203,25 @@ def test_a_class_that_lost_a_ray_still_hears_its_labels_at_even_odds():
     return -float(jax.grad(lambda x: loss(jax.nn.softmax(jnp.array([[x, 0.0]]))))(logit))
 
   plain = lambda p: losses.semantic(p, label, one, called)
-  at_even_odds = lambda p: losses.semantic_even(p, even, label, one, called)
-  assert pull(plain, 0.0) > 0.4 and pull(at_even_odds, 0.0) > 0.4
+  posterior = lambda p: losses.semantic_posterior(p, even, label, one, called)
+  assert pull(plain, 0.0) > 0.4 and pull(posterior, 0.0) > 0.4
   assert pull(plain, -10.0) < 2e-3
-  assert pull(at_even_odds, -10.0) > 0.9
-  gradient = jax.grad(lambda f: losses.semantic_even(even, f, label, one, called))(even)
+  assert pull(posterior, -10.0) > 0.9
+  gradient = jax.grad(lambda f: losses.semantic_posterior(even, f, label, one, called))(even)
   np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_a_class_without_a_word_of_its_own_is_told_by_the_prior_alone():
+  """Both classes are called alike: labels leave the field where it is, the prior does not."""
+  called = jnp.zeros((3, 45)).at[:2, _BUILDING].set(0.8)
+  label, one = jnp.array([_BUILDING]), jnp.ones(1)
+  prior = jnp.array([[0.9, 0.1]])
+  for logit in (-4.0, 0.0, 4.0):
+    p = lambda x: jax.nn.softmax(jnp.array([[x, 0.0]]))
+    labels_alone = jax.grad(lambda x: losses.semantic(p(x), label, one, called))(logit)
+    assert float(labels_alone) == pytest.approx(0.0, abs=1e-6)
+    found = jax.grad(lambda x: losses.semantic_posterior(p(x), prior, label, one, called))(logit)
+    assert float(found) == pytest.approx(float(p(logit)[0, 0]) - 0.9, abs=1e-4)
 
 
 @pytest.mark.parametrize('merged', [False, True])
@@ -265,7 +282,7 @@ def _terms(weights, probabilities, logits, depth, mask):
       'semantic': losses.semantic(probabilities, label, mask.astype(jnp.float32), floored),
       'semantic without a floor':
           losses.semantic(probabilities, label, mask.astype(jnp.float32), plain),
-      'semantic_even': losses.semantic_even(
+      'semantic_posterior': losses.semantic_posterior(
           probabilities, jax.nn.one_hot(jnp.array([0, 0, 1, 2]), 7) * weights.sum(-1)[:, None],
           label, mask.astype(jnp.float32), plain),
       'semantic_points': losses.semantic_points(logits, fixed, weights),

@@ -16,7 +16,7 @@ from pnerf_jax.fields.outputs import FieldOut
 from pnerf_jax.geometry.cameras import Rays
 from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering.rays import RenderOptions
-from pnerf_jax.training import setup, step
+from pnerf_jax.training import losses, setup, step
 
 _PARKING, _BUILDING, _SKY = 9, 11, 23
 _CLASS_IDS = (_PARKING, _BUILDING, _SKY)
@@ -46,13 +46,19 @@ def _batch(primitive, depth) -> Batch:
       label_weight=jnp.ones(count), depth=jnp.asarray(depth, jnp.float32))
 
 
+def _words(odds=(1.0, 1.0, 1.0)) -> losses.Words:
+  """Every class may be called anything, with these odds before it is."""
+  return losses.Words(jnp.full((4, 45), 1 / 45), jnp.zeros(4), jnp.full(45, 1 / 45),
+                      jnp.ones((3, 45), bool), jnp.asarray(odds), jnp.ones(()))
+
+
 def _depth_loss(batch, classes) -> float:
   config = configs.get_config('published').loss
   config.depth_classes = classes
   called = np.full((4, 45), 1 / 45, np.float32)
   terms, _ = step.loss_terms(
       _Fog(), batch, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      jnp.ones((3, 45), bool), jnp.asarray(called), jnp.float32(0.0),
+      _words(), jnp.asarray(called), jnp.float32(0.0),
       RenderOptions(64, 0, 0.0, 0.5, True),
       setup.loss_options(config, _CLASS_IDS), jax.random.key(0))
   return float(terms['depth'])
@@ -83,7 +89,7 @@ def test_what_the_field_says_is_counted_without_a_gradient():
     _, share = step.loss_terms(
         Opinion(logits), _batch([0, 1], [7.5, 3.5]),
         fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-        jnp.ones((3, 45), bool), jnp.full((4, 45), 1 / 45), jnp.float32(0.0),
+        _words(), jnp.full((4, 45), 1 / 45), jnp.float32(0.0),
         RenderOptions(64, 0, 0.0, 0.5, True),
         setup.loss_options(configs.get_config().loss, _CLASS_IDS), jax.random.key(0))
     return share[:, _BUILDING]
@@ -121,7 +127,7 @@ def test_a_pixel_is_the_mean_of_its_rays():
   config = configs.get_config().loss
   terms, share = step.loss_terms(
       Wall(), one, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      jnp.ones((3, 45), bool), jnp.asarray(called), jnp.float32(0.0),
+      _words(), jnp.asarray(called), jnp.float32(0.0),
       RenderOptions(64, 0, 0.0, 0.5, True),
       setup.loss_options(config, _CLASS_IDS), None)
   assert float(terms['rgb']) == pytest.approx((0.5 - 0.75)**2)
@@ -149,19 +155,20 @@ def test_the_finish_begins_with_a_call_of_the_device(steps, share, begins):
   assert setup.finish_begins(train) == begins
 
 
-def test_labels_at_even_odds_join_the_learned_term_alone():
+def _terms(batch, called, odds, posterior) -> dict[str, float]:
+  table = fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY)
+  found, _ = step.loss_terms(
+      _Fog(), batch, table, _words(odds), jnp.asarray(called), jnp.float32(posterior),
+      RenderOptions(64, 0, 0.0, 0.5, True),
+      setup.loss_options(configs.get_config().loss, _CLASS_IDS), None)
+  return {name: float(value) for name, value in found.items()}
+
+
+def test_what_one_label_says_joins_the_learned_term_alone():
   called = np.full((4, 45), 0.1, np.float32)
   called[1, _BUILDING] = 0.8
-  table = fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY)
-
-  def terms(even):
-    found, _ = step.loss_terms(
-        _Fog(), _batch([0, 1], [11.0, 11.0]), table, jnp.ones((3, 45), bool),
-        jnp.asarray(called), jnp.float32(even), RenderOptions(64, 0, 0.0, 0.5, True),
-        setup.loss_options(configs.get_config().loss, _CLASS_IDS), None)
-    return {name: float(value) for name, value in found.items()}
-
-  off, on = terms(0.0), terms(2.0)
+  batch = _batch([0, 1], [11.0, 11.0])
+  off, on = (_terms(batch, called, (1.0, 1.0, 1.0), weight) for weight in (0.0, 2.0))
   through = np.exp(-4.0)
   # Each ray meets one primitive; parking and sky are called building alike, 0.1, a building 0.8.
   added = 0.0
@@ -170,3 +177,18 @@ def test_labels_at_even_odds_join_the_learned_term_alone():
     added -= (q / q.sum() * np.log([1 - through, through])).sum() / 2
   assert on.pop('semantic_2d') - off.pop('semantic_2d') == pytest.approx(2 * added, rel=0.02)
   assert on == off
+
+
+def test_the_odds_decide_between_primitives_that_are_called_alike():
+  """Parking from 10 to 12 m within a building, both called alike; the field has no opinion."""
+  one = _batch([0], [11.0])
+  both = dataclasses.replace(one, intervals=Intervals(
+      jnp.full((1, 2), 10.0), jnp.full((1, 2), 12.0), jnp.array([[0, 1]], jnp.int32),
+      one.intervals.dropped))
+  called = np.full((4, 45), 0.1, np.float32)
+  off, on = (_terms(both, called, (3.0, 1.0, 1.0), weight) for weight in (0.0, 1.0))
+  through = np.exp(-4.0)
+  half = (1 - through) / 2
+  prior = np.array([3 * half, half, through])
+  want = -(prior / prior.sum() * np.log([half, half, through])).sum()
+  assert on['semantic_2d'] - off['semantic_2d'] == pytest.approx(want, rel=0.02)
