@@ -127,26 +127,30 @@ def semantic(
 
 
 def semantic_posterior(
-    probabilities: jax.Array, prior: jax.Array, label: jax.Array, mask: jax.Array, words: jax.Array
+    probabilities: jax.Array, fixed: jax.Array, label: jax.Array, mask: jax.Array,
+    words: jax.Array, odds: jax.Array,
 ) -> jax.Array:
   """Cross-entropy with what the primitives and one pseudo label say of a ray, by Bayes' rule.
 
   The gradient of `semantic` is proportional to a class's own share of the ray: a class that lost
   a place hears no label any more, however many speak for it, and where two classes are called
   alike nothing decides. This one's is the difference of two probabilities, so that a field begins
-  with what all labels say of a place, and keeps to the prior where they say nothing. It does not
-  move the geometry through `prior`.
+  with what all labels say of a place, and keeps to the odds where they say nothing. What void holds
+  may be any class: as far as the label speaks for void, nothing is asked. The geometry is not moved
+  through `fixed`.
 
   Args:
     probabilities: [B, C] rendered.
-    prior: [B, C] odds of the ray's classes before the label is read: the rendered fixed field, in
-      units of Words.odds.
+    fixed: [B, C] rendered fixed field; what misses to 1 is held by void.
     label: [B] ids.
     mask: [B] weights of the rays, 0 = no supervision.
     words: [C + 1, 45] P.
+    odds: [C] of Words, before the label is read.
   """
-  said = jax.lax.stop_gradient(prior) * words.T[label][:, :-1]
-  said = said / jnp.maximum(jnp.sum(said, axis=-1, keepdims=True), 1e-9)
+  fixed, called = jax.lax.stop_gradient(fixed), words.T[label]  # [B, C], [B, C + 1]
+  void = jnp.maximum(1.0 - jnp.sum(fixed, axis=-1), 0.0) * called[:, -1]
+  said = fixed * odds * called[:, :-1]
+  said = said / jnp.maximum(jnp.sum(said, axis=-1) + void, 1e-9)[:, None]
   nll = -jnp.sum(said * jnp.log(probabilities + 1e-6), axis=-1)
   return _mean_supervised(nll, mask)
 

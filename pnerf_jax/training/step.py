@@ -92,7 +92,7 @@ def loss_terms(
   semantic = functools.partial(losses.semantic, label=batch.label, words=called)
   learned = semantic(semantics, mask=supervised * reached)
   learned += posterior * losses.semantic_posterior(
-      semantics, fixed_semantics * words.odds, batch.label, supervised * reached, called)
+      semantics, fixed_semantics, batch.label, supervised * reached, called, words.odds)
   # What the field says is counted, not trained to be counted so.
   share = losses.called_share(jax.lax.stop_gradient(semantics), batch.label)
   return {

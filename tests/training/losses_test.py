@@ -179,17 +179,20 @@ def test_words_are_found_by_alternating_with_the_classes():
 def test_semantic_posterior_agrees_with_a_loop():
   rng = np.random.default_rng(13)
   probabilities = rng.dirichlet(np.full(7, 0.4), 30).astype(np.float32)
-  prior = np.where(rng.uniform(size=(30, 7)) > 0.5, rng.uniform(size=(30, 7)), 0).astype(np.float32)
-  prior[0] = 0.0  # void alone: the label says nothing of any primitive
+  fixed = rng.dirichlet(np.full(8, 0.4), 30)[:, :7].astype(np.float32)  # void holds the rest
+  fixed[0] = 0.0  # void alone: the label says nothing of any primitive
+  odds = rng.uniform(0.5, 20, 7).astype(np.float32)
   called = _random_words()
   label = rng.choice([_ROAD, _SIDEWALK, _BUILDING, _SKY, _CAR, 21], 30)
   mask = (rng.uniform(size=30) * (rng.uniform(size=30) > 0.3)).astype(np.float32)
   total = 0.0
   for ray in range(1, 30):
-    said = np.float64(prior[ray]) * called[:7, label[ray]]
+    said = np.float64(fixed[ray]) * odds * called[:7, label[ray]]
+    all_said = said.sum() + (1 - fixed[ray].sum()) * called[7, label[ray]]
     total -= mask[ray] * sum(
-        q / said.sum() * math.log(p + 1e-6) for q, p in zip(said, np.float64(probabilities[ray])))
-  got = losses.semantic_posterior(*map(jnp.asarray, (probabilities, prior, label, mask, called)))
+        q / all_said * math.log(p + 1e-6) for q, p in zip(said, np.float64(probabilities[ray])))
+  got = losses.semantic_posterior(*map(
+      jnp.asarray, (probabilities, fixed, label, mask, called, odds)))
   assert float(got) == pytest.approx(total / (mask > 0).sum(), rel=1e-4)
 
 
@@ -203,25 +206,37 @@ def test_a_class_that_lost_a_ray_still_hears_its_labels():
     return -float(jax.grad(lambda x: loss(jax.nn.softmax(jnp.array([[x, 0.0]]))))(logit))
 
   plain = lambda p: losses.semantic(p, label, one, called)
-  posterior = lambda p: losses.semantic_posterior(p, even, label, one, called)
+  posterior = lambda p: losses.semantic_posterior(p, even, label, one, called, jnp.ones(2))
   assert pull(plain, 0.0) > 0.4 and pull(posterior, 0.0) > 0.4
   assert pull(plain, -10.0) < 2e-3
   assert pull(posterior, -10.0) > 0.9
-  gradient = jax.grad(lambda f: losses.semantic_posterior(even, f, label, one, called))(even)
+  gradient = jax.grad(lambda f: losses.semantic_posterior(
+      even, f, label, one, called, jnp.ones(2)))(even)
   np.testing.assert_array_equal(gradient, 0.0)
 
 
-def test_a_class_without_a_word_of_its_own_is_told_by_the_prior_alone():
-  """Both classes are called alike: labels leave the field where it is, the prior does not."""
+def test_a_class_without_a_word_of_its_own_is_told_by_the_odds_alone():
+  """Both classes are called alike: labels leave the field where it is, the odds do not."""
   called = jnp.zeros((3, 45)).at[:2, _BUILDING].set(0.8)
   label, one = jnp.array([_BUILDING]), jnp.ones(1)
-  prior = jnp.array([[0.9, 0.1]])
+  half, odds = jnp.array([[0.5, 0.5]]), jnp.array([9.0, 1.0])
   for logit in (-4.0, 0.0, 4.0):
     p = lambda x: jax.nn.softmax(jnp.array([[x, 0.0]]))
     labels_alone = jax.grad(lambda x: losses.semantic(p(x), label, one, called))(logit)
     assert float(labels_alone) == pytest.approx(0.0, abs=1e-6)
-    found = jax.grad(lambda x: losses.semantic_posterior(p(x), prior, label, one, called))(logit)
+    found = jax.grad(lambda x: losses.semantic_posterior(
+        p(x), half, label, one, called, odds))(logit)
     assert float(found) == pytest.approx(float(p(logit)[0, 0]) - 0.9, abs=1e-4)
+
+
+def test_where_void_holds_a_ray_nothing_is_asked_of_it():
+  """Fog lets a tenth of the sky through; the rest is void's, and the label is not the sky's."""
+  called = jnp.full((3, 45), 0.001).at[2, _CAR].set(0.05)
+  label, one, odds = jnp.array([_CAR]), jnp.ones(1), jnp.ones(2)
+  probabilities, fixed = jnp.array([[0.9, 0.1]]), jnp.array([[0.0, 0.1]])
+  pull = jax.grad(lambda p: losses.semantic_posterior(p, fixed, label, one, called, odds))
+  assert abs(float(pull(probabilities)[0, 1])) < 0.1  # a primitive's ray would be pulled by 10
+  assert float(pull(probabilities)[0, 0]) == 0.0
 
 
 @pytest.mark.parametrize('merged', [False, True])
@@ -284,7 +299,7 @@ def _terms(weights, probabilities, logits, depth, mask):
           losses.semantic(probabilities, label, mask.astype(jnp.float32), plain),
       'semantic_posterior': losses.semantic_posterior(
           probabilities, jax.nn.one_hot(jnp.array([0, 0, 1, 2]), 7) * weights.sum(-1)[:, None],
-          label, mask.astype(jnp.float32), plain),
+          label, mask.astype(jnp.float32), plain, jnp.arange(1.0, 8.0)),
       'semantic_points': losses.semantic_points(logits, fixed, weights),
   }
 
