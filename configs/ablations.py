@@ -10,6 +10,7 @@ Each is configs/kitti360.py:cpu but for the fields named here.
     no_fixed       without L_fix: labels do not shape the geometry through the primitives
     no_2d          without L_2D: the learned field sees no pseudo label
     no_reach       L_2D without u(r): also where the label names no class that the ray meets
+    no_posterior   L_2D without what one label and the sizes of the primitives say by Bayes' rule
     no_3d          without L_3D: the learned field is not tied to the primitives
     no_depth       without stereo depth
     fixed_only     no learned semantics: labels are those of the fixed field
@@ -35,6 +36,10 @@ def _no_2d(config: ml_collections.ConfigDict) -> None:
 
 def _no_reach(config: ml_collections.ConfigDict) -> None:
   config.loss.reachable_only = False
+
+
+def _no_posterior(config: ml_collections.ConfigDict) -> None:
+  config.loss.posterior_first = config.loss.posterior = 0.0
 
 
 def _no_3d(config: ml_collections.ConfigDict) -> None:
@@ -65,8 +70,8 @@ def _published(config: ml_collections.ConfigDict) -> None:
 
 VARIANTS = {
     'full': lambda config: None, 'no_fixed': _no_fixed, 'no_2d': _no_2d, 'no_reach': _no_reach,
-    'no_3d': _no_3d, 'no_depth': _no_depth, 'fixed_only': _fixed_only,
-    'no_primitives': _no_primitives, 'published': _published}
+    'no_posterior': _no_posterior, 'no_3d': _no_3d, 'no_depth': _no_depth,
+    'fixed_only': _fixed_only, 'no_primitives': _no_primitives, 'published': _published}
 
 
 def get_config(variant: str = 'full') -> ml_collections.ConfigDict:

@@ -38,8 +38,9 @@ def test_street_config_differs_in_its_data_and_length_alone():
 
 @pytest.mark.parametrize('variant, changes', [
     ('full', {}), ('no_fixed', {'loss.fixed': 0.0}), ('no_2d', {'loss.semantic_2d': 0.0}),
-    ('no_reach', {'loss.reachable_only': False}), ('no_3d', {'loss.semantic_3d': 0.0}),
-    ('no_depth', {'loss.depth': 0.0}),
+    ('no_reach', {'loss.reachable_only': False}),
+    ('no_posterior', {'loss.posterior_first': 0.0, 'loss.posterior': 0.0}),
+    ('no_3d', {'loss.semantic_3d': 0.0}), ('no_depth', {'loss.depth': 0.0}),
     ('fixed_only', {'loss.semantic_2d': 0.0, 'loss.semantic_3d': 0.0, 'eval.labels': 'fixed'}),
     ('no_primitives', {'data.boxes': 'none', 'scene.outside': 'void'}),
     ('published', {'model.network': 'published', 'optim.learning_rate': 5e-4, 'optim.final': 0.5,

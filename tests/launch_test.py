@@ -160,7 +160,7 @@ def test_ablation_scores_every_variant_once(project):
   assert done.returncode == 1 and 'error: expected STREET and OUT' in done.stderr and not calls
   done, calls = ablate('street', 'out', '50', '--config.train.rays=64')
   assert done.returncode == 0, done.stderr
-  assert len(calls) == 2 + 2 * 9 + 1
+  assert len(calls) == 2 + 2 * 10 + 1
   assert calls[2] == ('-m pnerf_jax.train --config=configs/ablations.py:full --workdir=out/full '
                       '--config.data.root=street --config.train.steps=50 --config.train.rays=64')
   assert calls[3] == '-m pnerf_jax.eval --workdir=out/full'
