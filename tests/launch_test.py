@@ -165,7 +165,7 @@ def test_ablation_scores_every_variant_once(project):
                       '--config.data.root=street --config.train.steps=50 --config.train.rays=64')
   assert calls[3] == '-m pnerf_jax.eval --workdir=out/full'
   assert calls[-1].startswith('launch/compare_runs.py --out=out/table --reference=full out/full ')
-  assert len(calls[-1].split()) == 3 + 9
+  assert len(calls[-1].split()) == 3 + 10
   # What was scored at the last step is skipped; one that was scored earlier is not.
   for variant, step in (('full', 50), ('no_2d', 40)):
     metrics = project.root / 'out' / variant / 'eval' / 'metrics.json'
