@@ -2,8 +2,9 @@
 
 A network misses most of what is thin, and has no word at all for some classes: a pseudo label is
 evidence of a class, not the class. Where a ray passes the core of a primitive that nothing hides,
-the class is all but certain, so those pixels count how often class c is called y. No ground truth
-is read, and a class that nobody sees keeps the words that its label set gives it.
+and stereo depth lies in it, the class is all but certain, so those pixels count how often class c
+is called y. No ground truth is read, and a class that nobody sees keeps the words that its label
+set gives it.
 
 Letters: V views, H, W image size, K intervals of a ray, M primitives, C classes present in the
 window (the sky is the last), y a word: the id of a pseudo label, 0 = none.
@@ -21,6 +22,26 @@ _BEHIND = 2.0  # metres; what begins that soon behind the nearest entry may be s
 _CORE = 0.5  # a core pixel is at least this share of the deepest one from the primitive's edge
 
 
+def at_depth(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray, depth: np.ndarray,
+             tolerance: np.ndarray) -> np.ndarray:
+  """The primitives within which the surface of a pixel can lie, of one view.
+
+  The box around a lamp and its arm is nearly empty: what most of its pixels show lies behind it.
+
+  Args:
+    primitive: [H, W, K] index, -1 = none.
+    enter, exit_: [H, W, K] metres along the ray.
+    depth: [H, W] metres along the ray, measured; 0 = unknown.
+    tolerance: [H, W] metres, by which it may err.
+
+  Returns:
+    [H, W, K] primitive, -1 where the depth is known and lies outside.
+  """
+  depth, tolerance = depth[..., None], tolerance[..., None]
+  inside = (depth >= enter - tolerance) & (depth <= exit_ + tolerance)
+  return np.where((depth > 0) & ~inside, -1, primitive)
+
+
 def seen_cores(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray) -> np.ndarray:
   """The primitive whose core a pixel shows, of one view.
 
@@ -28,8 +49,8 @@ def seen_cores(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray) -> n
   with the fewest pixels is taken as seen: people draw a sign on a wall, not a wall on a sign.
 
   Args:
-    primitive: [H, W, K] index, -1 = none, sorted by entry.
-    enter, exit_: [H, W, K] metres along the ray.
+    primitive: [H, W, K] index, -1 = none.
+    enter, exit_: [H, W, K] metres along the ray, sorted by entry.
 
   Returns:
     [H, W] int32 index, -1 where no core is seen.
@@ -37,10 +58,12 @@ def seen_cores(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray) -> n
   primitive = primitive.astype(np.int32)
   used = primitive >= 0
   pixels = np.append(np.bincount(primitive[used], minlength=1).astype(np.float64), np.inf)
-  reach = np.minimum(exit_[..., :1], enter[..., :1] + _BEHIND)
+  first = np.argmax(used, axis=-1)[..., None]
+  of_first = lambda x: np.take_along_axis(x, first, axis=-1)
+  reach = np.minimum(of_first(exit_), of_first(enter) + _BEHIND)
   size = np.where(used & (enter <= reach), pixels[np.where(used, primitive, -1)], np.inf)
   slot = np.argmin(size, axis=-1)[..., None]
-  seen = np.where(used[..., 0], np.take_along_axis(primitive, slot, axis=-1)[..., 0], -1)
+  seen = np.where(used.any(axis=-1), np.take_along_axis(primitive, slot, axis=-1)[..., 0], -1)
   edge = np.zeros(seen.shape, bool)
   for axis in (0, 1):
     changes = np.diff(seen, axis=axis) != 0
@@ -53,12 +76,14 @@ def seen_cores(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray) -> n
   return np.where(depth >= _CORE * deepest[seen], seen, -1).astype(np.int32)
 
 
-def count(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray, label: np.ndarray,
-          semantic: np.ndarray, class_ids: tuple[int, ...]) -> np.ndarray:
+def count(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray, depth: np.ndarray,
+          tolerance: np.ndarray, label: np.ndarray, semantic: np.ndarray,
+          class_ids: tuple[int, ...]) -> np.ndarray:
   """How often each class is called each word, of one view.
 
   Args:
     primitive, enter, exit_: [H, W, K] intervals of the view.
+    depth, tolerance: of at_depth; pixels whose depth lies in none of their primitives do not count.
     label: [H, W] words; 0 is not counted.
     semantic: [M] ids of the primitives, 0 = void.
     class_ids: the C ids present, the sky last.
@@ -68,10 +93,10 @@ def count(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray, label: np
   """
   column = np.full(labels.NUM_IDS, len(class_ids))
   column[list(class_ids)] = np.arange(len(class_ids))
-  seen = seen_cores(primitive, enter, exit_)
-  shown = column[np.asarray(semantic)[seen]]
-  shown = np.where((primitive < 0).all(axis=-1), len(class_ids) - 1, shown)
-  counted = (label > 0) & ((seen >= 0) | (primitive < 0).all(axis=-1))
+  seen = seen_cores(at_depth(primitive, enter, exit_, depth, tolerance), enter, exit_)
+  sky = (primitive < 0).all(axis=-1)
+  shown = np.where(sky, len(class_ids) - 1, column[np.asarray(semantic)[seen]])
+  counted = (label > 0) & ((seen >= 0) | sky)
   total = np.zeros((len(class_ids) + 1, labels.NUM_IDS))
   np.add.at(total, (shown[counted], label[counted]), 1)
   return total

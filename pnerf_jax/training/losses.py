@@ -17,14 +17,12 @@ from pnerf_jax.data import labels
 class Words:
   """What the classes are called by the 2D network, and what is thought of them before it is heard.
 
-  first: [C + 1, 45] P before training.   counted: [C + 1] share of all rays on which each class was
-  counted for it.   anything: [45] what a plain error may be called, sums to
+  first: [C + 1, 45] P before training.   anything: [45] what a plain error may be called, sums to
   1.   named: [C, 45] bool, whether class c may be called y at all.   odds: [C] of the classes where
   a ray meets primitives of several.   trust: [] how far the network may be followed, in [0, 1]:
   a factor of the weight of L_2D.
   """
   first: jax.Array
-  counted: jax.Array
   anything: jax.Array
   named: jax.Array
   odds: jax.Array
@@ -32,23 +30,18 @@ class Words:
 
 
 def word_probability(called: jax.Array, words: Words, prior: float, floor: float) -> jax.Array:
-  """P(y | c) of what the field's own classes were called, with the first estimate as its prior.
-
-  The maximisation step of expectation-maximisation, in closed form; nothing called yet gives the
-  first estimate. That was counted where a class is all but certain, so it goes on counting as the
-  rays that it was made of. Else a class that the field has nearly lost would be thought to be
-  called as what is left of it is, and lose that too.
+  """P(y | c) of what the classes were called in training, with the first estimate as its prior.
 
   Args:
     called: [C + 1, 45] mass of each class called y, of all rays together at most 1.
     words: of the window.
-    prior: mass that the first estimate counts as beside words.counted, in each row.
+    prior: mass that the first estimate counts as, in each row.
     floor: share of plain errors.
 
   Returns:
-    [C + 1, 45].
+    [C + 1, 45]; the first estimate of a class of which nothing was seen yet.
   """
-  mass = called + (prior + words.counted)[:, None] * words.first
+  mass = called + prior * words.first
   probability = mass / jnp.maximum(jnp.sum(mass, axis=-1, keepdims=True), 1e-12)
   learned = (1.0 - floor) * probability + floor * words.anything
   return jnp.where(jnp.sum(called, axis=-1, keepdims=True) > 0, learned, words.first)
@@ -86,23 +79,30 @@ def depth_huber(depth: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Arr
   return _mean(jnp.where(error < 1.0, 0.5 * error**2, error - 0.5), mask)
 
 
+def depth_tolerance(depth: jax.Array, spread: float) -> jax.Array:
+  """Metres by which stereo depth may err: pixels of disparity, so the square of the depth.
+
+  depth: [...] metres.   spread: metres; the tolerance is spread * (0.3 + (depth / 10)^2).
+  """
+  return spread * (0.3 + (depth / 10.0) ** 2)
+
+
 def depth_likelihood(
     weights: jax.Array, t: jax.Array, target: jax.Array, mask: jax.Array,
     spread: float, outliers: float,
 ) -> jax.Array:
   """-log of the weight near the target depth, mixed with a share of outliers.
 
-  Stereo errs by pixels of disparity, so the tolerance grows with the square of the depth; stereo
-  is also plainly wrong at times, so that a few rays must not pull without bound.
+  Stereo is also plainly wrong at times, so that a few rays must not pull without bound.
 
   Args:
     weights, t: [B, S].
     target: [B] metres along the ray.
     mask: [B].
-    spread: metres; the tolerance is spread * (0.3 + (target / 10)^2).
+    spread: metres, of depth_tolerance.
     outliers: share of the stereo depths that may lie anywhere.
   """
-  sigma = spread * (0.3 + jnp.square(target / 10.0))
+  sigma = depth_tolerance(target, spread)
   near = jnp.exp(-0.5 * jnp.square((t - target[:, None]) / sigma[:, None]))
   found = jnp.sum(weights * near, axis=-1)
   return _mean(-jnp.log((1.0 - outliers) * found + outliers), mask)

@@ -19,6 +19,7 @@ from pnerf_jax.data import batches, labels, words
 from pnerf_jax.data.files import read_json, write_bytes
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError, SharedInputError
+from pnerf_jax.geometry import cameras
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
 from pnerf_jax.training import checks, intersections, losses, processes, sharding
@@ -152,6 +153,31 @@ def make_ray_table(run: Run, folder: pathlib.Path | None = None) -> batches.RayT
   return sharding.replicate(table, run.mesh)
 
 
+def _count_words(run: Run, table: batches.RayTable) -> np.ndarray:
+  """words.count of all views together, [C + 1, 45]. Args: of make_words."""
+  loss, scene, window = run.config.loss, run.scene, run.scene.window
+  views, size = len(window.view_frame), (window.height, window.width)
+  usable = np.zeros(len(table.label), bool)
+  usable[np.asarray(table.uniform)] = True
+  label = np.where(usable, np.asarray(table.label), 0).reshape(views, *size)
+  # Where the recipe does without stereo depth, so do the words.
+  planar = np.asarray(table.depth) * (loss.depth > 0)
+  planar = np.where(planar < loss.depth_max, planar, 0.0).reshape(views, *size)
+  of_view = lambda x: x.reshape(views, *size, *x.shape[1:])
+  intervals = jax.tree.map(of_view, jax.device_get(table.intervals))
+  semantic = np.asarray(scene.primitives.semantic)
+  grid = cameras.pixel_grid(window.width, window.height)
+  counts = np.zeros((len(scene.class_ids) + 1, labels.NUM_IDS))
+  for view in range(views):
+    rays = cameras.pixel_rays(
+        window.intrinsics[view], window.world_from_cam[view], grid, np.int32(view))
+    depth = planar[view] / np.asarray(rays.z_per_t)
+    counts += words.count(
+        intervals.primitive[view], intervals.enter[view], intervals.exit[view], depth,
+        losses.depth_tolerance(depth, loss.depth_spread), label[view], semantic, scene.class_ids)
+  return counts
+
+
 def make_words(run: Run, table: batches.RayTable) -> losses.Words:
   """What the window's classes are called by its pseudo labels, replicated on the devices.
 
@@ -159,29 +185,17 @@ def make_words(run: Run, table: batches.RayTable) -> losses.Words:
     run: of set_up.
     table: of make_ray_table; rays that it leaves out are not counted.
   """
-  loss, class_ids, window = run.config.loss, run.scene.class_ids, run.scene.window
+  loss, class_ids = run.config.loss, run.scene.class_ids
   if loss.words == 'estimated':
-    usable = np.zeros(len(table.label), bool)
-    usable[np.asarray(table.uniform)] = True
-    label = np.where(usable, np.asarray(table.label), 0)
-    intervals = jax.device_get(table.intervals)
-    semantic = np.asarray(run.scene.primitives.semantic)
-    pixels = window.height * window.width
-    counts = 0
-    for start in range(0, len(label), pixels):
-      part = slice(start, start + pixels)
-      shape = lambda x: x[part].reshape(window.height, window.width, *x.shape[1:])
-      counts = counts + words.count(
-          shape(intervals.primitive), shape(intervals.enter), shape(intervals.exit),
-          shape(label), semantic, class_ids)
+    counts = _count_words(run, table)
     called = words.estimate(counts, class_ids, loss.words_prior * counts.sum(), loss.label_floor)
-    trust, counted = words.trust(counts, class_ids), counts.sum(axis=-1) / len(label)
+    trust = words.trust(counts, class_ids)
     _LOG.info('the pseudo labels are trusted to %.2f', trust)
   else:
     called = words.from_sets(class_ids, loss.words == 'merged', loss.label_floor)
-    trust, counted = 1.0, np.zeros(len(called))
+    trust = 1.0
   anything = called.max(axis=0) > 0
-  found = losses.Words(jnp.asarray(called), jnp.asarray(counted, jnp.float32),
+  found = losses.Words(jnp.asarray(called),
                        jnp.asarray(anything / anything.sum(), jnp.float32),
                        jnp.asarray(labels.label_sets(class_ids, loss.words == 'merged')),
                        jnp.asarray(words.class_odds(run.scene.window.boxes, class_ids)),

@@ -15,7 +15,7 @@ Optimizer = optax.GradientTransformation
 @dataclasses.dataclass(frozen=True)
 class TrainState:
   """`step` int32 steps done, `params`, `opt_state` of Adam, `called` [C + 1, 45] moving average of
-  how often the field's classes (void last) were called each word; None where no field is trained.
+  how often the classes (void last) were called each word; None where no field is trained.
   """
   step: jax.Array
   params: Any

@@ -21,6 +21,11 @@ def _view(height: int, width: int, slots: list[tuple[tuple[slice, slice], int, f
   return tuple(np.take_along_axis(x, order, axis=-1) for x in (primitive, enter, exit_))
 
 
+def _unknown(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+  """Depth that nobody measured, and its tolerance."""
+  return np.zeros((height, width), np.float32), np.ones((height, width), np.float32)
+
+
 def _slow_cores(seen: np.ndarray) -> np.ndarray:
   """Pixels at least half as far from another primitive's pixels as the deepest of their own."""
   spots = [(v, u) for v in range(seen.shape[0]) for u in range(seen.shape[1])]
@@ -64,7 +69,7 @@ def test_counts_by_hand():
   label[:, :10] = _BUILDING
   label[4:7, 2] = _POLE
   label[0, 0] = 0
-  counts = words.count(*view, label, np.array([_BUILDING]), _CLASS_IDS)
+  counts = words.count(*view, *_unknown(10, 20), label, np.array([_BUILDING]), _CLASS_IDS)
   core = words.seen_cores(*view) == 0
   assert counts[4, _SKY] == 100 and counts[4].sum() == 100
   assert counts[1].sum() == (core & (label > 0)).sum()
@@ -72,10 +77,41 @@ def test_counts_by_hand():
   assert counts[[0, 2, 3, 5]].sum() == 0
 
 
+def test_depth_leaves_the_primitives_that_it_lies_in():
+  primitive = np.array([[[4, 7, -1]]])
+  enter, exit_ = np.array([[[5.0, 9.0, np.inf]]]), np.array([[[6.0, 12.0, np.inf]]])
+  left = lambda depth, tolerance: words.at_depth(
+      primitive, enter, exit_, np.array([[depth]]), np.array([[tolerance]]))[0, 0].tolist()
+  assert left(0.0, 0.1) == [4, 7, -1]  # unknown
+  assert left(5.5, 0.1) == [4, -1, -1]
+  assert left(10.0, 0.1) == [-1, 7, -1]
+  assert left(6.3, 0.5) == [4, -1, -1] and left(6.3, 0.1) == [-1, -1, -1]
+  assert left(7.5, 2.0) == [4, 7, -1]
+
+
+def test_an_empty_box_is_not_called_what_stands_behind_it():
+  """The box around a lamp's arm: a post of 2 of its 20 columns, else the house 20 m behind."""
+  everything = (slice(None), slice(None))
+  view = _view(30, 40, [(everything, 0, 30.0, 40.0),
+                        ((slice(None), slice(10, 30)), 1, 10.0, 12.0)])
+  label = np.full((30, 40), _BUILDING, np.uint8)
+  depth = np.full((30, 40), 31.0, np.float32)
+  label[:, 19:21], depth[:, 19:21] = _POLE, 11.0
+  depth[:, 35:] = 2.0  # something that nobody annotated
+  semantic, tolerance = np.array([_BUILDING, _POLE]), np.full((30, 40), 0.5)
+  counts = words.count(*view, depth, tolerance, label, semantic, _CLASS_IDS)
+  assert counts[2, _POLE] > 0 and counts[2].sum() == counts[2, _POLE]
+  assert counts[1, _BUILDING] > 0 and counts[1].sum() == counts[1, _BUILDING]
+  assert counts[4].sum() == 0  # where depth contradicts the primitives there is no sky either
+  blind = words.count(*view, *_unknown(30, 40), label, semantic, _CLASS_IDS)
+  assert blind[2, _BUILDING] > blind[2, _POLE]
+
+
 def test_void_space_has_a_row_of_its_own():
   everything = (slice(None), slice(None))
   view = _view(6, 6, [(everything, 0, 0.3, 100.0)])
-  counts = words.count(*view, np.full((6, 6), _CAR, np.uint8), np.array([0]), _CLASS_IDS)
+  label = np.full((6, 6), _CAR, np.uint8)
+  counts = words.count(*view, *_unknown(6, 6), label, np.array([0]), _CLASS_IDS)
   assert counts[-1, _CAR] == counts.sum() > 0
 
 

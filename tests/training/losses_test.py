@@ -113,7 +113,7 @@ def test_semantic_pulls_towards_the_class_that_is_called_so_most_often():
 
 def _words() -> losses.Words:
   first = jnp.asarray(_random_words())
-  return losses.Words(first, jnp.zeros(8), jnp.full(45, 1 / 45), first[:-1] > 0.1, jnp.ones(7),
+  return losses.Words(first, jnp.full(45, 1 / 45), first[:-1] > 0.1, jnp.ones(7),
                       jnp.ones(()))
 
 
@@ -130,11 +130,10 @@ def test_words_by_hand():
   called[0, _ROAD], called[0, _CAR] = 0.06, 0.02
   anything = np.zeros(45, np.float32)
   anything[[_ROAD, _CAR]] = 0.5
-  counted = jnp.array([0.015, 0.3, 0.0])
   got = losses.word_probability(jnp.asarray(called), losses.Words(
-      jnp.asarray(first), counted, jnp.asarray(anything), jnp.ones((2, 45), bool), jnp.ones(2),
-      jnp.ones(())), 0.005, 0.1)
-  # (0.06 + (0.015 + 0.005) * 0.5) / (0.08 + 0.02) = 0.7, then 0.9 * 0.7 + 0.1 * 0.5.
+      jnp.asarray(first), jnp.asarray(anything), jnp.ones((2, 45), bool), jnp.ones(2),
+      jnp.ones(())), 0.02, 0.1)
+  # (0.06 + 0.02 * 0.5) / (0.08 + 0.02) = 0.7, then 0.9 * 0.7 + 0.1 * 0.5.
   assert float(got[0, _ROAD]) == pytest.approx(0.68)
   assert float(got[0, _CAR]) == pytest.approx(0.32)
   np.testing.assert_array_equal(got[1:], first[1:])  # of which nothing was seen
@@ -162,7 +161,7 @@ def test_words_are_found_by_alternating_with_the_classes():
   first = np.zeros((4, 45), np.float32)
   first[:, 1:4] = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8], [1 / 3] * 3]
   words_ = losses.Words(
-      jnp.asarray(first), jnp.zeros(4), jnp.asarray(first[3]), jnp.ones((3, 45), bool),
+      jnp.asarray(first), jnp.asarray(first[3]), jnp.ones((3, 45), bool),
       jnp.ones(3), jnp.ones(()))
   called = jnp.zeros((4, 45))
   for _ in range(10):

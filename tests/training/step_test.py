@@ -48,7 +48,7 @@ def _batch(primitive, depth) -> Batch:
 
 def _words(odds=(1.0, 1.0, 1.0)) -> losses.Words:
   """Every class may be called anything, with these odds before it is."""
-  return losses.Words(jnp.full((4, 45), 1 / 45), jnp.zeros(4), jnp.full(45, 1 / 45),
+  return losses.Words(jnp.full((4, 45), 1 / 45), jnp.full(45, 1 / 45),
                       jnp.ones((3, 45), bool), jnp.asarray(odds), jnp.ones(()))
 
 
@@ -75,31 +75,38 @@ def test_depth_acts_on_rays_that_meet_a_primitive_of_its_classes():
   assert _depth_loss(both, (12, 35)) == 0.0  # of classes that are not here
 
 
-def test_what_the_field_says_is_counted_without_a_gradient():
+def test_words_are_counted_by_the_primitives_and_without_a_gradient():
   @jax.tree_util.register_dataclass
   @dataclasses.dataclass(frozen=True)
-  class Opinion(_Fog):
-    logits: jax.Array
+  class Thick(_Fog):
+    density: jax.Array
 
     def __call__(self, points, directions, image):
       out = super().__call__(points, directions, image)
-      return FieldOut(out.sigma, out.rgb, out.semantic_logits + self.logits)
+      certain = jnp.array([0.0, 9.0, 0.0])  # of being the building, wherever it may be
+      return FieldOut(out.sigma * self.density, out.rgb, out.semantic_logits + certain)
 
-  def counted(logits):
+  def counted(density):
+    # Parking and building lie in one place, where the learned field chooses the building.
+    batch = _batch([0, 1], [7.5, 3.5])
+    twice = lambda x: jnp.concatenate([x, x], axis=-1)
+    both = batch.intervals
+    both = Intervals(twice(both.enter), twice(both.exit), jnp.array([[0, 1], [1, 1]], jnp.int32),
+                     both.dropped)
     _, share = step.loss_terms(
-        Opinion(logits), _batch([0, 1], [7.5, 3.5]),
+        Thick(density), dataclasses.replace(batch, intervals=both),
         fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
         _words(), jnp.full((4, 45), 1 / 45), jnp.float32(0.0),
         RenderOptions(64, 0, 0.0, 0.5, True),
         setup.loss_options(configs.get_config().loss, _CLASS_IDS), jax.random.key(0))
     return share[:, _BUILDING]
 
-  # exp(-2 * 2) of each ray passes the box and is sky.
+  # exp(-2 * 2) of each ray passes the boxes and is sky; half of the first is parking's.
   through = np.exp(-4.0)
-  share = counted(jnp.zeros(3))
-  np.testing.assert_allclose(share, [(1 - through) / 2, (1 - through) / 2, through, 0], atol=2e-3)
-  gradient = jax.jacobian(counted)(jnp.zeros(3))
-  np.testing.assert_array_equal(gradient, 0.0)
+  share = counted(jnp.ones(()))
+  want = [(1 - through) / 4, 3 * (1 - through) / 4, through, 0]
+  np.testing.assert_allclose(share, want, atol=2e-3)
+  np.testing.assert_array_equal(jax.jacobian(counted)(jnp.ones(())), 0.0)
 
 
 def test_a_pixel_is_the_mean_of_its_rays():
