@@ -25,7 +25,7 @@ class LossOptions:
   depth_max: stereo depth beyond it is not used, metres.   depth_columns: the depth loss acts on
   rays that meet a primitive of one of these of the C classes; None = on all.   depth_spread,
   depth_outliers: of losses.depth_likelihood.   words_prior, label_floor: of
-  losses.word_probability.   words_rate: of the moving average of what the field's classes are
+  losses.word_probability.   words_rate: of the moving average of what the classes are
   called; 0 keeps the first estimate.   words_after: steps before it begins.   posterior_first,
   posterior: weight of losses.semantic_posterior within L_2D until then and from then on.
   reachable_only: mask L_2D by u(r).
