@@ -72,7 +72,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.words_after = 400  # steps before words are counted where the field's surfaces are
   loss.label_floor = 0.05  # probability of any label whatever the class
   loss.posterior_first = 1.0  # weight within L_2D, until words_after, of what one label says
-  loss.posterior = 0.1  # the same from then on
+  loss.posterior = 0.3  # the same from then on
   loss.finish = 0.3  # factor of the weights of depth, L_fix and L_2D in the run's finish
   loss.reachable_only = True  # mask the 2D term by u(r)
 
