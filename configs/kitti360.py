@@ -65,11 +65,11 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.depth_form = 'likelihood'  # or 'huber' of the mean depth
   loss.depth_max = 100.0  # metres; stereo beyond it is not used
   loss.depth_classes = ()  # the depth loss acts on rays that meet a primitive of these; () = all
-  loss.depth_spread = 0.2  # tolerance of the likelihood, metres: spread * (0.3 + (z / 10)^2)
+  loss.depth_spread = 0.2  # of stereo; its tolerance in metres is spread * (0.3 + (z / 10)^2)
   loss.depth_outliers = 0.05  # share of stereo depths that may lie anywhere
   loss.words = 'estimated'  # what classes are called: estimated, label 'sets', or 'merged' (paper)
   loss.words_prior = 1e-4  # weight of what was thought before, as a share of all pixels
-  loss.words_after = 400  # steps before words are counted where the field's surfaces are
+  loss.words_after = 400  # steps before words are counted where the field has its surfaces
   loss.label_floor = 0.05  # probability of any label whatever the class
   loss.posterior_first = 1.0  # weight within L_2D, until words_after, of what one label says
   loss.posterior = 0.3  # the same from then on

@@ -93,8 +93,8 @@ def loss_terms(
   learned = semantic(semantics, mask=supervised * reached)
   learned += posterior * losses.semantic_posterior(
       semantics, fixed_semantics, batch.label, supervised * reached, called, words.odds)
-  # By the primitives in which the rays end, and not by the learned field's classes: of one that it
-  # is losing it keeps what is called best, and would have its labels speak against the rest.
+  # By the primitives in which the rays end, not by the learned field's classes: of a class that it
+  # is losing it keeps what is called best, and then the labels would speak against the rest.
   share = losses.called_share(jax.lax.stop_gradient(fixed_semantics), batch.label)
   return {
       'rgb': losses.color(mean(out.rgb), batch.rgb),
