@@ -1,4 +1,5 @@
-"""Moving objects: their rays are left out of training, their pixels labelled in their own frame."""
+"""Moving objects: their rays are left out of training, their pixels labelled in their own frame; and
+what the set-up makes of the window's labels."""
 import dataclasses
 
 import jax
@@ -8,6 +9,7 @@ import pytest
 import trimesh
 
 from configs import kitti360 as configs
+from pnerf_jax.data import words
 from pnerf_jax.data.labels import BY_NAME
 from pnerf_jax.geometry import cameras
 from pnerf_jax.rendering.images import Renderer, label_options, recorded_view, render_options
@@ -122,3 +124,40 @@ def test_the_2d_loss_weighs_as_much_as_its_labels_are_trusted(run):
   assert full['loss'] == pytest.approx(sum(w * full[name] for name, w in weights.items()), rel=1e-5)
   assert full['loss'] - half['loss'] == pytest.approx(
       0.75 * weights['semantic_2d'] * full['semantic_2d'], rel=1e-2)
+
+
+def test_words_are_counted_where_planar_stereo_depth_lies(run):
+  """Stereo depth put in the middle of each ray's last interval, by the pinhole's own formula."""
+  table, window = setup.make_ray_table(run), run.scene.window
+  size = (len(window.view_frame), window.height, window.width)
+  intervals = jax.tree.map(lambda x: np.asarray(x).reshape(*size, *x.shape[1:]), table.intervals)
+  used = intervals.primitive >= 0
+  last = np.maximum(used.sum(axis=-1, keepdims=True) - 1, 0)
+  take = lambda x: np.take_along_axis(x, last, axis=-1)[..., 0]
+  surface = np.where(used.any(axis=-1), 0.5 * (take(intervals.enter) + take(intervals.exit)), 0.0)
+  v, u = np.mgrid[:window.height, :window.width]
+  fx, fy, cx, cy = np.asarray(window.intrinsics).T[..., None, None]
+  planar = surface / np.sqrt(1 + ((u - cx) / fx) ** 2 + ((v - cy) / fy) ** 2)
+  table = dataclasses.replace(table, depth=jnp.asarray(planar.ravel(), jnp.float32))
+
+  def first(depth_weight):
+    config = run.config.copy_and_resolve_references()
+    config.loss.depth, config.loss.depth_max, config.loss.depth_spread = depth_weight, 1e4, 0.01
+    return np.asarray(setup.make_words(dataclasses.replace(run, config=config), table).first)
+
+  def expected(depth):
+    usable = np.zeros(planar.size, bool)
+    usable[np.asarray(table.uniform)] = True
+    label = np.where(usable, np.asarray(table.label), 0).reshape(size)
+    counts = sum(words.count(
+        intervals.primitive[i], intervals.enter[i], intervals.exit[i], depth[i],
+        0.01 * (0.3 + (depth[i] / 10) ** 2), label[i], np.asarray(run.scene.primitives.semantic),
+        run.scene.class_ids) for i in range(size[0]))
+    loss = run.config.loss
+    return words.estimate(
+        counts, run.scene.class_ids, loss.words_prior * counts.sum(), loss.label_floor)
+
+  np.testing.assert_allclose(first(1e-3), expected(surface), atol=1e-3)
+  np.testing.assert_allclose(first(0.0), expected(np.zeros_like(surface)), atol=1e-6)
+  assert abs(first(1e-3) - first(0.0)).max() > 0.02
+  assert abs(first(1e-3) - expected(planar)).max() > 0.02  # what a confusion of the two would give
