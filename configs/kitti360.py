@@ -73,7 +73,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.label_floor = 0.05  # probability of any label whatever the class
   loss.posterior_first = 1.0  # weight within L_2D, until words_after, of what one label says
   loss.posterior = 0.3  # the same from then on
-  loss.finish = 0.3  # factor of the weights of depth, L_fix and L_2D in the run's finish
+  loss.finish = 0.3  # factor of the weights of depth and L_2D in the run's finish
   loss.reachable_only = True  # mask the 2D term by u(r)
 
   optim = config.optim = ml_collections.ConfigDict()
@@ -86,7 +86,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   train.steps = 10000  # optimiser steps of the whole run
   train.rays = 8192  # a step
   train.focus = 0.5  # share of the rays aimed at what looks small
-  train.finish = 0.5  # last share of the steps, in which rays fill their pixels
+  # Last share of the steps, in which rays fill their pixels and labels move no density any more.
+  train.finish = 0.5
   train.finish_side = 2  # a pixel is then the mean of this times this rays
   train.seed = 0  # of parameters, batches and noise
   train.steps_per_dispatch = 10  # steps made in one call of the device

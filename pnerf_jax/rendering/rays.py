@@ -56,12 +56,14 @@ class RenderOptions:
   blind: part of the samples that pays no heed to the first look (sampling.refine).
   share: part of the samples dealt evenly to the intervals (sampling.place).
   restrict: restrict each sample's softmax to the classes of the primitives that contain it.
+  labels_move: whether the gradients of the semantics reach the density through the weights.
   """
   num_samples: int
   first_samples: int
   blind: float
   share: float
   restrict: bool
+  labels_move: bool = True
 
 
 @jax.tree_util.register_dataclass
@@ -133,7 +135,8 @@ def render_rays(
   out = field(points, rays.directions, rays.image)
   weights, passed = volume.composite_weights(out.sigma, samples.delta)
   probabilities = class_probabilities(out.semantic_logits, _open_classes(member, options))
-  pixels = _composite(field, rays, samples, member, weights, passed, out.rgb, probabilities)
+  pixels = _composite(field, rays, samples, member, weights, passed, out.rgb, probabilities,
+                      options.labels_move)
   return Rendered(
       **{f.name: getattr(pixels, f.name) for f in dataclasses.fields(pixels)},
       samples=samples, weights=weights, logits=out.semantic_logits, member=member)
@@ -191,7 +194,7 @@ def render_pixels(
       rows, weights > _LEAST_WEIGHT, (jnp.zeros((total, 3)), jnp.zeros((total, num_classes))),
       look, block)
   return _composite(field, rays, samples, member, weights, passed, rgb.reshape(*shape, 3),
-                    probabilities.reshape(*shape, num_classes))
+                    probabilities.reshape(*shape, num_classes), options.labels_move)
 
 
 def _points(rays: Rays, t: jax.Array) -> jax.Array:
@@ -228,10 +231,11 @@ def _open_classes(member: fixed.Membership, options: RenderOptions) -> jax.Array
 @jax.named_scope('composite')
 def _composite(field: Field, rays: Rays, samples: sampling.Samples, member: fixed.Membership,
                weights: jax.Array, passed: jax.Array, rgb: jax.Array,
-               probabilities: jax.Array) -> Pixels:
+               probabilities: jax.Array, labels_move: bool) -> Pixels:
   """Pixels [...] from the weights [..., S] of the samples, their colour and class probabilities."""
   num_classes = probabilities.shape[-1]
   sky = jax.nn.one_hot(num_classes - 1, num_classes)
+  seen, beyond = (weights, passed) if labels_move else jax.lax.stop_gradient((weights, passed))
   sky_rgb = field.sky(rays.origins, rays.directions, rays.image)
   opacity = 1.0 - passed
   return Pixels(
@@ -239,8 +243,8 @@ def _composite(field: Field, rays: Rays, samples: sampling.Samples, member: fixe
       depth=jnp.sum(weights * samples.t, axis=-1) / jnp.maximum(opacity, 1e-6),
       median_depth=volume.median(weights, samples.t),
       opacity=opacity,
-      fixed_semantics=volume.integrate(weights, member.fixed) + passed[..., None] * sky,
-      semantics=volume.integrate(weights, probabilities) + passed[..., None] * sky,
+      fixed_semantics=volume.integrate(seen, member.fixed) + beyond[..., None] * sky,
+      semantics=volume.integrate(seen, probabilities) + beyond[..., None] * sky,
       slots=volume.integrate(weights, fixed.instance_votes(member.inside)))
 
 

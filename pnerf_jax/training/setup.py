@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_CONFIG = 2**20  # bytes
 _WORDS_RATE = 0.005  # the moving average of what classes are called spans 200 steps
 LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d')
-_BLUNT = ('depth', 'fixed', 'semantic_2d')  # what is fat at edges, unlike the photo
+_BLUNT = ('depth', 'semantic_2d')  # what is fat at edges, unlike the photo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +59,15 @@ def set_up(config: ml_collections.ConfigDict) -> Run:
   return Run(config, mesh, scene, make_field(config.model, scene))
 
 
-def train_options(model: Any) -> RenderOptions:
-  """Options of rendering in training from `config.model`."""
+def train_options(model: Any, finish: bool = False) -> RenderOptions:
+  """Options of rendering in training from `config.model`, before the finish of a run or in it.
+
+  Labels have put things in their places by then, but are too wide: in the finish they shape no
+  density any more (so that L_fix asks nothing), and the photo says where edges are.
+  """
   return RenderOptions(
-      model.samples, model.first_samples, model.blind, model.share, model.restrict)
+      model.samples, model.first_samples, model.blind, model.share, model.restrict,
+      labels_move=not finish)
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> states.Optimizer:
@@ -97,7 +102,7 @@ def make_steps(run: Run, optimizer: states.Optimizer, steps: int, finish: bool =
   """step.make_dispatch of a run: `steps` optimiser steps a call, before its finish or of it."""
   train, loss = run.config.train, run.config.loss
   return make_dispatch(
-      run.module, optimizer, train_options(run.config.model),
+      run.module, optimizer, train_options(run.config.model, finish),
       loss_options(loss, run.scene.class_ids, finish), run.mesh, train.rays,
       train.finish_side if finish else 1, train.focus, steps)
 

@@ -249,6 +249,29 @@ def test_gradients_are_finite(restrict):
   assert (np.abs(gradient.sigma).reshape(4, 5)[:3, 1:] > 0).all()
 
 
+@pytest.mark.parametrize('moved', [True, False])
+def test_labels_move_density_only_where_they_may(moved):
+  """By the closed form of a slab of length l and density s: exp(-s l) of the light passes it."""
+  options = dataclasses.replace(_DENSE, labels_move=moved)
+  field, spans = _fog([0.5], [9.0, 0.0, 0.0, 0.0]), [[(2.0, 5.0, 0), (2.0, 5.0, 1)]]
+  names = ('semantics', 'fixed_semantics', 'rgb', 'opacity')
+  out = _render_numpy(field, spans)
+  jacobian = jax.jacobian(lambda field: {
+      name: getattr(_render(field, spans, options), name) for name in names})(field)
+  for name in names:
+    np.testing.assert_array_equal(
+        getattr(_render_numpy(field, spans, options), name), getattr(out, name))
+  slope = 3.0 * np.exp(-1.5)
+  assert jacobian['opacity'].sigma[0, 0] == pytest.approx(slope, rel=1e-3)
+  assert np.abs(jacobian['rgb'].sigma[0, :, 0]).min() > 0.01
+  for name, share in (('semantics', [1 - 1 / (1 + np.exp(9.0)), 1 / (1 + np.exp(9.0))]),
+                      ('fixed_semantics', [0.5, 0.5])):
+    want = slope * np.array([*share, 0.0, -1.0]) * moved
+    np.testing.assert_allclose(jacobian[name].sigma[0, :, 0], want, atol=1e-3 * moved)
+  # What the classes are is learned either way.
+  assert jacobian['semantics'].logits[0, 0, 0, 0] > 1e-5
+
+
 class _Clouds:
   """Density, colour and logits from the point alone; not a number beyond `end` metres.
 

@@ -151,7 +151,14 @@ def test_labels_and_depth_count_less_at_the_end():
   before, after = (dict(setup.loss_options(config, _CLASS_IDS, finish).weights)
                    for finish in (False, True))
   assert {name: after[name] / before[name] for name in before if before[name]} == {
-      'rgb': 1.0, 'depth': 0.25, 'fixed': 0.25, 'semantic_2d': 0.25, 'semantic_3d': 1.0}
+      'rgb': 1.0, 'depth': 0.25, 'fixed': 1.0, 'semantic_2d': 0.25, 'semantic_3d': 1.0}
+
+
+def test_labels_move_density_until_the_finish():
+  model = configs.get_config().model
+  before, after = (setup.train_options(model, finish) for finish in (False, True))
+  assert before.labels_move
+  assert after == dataclasses.replace(before, labels_move=False)
 
 
 @pytest.mark.parametrize('steps, share, begins', [
