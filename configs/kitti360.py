@@ -86,8 +86,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   train.steps = 10000  # optimiser steps of the whole run
   train.rays = 8192  # a step
   train.focus = 0.5  # share of the rays aimed at what looks small
-  # Last share of the steps, in which rays fill their pixels and labels move no density any more.
-  train.finish = 0.5
+  train.finish = 0.5  # last share of the steps: rays fill their pixels, labels move no density
   train.finish_side = 2  # a pixel is then the mean of this times this rays
   train.seed = 0  # of parameters, batches and noise
   train.steps_per_dispatch = 10  # steps made in one call of the device
