@@ -18,7 +18,7 @@ Each is configs/kitti360.py:cpu but for the fields named here.
     published      the published network and its optimiser instead of the hash grid
 
 `published` makes the same number of steps, of the same rays and samples, as all others, which takes
-it some 16 times as long on a CPU (8 layers of 256 instead of a table and 2 of 64), and learns less in
+it some 15 times as long on a CPU (8 layers of 256 instead of a table and 2 of 64), and learns less in
 each (docs/results.md).
 """
 import ml_collections
