@@ -73,7 +73,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   loss.label_floor = 0.05  # probability of any label whatever the class
   loss.posterior_first = 1.0  # weight within L_2D, until words_after, of what one label says
   loss.posterior = 0.3  # the same from then on
-  loss.finish = 0.3  # factor of the weights of depth and L_2D in the run's finish
+  loss.finish_depth = 0.1  # factor of depth's weight in the run's finish
+  loss.finish_semantic_2d = 0.3  # the same of L_2D's
   loss.reachable_only = True  # mask the 2D term by u(r)
 
   optim = config.optim = ml_collections.ConfigDict()

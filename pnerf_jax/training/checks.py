@@ -93,7 +93,7 @@ FIELDS: dict[str, dict[str, Kind]] = {
         'depth_classes': WHOLES, 'depth_spread': _LENGTH, 'depth_outliers': _SHARE,
         'words': choice('estimated', 'sets', 'merged'), 'words_prior': _WEIGHT,
         'words_after': whole(0), 'label_floor': _SHARE, 'posterior_first': _WEIGHT,
-        'posterior': _WEIGHT, 'finish': _SHARE,
+        'posterior': _WEIGHT, 'finish_depth': _SHARE, 'finish_semantic_2d': _SHARE,
         'reachable_only': _FLAG},
     'optim': {
         'learning_rate': real(0, 1e38, above=True), 'final': real(0, 1, above=True),

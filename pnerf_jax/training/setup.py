@@ -31,7 +31,6 @@ _LOG = logging.getLogger(__name__)
 _MAX_CONFIG = 2**20  # bytes
 _WORDS_RATE = 0.005  # the moving average of what classes are called spans 200 steps
 LOSS_TERMS = ('rgb', 'depth', 'fixed', 'semantic_2d', 'semantic_3d')
-_BLUNT = ('depth', 'semantic_2d')  # what is fat at edges, unlike the photo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +82,9 @@ def loss_options(loss: Any, class_ids: tuple[int, ...], finish: bool = False) ->
   class_ids: the C ids present.
   """
   weights = {name: float(loss[name]) for name in LOSS_TERMS}
-  if finish:
-    weights.update({name: weights[name] * loss.finish for name in _BLUNT})
+  if finish:  # these two are fat at edges, unlike the photo
+    weights['depth'] *= loss.finish_depth
+    weights['semantic_2d'] *= loss.finish_semantic_2d
   acts = tuple(column for column, i in enumerate(class_ids) if i in loss.depth_classes)
   return LossOptions(
       weights=tuple(weights.items()),

@@ -147,11 +147,11 @@ def test_a_pixel_is_the_mean_of_its_rays():
 
 def test_labels_and_depth_count_less_at_the_end():
   config = configs.get_config().loss
-  config.finish = 0.25
+  config.finish_depth, config.finish_semantic_2d = 0.25, 0.5
   before, after = (dict(setup.loss_options(config, _CLASS_IDS, finish).weights)
                    for finish in (False, True))
   assert {name: after[name] / before[name] for name in before if before[name]} == {
-      'rgb': 1.0, 'depth': 0.25, 'fixed': 1.0, 'semantic_2d': 0.25, 'semantic_3d': 1.0}
+      'rgb': 1.0, 'depth': 0.25, 'fixed': 1.0, 'semantic_2d': 0.5, 'semantic_3d': 1.0}
 
 
 def test_labels_move_density_until_the_finish():
