@@ -68,15 +68,16 @@ def derive_far(boxes: list[Box], views: Views) -> float:
   """Far bound in metres: 98 % of the visible primitives lie within it, the others begin within.
 
   A primitive reaches from the nearest point of its hull to its farthest vertex, as seen from the
-  nearest camera. Only the first counts for each; one kilometre-wide terrain moves nothing.
+  farthest camera that may see it within MAX_FAR: what the last frames show at a street's end must
+  not be sky in the first ones. One kilometre-wide terrain moves nothing.
   """
   starts, reaches = [], []
   for box in boxes:
     seen = visible(box, views, MAX_FAR)
     if seen.any():
       offsets = box.vertices[None] - views.origins[seen][:, None]
-      starts.append(hull_distance(box, views.origins[seen]).min())
-      reaches.append(np.linalg.norm(offsets, axis=-1).max(1).min())
+      starts.append(hull_distance(box, views.origins[seen]).max())
+      reaches.append(np.linalg.norm(offsets, axis=-1).max())
   if not reaches:
     return _FAR_WITHOUT_BOXES
   reach = max(np.quantile(reaches, _COVERED, method='higher'), max(starts) + _MIN_DEPTH)

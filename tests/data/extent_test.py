@@ -82,6 +82,20 @@ def test_far_covers_what_is_seen_and_no_giant():
   assert extent.derive_far([], one_view()) == 100
 
 
+def test_far_holds_for_the_last_camera_and_the_first():
+  # Two cameras 40 m apart look along x at one wall, 100 and 60 m away.
+  views = one_view()
+  behind = views.world_from_cam.copy()
+  behind[:, 0, 3] -= 40
+  both = dataclasses.replace(
+      views, world_from_cam=np.concatenate([views.world_from_cam, behind]),
+      intrinsics=np.tile(views.intrinsics, (2, 1)), sizes=np.tile(views.sizes, (2, 1)))
+  assert extent.derive_far([cube((59.5, 0, 0))], views) == 70
+  assert extent.derive_far([cube((59.5, 0, 0))], both) == 110
+  # What only the nearer one may see counts from there.
+  assert extent.derive_far([cube((59.5, 0, 0)), cube((230, 0, 0))], both) == 240
+
+
 def test_bounds_hold_every_point_that_matters():
   rng = np.random.default_rng(1)
   for _ in range(30):
