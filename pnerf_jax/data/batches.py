@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pnerf_jax.data.threads import in_threads
 from pnerf_jax.geometry import cameras
 from pnerf_jax.geometry.intervals import Intervals
 
@@ -69,15 +70,7 @@ def focus_list(primitive: np.ndarray, usable: np.ndarray, views: int, seed: int)
     [sum(usable)] int32 ray indices, systematically resampled.
   """
   per_view = primitive.reshape(views, -1, primitive.shape[-1])
-  weight = np.empty(per_view.shape[:2], np.float64)
-  for view, slots in enumerate(per_view):
-    # Each primitive once a ray. Index 0 counts the empty slots: they weigh as the whole view.
-    ordered = np.sort(slots, axis=-1)
-    once = np.diff(ordered, axis=-1, prepend=-2) != 0
-    counts = np.bincount(ordered[once] + 1, minlength=slots.max(initial=0) + 2)
-    counts[0] = slots.shape[0]
-    weight[view] = 1.0 / np.sqrt(np.maximum(counts, 1)[slots + 1].min(axis=-1))
-  weight = weight.ravel() * usable
+  weight = np.concatenate(in_threads(_view_weight, per_view)) * usable
   total = weight.sum()
   if total == 0:
     return np.flatnonzero(usable).astype(np.int32)
@@ -86,6 +79,17 @@ def focus_list(primitive: np.ndarray, usable: np.ndarray, views: int, seed: int)
   position = (np.arange(count) + start) / count * total
   picked = np.searchsorted(np.cumsum(weight), position, side='right')
   return np.minimum(picked, len(weight) - 1).astype(np.int32)
+
+
+def _view_weight(slots: np.ndarray) -> np.ndarray:
+  """[n] float64 weights of a view's rays by the primitives [n, K] that they meet; of focus_list."""
+  # Each primitive once a ray. Index 0 counts the empty slots: they weigh as the whole view.
+  ordered = np.sort(slots, axis=-1)
+  once = np.ones(ordered.shape, bool)
+  once[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+  counts = np.bincount(ordered[once] + 1, minlength=slots.max(initial=0) + 2)
+  counts[0] = len(slots)
+  return 1.0 / np.sqrt(np.maximum(counts, 1)[slots + 1].min(axis=-1))
 
 
 def gather(table: RayTable, index: jax.Array, side: int) -> Batch:

@@ -7,12 +7,10 @@ file is found only where making it anew would give the same bits.
 Letters: V views, N their rays, K intervals kept of a ray, Q intervals of all rays.
 """
 from collections.abc import Sequence
-from concurrent import futures
 import dataclasses
 import functools
 import hashlib
 import logging
-import os
 import pathlib
 from typing import Any
 import zipfile
@@ -22,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pnerf_jax.data.files import open_whole
+from pnerf_jax.data.threads import in_threads
 from pnerf_jax.geometry import intervals as intervals_lib
 from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering.images import View, recorded_view
@@ -30,7 +29,6 @@ from pnerf_jax.rendering.scene import Scene
 _LOG = logging.getLogger(__name__)
 
 _FORMAT = 1  # of the file; what the geometry computes is part of the digest by its source
-_MOST_THREADS = 4  # views at a time, each with some hundred megabytes of its own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +100,7 @@ def _digest(scene: Scene, views: list[View], num_intervals: int) -> str:
 
 def _intersect(scene: Scene, views: list[View], num_intervals: int) -> _Found:
   """Intersects view after view, a few at a time: much of it is done by one core alone."""
-  threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
-  with futures.ThreadPoolExecutor(threads) as pool:
-    parts = list(pool.map(functools.partial(_intersect_view, scene, num_intervals), views))
+  parts = in_threads(functools.partial(_intersect_view, scene, num_intervals), views)
   return _Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES))
 
 
@@ -129,8 +125,8 @@ def _unpack(found: _Found, num_intervals: int) -> Intervals:
     whole[used] = values
     return whole
 
-  return Intervals(table(found.enter, np.inf), table(found.exit, np.inf),
-                   table(found.primitive, -1), found.dropped)
+  lists = (found.enter, found.exit, found.primitive)
+  return Intervals(*in_threads(table, lists, (np.inf, np.inf, -1)), found.dropped)
 
 
 _NOTHING = (Intervals(np.inf, np.inf, -1, 0), False)  # what _spread writes where there is no ray

@@ -17,6 +17,7 @@ import numpy as np
 
 from pnerf_jax.data import batches, labels, words
 from pnerf_jax.data.files import read_json, write_bytes
+from pnerf_jax.data.threads import in_threads
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError, SharedInputError
 from pnerf_jax.geometry import cameras
@@ -172,15 +173,16 @@ def _count_words(run: Run, table: batches.RayTable) -> np.ndarray:
   intervals = jax.tree.map(of_view, jax.device_get(table.intervals))
   semantic = np.asarray(scene.primitives.semantic)
   grid = cameras.pixel_grid(window.width, window.height)
-  counts = np.zeros((len(scene.class_ids) + 1, labels.NUM_IDS))
-  for view in range(views):
+
+  def count(view):
     rays = cameras.pixel_rays(
         window.intrinsics[view], window.world_from_cam[view], grid, np.int32(view))
     depth = planar[view] / np.asarray(rays.z_per_t)
-    counts += words.count(
+    return words.count(
         intervals.primitive[view], intervals.enter[view], intervals.exit[view], depth,
         losses.depth_tolerance(depth, loss.depth_spread), label[view], semantic, scene.class_ids)
-  return counts
+
+  return sum(in_threads(count, range(views)))
 
 
 def make_words(run: Run, table: batches.RayTable) -> losses.Words:
