@@ -174,7 +174,8 @@ def _count_words(run: Run, table: batches.RayTable) -> np.ndarray:
   semantic = np.asarray(scene.primitives.semantic)
   grid = cameras.pixel_grid(window.width, window.height)
 
-  def count(view):
+  def count_view(view: int) -> np.ndarray:
+    """words.count of one view."""
     rays = cameras.pixel_rays(
         window.intrinsics[view], window.world_from_cam[view], grid, np.int32(view))
     depth = planar[view] / np.asarray(rays.z_per_t)
@@ -182,7 +183,7 @@ def _count_words(run: Run, table: batches.RayTable) -> np.ndarray:
         intervals.primitive[view], intervals.enter[view], intervals.exit[view], depth,
         losses.depth_tolerance(depth, loss.depth_spread), label[view], semantic, scene.class_ids)
 
-  return sum(in_threads(count, range(views)))
+  return sum(in_threads(count_view, range(views)))
 
 
 def make_words(run: Run, table: batches.RayTable) -> losses.Words:
