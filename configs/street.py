@@ -1,8 +1,9 @@
 """The demo: a synthetic street (python -m pnerf_jax.street) trained in a few minutes on 2 cores.
 
-    python -m pnerf_jax.street --out=runs/demo/street
-    python -m pnerf_jax.train --config=configs/street.py --workdir=runs/demo/run
+python -m pnerf_jax.street --out=runs/demo/street
+python -m pnerf_jax.train --config=configs/street.py --workdir=runs/demo/run
 """
+
 import ml_collections
 
 from configs import kitti360

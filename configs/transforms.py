@@ -1,8 +1,9 @@
 """Own cameras: a folder with a transforms.json and primitives (docs/own_data.md).
 
     python -m pnerf_jax.train --config=configs/transforms.py:cpu --config.data.root=DATA \\
-        --workdir=RUN [--config.scene.outside=void]
+        --workdir=RUN [--config.scene.unannotated_space=void]
 """
+
 import ml_collections
 
 from configs import kitti360

@@ -8,6 +8,7 @@ processes that take turns. Needs requirements-benchmark.txt for the peers, `--re
 drive 0002) for the suites intervals, startup and scaling. What is drawn and trained for the suites
 is kept in `--work`. Run it on an idle machine: the load before is part of the table.
 """
+
 import argparse
 import dataclasses
 import importlib
@@ -28,14 +29,19 @@ SUITES = ('intervals', 'step', 'render', 'startup', 'scaling')
 
 def _options() -> argparse.Namespace:
   parser = argparse.ArgumentParser(
-      description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+  )
   add = parser.add_argument
   add('--suite', default=','.join(SUITES), help='suites, divided by commas')
   add('--sections', default='', help='of the step suite: ours, published, first; all')
   add('--json', type=pathlib.Path, help='also write the figures there')
   add('--work', type=pathlib.Path, default=pathlib.Path('runs/benchmark'), help='kept between runs')
-  add('--real', type=pathlib.Path, default=pathlib.Path('../shared/kitti360_real'),
-      help='folder of the real files')
+  add(
+    '--real',
+    type=pathlib.Path,
+    default=pathlib.Path('../shared/kitti360_real'),
+    help='folder of the real files',
+  )
   add('--run', type=pathlib.Path, help='RUN to render; by default a street is drawn and trained')
   add('--variant', default='cpu', help='of configs/kitti360.py, for our step and the render suite')
   add('--rays', type=int, default=0, help='of a step; 0 = those of the variant')
@@ -71,8 +77,12 @@ def main() -> None:
     _LOG.info('suite %s', name)
     figures += importlib.import_module(f'launch.benchmarks.{name}').run(options)
     if options.json:  # after each suite: what is measured is kept whatever the next one does
-      write_bytes(options.json, json.dumps(
-          {**about, 'figures': [dataclasses.asdict(f) for f in figures]}, indent=1).encode())
+      write_bytes(
+        options.json,
+        json.dumps(
+          {**about, 'figures': [dataclasses.asdict(f) for f in figures]}, indent=1
+        ).encode(),
+      )
   print(measure.markdown(about, figures), end='')
 
 

@@ -1,4 +1,4 @@
-"""Fits config.eval.confidence on finished runs with ground truth, and says how far it carries.
+"""Fits config.eval.confidence_coefficients on finished runs with ground truth, and says how far it carries.
 
     PYTHONPATH=. python launch/calibrate.py RUN RUN RUN ... [--every=2]
 
@@ -6,6 +6,7 @@ Prints the numbers fitted on all runs and, for each run, calibration error (ECE)
 and coverage (AURC) with the run's own numbers, with numbers fitted on all the other runs, and with
 those fitted on all. Give it runs of streets that are kept for development.
 """
+
 import argparse
 import logging
 import pathlib
@@ -14,32 +15,34 @@ import sys
 import numpy as np
 
 from pnerf_jax import cli
-from pnerf_jax.data.footage import find_footage
+from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation import calibration, confidence, truth
-from pnerf_jax.evaluation.calibration import Sample
-from pnerf_jax.rendering.confidence import Calibration, calibrated
-from pnerf_jax.rendering.images import recorded_view
-from pnerf_jax.training.trained import Trained, load_trained
+from pnerf_jax.evaluation import fit_confidence, ground_truth
+from pnerf_jax.evaluation.fit_confidence import Sample
+from pnerf_jax.evaluation.metrics import calibration_error
+from pnerf_jax.labelling.confidence import ConfidenceModel, calibrated_confidence
+from pnerf_jax.labelling.images import dataset_camera
+from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
 
 _LOG = logging.getLogger('pnerf_jax.calibrate')
 _MOST = 1_000_000  # pixels of a run
 _RIGHT, _WRONG = 7, 8  # any two ids
 
 
-def sample(trained: Trained, every: int) -> Sample:
+def sample(trained: TrainedRun, every: int) -> Sample:
   """Evidence of the run's frames with ground truth, each `every`-th of them."""
   config, scene = trained.run.config, trained.run.scene
-  footage = find_footage(config.data)
-  camera = truth.camera_to_score(footage, config.eval.camera)
-  frames = truth.frames_with_truth(footage, camera)[::every]
+  dataset = open_dataset(config.data)
+  camera = ground_truth.camera_to_score(dataset, config.eval.camera)
+  frames = ground_truth.frames_with_ground_truth(dataset, camera)[::every]
   if not frames:
-    raise InputError(f'{footage.root}: no ground truth of {camera}. Take a run that has some.')
+    raise InputError(f'{dataset.root}: no ground truth of {camera}. Take a run that has some.')
   parts = []
   for frame in frames:
-    view = recorded_view(scene, footage.view(frame, camera), full=True)
-    true = truth.read_truth(
-        footage, camera, frame, view.world_from_cam, view.intrinsics).truth_semantic
+    view = dataset_camera(scene, dataset.view_index(frame, camera), full=True)
+    true = ground_truth.read_ground_truth(
+      dataset, camera, frame, view.world_from_cam, view.intrinsics
+    ).truth_semantic
     out = trained.renderer(trained.params, view)
     known = ~np.isin(true, (0, 255))
     parts.append((out.evidence[known], out.outside[known], (out.semantic == true)[known]))
@@ -50,9 +53,10 @@ def sample(trained: Trained, every: int) -> Sample:
 
 def score(pixels: Sample, numbers: tuple[float, ...]) -> tuple[float, float]:
   """ECE and AURC of a run's pixels with some numbers."""
-  trust = calibrated(pixels.evidence, pixels.outside, Calibration(*numbers))
-  counts = confidence.count(
-      trust, np.where(pixels.right, _RIGHT, _WRONG), np.full(trust.shape, _RIGHT), None)
+  trust = calibrated_confidence(pixels.evidence, pixels.outside, ConfidenceModel(*numbers))
+  counts = calibration_error.count(
+    trust, np.where(pixels.right, _RIGHT, _WRONG), np.full(trust.shape, _RIGHT), None
+  )
   return counts.ece(), counts.aurc()
 
 
@@ -64,21 +68,26 @@ def main() -> None:
   options = parser.parse_args()
   samples, own = [], []
   for run in options.runs:
-    trained = load_trained(run, None)
+    trained = load_trained_run(run, None)
     samples.append(sample(trained, options.every))
-    own.append(tuple(trained.run.config.eval.confidence))
-    _LOG.info('%s: %d pixels, %.1f %% right', run, len(samples[-1].right),
-              100 * samples[-1].right.mean())
-  whole = calibration.fit(samples)
-  print(f'config.eval.confidence = {whole}')
-  print(f'{"run":30s} {"own: ECE":>10s} {"AURC":>7s} {"others: ECE":>12s} {"AURC":>7s} '
-        f'{"all: ECE":>9s} {"AURC":>7s}')
+    own.append(tuple(trained.run.config.eval.confidence_coefficients))
+    _LOG.info(
+      '%s: %d pixels, %.1f %% right', run, len(samples[-1].right), 100 * samples[-1].right.mean()
+    )
+  whole = fit_confidence.fit(samples)
+  print(f'config.eval.confidence_coefficients = {whole}')
+  print(
+    f'{"run":30s} {"own: ECE":>10s} {"AURC":>7s} {"others: ECE":>12s} {"AURC":>7s} '
+    f'{"all: ECE":>9s} {"AURC":>7s}'
+  )
   for i, (run, pixels) in enumerate(zip(options.runs, samples)):
-    others = samples[:i] + samples[i + 1:]
-    fits = (own[i], calibration.fit(others) if others else None, whole)
+    others = samples[:i] + samples[i + 1 :]
+    fits = (own[i], fit_confidence.fit(others) if others else None, whole)
     values = [score(pixels, numbers) if numbers else (np.nan, np.nan) for numbers in fits]
-    print(f'{str(run)[-30:]:30s} {values[0][0]:10.4f} {values[0][1]:7.4f} {values[1][0]:12.4f} '
-          f'{values[1][1]:7.4f} {values[2][0]:9.4f} {values[2][1]:7.4f}')
+    print(
+      f'{str(run)[-30:]:30s} {values[0][0]:10.4f} {values[0][1]:7.4f} {values[1][0]:12.4f} '
+      f'{values[1][1]:7.4f} {values[2][0]:9.4f} {values[2][1]:7.4f}'
+    )
 
 
 if __name__ == '__main__':

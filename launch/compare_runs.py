@@ -7,24 +7,31 @@ Writes DIR/table.md and DIR/table.png. A run's row is named after its folder; wi
 other rows show their difference to it. With --published, runs of the paper's windows stand below
 the paper's own figures, and the metrics in the paper's form come first.
 """
+
 import argparse
 import json
 import pathlib
 import sys
 
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation import evaluator, tables
+from pnerf_jax.evaluation import evaluator
+from pnerf_jax.evaluation.report import tables
 
 # Of the checkpoints that the paper's authors released, left camera: first frame of the window,
 # then mIoU, accuracy and PQ in the paper's form (evaluation/published.py).
-_PAPER = {1538: (0.813, 0.942, 0.710), 1728: (0.796, 0.924, 0.625),
-          1908: (0.844, 0.943, 0.752), 3353: (0.832, 0.952, 0.708)}
+_PAPER = {
+  1538: (0.813, 0.942, 0.710),
+  1728: (0.796, 0.924, 0.625),
+  1908: (0.844, 0.943, 0.752),
+  3353: (0.832, 0.952, 0.708),
+}
 _PAPER_KEYS = ('semantic.miou_published', 'semantic.accuracy', 'panoptic.pq_published')
 _PAPER_COLUMNS = (
-    tables.Column(_PAPER_KEYS[0], 'mIoU (paper\'s form)'),
-    tables.Column(_PAPER_KEYS[1], 'accuracy'),
-    tables.Column(_PAPER_KEYS[2], 'PQ (paper\'s form)'),
-    *(column for column in tables.METRICS if column.key != _PAPER_KEYS[1]))
+  tables.Column(_PAPER_KEYS[0], "mIoU (paper's form)"),
+  tables.Column(_PAPER_KEYS[1], 'accuracy'),
+  tables.Column(_PAPER_KEYS[2], "PQ (paper's form)"),
+  *(column for column in tables.METRICS if column.key != _PAPER_KEYS[1]),
+)
 
 
 def main() -> int:
@@ -33,14 +40,16 @@ def main() -> int:
   parser.add_argument('runs', type=pathlib.Path, nargs='+', metavar='RUN')
   parser.add_argument('--out', type=pathlib.Path, required=True, help='path without ending')
   parser.add_argument('--reference', help='name of the run that the others are compared with')
-  parser.add_argument('--published', action='store_true', help='with the paper\'s figures')
+  parser.add_argument('--published', action='store_true', help="with the paper's figures")
   options = parser.parse_args()
   rows = []
   for run in options.runs:
     path = run / 'eval' / 'metrics.json'
     if not path.exists():
-      print(f'error: {path}: no such file. Run python -m pnerf_jax.eval --workdir={run} first.',
-            file=sys.stderr)
+      print(
+        f'error: {path}: no such file. Run python -m pnerf_jax.eval --workdir={run} first.',
+        file=sys.stderr,
+      )
       return 1
     try:
       start = _start(run) if options.published else None

@@ -6,13 +6,14 @@
 The frame is that of the photo; DIR is what `python -m pnerf_jax.render` wrote. The credit is
 written into the figure and into the file's metadata.
 """
+
 import argparse
 import pathlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from pnerf_jax.data import colors, png
+from pnerf_jax.data import image_io, palettes
 
 _CAPTION = 20
 _GAP = 4
@@ -22,11 +23,11 @@ def panels(photo: pathlib.Path, labels: pathlib.Path) -> list[tuple[str, np.ndar
   """Caption and [H, W, 3] uint8 of each panel."""
   read = lambda kind, reader: reader(labels / kind / photo.name)
   return [
-      ('photo', png.read_rgb(photo)),
-      ('rendered colour', read('rgb', png.read_rgb)),
-      ('depth', colors.depth_rgb(read('depth', png.read_depth))),
-      ('semantics', colors.semantic_rgb(read('semantic', png.read_label))),
-      ('instances', colors.instance_rgb(read('instance', png.read_instance))),
+    ('photo', image_io.read_rgb(photo)),
+    ('rendered colour', read('rgb', image_io.read_rgb)),
+    ('depth', palettes.depth_rgb(read('depth', image_io.read_depth))),
+    ('semantics', palettes.semantic_rgb(read('semantic', image_io.read_label))),
+    ('instances', palettes.instance_rgb(read('instance', image_io.read_instance))),
   ]
 
 
@@ -41,8 +42,7 @@ def draw(pictures: list[tuple[str, np.ndarray]], width: int, credit: str) -> Ima
     # Labels are never blended: a mixed colour would be another class.
     smooth = caption in ('photo', 'rendered colour')
     resample = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
-    sheet.paste(Image.fromarray(pixels).resize((width, height), resample),
-                (0, i * cell + _CAPTION))
+    sheet.paste(Image.fromarray(pixels).resize((width, height), resample), (0, i * cell + _CAPTION))
   pen.text((2, len(pictures) * cell + 2), credit, fill='black', font=font)
   return sheet
 
@@ -61,7 +61,8 @@ def main() -> None:
     information.add_text('Copyright', options.credit)
   options.out.parent.mkdir(parents=True, exist_ok=True)
   draw(panels(options.photo, options.labels), options.width, options.credit).save(
-      options.out, pnginfo=information, optimize=True)
+    options.out, pnginfo=information, optimize=True
+  )
 
 
 if __name__ == '__main__':

@@ -50,7 +50,7 @@ if [[ ! -s "$out/window.md" ]]; then
   echo "[$SECONDS s] one window from start to labels"
   begin=$(date +%s)
   "$python" -m pnerf_jax.train --config=configs/kitti360.py --workdir="$out/work/window_run" \
-    --config.data.root="$street" --config.train.steps=$steps --config.train.rays=$rays \
+    --config.data.root="$street" --config.train.steps=$steps --config.train.batch_rays=$rays \
     --config.train.checkpoint_every=$steps --config.train.preview_every=$steps
   trained=$(date +%s)
   "$python" -m pnerf_jax.render --workdir="$out/work/window_run" --out="$out/work/window_labels"

@@ -43,7 +43,7 @@ step pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir="$out/alone/ne
   --config.data.roots="$out/streets/*" --config.train.steps="$network_steps"
 step pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir="$out/tuned/network" \
   --config.data.roots="$street" --config.data.frames=$labelled \
-  --config.model.start="$out/alone/network" --config.train.steps=$((network_steps / 4)) \
+  --config.model.init_from="$out/alone/network" --config.train.steps=$((network_steps / 4)) \
   --config.optim.learning_rate=5e-4
 
 for name in alone tuned noise; do
@@ -52,10 +52,10 @@ for name in alone tuned noise; do
     labels="$street"  # its own
   else
     step pnerf_jax.prepare labels --config=configs/kitti360.py:cpu --config.data.root="$street" \
-      --config.data.derived="$labels" --network="pspnet:$out/$name/network"
+      --config.data.derived_root="$labels" --network="pspnet:$out/$name/network"
   fi
   window=(--config=configs/kitti360.py:cpu --config.data.root="$street"
-          --config.data.derived="$labels" --config.data.eval_frames=$scored
+          --config.data.derived_root="$labels" --config.data.eval_frames=$scored
           --config.train.steps="$steps")
   step pnerf_jax.train "${window[@]}" --workdir="$run"
   if ! grep -q "\"step\": $steps,\$" "$run/eval/metrics.json" 2>/dev/null; then

@@ -5,26 +5,32 @@
 Reads OUT/NAME/run/eval/metrics.json and OUT/NAME/methods for every NAME below, writes OUT/table.md,
 OUT/table.png and OUT/labels.png, and prints the table.
 """
+
 import argparse
 import pathlib
 import sys
 
-from pnerf_jax.comparison import pictures
-from pnerf_jax.data import kitti360, png
+from pnerf_jax.contrib.baselines import pictures
+from pnerf_jax.data import image_io, kitti360
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation import evaluator, tables
+from pnerf_jax.evaluation import evaluator
+from pnerf_jax.evaluation.report import tables
 
-NAMES = {'alone': 'network of other presets', 'tuned': 'network fine-tuned on 4 frames',
-         'noise': 'invented noise'}
+NAMES = {
+  'alone': 'network of other presets',
+  'tuned': 'network fine-tuned on 4 frames',
+  'noise': 'invented noise',
+}
 _COLUMNS = (
-    tables.Column('semantic.miou', 'mIoU'),
-    tables.Column('semantic.accuracy', 'accuracy'),
-    tables.Column('panoptic.all.pq', 'PQ'),
-    tables.Column('panoptic.things.pq', 'PQ (things)'),
-    tables.Column('panoptic.stuff.pq', 'PQ (stuff)'),
-    tables.Column('consistency.mc', 'MC'),
-    tables.Column('fixed.miou', 'mIoU (fixed field)'),
-    tables.Column('depth.delta1', 'δ < 1.25'))
+  tables.Column('semantic.miou', 'mIoU'),
+  tables.Column('semantic.accuracy', 'accuracy'),
+  tables.Column('panoptic.all.pq', 'PQ'),
+  tables.Column('panoptic.things.pq', 'PQ (things)'),
+  tables.Column('panoptic.stuff.pq', 'PQ (stuff)'),
+  tables.Column('consistency.mc', 'MC'),
+  tables.Column('fixed.miou', 'mIoU (fixed field)'),
+  tables.Column('depth.delta1', 'δ < 1.25'),
+)
 
 
 def write(street: pathlib.Path, out: pathlib.Path) -> str:
@@ -37,24 +43,30 @@ def write(street: pathlib.Path, out: pathlib.Path) -> str:
   for name, title in NAMES.items():
     folder, scored = out / name / 'methods', out / name / 'run' / 'eval' / 'metrics.json'
     for method, label, path in (
-        ('pseudo_labels', f'{title}, alone', folder / 'pseudo_labels' / 'metrics.json'),
-        ('ours', f'transfer from {title}', scored)):
+      ('pseudo_labels', f'{title}, alone', folder / 'pseudo_labels' / 'metrics.json'),
+      ('ours', f'transfer from {title}', scored),
+    ):
       if not path.exists():
         raise InputError(f'{path}: no such file. Run launch/network_demo.sh {out} first.')
       rows.append((label, evaluator.read_metrics(path)))
       shown.append((label, folder / method / 'semantic'))
   files = sorted(path.name for path in shown[0][1].glob('*.png'))
   if not files:
-    raise InputError(f'{shown[0][1]}: holds no labels. Remove {shown[0][1].parent} and run'
-                     f' launch/network_demo.sh {out} again.')
+    raise InputError(
+      f'{shown[0][1]}: holds no labels. Remove {shown[0][1].parent} and run'
+      f' launch/network_demo.sh {out} again.'
+    )
   file = files[len(files) // 2]
   sequence, camera = next((street / 'data_2d_raw').iterdir()).name, kitti360.PERSPECTIVE_CAMERAS[0]
-  photo = png.read_rgb(kitti360.rgb_folder(street, sequence, camera) / file)
-  truth = png.read_label(kitti360.truth_folder(street, sequence, camera, 'semantic') / file)
+  photo = image_io.read_rgb(kitti360.rgb_folder(street, sequence, camera) / file)
+  truth = image_io.read_label(kitti360.truth_folder(street, sequence, camera, 'semantic') / file)
   tables.write_table(out / 'table', _COLUMNS, rows, corner='labels')
   pictures.write_comparison(
-      out / 'labels.png', photo, truth,
-      [(label, png.read_label(path / file)) for label, path in shown])
+    out / 'labels.png',
+    photo,
+    truth,
+    [(label, image_io.read_label(path / file)) for label, path in shown],
+  )
   return (out / 'table.md').read_text()
 
 

@@ -7,6 +7,7 @@ and boxes of things only, as `prepare nuscenes` takes them. DIR/labels holds wha
 place for, in the folders of docs/own_data.md: predicted labels and, for evaluation, true ones.
 The same flags give the same files. Nothing of nuScenes itself is used.
 """
+
 import argparse
 import dataclasses
 import hashlib
@@ -15,27 +16,38 @@ import pathlib
 import sys
 
 import numpy as np
+import tqdm
 from PIL import Image
 from scipy.spatial.transform import Rotation
-import tqdm
 
-from pnerf_jax.data import files, kitti360, png
+from pnerf_jax.contrib.street import camera, generate, scenery
+from pnerf_jax.data import files, image_io, kitti360
 from pnerf_jax.errors import InputError
-from pnerf_jax.street import camera, generate, scenery
 
 SCENE = 'scene-0001'
 # Degrees to the left of straight ahead.
-CAMERAS = {'CAM_FRONT': 0, 'CAM_FRONT_LEFT': 55, 'CAM_BACK_LEFT': 110, 'CAM_BACK': 180,
-           'CAM_BACK_RIGHT': -110, 'CAM_FRONT_RIGHT': -55}
+CAMERAS = {
+  'CAM_FRONT': 0,
+  'CAM_FRONT_LEFT': 55,
+  'CAM_BACK_LEFT': 110,
+  'CAM_BACK': 180,
+  'CAM_BACK_RIGHT': -110,
+  'CAM_FRONT_RIGHT': -55,
+}
 _VIEW = np.radians(70)  # horizontal angle of every camera
 _EGO_FROM_POSE = np.diag([1.0, -1.0, -1.0, 1.0])  # nuScenes: y left, z up; the IMU: opposite
 _FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # ego from a camera that looks ahead
 _HALF_SECOND = 500_000  # microseconds between samples
 _CATEGORIES = {
-    'car': 'vehicle.car', 'truck': 'vehicle.truck', 'bus': 'vehicle.bus.rigid',
-    'trailer': 'vehicle.trailer', 'person': 'human.pedestrian.adult',
-    'bicycle': 'vehicle.bicycle', 'motorcycle': 'vehicle.motorcycle',
-    'trash bin': 'movable_object.debris'}
+  'car': 'vehicle.car',
+  'truck': 'vehicle.truck',
+  'bus': 'vehicle.bus.rigid',
+  'trailer': 'vehicle.trailer',
+  'person': 'human.pedestrian.adult',
+  'bicycle': 'vehicle.bicycle',
+  'motorcycle': 'vehicle.motorcycle',
+  'trash bin': 'movable_object.debris',
+}
 
 
 def token(*words) -> str:
@@ -55,8 +67,12 @@ def rig(width: int) -> camera.Rig:
     ego_from_cam[:3, 3] = [0.8, 0, 0.6] + turn @ [0.6, 0, 0]
     mounted.append(_EGO_FROM_POSE @ ego_from_cam)
   return dataclasses.replace(
-      camera.rig(0.25), width=width, height=height, pose_from_rect=np.stack(mounted),
-      intrinsics=np.array([focal, focal, (width - 1) / 2 + 1.5, (height - 1) / 2 - 2.0]))
+    camera.rig(0.25),
+    width=width,
+    height=height,
+    pose_from_rect=np.stack(mounted),
+    intrinsics=np.array([focal, focal, (width - 1) / 2 + 1.5, (height - 1) / 2 - 2.0]),
+  )
 
 
 def pose_record(world_from_local: np.ndarray) -> dict:
@@ -78,8 +94,11 @@ def box_record(annotation, center: np.ndarray) -> dict:
 
 def annotated(street: scenery.Street) -> list:
   """The cuboids of the street around things of nuScenes' classes, each once."""
-  return [item for item in street.annotations if item.name in _CATEGORIES and item.window == 'own'
-          and len(item.vertices) == 8]
+  return [
+    item
+    for item in street.annotations
+    if item.name in _CATEGORIES and item.window == 'own' and len(item.vertices) == 8
+  ]
 
 
 def tables(street: scenery.Street, cameras: camera.Rig, frames: list[int]) -> dict[str, list[dict]]:
@@ -93,20 +112,38 @@ def tables(street: scenery.Street, cameras: camera.Rig, frames: list[int]) -> di
   count, items = len(frames), annotated(street)
   categories = sorted({_CATEGORIES[item.name] for item in items})
   out = {
-      'scene': [{'token': token('scene'), 'name': SCENE, 'nbr_samples': count, 'description': '',
-                 'log_token': '', 'first_sample_token': token('sample', 0),
-                 'last_sample_token': token('sample', count - 1)}],
-      'category': [{'token': token(name), 'name': name, 'description': ''} for name in categories],
-      'sensor': [{'token': token('sensor', name), 'channel': name, 'modality': 'camera'}
-                 for name in CAMERAS],
-      'sample': [], 'ego_pose': [], 'calibrated_sensor': [], 'sample_data': [], 'instance': {},
-      'sample_annotation': []}
+    'scene': [
+      {
+        'token': token('scene'),
+        'name': SCENE,
+        'nbr_samples': count,
+        'description': '',
+        'log_token': '',
+        'first_sample_token': token('sample', 0),
+        'last_sample_token': token('sample', count - 1),
+      }
+    ],
+    'category': [{'token': token(name), 'name': name, 'description': ''} for name in categories],
+    'sensor': [
+      {'token': token('sensor', name), 'channel': name, 'modality': 'camera'} for name in CAMERAS
+    ],
+    'sample': [],
+    'ego_pose': [],
+    'calibrated_sensor': [],
+    'sample_data': [],
+    'instance': {},
+    'sample_annotation': [],
+  }
   fx, fy, cx, cy = cameras.intrinsics.tolist()
   for name, pose_from_cam in zip(CAMERAS, cameras.pose_from_rect):
-    out['calibrated_sensor'].append({
-        'token': token('calibrated', name), 'sensor_token': token('sensor', name),
+    out['calibrated_sensor'].append(
+      {
+        'token': token('calibrated', name),
+        'sensor_token': token('sensor', name),
         **pose_record(_EGO_FROM_POSE @ pose_from_cam),
-        'camera_intrinsic': [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]})
+        'camera_intrinsic': [[fx, 0, cx], [0, fy, cy], [0, 0, 1]],
+      }
+    )
   for number, frame in enumerate(frames):
     sample, time = token('sample', number), 1_500_000_000_000_000 + number * _HALF_SECOND
     out['sample'].append({'token': sample, 'timestamp': time, 'scene_token': token('scene')})
@@ -115,22 +152,39 @@ def tables(street: scenery.Street, cameras: camera.Rig, frames: list[int]) -> di
     for name in CAMERAS:
       own = token('data', name, number)
       out['ego_pose'].append({'token': own, 'timestamp': time, **pose_record(world_from_ego)})
-      out['sample_data'].append({
-          'token': own, 'sample_token': sample, 'ego_pose_token': own,
-          'calibrated_sensor_token': token('calibrated', name), 'timestamp': time,
-          'fileformat': 'jpg', 'is_key_frame': True, 'width': cameras.width,
-          'height': cameras.height, 'filename': image_name(name, number)})
+      out['sample_data'].append(
+        {
+          'token': own,
+          'sample_token': sample,
+          'ego_pose_token': own,
+          'calibrated_sensor_token': token('calibrated', name),
+          'timestamp': time,
+          'fileformat': 'jpg',
+          'is_key_frame': True,
+          'width': cameras.width,
+          'height': cameras.height,
+          'filename': image_name(name, number),
+        }
+      )
     for place, item in enumerate(items):
       if item.timestamp not in (-1, frame):
         continue
       # What moves has one cuboid a frame, all of one instance.
       instance = token('instance', item.name, item.instance)
-      out['instance'][instance] = {'token': instance,
-                                   'category_token': token(_CATEGORIES[item.name])}
-      out['sample_annotation'].append({
-          'token': token('annotation', place, number), 'sample_token': sample,
-          'instance_token': instance, 'attribute_tokens': [], 'visibility_token': '4',
-          **box_record(item, street.center)})
+      out['instance'][instance] = {
+        'token': instance,
+        'category_token': token(_CATEGORIES[item.name]),
+      }
+      out['sample_annotation'].append(
+        {
+          'token': token('annotation', place, number),
+          'sample_token': sample,
+          'instance_token': instance,
+          'attribute_tokens': [],
+          'visibility_token': '4',
+          **box_record(item, street.center),
+        }
+      )
   return out | {'instance': list(out['instance'].values())}
 
 
@@ -141,7 +195,7 @@ def image_name(name: str, number: int) -> str:
 
 def write(out: pathlib.Path, samples: int, width: int, seed: int) -> None:
   """Writes DIR; the tables come last."""
-  files.refuse_file(out, '--out')
+  files.check_is_folder(out, '--out')
   parameters = scenery.Parameters('boulevard', seed, samples, 0.25)
   parameters.check()
   street, cameras = scenery.build(parameters), rig(width)
@@ -151,17 +205,20 @@ def write(out: pathlib.Path, samples: int, width: int, seed: int) -> None:
     for eye, name in enumerate(CAMERAS):
       rng = np.random.default_rng([seed, number, eye])
       image = generate.draw(street, cameras, number, eye, exposure, rng)
-      with files.open_whole(dataset / image_name(name, number)) as file:
+      with files.atomic_write(dataset / image_name(name, number)) as file:
         Image.fromarray(image.rgb).save(file, format='JPEG', quality=95)
       png_name = f'{kitti360.frame_name(number)}.png'
       truth = lambda kind: kitti360.truth_folder(beside, SCENE, name, kind) / png_name
-      png.write_label(truth('semantic'), image.semantic)
-      png.write_instance(truth('instance'), image.instance)
-      png.write_label(kitti360.pseudo_label_folder(beside, SCENE, name) / png_name,
-                      network.predict(image.owner, image.points, rng))
+      image_io.write_label(truth('semantic'), image.semantic)
+      image_io.write_instance(truth('instance'), image.instance)
+      image_io.write_label(
+        kitti360.pseudo_label_folder(beside, SCENE, name) / png_name,
+        network.predict(image.owner, image.points, rng),
+      )
   for table, records in tables(street, cameras, parameters.frame_numbers).items():
-    files.write_bytes(dataset / 'v1.0-example' / f'{table}.json',
-                      json.dumps(records, indent=0).encode())
+    files.write_bytes(
+      dataset / 'v1.0-example' / f'{table}.json', json.dumps(records, indent=0).encode()
+    )
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ writes DIR/curve.json, DIR/curve.png and a table of them to the screen. Seconds 
 RUN/scalars.jsonl: training with its checkpoints and previews, from the first dispatch on; what
 comes before is told beside them. Called again, it goes on where it stopped.
 """
+
 import argparse
 import json
 import logging
@@ -21,7 +22,7 @@ import time
 from matplotlib.figure import Figure
 
 from pnerf_jax import cli
-from pnerf_jax.data.files import open_whole, write_bytes
+from pnerf_jax.data.files import atomic_write, write_bytes
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger('pnerf_jax.quality_curve')
@@ -30,9 +31,15 @@ _METRICS = (('semantic.miou', 'mIoU'), ('image.psnr', 'PSNR (dB)'))
 
 def train(street: pathlib.Path, run: pathlib.Path, options: argparse.Namespace) -> None:
   """Trains a street; every checkpoint becomes a run of its own below run/kept."""
-  words = ['-m', 'pnerf_jax.train', f'--config={options.config}', f'--workdir={run}',
-           f'--config.data.root={street}', f'--config.train.checkpoint_every={options.every}',
-           *options.further]
+  words = [
+    '-m',
+    'pnerf_jax.train',
+    f'--config={options.config}',
+    f'--workdir={run}',
+    f'--config.data.root={street}',
+    f'--config.train.checkpoint_every={options.every}',
+    *options.further,
+  ]
   started = time.time()
   with subprocess.Popen([sys.executable, *words]) as process:
     try:
@@ -46,8 +53,10 @@ def train(street: pathlib.Path, run: pathlib.Path, options: argparse.Namespace) 
     raise InputError(f'{street}: training failed ({process.returncode}).')
   if not (run / 'started.json').exists():
     trained = scalars(run)[-1]['seconds']
-    write_bytes(run / 'started.json', json.dumps(
-        {'seconds': round(time.time() - started - trained, 1)}).encode())
+    write_bytes(
+      run / 'started.json',
+      json.dumps({'seconds': round(time.time() - started - trained, 1)}).encode(),
+    )
 
 
 def keep(run: pathlib.Path) -> None:
@@ -80,8 +89,13 @@ def curve(run: pathlib.Path) -> list[dict]:
     if not path.exists():
       subprocess.run([sys.executable, '-m', 'pnerf_jax.eval', f'--workdir={kept}'], check=True)
     metrics = json.loads(path.read_text())
-    points.append({'step': int(kept.name), 'seconds': seconds[int(kept.name)],
-                   **{key: metrics[key] for key, _ in _METRICS}})
+    points.append(
+      {
+        'step': int(kept.name),
+        'seconds': seconds[int(kept.name)],
+        **{key: metrics[key] for key, _ in _METRICS},
+      }
+    )
   return points
 
 
@@ -90,12 +104,16 @@ def draw(curves: dict[str, dict], path: pathlib.Path) -> None:
   figure = Figure(figsize=(9, 3.6), layout='constrained')
   for axes, (key, name) in zip(figure.subplots(1, len(_METRICS)), _METRICS):
     for street, found in curves.items():
-      axes.plot([p['seconds'] for p in found['points']], [p[key] for p in found['points']],
-                marker='.', label=street)
+      axes.plot(
+        [p['seconds'] for p in found['points']],
+        [p[key] for p in found['points']],
+        marker='.',
+        label=street,
+      )
     axes.set(xlabel='seconds of training', ylabel=name, xlim=(0, None))
     axes.grid(alpha=0.3)
   axes.legend()
-  with open_whole(path) as file:
+  with atomic_write(path) as file:
     figure.savefig(file, dpi=130, format='png')
 
 
@@ -111,8 +129,11 @@ def main() -> None:
   for street in options.streets:
     run = options.out / street.name
     train(street, run, options)
-    curves[street.name] = {'start': json.loads((run / 'started.json').read_text())['seconds'],
-                           'config': options.config, 'points': curve(run)}
+    curves[street.name] = {
+      'start': json.loads((run / 'started.json').read_text())['seconds'],
+      'config': options.config,
+      'points': curve(run),
+    }
     write_bytes(options.out / 'curve.json', json.dumps(curves, indent=1).encode())
   draw(curves, options.out / 'curve.png')
   print('| street | step | seconds | ' + ' | '.join(name for _, name in _METRICS) + ' |')

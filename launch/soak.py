@@ -13,13 +13,12 @@ by byte. SIGTERM must end training within 10 s with exit code 130.
 Prints progress, and last a summary as JSON (also DIR/summary.json): how many kills fell into which
 phase. Exit code 1 at the first broken promise, with everything in DIR as it was left.
 """
+
 import argparse
 import collections
-from collections.abc import Callable, Sequence
 import dataclasses
 import json
 import os
-from pathlib import Path
 import random
 import re
 import shutil
@@ -27,6 +26,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -41,13 +42,16 @@ _MEASURED = ('seconds', 'rays_per_second', 'seconds_per_step')  # of the log; ti
 
 # The phases of the commands in their order, and how often of so many kills each is drawn.
 _DECKS = {
-    'train': {'start': 1, 'loading': 1, 'first step': 1, 'training': 2, 'saving': 3},
-    'render': {'start': 1, 'loading': 1, 'rendering': 2, 'writing': 2},
-    'merge': {'start': 1, 'merging': 2, 'writing': 2}}
+  'train': {'start': 1, 'loading': 1, 'first step': 1, 'training': 2, 'saving': 3},
+  'render': {'start': 1, 'loading': 1, 'rendering': 2, 'writing': 2},
+  'merge': {'start': 1, 'merging': 2, 'writing': 2},
+}
 # What a process says when a phase begins. What is saved or written has a temporary name.
 _SIGNS = {
-    'train': {'first step': r'intervals of \d+', 'training': r' step \d+/\d+ '},
-    'render': {'loading': ' primitives ', 'rendering': 'render:'}, 'merge': {'merging': '_sync:'}}
+  'train': {'first step': r'intervals of \d+', 'training': r' step \d+/\d+ '},
+  'render': {'loading': ' primitives ', 'rendering': 'render:'},
+  'merge': {'merging': '_sync:'},
+}
 _TEMPORARY = {'saving': 'checkpoints/*tmp*', 'writing': '**/.*.tmp'}
 
 
@@ -58,6 +62,7 @@ class Broken(Exception):
 @dataclasses.dataclass
 class Stage:
   """One command. words: of its command line, for the folder that it writes. log: of a process."""
+
   name: str
   words: list[str]
   folder: Path
@@ -68,8 +73,9 @@ class Stage:
     """Starts the command in a process of its own."""
     self.left = set(self.folder.glob(_TEMPORARY['writing']))
     with self.log.open('wb') as log:
-      return subprocess.Popen([sys.executable, '-m', *self.words], cwd=_ROOT, stdout=log,
-                              stderr=subprocess.STDOUT)
+      return subprocess.Popen(
+        [sys.executable, '-m', *self.words], cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT
+      )
 
   def finish(self) -> dict[str, float]:
     """Runs the command to its end; seconds of its phases, of those that recur the mean."""
@@ -84,8 +90,14 @@ class Stage:
     spans = collections.defaultdict(list)
     for (phase, begin), (_, end) in zip(seen, [*seen[1:], ('end', time.monotonic())]):
       spans[phase].append((begin, end))
-    return {phase: (sum(end - begin for begin, end in parts) / len(parts) if phase in _TEMPORARY
-                    else parts[-1][1] - parts[0][0]) for phase, parts in spans.items()}
+    return {
+      phase: (
+        sum(end - begin for begin, end in parts) / len(parts)
+        if phase in _TEMPORARY
+        else parts[-1][1] - parts[0][0]
+      )
+      for phase, parts in spans.items()
+    }
 
   def phase(self, process: subprocess.Popen) -> str:
     """What a process is doing or, once it was killed, was doing."""
@@ -104,9 +116,17 @@ class Stage:
 class Soak:
   """The stages in one work folder, and what was counted."""
 
-  def __init__(self, work: Path, seed: int, steps: int, street: Path | None = None,
-               settings: Sequence[str] = ('--config.train.preview_every=20',
-                                            '--config.train.checkpoint_every=10')):
+  def __init__(
+    self,
+    work: Path,
+    seed: int,
+    steps: int,
+    street: Path | None = None,
+    settings: Sequence[str] = (
+      '--config.train.preview_every=20',
+      '--config.train.checkpoint_every=10',
+    ),
+  ):
     """work: DIR. steps, settings: of training. street: a dataset's root; drawn where None."""
     self.work, self.random = work, random.Random(seed)
     self.counts = collections.Counter()
@@ -117,19 +137,34 @@ class Soak:
     self.before = []  # what the commands need
     if street is None:
       street = work / 'street'
-      self.before.append(['pnerf_jax.street', f'--out={street}', '--frames=3', '--scale=0.08',
-                          f'--seed={seed}', '--predictions=noise'])
+      self.before.append(
+        [
+          'pnerf_jax.street',
+          f'--out={street}',
+          '--frames=3',
+          '--scale=0.08',
+          f'--seed={seed}',
+          '--predictions=noise',
+        ]
+      )
     config = ['--config=configs/kitti360.py:tiny', f'--config.data.root={street}', *settings]
     run, table, windows = work / 'undisturbed' / 'train', work / 'windows.txt', work / 'windows'
     self.before += [
-        ['pnerf_jax.windows', 'cut', *config, '--config.data.frames=2', '--overlap=1',
-         f'--out={table}'],
-        ['pnerf_jax.windows', 'run', f'--windows={table}', f'--out={windows}']]
+      [
+        'pnerf_jax.windows',
+        'cut',
+        *config,
+        '--config.data.frames=2',
+        '--overlap=1',
+        f'--out={table}',
+      ],
+      ['pnerf_jax.windows', 'run', f'--windows={table}', f'--out={windows}'],
+    ]
     self.commands = {
-        'train': ['pnerf_jax.train', *config, f'--config.train.steps={steps}',
-                  '--workdir=FOLDER'],
-        'render': ['pnerf_jax.render', f'--workdir={run}', '--out=FOLDER'],
-        'merge': ['pnerf_jax.merge', f'--windows={table}', f'--runs={windows}', '--out=FOLDER']}
+      'train': ['pnerf_jax.train', *config, f'--config.train.steps={steps}', '--workdir=FOLDER'],
+      'render': ['pnerf_jax.render', f'--workdir={run}', '--out=FOLDER'],
+      'merge': ['pnerf_jax.merge', f'--windows={table}', f'--runs={windows}', '--out=FOLDER'],
+    }
 
   def stage(self, name: str, round_name: str, words: list[str] | None = None) -> Stage:
     """A command that writes DIR/ROUND/NAME."""
@@ -159,8 +194,9 @@ class Soak:
     for _ in range(kills):
       deck = self.decks[name]
       if not deck:
-        deck += self.random.sample(list(_DECKS[name]), sum(_DECKS[name].values()),
-                                   counts=_DECKS[name].values())
+        deck += self.random.sample(
+          list(_DECKS[name]), sum(_DECKS[name].values()), counts=_DECKS[name].values()
+        )
       if not self.disturb(stage, deck[-1]):
         break  # it was faster than the kill
       deck.pop()
@@ -210,9 +246,14 @@ class Soak:
 
   def summary(self, seconds: float, broken: str | None) -> dict:
     """What was done, for people and programs."""
-    return {'broken': broken, 'kills': self.counts.total(), 'seconds': round(seconds),
-            'by_phase': dict(sorted(self.counts.items())), 'compared': dict(self.finished),
-            'slowest_stop_seconds': round(self.slowest_stop, 2)}
+    return {
+      'broken': broken,
+      'kills': self.counts.total(),
+      'seconds': round(seconds),
+      'by_phase': dict(sorted(self.counts.items())),
+      'compared': dict(self.finished),
+      'slowest_stop_seconds': round(self.slowest_stop, 2),
+    }
 
 
 def _until(process: subprocess.Popen, sign: Callable[[], bool]) -> None:
@@ -238,22 +279,26 @@ def check_whole(folder: Path) -> None:
 
 def newest(run: Path) -> int:
   """Step of the newest checkpoint that has its name; 0 for none."""
-  return max((int(path.name) for path in run.glob('checkpoints/*') if path.name.isdigit()),
-             default=0)
+  return max(
+    (int(path.name) for path in run.glob('checkpoints/*') if path.name.isdigit()), default=0
+  )
 
 
 def _arrays(run: Path) -> dict[str, np.ndarray]:
   """All arrays of the newest checkpoint, by name."""
   tree = ocp.PyTreeCheckpointer().restore(run / 'checkpoints' / str(newest(run)) / 'default')
-  return {jax.tree_util.keystr(key): np.asarray(value)
-          for key, value in jax.tree_util.tree_leaves_with_path(tree)}
+  return {
+    jax.tree_util.keystr(key): np.asarray(value)
+    for key, value in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
 def compare_runs(expected: Path, found: Path) -> None:
   """Bit-equal checkpoints, the same losses at the same steps, the same previews."""
   theirs, ours = _arrays(expected), _arrays(found)
-  different = [name for name in theirs if name not in ours
-               or theirs[name].tobytes() != ours[name].tobytes()]
+  different = [
+    name for name in theirs if name not in ours or theirs[name].tobytes() != ours[name].tobytes()
+  ]
   if different or len(theirs) != len(ours) or len(theirs) < 20:
     raise Broken(f'{found}: parameters differ from {expected}: {different[:3]}')
   logs = []
@@ -272,11 +317,13 @@ def compare_files(expected: Path, found: Path) -> None:
   """The same files, byte by byte; hidden ones are no output."""
   contents = []
   for folder in (expected, found):
-    paths = [path for path in folder.rglob('*')
-             if path.is_file() and not path.name.startswith('.')]
+    paths = [path for path in folder.rglob('*') if path.is_file() and not path.name.startswith('.')]
     contents.append({str(path.relative_to(folder)): path.read_bytes() for path in paths})
-  different = sorted(name for name in contents[0].keys() | contents[1].keys()
-                     if contents[0].get(name) != contents[1].get(name))
+  different = sorted(
+    name
+    for name in contents[0].keys() | contents[1].keys()
+    if contents[0].get(name) != contents[1].get(name)
+  )
   if different or not contents[0]:
     raise Broken(f'{found}: not as {expected}: {different[:3]}')
 

@@ -8,45 +8,56 @@ RUN is a run of the same config; without it, what needs its field is left out. W
 table.png, panels, and per method label maps and metrics.json; what is finished is kept and skipped
 on a rerun. Prints the table last.
 """
-from collections.abc import Callable
+
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
-from absl import flags
 import ml_collections
-from ml_collections import config_flags
 import numpy as np
 import tqdm
+from absl import flags
+from ml_collections import config_flags
 
 from pnerf_jax import cli
-from pnerf_jax.comparison import methods as by_image
-from pnerf_jax.comparison import pictures, results
-from pnerf_jax.comparison.inputs import Reader
-from pnerf_jax.comparison.methods import Prediction
-from pnerf_jax.data import kitti360, png
-from pnerf_jax.data.files import read_bytes, refuse_file, write_bytes
-from pnerf_jax.data.footage import Footage, find_footage
+from pnerf_jax.contrib.baselines import fusion, graph_cut, pictures, results
+from pnerf_jax.contrib.baselines import methods as by_image
+from pnerf_jax.contrib.baselines.inputs import Reader
+from pnerf_jax.contrib.baselines.methods import Prediction
+from pnerf_jax.data import image_io, kitti360
+from pnerf_jax.data.dataset import DatasetIndex, open_dataset
+from pnerf_jax.data.files import check_is_folder, read_bytes, write_bytes
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation import evaluator, tables, truth
-from pnerf_jax.rendering.images import View, recorded_view
-from pnerf_jax.training import loop, setup
-from pnerf_jax.training.trained import Trained, load_trained
-from pnerf_jax.transfer import fusion, graph_cut
+from pnerf_jax.evaluation import evaluator, ground_truth
+from pnerf_jax.evaluation.report import tables
+from pnerf_jax.labelling.images import Camera, dataset_camera
+from pnerf_jax.runs.config_file import load_config, save_config
+from pnerf_jax.runs.experiment import Experiment, build_experiment
+from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
+from pnerf_jax.training import field_task
 
 _LOG = logging.getLogger(__name__)
 
-TITLES = {**{name: title for name, (title, _) in by_image.METHODS.items()},
-          'fusion': '2D-3D-2D fusion', 'semantic_nerf': 'semantic NeRF without primitives',
-          'ours': 'Panoptic NeRF (ours)'}
+TITLES = {
+  **{name: title for name, (title, _) in by_image.METHODS.items()},
+  'fusion': '2D-3D-2D fusion',
+  'semantic_nerf': 'semantic NeRF without primitives',
+  'ours': 'Panoptic NeRF (ours)',
+}
 _OF_RUN = ('fusion', 'ours')
 _TOLERANCE = 0.1  # of the fusion: relative depth; a road far ahead changes as much in half a pixel
 _MAX_SOURCE = 2**16  # bytes
 _PICTURED = 3  # frames
 
 
-def compare(config: ml_collections.ConfigDict, out: Path, workdir: Path | None = None,
-            step: int | None = None, methods: list[str] = ()) -> str:
+def compare(
+  config: ml_collections.ConfigDict,
+  out: Path,
+  workdir: Path | None = None,
+  step: int | None = None,
+  methods: list[str] = (),
+) -> str:
   """Predicts, scores and tabulates.
 
   Args:
@@ -63,24 +74,26 @@ def compare(config: ml_collections.ConfigDict, out: Path, workdir: Path | None =
     InputError: bad input, or DIR holds results of another config or run.
   """
   out = Path(out)
-  refuse_file(out, '--out')
+  check_is_folder(out, '--out')
   unknown = sorted(set(methods) - set(TITLES))
   if unknown:
     raise InputError(f'--methods: there is no {unknown[0]}. Choose among {", ".join(TITLES)}.')
-  footage = find_footage(config.data)
-  camera = truth.camera_to_score(footage, config.eval.camera)
-  frames = truth.frames_to_score(footage, camera, config.data.eval_frames)
+  dataset = open_dataset(config.data)
+  camera = ground_truth.camera_to_score(dataset, config.eval.camera)
+  frames = ground_truth.frames_to_score(dataset, camera, config.data.eval_frames)
   trained = None
   if workdir is not None:
     check_same_run(config, Path(workdir))
-    trained = load_trained(Path(workdir), step)
-  run = setup.set_up(config) if trained is None else trained.run
-  reader = Reader(run.scene, footage, camera, config.scene.intervals)
+    trained = load_trained_run(Path(workdir), step)
+  run = build_experiment(config) if trained is None else trained.run
+  reader = Reader(run.scene, dataset, camera, config.scene.max_intervals_per_ray)
   chosen = _possible(methods or TITLES, run, reader, workdir)
   out.mkdir(parents=True, exist_ok=True)
-  setup.save_config(config, out)
-  views = {frame: recorded_view(run.scene, footage.view(frame, camera), full=True)
-           for frame in frames}
+  save_config(config, out)
+  views = {
+    frame: dataset_camera(run.scene, dataset.view_index(frame, camera), full=True)
+    for frame in frames
+  }
   for name in set(chosen) & set(_OF_RUN):
     _claim(out / name, Path(workdir), trained.step)
   _predict_by_image(reader, frames, out, [n for n in chosen if n in by_image.METHODS])
@@ -89,23 +102,29 @@ def compare(config: ml_collections.ConfigDict, out: Path, workdir: Path | None =
     _predict(out, 'ours', chosen, frames, lambda: own)
     _predict(out, 'fusion', chosen, frames, lambda: _fuses(trained, out / 'fusion', own, views))
   plain = out / 'semantic_nerf'
-  _predict(out, 'semantic_nerf', chosen, frames,
-           lambda: _renders(_semantic_nerf(config, plain), plain, views))
+  _predict(
+    out,
+    'semantic_nerf',
+    chosen,
+    frames,
+    lambda: _renders(_semantic_nerf(config, plain), plain, views),
+  )
   steps = {'semantic_nerf': config.train.steps}
   if trained is not None:
     steps.update(dict.fromkeys(_OF_RUN, trained.step))
   scored = {name: out / name / 'metrics.json' for name in chosen}
-  results.score(out, [name for name in chosen if not scored[name].exists()], footage, camera, views,
-                steps)
+  results.score(
+    out, [name for name in chosen if not scored[name].exists()], dataset, camera, views, steps
+  )
   rows = [(TITLES[name], evaluator.read_metrics(path)) for name, path in scored.items()]
   tables.write_table(out / 'table', results.COLUMNS, rows, corner='method')
-  _write_panels(out, footage, camera, views, chosen)
+  _write_panels(out, dataset, camera, views, chosen)
   return (out / 'table.md').read_text()
 
 
 def check_same_run(config: ml_collections.ConfigDict, workdir: Path) -> None:
   """Raises InputError where RUN was trained on another window or otherwise than config says."""
-  theirs, ours = setup.load_config(workdir), json.loads(config.to_json_best_effort())
+  theirs, ours = load_config(workdir), json.loads(config.to_json_best_effort())
   for group in ('data', 'scene', 'model', 'loss', 'optim', 'train'):
     for field, value in ours[group].items():
       other = theirs.get(group, {}).get(field, 'absent')
@@ -114,22 +133,28 @@ def check_same_run(config: ml_collections.ConfigDict, workdir: Path) -> None:
       else:
         same = field == 'eval_frames' or other == value
       if not same:
-        raise InputError(f'{workdir / "config.json"}: config.{group}.{field} is {other!r} there but'
-                         f' {value!r} now. Give the config with which the run was trained.')
+        raise InputError(
+          f'{workdir / "config.json"}: config.{group}.{field} is {other!r} there but'
+          f' {value!r} now. Give the config with which the run was trained.'
+        )
 
 
-def _possible(names, run: setup.Run, reader: Reader, workdir: Path | None) -> list[str]:
+def _possible(names, run: Experiment, reader: Reader, workdir: Path | None) -> list[str]:
   """Those methods, in the order of TITLES, for which there is input; the others are logged."""
   lacks = {}
   if run.scene.window.pseudo_label is None:
-    lacks.update(dict.fromkeys(('pseudo_labels', 'fusion', 'semantic_nerf'),
-                               'the window has no pseudo labels'))
+    lacks.update(
+      dict.fromkeys(('pseudo_labels', 'fusion', 'semantic_nerf'), 'the window has no pseudo labels')
+    )
   if not reader.has_lidar():
     lacks['lidar_graph_cut'] = 'the window has no LiDAR scan'
   if not graph_cut.installed():
-    lacks.update(dict.fromkeys(
+    lacks.update(
+      dict.fromkeys(
         ('primitives_graph_cut', 'lidar_graph_cut'),
-        'PyMaxflow is not installed (pip install -r requirements-extra.txt -c constraints.txt)'))
+        'PyMaxflow is not installed (pip install -r requirements-extra.txt -c constraints.txt)',
+      )
+    )
   if workdir is None:
     lacks.update(dict.fromkeys(_OF_RUN, 'it needs a trained run; give one with --workdir'))
   for name in TITLES:
@@ -137,8 +162,9 @@ def _possible(names, run: setup.Run, reader: Reader, workdir: Path | None) -> li
       _LOG.info('%s is left out: %s', TITLES[name], lacks[name])
   possible = [name for name in TITLES if name in names and name not in lacks]
   if not possible:
-    raise InputError(f'--methods={",".join(names)}: none of them has its input ({lacks[names[0]]}).'
-                     ' Name others.')
+    raise InputError(
+      f'--methods={",".join(names)}: none of them has its input ({lacks[names[0]]}). Name others.'
+    )
   return possible
 
 
@@ -154,8 +180,9 @@ def _claim(folder: Path, workdir: Path, step: int) -> None:
 
 def _predict_by_image(reader: Reader, frames: list[int], out: Path, names: list[str]) -> None:
   """The methods that need one image's inputs alone; each image is read once for all of them."""
-  missing = {frame: [name for name in names if not results.is_whole(out / name, frame)]
-             for frame in frames}
+  missing = {
+    frame: [name for name in names if not results.is_whole(out / name, frame)] for frame in frames
+  }
   frames = [frame for frame in frames if missing[frame]]
   for frame in tqdm.tqdm(frames, desc='methods by image', unit='image', disable=not frames):
     inputs = reader.read(frame)
@@ -163,8 +190,13 @@ def _predict_by_image(reader: Reader, frames: list[int], out: Path, names: list[
       results.write(out / name, frame, by_image.METHODS[name][1](inputs))
 
 
-def _predict(out: Path, name: str, chosen: list[str], frames: list[int],
-             make: Callable[[], Callable[[int], Prediction]]) -> None:
+def _predict(
+  out: Path,
+  name: str,
+  chosen: list[str],
+  frames: list[int],
+  make: Callable[[], Callable[[int], Prediction]],
+) -> None:
   """Writes the frames that a method lacks, if it is chosen; `make` prepares it."""
   frames = [frame for frame in frames if not results.is_whole(out / name, frame)]
   if name in chosen and frames:
@@ -173,59 +205,81 @@ def _predict(out: Path, name: str, chosen: list[str], frames: list[int],
       results.write(out / name, frame, predict(frame))
 
 
-def _renders(trained: Trained, folder: Path, views: dict[int, View]
-             ) -> Callable[[int], Prediction]:
+def _renders(
+  trained: TrainedRun, folder: Path, views: dict[int, Camera]
+) -> Callable[[int], Prediction]:
   """Renders a frame of a run, or reads it where it was rendered before."""
+
   def predict(frame: int) -> Prediction:
     view = views[frame]
     if results.is_whole(folder, frame):
       return results.read(folder, frame, (view.width, view.height))
     image = trained.renderer(trained.params, view)
     return Prediction(image.semantic, image.instance, image.depth)
+
   return predict
 
 
-def _fuses(trained: Trained, folder: Path, own: Callable[[int], Prediction],
-           views: dict[int, View]) -> Callable[[int], Prediction]:
+def _fuses(
+  trained: TrainedRun, folder: Path, own: Callable[[int], Prediction], views: dict[int, Camera]
+) -> Callable[[int], Prediction]:
   """Fuses the pseudo labels of all views over the run's depth."""
   window = trained.run.scene.window
   voting = []
   for image in tqdm.tqdm(range(len(window.view_frame)), desc='depth of all views', unit='image'):
-    view = recorded_view(trained.run.scene, image, full=False)
+    view = dataset_camera(trained.run.scene, image, full=False)
     path = folder / 'depth_of_views' / f'{image:04d}.png'
     if not path.exists():
-      png.write_depth(path, trained.renderer(trained.params, view).depth)
-    voting.append(fusion.LabelledView(
-        view.intrinsics, view.world_from_cam, png.read_depth(path, (view.width, view.height)),
+      image_io.write_depth(path, trained.renderer(trained.params, view).depth)
+    voting.append(
+      fusion.LabelledView(
+        view.intrinsics,
+        view.world_from_cam,
+        image_io.read_depth(path, (view.width, view.height)),
         window.of_view(window.pseudo_label, image),
-        window.of_view(window.pseudo_confidence, image)))
+        window.of_view(window.pseudo_confidence, image),
+      )
+    )
 
   def predict(frame: int) -> Prediction:
-    return by_image.classes_alone(fusion.fuse(
-        own(frame).depth, views[frame].world_from_cam, views[frame].intrinsics, voting, _TOLERANCE))
+    return by_image.classes_alone(
+      fusion.fuse(
+        own(frame).depth, views[frame].world_from_cam, views[frame].intrinsics, voting, _TOLERANCE
+      )
+    )
+
   return predict
 
 
-def _semantic_nerf(config: ml_collections.ConfigDict, workdir: Path) -> Trained:
+def _semantic_nerf(config: ml_collections.ConfigDict, workdir: Path) -> TrainedRun:
   """Trains a field on photos, depth and pseudo labels alone, with the same budget."""
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    config.data.boxes, config.scene.outside = 'none', 'void'
-  loop.train(config, workdir)
-  return load_trained(workdir, None)
+    config.data.primitives, config.scene.unannotated_space = 'none', 'void'
+  field_task.train(config, workdir)
+  return load_trained_run(workdir, None)
 
 
-def _write_panels(out: Path, footage: Footage, camera: str, views: dict[int, View],
-                  names: list[str]) -> None:
+def _write_panels(
+  out: Path, dataset: DatasetIndex, camera: str, views: dict[int, Camera], names: list[str]
+) -> None:
   """A few frames of all methods side by side."""
   spread = np.unique(np.linspace(0, len(views) - 1, min(_PICTURED, len(views))).round().astype(int))
   for frame in (list(views)[i] for i in spread):
     view = views[frame]
-    found = truth.read_truth(footage, camera, frame, view.world_from_cam, view.intrinsics)
-    shown = [(TITLES[name], results.read(out / name, frame, (view.width, view.height)).semantic)
-             for name in names]
-    pictures.write_comparison(out / 'panels' / f'{camera}_{kitti360.frame_name(frame)}.png',
-                              found.photo, found.truth_semantic, shown)
+    found = ground_truth.read_ground_truth(
+      dataset, camera, frame, view.world_from_cam, view.intrinsics
+    )
+    shown = [
+      (TITLES[name], results.read(out / name, frame, (view.width, view.height)).semantic)
+      for name in names
+    ]
+    pictures.write_comparison(
+      out / 'panels' / f'{camera}_{kitti360.frame_name(frame)}.png',
+      found.photo,
+      found.truth_semantic,
+      shown,
+    )
 
 
 def _define_flags() -> None:
@@ -241,8 +295,9 @@ def _define_flags() -> None:
 def main() -> None:
   """Compares with the flags and prints the table."""
   options = flags.FLAGS
-  print(compare(options.config, options.out, options.workdir, options.step, options.methods),
-        end='')
+  print(
+    compare(options.config, options.out, options.workdir, options.step, options.methods), end=''
+  )
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 a clear error, 130 interrupted.
 """
-from collections.abc import Callable
+
 import difflib
 import errno
 import logging
@@ -11,12 +11,12 @@ import re
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
-from pnerf_jax import job
+from pnerf_jax.distributed import initialization
 from pnerf_jax.errors import InputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit of this process or disk
@@ -36,16 +36,17 @@ def run(main: Callable[..., Any], positional: int = 0) -> None:
     words = parse_flags(sys.argv)
     if len(words) != positional:
       given = ' '.join(words) or 'none'
-      raise InputError(f'command line: expected {positional} words beside the flags, got: {given}.'
-                       ' See --help.')
-    with job.joined():
+      raise InputError(
+        f'command line: expected {positional} words beside the flags, got: {given}. See --help.'
+      )
+    with initialization.initialized():
       code = main(*words) or 0
     sys.exit(code)
   except KeyboardInterrupt:
     _end('interrupted', 130)
   except Exception as e:  # pylint: disable=broad-exception-caught
-    line = error_line(e) or job.lost_line(e)
-    if line is None and not job.is_joined():
+    line = error_line(e) or initialization.peer_failure_message(e)
+    if line is None and not initialization.is_distributed():
       raise
     _end(line or traceback.format_exc(), 1)
 
@@ -103,8 +104,14 @@ def _flag_message(error: BaseException, argv: list[str]) -> str:
   """What is wrong with the command line, from absl's and ml_collections' many kinds of error."""
   if isinstance(error, (AttributeError, KeyError)) and not isinstance(error, flags.Error):
     key = re.match(r'\W*(\w+)', str(error.args[0])).group(1)
-    flag = next((a.split('=')[0] for a in argv
-                 if a.lstrip('-').startswith('config.') and key in a.split('=')[0].split('.')), key)
+    flag = next(
+      (
+        a.split('=')[0]
+        for a in argv
+        if a.lstrip('-').startswith('config.') and key in a.split('=')[0].split('.')
+      ),
+      key,
+    )
     return f'{flag}: unknown config field.{_suggestion(flag, key, argv)}'
   root = error
   while 'Traceback' in str(root) and root.__context__ is not None:
@@ -144,7 +151,7 @@ def _interrupt(*_: Any) -> None:
 
 def _end(line: str, code: int) -> None:
   print(line, file=sys.stderr)
-  if job.is_joined():  # the others must not wait for this process
+  if initialization.is_distributed():  # the others must not wait for this process
     sys.stderr.flush()
     os._exit(code)
   sys.exit(code)

@@ -1,17 +1,18 @@
 """Trains or fine-tunes a PSPNet on labelled photos.
 
     python -m pnerf_jax.pspnet --config=configs/pspnet.py[:variant] --workdir=RUN \\
-        --config.data.roots=DATA1,DATA2 [--config.model.start=RUN0]
+        --config.data.roots=DATA1,DATA2 [--config.model.init_from=RUN0]
 
 Resumes from RUN by itself; `prepare labels --network=pspnet:RUN` labels with it. On several hosts,
 the flags of pnerf_jax.train. Exit codes: 0 done, 1 one clear error, 130 stopped after saving.
 """
+
 from absl import flags
 from ml_collections import config_flags
 
 from pnerf_jax import cli
-from pnerf_jax import job
-from pnerf_jax.training.segmenter import train
+from pnerf_jax.contrib.segmentation.task import train
+from pnerf_jax.distributed import initialization
 
 
 def _define_flags() -> None:
@@ -19,7 +20,7 @@ def _define_flags() -> None:
   flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
   flags.mark_flag_as_required('config')
   cli.require_words('workdir')
-  job.define_flags()
+  initialization.define_flags()
 
 
 def main() -> None:

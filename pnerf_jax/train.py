@@ -10,12 +10,13 @@ On several hosts, the same command on each, RUN on a disk that all see:
 
 Resumes from RUN by itself. Exit codes: 0 done, 1 one clear error, 130 stopped after saving.
 """
+
 from absl import flags
 from ml_collections import config_flags
 
 from pnerf_jax import cli
-from pnerf_jax import job
-from pnerf_jax.training.loop import train
+from pnerf_jax.distributed import initialization
+from pnerf_jax.training.field_task import train
 
 
 def _define_flags() -> None:
@@ -23,7 +24,7 @@ def _define_flags() -> None:
   flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
   flags.mark_flag_as_required('config')
   cli.require_words('workdir')
-  job.define_flags()
+  initialization.define_flags()
 
 
 def main() -> None:

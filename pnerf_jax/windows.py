@@ -11,27 +11,28 @@ flags for `run`. `run` trains, evaluates where there is truth and renders: one w
 all, one after the other; what is done is skipped, what was stopped goes on. `retry` runs those
 alone that failed. `status --indices` prints the indices in such states, as array jobs want them.
 """
-from collections.abc import Sequence
+
 import logging
-from pathlib import Path
 import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
 from pnerf_jax import cli
+from pnerf_jax.contrib.drives import manifest, runner, split
+from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
+from pnerf_jax.contrib.drives.window_folder import STATES, WindowFolder, WindowStatus
+from pnerf_jax.data.dataset import ranges
 from pnerf_jax.data.files import write_bytes
-from pnerf_jax.data.footage import ranges
-from pnerf_jax.drive import cutting, runner, table
-from pnerf_jax.drive.folders import STATES, Folder, State
-from pnerf_jax.drive.table import Entry, Table
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
 
-def cut(config, words: Sequence[str], out: Path, overlap: int = 16) -> Table:
+def cut(config, words: Sequence[str], out: Path, overlap: int = 16) -> WindowManifest:
   """Writes the table of windows.
 
   Args:
@@ -40,24 +41,27 @@ def cut(config, words: Sequence[str], out: Path, overlap: int = 16) -> Table:
     out: the file.
     overlap: usable frames that neighbouring windows share at least.
   """
-  found = cutting.cut(config, overlap)
-  made = Table(tuple(words), tuple(found.entries))
+  found = split.split_sequence(config, overlap)
+  made = WindowManifest(tuple(words), tuple(found.entries))
   for comment in found.comments:
     _LOG.info('%s', comment)
-  comments = [f'{len(found.entries)} windows of {config.data.frames} frames that share {overlap}'
-              ' or more with their neighbours.', *found.comments]
-  write_bytes(Path(out), table.to_text(made, comments).encode())
+  comments = [
+    f'{len(found.entries)} windows of {config.data.frames} frames that share {overlap}'
+    ' or more with their neighbours.',
+    *found.comments,
+  ]
+  write_bytes(Path(out), manifest.to_text(made, comments).encode())
   return made
 
 
-def run(windows: Table, out: Path, entries: Sequence[Entry]) -> dict[int, str]:
+def run(windows: WindowManifest, out: Path, entries: Sequence[WindowSpec]) -> dict[int, str]:
   """Runs windows one after the other; returns why some are not done, by index.
 
   One that fails, or is another process's, does not keep the others from being run.
   """
   reasons = {}
   for i, entry in enumerate(entries, 1):
-    if Folder(Path(out, entry.name)).state().name == 'done':
+    if WindowFolder(Path(out, entry.name)).state().name == 'done':
       continue
     _LOG.info('window %d (%d of %d): %s', entry.index, i, len(entries), entry.name)
     try:
@@ -70,9 +74,9 @@ def run(windows: Table, out: Path, entries: Sequence[Entry]) -> dict[int, str]:
   return reasons
 
 
-def states(windows: Table, out: Path) -> dict[Entry, State]:
+def states(windows: WindowManifest, out: Path) -> dict[WindowSpec, WindowStatus]:
   """What is known of every window."""
-  return {entry: Folder(Path(out, entry.name)).state() for entry in windows.entries}
+  return {entry: WindowFolder(Path(out, entry.name)).state() for entry in windows.entries}
 
 
 def config_words(argv: Sequence[str]) -> list[str]:
@@ -87,12 +91,12 @@ def config_words(argv: Sequence[str]) -> list[str]:
   return words
 
 
-def share_of(entries: Sequence[Entry], share: str) -> Sequence[Entry]:
+def share_of(entries: Sequence[WindowSpec], share: str) -> Sequence[WindowSpec]:
   """Every Nth window beginning with the Ith, for 'I/N'."""
   found = re.fullmatch('([0-9]{1,9})/([0-9]{1,9})', share)
   if not found or int(found[1]) >= int(found[2]):
     raise InputError(f'--share={share}: not I/N with I < N. Write for example --share=0/8.')
-  return entries[int(found[1])::int(found[2])]
+  return entries[int(found[1]) :: int(found[2])]
 
 
 def _cut() -> None:
@@ -103,15 +107,17 @@ def _cut() -> None:
   _LOG.info('%d windows in %s', len(made.entries), options.out)
 
 
-def _chosen(windows: Table) -> Sequence[Entry]:
+def _chosen(windows: WindowManifest) -> Sequence[WindowSpec]:
   """The windows that --index or --share name, else all."""
   options = flags.FLAGS
   if options.index is None:
     return share_of(windows.entries, options.share)
   chosen = [entry for entry in windows.entries if entry.index == options.index]
   if not chosen:
-    raise InputError(f'--index={options.index}: {options.windows} has no such window (it has '
-                     f'{ranges(entry.index for entry in windows.entries)}). Name one of them.')
+    raise InputError(
+      f'--index={options.index}: {options.windows} has no such window (it has '
+      f'{ranges(entry.index for entry in windows.entries)}). Name one of them.'
+    )
   return chosen
 
 
@@ -122,8 +128,11 @@ def _run() -> int:
 
 def _retry() -> int:
   windows = _table()
-  failed = [entry for entry in _chosen(windows)
-            if Folder(Path(flags.FLAGS.out, entry.name)).state().name == 'failed']
+  failed = [
+    entry
+    for entry in _chosen(windows)
+    if WindowFolder(Path(flags.FLAGS.out, entry.name)).state().name == 'failed'
+  ]
   return _tell(run(windows, flags.FLAGS.out, failed))
 
 
@@ -139,12 +148,17 @@ def _status() -> None:
   windows, wanted = _table(), flags.FLAGS.indices
   unknown = sorted(set(wanted) - set(STATES))
   if unknown:
-    raise InputError(f'--indices={",".join(wanted)}: there is no state {unknown[0]}. Choose among'
-                     f' {", ".join(STATES)}.')
+    raise InputError(
+      f'--indices={",".join(wanted)}: there is no state {unknown[0]}. Choose among'
+      f' {", ".join(STATES)}.'
+    )
   found = states(windows, flags.FLAGS.out)
   if wanted:
-    print(ranges((entry.index for entry, state in found.items() if state.name in wanted),
-                 most=len(found)).replace(' ', ''))
+    print(
+      ranges(
+        (entry.index for entry, state in found.items() if state.name in wanted), most=len(found)
+      ).replace(' ', '')
+    )
     return
   counts = {name: sum(state.name == name for state in found.values()) for name in STATES}
   print(f'{len(found)} windows: ' + ', '.join(f'{count} {name}' for name, count in counts.items()))
@@ -153,10 +167,10 @@ def _status() -> None:
       print(f'{entry.index:6d}  {entry.name}  {state.name}' + (state.about and f': {state.about}'))
 
 
-def _table() -> Table:
+def _table() -> WindowManifest:
   if not flags.FLAGS.windows:
     raise InputError('--windows is missing. Name the table that windows cut wrote.')
-  return table.read(Path(flags.FLAGS.windows))
+  return manifest.read(Path(flags.FLAGS.windows))
 
 
 _COMMANDS = {'cut': _cut, 'run': _run, 'status': _status, 'retry': _retry}

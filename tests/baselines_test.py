@@ -1,4 +1,5 @@
 """The whole comparison on a tiny street: the same call that the binary makes."""
+
 import json
 import logging
 
@@ -8,12 +9,13 @@ import pytest
 from configs import kitti360 as configs
 from pnerf_jax import baselines
 from pnerf_jax import eval as evaluation
-from pnerf_jax.comparison.inputs import Reader
-from pnerf_jax.data import labels, png
-from pnerf_jax.data.footage import find_footage
+from pnerf_jax.contrib.baselines.inputs import Reader
+from pnerf_jax.data import image_io, labels
+from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation import truth
-from pnerf_jax.training import loop, setup
+from pnerf_jax.evaluation import ground_truth
+from pnerf_jax.runs.experiment import build_experiment
+from pnerf_jax.training import field_task
 
 _QUICK = ['pseudo_labels', 'nearest_primitive', 'crf']
 
@@ -28,7 +30,7 @@ def config(street):
 @pytest.fixture(scope='module')
 def run(config, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('run')
-  loop.train(config, workdir)
+  field_task.train(config, workdir)
   return workdir
 
 
@@ -42,15 +44,18 @@ def compared(config, run, tmp_path_factory):
 def test_every_method_has_its_row(compared):
   out, table = compared
   lines = table.splitlines()
-  assert lines[0] == ('| method | mIoU | accuracy | MC | PQ | SQ | RQ | PQ (things) | RMSE (m) |'
-                      ' δ < 1.25 |')
+  assert lines[0] == (
+    '| method | mIoU | accuracy | MC | PQ | SQ | RQ | PQ (things) | RMSE (m) | δ < 1.25 |'
+  )
   assert [line.split(' | ')[0] for line in lines[2:]] == [
-      f'| {title}' for title in baselines.TITLES.values()]
+    f'| {title}' for title in baselines.TITLES.values()
+  ]
   assert table == (out / 'table.md').read_text() and (out / 'table.png').exists()
   assert len(list((out / 'panels').glob('image_00_*.png'))) == 2
   has_depth = {line.split(' | ')[0][2:]: '–' not in line for line in lines[2:]}
   assert {title for title, known in has_depth.items() if known} == {
-      baselines.TITLES[name] for name in ('nearest_primitive', 'semantic_nerf', 'ours')}
+    baselines.TITLES[name] for name in ('nearest_primitive', 'semantic_nerf', 'ours')
+  }
 
 
 def test_our_row_is_what_eval_says(compared, run):
@@ -65,10 +70,17 @@ def test_semantic_nerf_knows_the_words_alone(compared, street):
   out, _ = compared
   said = json.loads((out / 'semantic_nerf' / 'config.json').read_text())
   assert said['data']['boxes'] == 'none' and said['scene']['outside'] == 'void'
-  words = {*np.unique([png.read_label(path, unknown_allowed=True) for path in sorted(
-      (street / 'data_2d_pseudo_semantics').rglob('*.png'))]).tolist(), labels.SKY}
+  words = {
+    *np.unique(
+      [
+        image_io.read_label(path, unknown_allowed=True)
+        for path in sorted((street / 'data_2d_pseudo_semantics').rglob('*.png'))
+      ]
+    ).tolist(),
+    labels.SKY,
+  }
   for path in (out / 'semantic_nerf' / 'instance').glob('*.png'):
-    instance = png.read_instance(path)
+    instance = image_io.read_instance(path)
     assert set(np.unique(instance // 1000).tolist()) <= words and not (instance % 1000).any()
 
 
@@ -126,14 +138,15 @@ def test_bad_input_is_told_before_any_work(config, run, compared, tmp_path):
 
 
 def test_lidar_points_lie_in_primitives_of_the_class_that_is_seen(config):
-  run = setup.set_up(config)
-  footage = find_footage(config.data)
-  frame = footage.frames[0]
-  inputs = Reader(run.scene, footage, 'image_00', config.scene.intervals).read(frame)
+  run = build_experiment(config)
+  dataset = open_dataset(config.data)
+  frame = dataset.frames[0]
+  inputs = Reader(run.scene, dataset, 'image_00', config.scene.max_intervals_per_ray).read(frame)
   height, width = inputs.word.shape
   assert len(np.unique(inputs.pixel @ [width, 1])) == len(inputs.pixel) > 0.2 * height * width
-  found = truth.read_truth(footage, 'image_00', frame, inputs.view.world_from_cam,
-                           inputs.view.intrinsics)
+  found = ground_truth.read_ground_truth(
+    dataset, 'image_00', frame, inputs.view.world_from_cam, inputs.view.intrinsics
+  )
   seen = found.truth_semantic[tuple(inputs.pixel.T)]
   semantic = np.append(np.asarray(run.scene.primitives.semantic), -1)[inputs.primitive]
   held = (semantic >= 0).any(axis=1)

@@ -1,4 +1,5 @@
 """What the binaries do with a bad command line, a full disk and a signal; run as users run them."""
+
 import errno
 import pathlib
 import signal
@@ -11,7 +12,7 @@ from pnerf_jax import cli
 from pnerf_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-BINARY = '''
+BINARY = """
 import errno, logging, time
 from absl import flags
 from ml_collections import config_flags
@@ -37,15 +38,15 @@ def main(word):
     time.sleep(60)
 if __name__ == '__main__':
   cli.run(main, positional=1)
-'''
-CONFIG = '''
+"""
+CONFIG = """
 import ml_collections
 from pnerf_jax.errors import InputError
 def get_config(variant='a'):
   if variant not in ('a', 'b'):
     raise InputError(f'{variant}: no such variant. Use a or b.')
   return ml_collections.ConfigDict({'group': {'number': 1, 'names': ('x',)}, 'other': {'steps': 2}})
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -59,9 +60,14 @@ def folder(tmp_path_factory):
 def start(folder, *words):
   # What a shell starts in the background ignores SIGINT and hands that on: set it back.
   return subprocess.Popen(
-      [sys.executable, 'binary.py', *words], cwd=folder, env={'PYTHONPATH': str(ROOT)}, text=True,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    [sys.executable, 'binary.py', *words],
+    cwd=folder,
+    env={'PYTHONPATH': str(ROOT)},
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+  )
 
 
 def run(folder, *words):
@@ -77,7 +83,9 @@ def test_a_good_command_line(folder):
   assert (code, out) == (0, 'word -1\n')
 
 
-@pytest.mark.parametrize('words, expected', [
+@pytest.mark.parametrize(
+  'words, expected',
+  [
     (['--config.group.numbr=2'], ['--config.group.numbr: unknown', 'mean --config.group.number?']),
     (['--config.steps=2'], ['--config.steps: unknown', 'Did you mean --config.other.steps?']),
     (['-config.grp.number', '2'], ['-config.grp.number: unknown', '--config.group.number?']),
@@ -90,7 +98,8 @@ def test_a_good_command_line(folder):
     (['another'], ['expected 1 words', 'word another']),
     (['--what=input'], ['error: file: bad. Remedy.']),
     (['--what=full'], ['/runs/a: the disk is full']),
-])
+  ],
+)
 def test_one_clear_line(folder, words, expected):
   given = [] if words[0].startswith('--config=') else ['--config=config.py']
   code, out, err = run(folder, 'word', *given, *words)
@@ -118,17 +127,24 @@ def test_signals(folder, number):
   assert process.returncode == 130 and err == 'interrupted\n'
 
 
-@pytest.mark.parametrize('error, expected', [
+@pytest.mark.parametrize(
+  'error, expected',
+  [
     (InputError('x: bad.'), 'error: x: bad.'),
     (OSError(errno.ENOSPC, 'No space left on device', 'a.png'), 'a.png: the disk is full'),
     (ValueError('RESOURCE_EXHAUSTED: write: No space left on device'), 'the disk is full'),
-    (ValueError('Error writing "state/0" at local file "/runs/a/2/": No space left on device'),
-     '/runs/a/2/: the disk is full'),
+    (
+      ValueError('Error writing "state/0" at local file "/runs/a/2/": No space left on device'),
+      '/runs/a/2/: the disk is full',
+    ),
     (ValueError('Error writing "/runs/a/2/": File too large'), '/runs/a/2/: the disk is full'),
     (PermissionError(errno.EACCES, 'Permission denied', 'a.png'), 'a.png: Permission denied'),
     (OSError(errno.EROFS, 'Read-only file system', 'a'), 'a: Read-only file system'),
     (FileNotFoundError(errno.ENOENT, 'No such file', 'a'), None),
-    (ValueError('x'), None), (KeyError('x'), None)])
+    (ValueError('x'), None),
+    (KeyError('x'), None),
+  ],
+)
 def test_error_line(error, expected):
   line = cli.error_line(error)
   assert line is None if expected is None else expected in line

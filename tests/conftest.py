@@ -1,4 +1,5 @@
 """What all tests share: simulated devices, compiled programs, the folder of real files."""
+
 import os
 import pathlib
 import shutil
@@ -43,8 +44,10 @@ def shared() -> pathlib.Path:
 @pytest.fixture(scope='session')
 def street(tmp_path_factory) -> pathlib.Path:
   """A tiny street on disk, two stereo frames. Read it; what damages it copies it first."""
-  from pnerf_jax.street import generate, scenery  # not every worker needs the ray caster
+  from pnerf_jax.contrib.street import generate, scenery  # not every worker needs the ray caster
+
   root = tmp_path_factory.mktemp('street') / 'data'
-  generate.generate(root, scenery.Parameters(
-      'boulevard', seed=3, frames=2, scale=0.08, predictions='noise'))
+  generate.generate(
+    root, scenery.Parameters('boulevard', seed=3, frames=2, scale=0.08, predictions='noise')
+  )
   return root

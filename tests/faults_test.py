@@ -2,6 +2,7 @@
 
 Few kills; `launch/soak.py` has many.
 """
+
 import contextlib
 import importlib.util
 import os
@@ -12,14 +13,13 @@ import signal
 import subprocess
 import time
 
-from PIL import Image
 import pytest
+from PIL import Image
 
 from configs import kitti360 as configs
-from pnerf_jax import cli
+from pnerf_jax import cli, render
 from pnerf_jax import eval as evaluation
-from pnerf_jax import render
-from pnerf_jax.training import loop
+from pnerf_jax.training import field_task
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -45,7 +45,7 @@ def config(street):
 def work(config, tmp_path_factory):
   """A soak's work folder with an undisturbed training of this process, on its four devices."""
   work = tmp_path_factory.mktemp('soak')
-  loop.train(config, work / 'undisturbed' / 'train')
+  field_task.train(config, work / 'undisturbed' / 'train')
   return work
 
 
@@ -56,16 +56,18 @@ def stopped(config, workdir, monkeypatch, module, name):
   def call(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
     return whole(*args, **kwargs)
+
   with monkeypatch.context() as patch:
     patch.setattr(module, name, call)
     with pytest.raises(KeyboardInterrupt):
-      loop.train(config, workdir)
+      field_task.train(config, workdir)
 
 
 def test_killed_processes_end_like_undisturbed_ones(soak, work, street):
   # They have as many devices as the undisturbed one had (conftest.py): sums are the same.
-  found = soak.Soak(work, seed=2, steps=4, street=street, settings=[
-      '--config.train.preview_every=2'])
+  found = soak.Soak(
+    work, seed=2, steps=4, street=street, settings=['--config.train.preview_every=2']
+  )
   found.spans['train'] = {}  # at once
   found.decks['train'] = ['saving', 'training']  # the last one first
   found.round('train', kills=2)  # compares
@@ -73,11 +75,14 @@ def test_killed_processes_end_like_undisturbed_ones(soak, work, street):
 
 
 def test_the_soak_sees_what_is_lost(soak, work, tmp_path):
-  for number, damage in enumerate((
+  for number, damage in enumerate(
+    (
       lambda run: next(run.glob('previews/*/*.png')).unlink(),
       lambda run: (run / 'scalars.jsonl').write_text(''),
       lambda run: shutil.copytree(run / 'checkpoints' / '4', run / 'checkpoints' / 'x'),
-      lambda run: (run / 'damaged_checkpoints').mkdir())):
+      lambda run: (run / 'damaged_checkpoints').mkdir(),
+    )
+  ):
     run = shutil.copytree(work / 'undisturbed' / 'train', tmp_path / str(number))
     soak.compare_runs(work / 'undisturbed' / 'train', run)
     damage(run)
@@ -91,24 +96,25 @@ def test_the_soak_sees_what_is_lost(soak, work, tmp_path):
 
 
 def test_a_stop_during_a_preview_is_saved(soak, config, work, tmp_path, monkeypatch):
-  stopped(config, tmp_path, monkeypatch, loop.previews, 'write')
+  stopped(config, tmp_path, monkeypatch, field_task.previews, 'write')
   assert soak.newest(tmp_path) == 2  # though none was due before step 4
-  loop.train(config, tmp_path)
+  field_task.train(config, tmp_path)
   soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
 
 
 def test_a_preview_that_was_cut_short_is_made_again(soak, config, work, tmp_path, monkeypatch):
-  whole = loop.previews.write
+  whole = field_task.previews.write
 
   def cut(folder, *args):
     if folder.name == '000004':  # the last one: training that is done makes none
       raise SystemError('killed')
     whole(folder, *args)
+
   with monkeypatch.context() as patch:
-    patch.setattr(loop.previews, 'write', cut)
+    patch.setattr(field_task.previews, 'write', cut)
     with pytest.raises(SystemError):
-      loop.train(config, tmp_path)
-  loop.train(config, tmp_path)
+      field_task.train(config, tmp_path)
+  field_task.train(config, tmp_path)
   soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
 
 
@@ -139,8 +145,9 @@ def filled(folder):
 @pytest.fixture
 def disk(tmp_path):
   """A disk of 8 MB."""
-  mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', tmp_path],
-                           capture_output=True, check=False)
+  mounted = subprocess.run(
+    ['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', tmp_path], capture_output=True, check=False
+  )
   if mounted.returncode != 0:
     pytest.skip('needs the right to mount a tmpfs')
   yield tmp_path
@@ -149,25 +156,26 @@ def disk(tmp_path):
 
 @pytest.mark.parametrize('no_room, where', [(limited, 'tmp_path'), (filled, 'disk')])
 def test_a_full_disk_stops_with_one_line_and_loses_nothing(
-    request, soak, config, work, monkeypatch, no_room, where):
+  request, soak, config, work, monkeypatch, no_room, where
+):
   workdir = request.getfixturevalue(where) / 'run'
-  stopped(config, workdir, monkeypatch, loop.previews, 'write')
+  stopped(config, workdir, monkeypatch, field_task.previews, 'write')
   with no_room(workdir.parent), pytest.raises(Exception) as error:
-    loop.train(config, workdir)
+    field_task.train(config, workdir)
   assert 'the disk is full. Free some space' in (cli.error_line(error.value) or repr(error.value))
   assert soak.newest(workdir) == 2
-  loop.train(config, workdir)
+  field_task.train(config, workdir)
   soak.compare_runs(work / 'undisturbed' / 'train', workdir)
 
 
 def test_clocks_that_jump_change_nothing(soak, config, work, tmp_path, monkeypatch):
   true, offset = time.time, 4e9
   monkeypatch.setattr(time, 'time', lambda: true() + offset)
-  stopped(config, tmp_path, monkeypatch, loop.previews, 'write')
+  stopped(config, tmp_path, monkeypatch, field_task.previews, 'write')
   for path in (tmp_path / 'checkpoints').rglob('*'):
     os.utime(path, (4e9, 4e9))
   offset = -1.7e9
-  loop.train(config, tmp_path)
+  field_task.train(config, tmp_path)
   assert soak.newest(tmp_path) == config.train.steps
   soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
 
@@ -178,9 +186,13 @@ def read_only(folder):
   paths = [folder, *folder.rglob('*')]
   for path in paths:
     path.chmod(0o555 if path.is_dir() else 0o444)
-  mounted = os.geteuid() == 0 and subprocess.run(
-      ['mount', '--bind', '-o', 'ro', folder, folder], capture_output=True,
-      check=False).returncode == 0
+  mounted = (
+    os.geteuid() == 0
+    and subprocess.run(
+      ['mount', '--bind', '-o', 'ro', folder, folder], capture_output=True, check=False
+    ).returncode
+    == 0
+  )
   try:
     if mounted:
       with pytest.raises(OSError):
@@ -199,7 +211,7 @@ def test_data_and_finished_runs_may_be_read_only(config, street, work, tmp_path)
   config.data.root = str(data)
   run = tmp_path / 'run'
   with read_only(data):
-    loop.train(config, run)
+    field_task.train(config, run)
     assert evaluation.evaluate(run)['step'] == 4
     with read_only(run):
       assert render.render(run, tmp_path / 'labels') == 4

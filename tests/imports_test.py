@@ -10,6 +10,7 @@
 Imports run downwards only; rooms of one floor do not know each other. `errors` stands below all,
 `cli` and `job` are for what is run from a command line.
 """
+
 import ast
 import pathlib
 
@@ -17,43 +18,78 @@ import pytest
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'pnerf_jax'
 _FLOOR = {  # every other module on top of the package is a binary
-    'geometry': 1, 'fields': 2, 'data': 2, 'rendering': 3, 'evaluation': 3, 'transfer': 3,
-    'segmentation': 3, 'street': 4, 'training': 4, 'comparison': 4, 'drive': 5,
-    'preparation': 5}
+  'geometry': 1,
+  'fields': 2,
+  'data': 2,
+  'rendering': 3,
+  'evaluation': 3,
+  'transfer': 3,
+  'segmentation': 3,
+  'street': 4,
+  'training': 4,
+  'comparison': 4,
+  'drive': 5,
+  'preparation': 5,
+}
 _BINARY_FLOOR = 6
 # Rooms that may see less than the floors below them.
-_SEES_ONLY = {'street': {'data', 'segmentation'}, 'segmentation': {'data'},
-              'evaluation': {'data'}, 'fields': {'geometry'}, 'transfer': {'data', 'geometry'},
-              'drive': {'data', 'training'}}
+_SEES_ONLY = {
+  'street': {'data', 'segmentation'},
+  'segmentation': {'data'},
+  'evaluation': {'data'},
+  'fields': {'geometry'},
+  'transfer': {'data', 'geometry'},
+  'drive': {'data', 'training'},
+}
 # Libraries that live in one place; a place is a module or the prefix of a room.
 _LIVES_IN = {
-    'flax': ('fields.layers', 'fields.networks', 'fields.published', 'segmentation.checkpoint',
-             'segmentation.pspnet'),
-    'optax': ('training.state',),
-    'orbax': ('training.checkpoints',),
-    'tensorflow_datasets': ('data.builder',),
-    'fsspec': ('data.builder',),
-    'tensorboardX': ('training.logs',),
-    'trimesh': ('street.',),
-    'embreex': ('street.',),
-    'maxflow': ('transfer.graph_cut',),
-    'cv2': ('data.', 'segmentation.crops', 'street.', 'prepare'),
-    'tensorflow': (),
-    'torch': ('segmentation.hugging_face',),
-    'transformers': ('segmentation.hugging_face',),
-    'clu': (),
+  'flax': (
+    'fields.layers',
+    'fields.networks',
+    'fields.published',
+    'segmentation.checkpoint',
+    'segmentation.pspnet',
+  ),
+  'optax': ('training.state',),
+  'orbax': ('training.checkpoints',),
+  'tensorflow_datasets': ('data.builder',),
+  'fsspec': ('data.builder',),
+  'tensorboardX': ('training.logs',),
+  'trimesh': ('street.',),
+  'embreex': ('street.',),
+  'maxflow': ('transfer.graph_cut',),
+  'cv2': ('data.', 'segmentation.crops', 'street.', 'prepare'),
+  'tensorflow': (),
+  'torch': ('segmentation.hugging_face',),
+  'transformers': ('segmentation.hugging_face',),
+  'clu': (),
 }
 _NUMPY_ROOMS = ('data', 'evaluation', 'street')
 _JAX_IN_NUMPY_ROOMS = {'data.batches'}  # drawn inside the step, as a function of (seed, step)
 # Beside the binaries, which modules may see a whole config.
 _UNPACKS_CONFIG = {
-    'training.loop', 'training.released', 'training.segmenter', 'training.setup',
-    'training.trainer'}
+  'training.loop',
+  'training.released',
+  'training.segmenter',
+  'training.setup',
+  'training.trainer',
+}
 # The mathematics of the model: nothing here may fall back on numpy.
 _PURE_JAX = {
-    'geometry.cameras', 'geometry.hits', 'fields.encodings', 'fields.hashgrid', 'fields.layers',
-    'fields.networks', 'fields.outputs', 'fields.published', 'rendering.panoptic', 'rendering.rays',
-    'rendering.sampling', 'rendering.volume', 'training.step'}
+  'geometry.cameras',
+  'geometry.hits',
+  'fields.encodings',
+  'fields.hashgrid',
+  'fields.layers',
+  'fields.networks',
+  'fields.outputs',
+  'fields.published',
+  'rendering.panoptic',
+  'rendering.rays',
+  'rendering.sampling',
+  'rendering.volume',
+  'training.step',
+}
 
 
 def _name(path: pathlib.Path) -> str:
@@ -100,7 +136,8 @@ def _floor(module: str) -> int:
 def _is_run(module: str) -> bool:
   """Whether a module is run from a command line."""
   return module.endswith('__main__') or (
-      _floor(module) == _BINARY_FLOOR and module not in ('', 'cli', 'errors', 'job'))
+    _floor(module) == _BINARY_FLOOR and module not in ('', 'cli', 'errors', 'job')
+  )
 
 
 def test_every_room_has_a_floor():
@@ -142,12 +179,13 @@ def test_libraries_stay_in_their_rooms(module):
   libraries = {name.split('.')[0] for name in _imported(_PATHS[module])}
   for library in libraries & set(_LIVES_IN):
     assert any(
-        module == place or (place.endswith('.') and module.startswith(place))
-        for place in _LIVES_IN[library]), f'{module} imports {library}'
+      module == place or (place.endswith('.') and module.startswith(place))
+      for place in _LIVES_IN[library]
+    ), f'{module} imports {library}'
   if 'ml_collections' in libraries:
     assert _is_run(module) or module in _UNPACKS_CONFIG, f'{module} imports ml_collections'
   if _room(module) in _NUMPY_ROOMS and module not in _JAX_IN_NUMPY_ROOMS:
-    assert 'jax' not in libraries, f'{module} imports jax; its room is numpy\'s'
+    assert 'jax' not in libraries, f"{module} imports jax; its room is numpy's"
   if module in _PURE_JAX:
     assert 'numpy' not in libraries, f'{module} imports numpy'
 

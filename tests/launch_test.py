@@ -1,4 +1,5 @@
 """launch/env.sh and demo.sh, with an interpreter that only writes down what it is asked to do."""
+
 import os
 import pathlib
 import re
@@ -8,11 +9,11 @@ import sys
 
 import pytest
 
-from pnerf_jax.street import scenery
+from pnerf_jax.contrib.street import scenery
 
 _LAUNCH = pathlib.Path(__file__).resolve().parents[1] / 'launch'
 # Makes environments that contain itself; fails while the file `calls.fail` is there.
-_FAKE_PYTHON = '''#!/bin/bash
+_FAKE_PYTHON = """#!/bin/bash
 case "$*" in
   "-m venv --clear "*)
     rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; touch "$4/pyvenv.cfg"
@@ -25,7 +26,7 @@ case "$*" in
     [[ "$*" != launch/benchmark.py* ]] || echo "a table"
     [[ ! -e "$CALLS.fail" ]] ;;
 esac
-'''
+"""
 
 
 class _Project:
@@ -35,15 +36,36 @@ class _Project:
     self.root, self.calls = folder / 'project', folder / 'calls'
     self.venv = self.root / '.venv'
     (self.root / 'launch').mkdir(parents=True)
-    for name in ('env.sh', 'demo.sh', 'ablate.sh', 'gpu_check.sh', 'network_demo.sh',
-                 'reproduce_paper.sh'):
+    for name in (
+      'env.sh',
+      'demo.sh',
+      'ablate.sh',
+      'gpu_check.sh',
+      'network_demo.sh',
+      'reproduce_paper.sh',
+    ):
       shutil.copy(_LAUNCH / name, self.root / 'launch')
     for name in ('requirements.txt', 'requirements-dev.txt', 'constraints.txt'):
       (self.root / name).write_text('numpy\n')
     self.bin = folder / 'bin'
     self.bin.mkdir()
-    for tool in ('bash', 'cat', 'cp', 'date', 'dirname', 'grep', 'ls', 'mkdir', 'mv', 'rm', 'sed',
-                 'sort', 'tail', 'tee', 'touch'):
+    for tool in (
+      'bash',
+      'cat',
+      'cp',
+      'date',
+      'dirname',
+      'grep',
+      'ls',
+      'mkdir',
+      'mv',
+      'rm',
+      'sed',
+      'sort',
+      'tail',
+      'tee',
+      'touch',
+    ):
       (self.bin / tool).symlink_to(shutil.which(tool))
     self.put_python('python3.11')
 
@@ -55,9 +77,13 @@ class _Project:
     """Calls pnerf_env; returns what the interpreter was asked for, and standard error."""
     self.calls.write_text('')
     done = subprocess.run(
-        ['bash', '-c', f'set -euo pipefail; source launch/env.sh; pnerf_env {" ".join(files)}'],
-        cwd=self.root, capture_output=True, text=True, check=False,
-        env={'PATH': str(self.bin), 'CALLS': str(self.calls), **environment})
+      ['bash', '-c', f'set -euo pipefail; source launch/env.sh; pnerf_env {" ".join(files)}'],
+      cwd=self.root,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={'PATH': str(self.bin), 'CALLS': str(self.calls), **environment},
+    )
     assert (done.returncode == 0) == (not done.stderr), done
     return self.calls.read_text().split(), done.stderr
 
@@ -118,14 +144,20 @@ def test_demo_runs_the_four_commands_on_one_folder(project):
   def demo(**environment):
     project.calls.write_text('')
     done = subprocess.run(
-        ['bash', 'launch/demo.sh'], cwd=project.root, capture_output=True, text=True, check=False,
-        env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment})
+      ['bash', 'launch/demo.sh'],
+      cwd=project.root,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment},
+    )
     return done, project.calls.read_text().splitlines()
 
   done, calls = demo()
   assert done.returncode == 0 and 'runs/demo/run/eval/report.html' in done.stdout
   assert [call.split()[1] for call in calls[2:]] == [
-      f'pnerf_jax.{name}' for name in ('street', 'train', 'eval', 'render')]
+    f'pnerf_jax.{name}' for name in ('street', 'train', 'eval', 'render')
+  ]
   report = project.root / 'runs/demo/run/eval/report.html'
   report.parent.mkdir(parents=True)
   for step in (900, 1000):
@@ -134,12 +166,17 @@ def test_demo_runs_the_four_commands_on_one_folder(project):
   os.utime(report, (1, 1))  # times of files say nothing: the clock may have been wrong
   for scored, expected in ((1000, []), (900, ['eval']), (100, ['eval'])):
     (report.parent / 'metrics.json').write_text(
-        f'{{\n  "step": {scored},\n  "semantic.miou": 0.7461,\n  "pseudo.miou": 0.28,\n'
-        '  "pseudo.accuracy": null\n}\n')
+      f'{{\n  "step": {scored},\n  "semantic.miou": 0.7461,\n  "pseudo.miou": 0.28,\n'
+      '  "pseudo.accuracy": null\n}\n'
+    )
     done, calls = demo()
     assert re.search('alone.* 28.0 % +–\n.*transferred.* 74.6 % +–\n', done.stdout), done.stdout
     assert [call.split()[1].removeprefix('pnerf_jax.') for call in calls] == [
-        'street', 'train', *expected, 'render']
+      'street',
+      'train',
+      *expected,
+      'render',
+    ]
   done, calls = demo(PNERF_DEMO_DIR='elsewhere')
   assert done.returncode == 0 and len(calls) == 4
   assert all('elsewhere/' in call and 'runs/demo' not in call for call in calls)
@@ -152,17 +189,24 @@ def test_ablation_scores_every_variant_once(project):
   def ablate(*words, **environment):
     project.calls.write_text('')
     done = subprocess.run(
-        ['bash', 'launch/ablate.sh', *words], cwd=project.root, capture_output=True, text=True,
-        check=False, env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment})
+      ['bash', 'launch/ablate.sh', *words],
+      cwd=project.root,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment},
+    )
     return done, project.calls.read_text().splitlines()
 
   done, calls = ablate('street')
   assert done.returncode == 1 and 'error: expected STREET and OUT' in done.stderr and not calls
-  done, calls = ablate('street', 'out', '50', '--config.train.rays=64')
+  done, calls = ablate('street', 'out', '50', '--config.train.batch_rays=64')
   assert done.returncode == 0, done.stderr
   assert len(calls) == 2 + 2 * 10 + 1
-  assert calls[2] == ('-m pnerf_jax.train --config=configs/ablations.py:full --workdir=out/full '
-                      '--config.data.root=street --config.train.steps=50 --config.train.rays=64')
+  assert calls[2] == (
+    '-m pnerf_jax.train --config=configs/ablations.py:full --workdir=out/full '
+    '--config.data.root=street --config.train.steps=50 --config.train.batch_rays=64'
+  )
   assert calls[3] == '-m pnerf_jax.eval --workdir=out/full'
   assert calls[-1].startswith('launch/compare_runs.py --out=out/table --reference=full out/full ')
   assert len(calls[-1].split()) == 3 + 10
@@ -180,9 +224,13 @@ def test_network_is_tried_on_a_street_that_it_never_saw(project):
   def tried(*words, **environment):
     project.calls.write_text('')
     done = subprocess.run(
-        ['bash', 'launch/network_demo.sh', *words], cwd=project.root, capture_output=True,
-        text=True, check=False, env={'PATH': str(project.bin), 'CALLS': str(project.calls),
-                                     **environment})
+      ['bash', 'launch/network_demo.sh', *words],
+      cwd=project.root,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment},
+    )
     return done, project.calls.read_text().splitlines()
 
   done, calls = tried()
@@ -191,19 +239,28 @@ def test_network_is_tried_on_a_street_that_it_never_saw(project):
   assert done.returncode == 0, done.stderr
   streets, others = calls[2:6], calls[7:]
   assert [call.split()[3] for call in streets] == [
-      f'--preset={preset}' for _ in (7, 8) for preset in ('suburb', 'village')]
+    f'--preset={preset}' for _ in (7, 8) for preset in ('suburb', 'village')
+  ]
   assert '--preset=boulevard' in calls[6]  # a kind that the network is not trained on
   assert [call.split()[1].removeprefix('pnerf_jax.') for call in others] == [
-      'pspnet', 'pspnet', *2 * ['prepare', 'train', 'eval', 'baselines'],
-      'train', 'eval', 'baselines', '--street=out/street']
+    'pspnet',
+    'pspnet',
+    *2 * ['prepare', 'train', 'eval', 'baselines'],
+    'train',
+    'eval',
+    'baselines',
+    '--street=out/street',
+  ]
   assert '--config.train.steps=40' in others[0] and '--config.train.steps=10' in others[1]
-  words = dict(word.split('=', 1) for call in (others[1], others[3]) for word in call.split()
-               if '=' in word)
-  labelled, scored = (set(map(int, words[f'--config.data.{name}'].split(',')))
-                      for name in ('frames', 'eval_frames'))
+  words = dict(
+    word.split('=', 1) for call in (others[1], others[3]) for word in call.split() if '=' in word
+  )
+  labelled, scored = (
+    set(map(int, words[f'--config.data.{name}'].split(','))) for name in ('frames', 'eval_frames')
+  )
   street = scenery.Parameters('boulevard', 3)
   assert not labelled & scored and labelled | scored == set(street.frame_numbers)
-  assert '--config.data.derived=out/tuned/labels' in others[7]
+  assert '--config.data.derived_root=out/tuned/labels' in others[7]
   metrics = project.root / 'out/alone/run/eval/metrics.json'
   metrics.parent.mkdir(parents=True)
   metrics.write_text('{\n  "step": 50,\n  "frames": 2\n}\n')
@@ -214,9 +271,13 @@ def test_paper_is_reproduced_where_its_data_is(project):
   def reproduce(*words, **environment):
     project.calls.write_text('')
     done = subprocess.run(
-        ['bash', 'launch/reproduce_paper.sh', *words], cwd=project.root, capture_output=True,
-        text=True, check=False, env={'PATH': str(project.bin), 'CALLS': str(project.calls),
-                                     **environment})
+      ['bash', 'launch/reproduce_paper.sh', *words],
+      cwd=project.root,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment},
+    )
     return done, project.calls.read_text().splitlines()
 
   done, calls = reproduce('data')
@@ -226,9 +287,11 @@ def test_paper_is_reproduced_where_its_data_is(project):
   assert 'pnerf_jax.prepare released --from=ARCHIVE --out=data' in done.stderr
   sequence = '2013_05_28_drive_0000_sync'
   for frame in (1545, 1745, 1915, 3365):
-    for folder in (f'data_2d_raw/{sequence}/image_00/data_rect',
-                   f'data_2d_pseudo_semantics/train/{sequence}/image_00/semantic',
-                   f'data_2d_semantics/train/{sequence}/image_00/semantic'):
+    for folder in (
+      f'data_2d_raw/{sequence}/image_00/data_rect',
+      f'data_2d_pseudo_semantics/train/{sequence}/image_00/semantic',
+      f'data_2d_semantics/train/{sequence}/image_00/semantic',
+    ):
       path = project.root / 'data' / folder / f'{frame:010d}.png'
       path.parent.mkdir(parents=True, exist_ok=True)
       path.touch()
@@ -239,14 +302,26 @@ def test_paper_is_reproduced_where_its_data_is(project):
   assert done.returncode == 0, done.stderr
   assert len(calls) == 2 + 2 * 8 + 1
   train = calls[2 + 2 * 2].split()  # the second window, by the paper's recipe
-  assert {'--config=configs/kitti360.py:published', '--config.data.start=1728',
-          '--config.data.frames=64', '--config.scene.far=270', '--config.train.seed=1',
-          '--config.loss.depth_classes=7,8,12,13,35', '--workdir=out/1728_published',
-          '--config.data.eval_frames=1745,1755,1765,1775'} < set(train)
+  assert {
+    '--config=configs/kitti360.py:paper',
+    '--config.data.start=1728',
+    '--config.data.frames=64',
+    '--config.scene.far=270',
+    '--config.train.seed=1',
+    '--config.loss.depth_classes=7,8,12,13,35',
+    '--workdir=out/1728_published',
+    '--config.data.eval_frames=1745,1755,1765,1775',
+  } < set(train)
   assert '--config.scene.far' not in calls[2 + 2 * 3]  # ours derives it
   assert calls[-1].split()[1:] == [
-      *(f'out/{window}_{recipe}' for window in (1538, 1728, 1908, 3353)
-        for recipe in ('published', 'default')), '--out=out/table', '--published']
+    *(
+      f'out/{window}_{recipe}'
+      for window in (1538, 1728, 1908, 3353)
+      for recipe in ('paper', 'default')
+    ),
+    '--out=out/table',
+    '--published',
+  ]
 
 
 def test_papers_figures_stand_above_runs_of_its_windows(tmp_path):
@@ -255,23 +330,40 @@ def test_papers_figures_stand_above_runs_of_its_windows(tmp_path):
     (tmp_path / name / 'config.json').write_text(f'{{"data": {{"start": {start}}}}}')
     (tmp_path / name / 'eval' / 'metrics.json').write_text('{"semantic.miou_published": 0.9}')
   done = subprocess.run(
-      [sys.executable, 'launch/compare_runs.py', str(tmp_path / 'ours'),
-       str(tmp_path / 'elsewhere'), f'--out={tmp_path}/table', '--published'],
-      cwd=_LAUNCH.parent, capture_output=True, text=True, check=False,
-      env={**os.environ, 'PYTHONPATH': str(_LAUNCH.parent)})
+    [
+      sys.executable,
+      'launch/compare_runs.py',
+      str(tmp_path / 'ours'),
+      str(tmp_path / 'elsewhere'),
+      f'--out={tmp_path}/table',
+      '--published',
+    ],
+    cwd=_LAUNCH.parent,
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, 'PYTHONPATH': str(_LAUNCH.parent)},
+  )
   assert done.returncode == 0, done.stderr
   rows = [[cell.strip() for cell in line.split('|')[1:4]] for line in done.stdout.splitlines()[2:]]
-  assert rows == [['1908 paper', '0.844', '0.943'], ['ours', '**0.900**', '–'],
-                  ['elsewhere', '**0.900**', '–']]
+  assert rows == [
+    ['1908 paper', '0.844', '0.943'],
+    ['ours', '**0.900**', '–'],
+    ['elsewhere', '**0.900**', '–'],
+  ]
 
 
 def test_gpu_check_measures_what_is_not_measured_yet(project):
   def check(*words):
     project.calls.write_text('')
     done = subprocess.run(
-        ['bash', 'launch/gpu_check.sh', *words], cwd=project.root, capture_output=True, text=True,
-        check=False, env={'PATH': str(project.bin), 'CALLS': str(project.calls),
-                          'PNERF_PYTHON': 'python3.11'})
+      ['bash', 'launch/gpu_check.sh', *words],
+      cwd=project.root,
+      capture_output=True,
+      text=True,
+      check=False,
+      env={'PATH': str(project.bin), 'CALLS': str(project.calls), 'PNERF_PYTHON': 'python3.11'},
+    )
     return done, project.calls.read_text().splitlines()
 
   done, calls = check()
@@ -281,7 +373,8 @@ def test_gpu_check_measures_what_is_not_measured_yet(project):
   assert [call.split()[0] for call in calls[:4]] == ['launch/benchmark.py'] * 4
   assert sum('--rays=8192' in call for call in calls[:4]) == 4
   assert [call.split()[1] for call in calls[4:]] == [
-      f'pnerf_jax.{name}' for name in ('street', 'train', 'render')]
+    f'pnerf_jax.{name}' for name in ('street', 'train', 'render')
+  ]
   report = (project.root / 'out/report.md').read_text()
   assert report.count('a table') == 4 and '64 stereo frames, 10000 steps of 8192 rays' in report
   (project.root / 'out/published.md').unlink()
@@ -297,9 +390,19 @@ def test_compared_runs_become_a_table(tmp_path):
     (tmp_path / name / 'eval' / 'metrics.json').write_text(f'{{"semantic.miou": {miou}}}')
   root = _LAUNCH.parent
   compare = lambda *runs: subprocess.run(
-      [sys.executable, 'launch/compare_runs.py', *(str(tmp_path / run) for run in runs),
-       f'--out={tmp_path}/table', '--reference=full'], cwd=root, capture_output=True, text=True,
-      check=False, env={**os.environ, 'PYTHONPATH': str(root)})
+    [
+      sys.executable,
+      'launch/compare_runs.py',
+      *(str(tmp_path / run) for run in runs),
+      f'--out={tmp_path}/table',
+      '--reference=full',
+    ],
+    cwd=root,
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, 'PYTHONPATH': str(root)},
+  )
   done = compare('full', 'no_2d')
   assert done.returncode == 0, done.stderr
   lines = (tmp_path / 'table.md').read_text().splitlines()
@@ -311,8 +414,9 @@ def test_compared_runs_become_a_table(tmp_path):
   assert done.returncode == 1 and done.stderr.startswith('error: ') and 'absent' in done.stderr
 
 
-@pytest.mark.parametrize('script', [
-    'env.sh', 'test.sh', 'demo.sh', 'ablate.sh', 'gpu_check.sh', 'reproduce_paper.sh',
-    '../.ci/run'])
+@pytest.mark.parametrize(
+  'script',
+  ['env.sh', 'test.sh', 'demo.sh', 'ablate.sh', 'gpu_check.sh', 'reproduce_paper.sh', '../.ci/run'],
+)
 def test_scripts_are_valid_bash(script):
   assert subprocess.run(['bash', '-n', str(_LAUNCH / script)]).returncode == 0

@@ -1,4 +1,5 @@
 """Joining: hand-made windows with known agreement, and a street trained for real."""
+
 import dataclasses
 import importlib
 import json
@@ -10,12 +11,12 @@ import pytest
 
 from configs import kitti360 as configs
 from pnerf_jax import merge, render
-from pnerf_jax.data import kitti360, labels, png
-from pnerf_jax.drive import cutting, table
-from pnerf_jax.drive.folders import Folder
-from pnerf_jax.drive.table import Entry, Table
+from pnerf_jax.contrib.drives import manifest, split
+from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
+from pnerf_jax.contrib.drives.window_folder import WindowFolder
+from pnerf_jax.data import image_io, kitti360, labels
 from pnerf_jax.errors import InputError
-from pnerf_jax.training import loop
+from pnerf_jax.training import field_task
 
 _SEQUENCE = '2013_05_28_drive_0000_sync'
 _CAR, _ROAD = 26, 7
@@ -28,8 +29,11 @@ class _Drive:
   def __init__(self, path):
     self.path, self.runs, self.out = path, path / 'runs', path / 'labels'
     self.table = path / 'windows.txt'
-    self.entries = (Entry(0, _SEQUENCE, 0, 4, 4, 9, 0), Entry(1, _SEQUENCE, 2, 6, 4, 9, 0))
-    self.table.write_text(table.to_text(Table((), self.entries), []))
+    self.entries = (
+      WindowSpec(0, _SEQUENCE, 0, 4, 4, 9, 0),
+      WindowSpec(1, _SEQUENCE, 2, 6, 4, 9, 0),
+    )
+    self.table.write_text(manifest.to_text(WindowManifest((), self.entries), []))
     for entry in self.entries:
       self.config(entry.index, 'train', 'steps', 4)
       for frame in range(entry.start, entry.end):
@@ -38,13 +42,20 @@ class _Drive:
       self.folder(entry.index).write_done([])
 
   def folder(self, index):
-    return Folder(self.runs / self.entries[index].name)
+    return WindowFolder(self.runs / self.entries[index].name)
 
   def config(self, index, group, field, value):
     entry = self.entries[index]
-    content = {'data': {'root': str(self.path / 'data'), 'sequence': _SEQUENCE,
-                        'start': entry.start, 'frames': 4, 'cameras': ['image_00', 'image_01']},
-               'train': {'steps': 4}}
+    content = {
+      'data': {
+        'root': str(self.path / 'data'),
+        'sequence': _SEQUENCE,
+        'start': entry.start,
+        'frames': 4,
+        'cameras': ['image_00', 'image_01'],
+      },
+      'train': {'steps': 4},
+    }
     content[group][field] = value
     self.folder(index).run.mkdir(parents=True, exist_ok=True)
     (self.folder(index).run / 'config.json').write_text(json.dumps(content))
@@ -54,10 +65,10 @@ class _Drive:
     semantic = np.full(shape, _ROAD, np.uint8)
     semantic[:cars] = _CAR
     place = lambda kind: self.folder(index).labels / camera / kind / f'{frame:010d}.png'
-    png.write_label(place('semantic'), semantic)
-    png.write_rgb(place('semantic_rgb'), labels.COLORS[semantic])
-    png.write_instance(place('instance'), semantic * 1000.0 + (semantic == _CAR) * instance)
-    png.write_confidence(place('confidence'), np.full(shape, confidence))
+    image_io.write_label(place('semantic'), semantic)
+    image_io.write_rgb(place('semantic_rgb'), labels.COLORS[semantic])
+    image_io.write_instance(place('instance'), semantic * 1000.0 + (semantic == _CAR) * instance)
+    image_io.write_confidence(place('confidence'), np.full(shape, confidence))
 
   def merge(self, **options):
     return merge.merge(self.table, self.runs, self.out, **options)
@@ -77,12 +88,20 @@ def test_every_frame_is_of_the_window_that_is_surer_of_it(drive):
   drive.write(0, 'image_01', 3, confidence=0.9, instance=2)
   result = drive.merge()
   assert result['drives'][_SEQUENCE]['window_of_frame'] == {
-      '0': 0, '1': 0, '2': 1, '3': 0, '4': 1, '5': 1}
-  assert (drive.read(png.read_label, 'semantic', 2) == _CAR).sum() == 5 * 20
-  assert drive.read(png.read_instance, 'instance', 3, 'image_01').max() == 26002
-  assert drive.read(png.read_confidence, 'confidence', 2).mean() == pytest.approx(0.7, abs=1e-4)
-  semantic = drive.read(png.read_label, 'semantic', 2)
-  assert (drive.read(png.read_rgb, 'semantic_rgb', 2) == labels.COLORS[semantic]).all()
+    '0': 0,
+    '1': 0,
+    '2': 1,
+    '3': 0,
+    '4': 1,
+    '5': 1,
+  }
+  assert (drive.read(image_io.read_label, 'semantic', 2) == _CAR).sum() == 5 * 20
+  assert drive.read(image_io.read_instance, 'instance', 3, 'image_01').max() == 26002
+  assert drive.read(image_io.read_confidence, 'confidence', 2).mean() == pytest.approx(
+    0.7, abs=1e-4
+  )
+  semantic = drive.read(image_io.read_label, 'semantic', 2)
+  assert (drive.read(image_io.read_rgb, 'semantic_rgb', 2) == labels.COLORS[semantic]).all()
   # Of equals, the one in whose middle the frame lies: 1.5 and 3.5 are the middles.
   drive.write(1, 'image_00', 2)
   drive.write(0, 'image_01', 3)
@@ -93,7 +112,7 @@ def test_every_frame_is_of_the_window_that_is_surer_of_it(drive):
 def test_agreement_is_what_was_drawn(drive):
   drive.write(1, 'image_00', 2, cars=5)  # 2 of 10 rows differ; 3 of 5 are the same car
   drive.write(1, 'image_01', 3, instance=2)  # 3 rows are another car
-  seam, = drive.merge()['seams']
+  (seam,) = drive.merge()['seams']
   assert seam['windows'] == [0, 1] and seam['frames'] == [2, 3] and seam['images'] == 4
   assert seam['semantic'] == pytest.approx((8 + 10 + 10 + 10) / 40)
   assert seam['instance'] == pytest.approx((3 + 3 + 3 + 0) / (5 + 3 + 3 + 3))
@@ -103,8 +122,10 @@ def test_agreement_is_what_was_drawn(drive):
 
 
 def test_the_official_lists(drive):
-  line = (f'data_2d_raw/{_SEQUENCE}/image_00/data_rect/{{0:010d}}.png '
-          f'data_2d_semantics/train/{_SEQUENCE}/image_00/semantic/{{0:010d}}.png')
+  line = (
+    f'data_2d_raw/{_SEQUENCE}/image_00/data_rect/{{0:010d}}.png '
+    f'data_2d_semantics/train/{_SEQUENCE}/image_00/semantic/{{0:010d}}.png'
+  )
   lists = 'data_2d_semantics/train/2013_05_28_drive_{}_frames.txt'
   official = drive.path / 'data' / lists.format('val')
   official.parent.mkdir(parents=True)
@@ -120,8 +141,11 @@ def test_the_official_lists(drive):
   path = drive.out / 'data_2d_semantics' / 'train' / _SEQUENCE / 'instanceDict.json'
   images = json.loads(path.read_text())
   name = '{:010d}.png'.format
-  assert images == {'7000': [name(i) for i in range(6)],
-                    '26001': [name(i) for i in (0, 2, 3, 4, 5)], '26007': [name(1)]}
+  assert images == {
+    '7000': [name(i) for i in range(6)],
+    '26001': [name(i) for i in (0, 2, 3, 4, 5)],
+    '26007': [name(1)],
+  }
 
 
 def test_what_is_there_is_kept_and_what_changed_is_written(drive):
@@ -135,7 +159,7 @@ def test_what_is_there_is_kept_and_what_changed_is_written(drive):
   drive.merge()
   changed = {path for path in written if path.stat().st_mtime != 1}
   assert written[0] in changed and len(changed) == 4  # 3 of frame 1; its confidence is the same
-  assert drive.read(png.read_confidence, 'confidence', 0).shape == _SHAPE
+  assert drive.read(image_io.read_confidence, 'confidence', 0).shape == _SHAPE
 
 
 def test_windows_that_are_not_done(drive):
@@ -175,16 +199,17 @@ def test_a_dataset_is_not_written_over(drive):
 
 def test_a_trained_street_is_read_by_the_official_scripts(street, tmp_path, monkeypatch):
   official = pytest.importorskip(
-      'kitti360scripts.evaluation.semantic_2d.evalPixelLevelSemanticLabeling')
+    'kitti360scripts.evaluation.semantic_2d.evalPixelLevelSemanticLabeling'
+  )
   runs, out = tmp_path / 'runs', tmp_path / 'labels'
   config = configs.get_config('tiny')
   config.data.update(root=str(street), frames=2)
-  whole, = cutting.cut(config, overlap=1).entries
+  (whole,) = split.split_sequence(config, overlap=1).entries
   # Both frames, and the second alone, of which one training makes the labels: they agree wholly.
   part = dataclasses.replace(whole, index=1, start=whole.start + 1, frames=1)
-  (tmp_path / 'windows.txt').write_text(table.to_text(Table((), (whole, part)), []))
-  folder, other = (Folder(runs / entry.name) for entry in (whole, part))
-  loop.train(config, folder.run)
+  (tmp_path / 'windows.txt').write_text(manifest.to_text(WindowManifest((), (whole, part)), []))
+  folder, other = (WindowFolder(runs / entry.name) for entry in (whole, part))
+  field_task.train(config, folder.run)
   render.render(folder.run, folder.labels)
   render.render(folder.run, other.labels, frames=f'{part.start}:{part.end}')
   other.run.mkdir()
@@ -197,9 +222,13 @@ def test_a_trained_street_is_read_by_the_official_scripts(street, tmp_path, monk
   monkeypatch.setattr(np, 'in1d', np.isin, raising=False)  # gone from numpy 2
   monkeypatch.setenv('KITTI360_DATASET', str(out))
   lists = out / 'data_2d_semantics' / 'train'
-  pairs = [pair for split in ('train', 'val')
-           for path in [lists / f'2013_05_28_drive_{split}_frames.txt'] if path.exists()
-           for pair in official.getGroundTruth(str(path), eval_every=1)]
+  pairs = [
+    pair
+    for split in ('train', 'val')
+    for path in [lists / f'2013_05_28_drive_{split}_frames.txt']
+    if path.exists()
+    for pair in official.getGroundTruth(str(path), eval_every=1)
+  ]
   assert len(pairs) == 2
   truth = [pair[0].replace(str(out), str(street)) for pair in pairs]
   monkeypatch.setattr(official, 'writeDict2JSON', lambda *_: None)
@@ -211,6 +240,6 @@ def test_a_trained_street_is_read_by_the_official_scripts(street, tmp_path, monk
   assert same['averageScoreClasses'] == pytest.approx(1)
   annotation = importlib.import_module('kitti360scripts.helpers.annotation')
   dictionary = annotation.Annotation2DInstance(str(lists / whole.sequence))
-  instance = png.read_instance(pairs[0][0].replace('/semantic/', '/instance/'))
+  instance = image_io.read_instance(pairs[0][0].replace('/semantic/', '/instance/'))
   value = int(instance[instance >= 26000][0])
   assert os.path.basename(pairs[0][0]) in dictionary(value // 1000, value % 1000)

@@ -2,6 +2,7 @@
 
 They also render one.
 """
+
 import json
 import os
 import pathlib
@@ -19,14 +20,20 @@ import pytest
 from configs import kitti360 as configs
 from pnerf_jax import render
 from pnerf_jax.errors import Interrupted
-from pnerf_jax.training import checkpoints, loop, setup
+from pnerf_jax.runs import checkpoints
+from pnerf_jax.training import field_task, setup
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_TRAIN = {'steps': 200, 'steps_per_dispatch': 2, 'log_every': 2, 'checkpoint_every': 20,
-          'preview_every': 200}
+_TRAIN = {
+  'steps': 200,
+  'steps_per_dispatch': 2,
+  'log_every': 2,
+  'checkpoint_every': 20,
+  'preview_every': 200,
+}
 _PATIENCE = 240  # seconds, for a machine that does other things too
 # Notes what a process opens for writing, makes and renames, from its first line of Python on.
-_AUDIT = '''
+_AUDIT = """
 import os, sys
 def note(event, args):
   if event in ('os.mkdir', 'os.rename', 'os.remove', 'os.rmdir') or (
@@ -34,7 +41,7 @@ def note(event, args):
     os.write(file, f'{args[0]}\\n'.encode(errors='replace'))
 file = os.open(os.environ['PNERF_AUDIT'], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 sys.addaudithook(note)
-'''
+"""
 
 
 class Job:
@@ -50,12 +57,30 @@ class Job:
     self.stderr = [folder / 'stderr0', folder / 'stderr1']
     self.processes = []
     for index in range(2):
-      environment = {**os.environ, 'JAX_NUM_CPU_DEVICES': str(devices), 'JAX_PLATFORMS': 'cpu',
-                     'PYTHONPATH': f'{folder}:{_ROOT}', 'PNERF_AUDIT': str(self.audit[index])}
+      environment = {
+        **os.environ,
+        'JAX_NUM_CPU_DEVICES': str(devices),
+        'JAX_PLATFORMS': 'cpu',
+        'PYTHONPATH': f'{folder}:{_ROOT}',
+        'PNERF_AUDIT': str(self.audit[index]),
+      }
       with self.stderr[index].open('w') as stderr:
-        self.processes.append(subprocess.Popen(
-            [sys.executable, '-m', f'pnerf_jax.{module}', *words, f'--coordinator=127.0.0.1:{port}',
-             '--processes=2', f'--process={index}'], cwd=_ROOT, env=environment, stderr=stderr))
+        self.processes.append(
+          subprocess.Popen(
+            [
+              sys.executable,
+              '-m',
+              f'pnerf_jax.{module}',
+              *words,
+              f'--coordinator=127.0.0.1:{port}',
+              '--processes=2',
+              f'--process={index}',
+            ],
+            cwd=_ROOT,
+            env=environment,
+            stderr=stderr,
+          )
+        )
 
   def wrote(self, index, folder):
     """What a process opened for writing, made or renamed below a folder."""
@@ -84,9 +109,13 @@ class Training(Job):
   def __init__(self, street, workdir, folder):
     self.workdir = workdir
     super().__init__(
-        folder, 'train', '--config=configs/kitti360.py:tiny', f'--workdir={workdir}',
-        f'--config.data.root={street}',
-        *(f'--config.train.{name}={value}' for name, value in _TRAIN.items()))
+      folder,
+      'train',
+      '--config=configs/kitti360.py:tiny',
+      f'--workdir={workdir}',
+      f'--config.data.root={street}',
+      *(f'--config.train.{name}={value}' for name, value in _TRAIN.items()),
+    )
 
   def step(self):
     """The newest logged step."""
@@ -108,12 +137,16 @@ def _params(workdir):
   step = saved.require(None)
   saved.close()
   import orbax.checkpoint as ocp
+
   reader, folder = ocp.PyTreeCheckpointer(), workdir / 'checkpoints' / str(step) / 'default'
-  as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-                          reader.metadata(folder).item_metadata.tree)
+  as_numpy = jax.tree.map(
+    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), reader.metadata(folder).item_metadata.tree
+  )
   tree = reader.restore(folder, restore_args=as_numpy)['params']
-  return step, {jax.tree_util.keystr(path): np.asarray(leaf)
-                for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  return step, {
+    jax.tree_util.keystr(path): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
 @pytest.fixture(scope='module')
@@ -145,8 +178,10 @@ def test_the_first_process_alone_wrote(stopped):
   job, _ = stopped
   # orbax writes by all, and every process keeps the intervals of its own views.
   apart = tuple(str(job.workdir / name) for name in ('checkpoints', 'cache'))
-  first, second = ({line for line in job.wrote(index, job.workdir) if not line.startswith(apart)}
-                   for index in range(2))
+  first, second = (
+    {line for line in job.wrote(index, job.workdir) if not line.startswith(apart)}
+    for index in range(2)
+  )
   assert str(job.workdir / 'lock') in first and str(job.workdir / 'scalars.jsonl') in first
   assert not second
   assert 'step 2/200' in job.said()[0] and 'step 2/200' not in job.said()[1]
@@ -164,11 +199,12 @@ def test_parameters_are_those_of_one_process(stopped, config, tmp_path, monkeypa
       if len(done) * _TRAIN['steps_per_dispatch'] == step:
         os.kill(os.getpid(), signal.SIGTERM)
       return dispatch(*inner)
+
     return counted
 
   monkeypatch.setattr(setup, 'make_steps', stopping)
   with pytest.raises(Interrupted):
-    loop.train(config, tmp_path)
+    field_task.train(config, tmp_path)
   alone_step, alone = _params(tmp_path)
   assert alone_step == step and alone.keys() == found.keys()
   for name, value in alone.items():
@@ -180,8 +216,14 @@ def test_two_processes_render_what_one_does(stopped, tmp_path):
   assert render.render(workdir, alone, size='train') == 4
   # As many devices each as here: on some CPUs the rows of a device's share change its rounding, by
   # one of the 65535 steps of a confidence.
-  with Job(tmp_path / 'job', 'render', f'--workdir={workdir}', f'--out={out}', '--size=train',
-           devices=jax.local_device_count()) as job:
+  with Job(
+    tmp_path / 'job',
+    'render',
+    f'--workdir={workdir}',
+    f'--out={out}',
+    '--size=train',
+    devices=jax.local_device_count(),
+  ) as job:
     assert job.ends() == [0, 0], job.said()
   files = sorted(path.relative_to(alone) for path in alone.rglob('*') if path.is_file())
   assert len(files) == 4 * len(render.KINDS) + 1
@@ -189,18 +231,26 @@ def test_two_processes_render_what_one_does(stopped, tmp_path):
   for name in files:
     assert (out / name).read_bytes() == (alone / name).read_bytes(), name
   # Each wrote its share of the images, under temporary names first; the first alone the table.
-  images = [{re.sub(r'-[^-/]+\.tmp$', '', line) for line in job.wrote(index, out)
-             if '/image_0' in line and line.endswith('.tmp')} for index in range(2)]
+  images = [
+    {
+      re.sub(r'-[^-/]+\.tmp$', '', line)
+      for line in job.wrote(index, out)
+      if '/image_0' in line and line.endswith('.tmp')
+    }
+    for index in range(2)
+  ]
   assert [len(names) for names in images] == [2 * len(render.KINDS)] * 2
   assert not images[0] & images[1]
-  tables = [[line for line in job.wrote(index, out) if '/.transforms-' in line]
-            for index in range(2)]
+  tables = [
+    [line for line in job.wrote(index, out) if '/.transforms-' in line] for index in range(2)
+  ]
   assert tables[0] and not tables[1]
   assert '4 views rendered' in job.said()[0]
 
 
 def test_a_killed_process_ends_the_job_with_one_error_and_one_process_goes_on(
-    street, config, stopped, tmp_path):
+  street, config, stopped, tmp_path
+):
   workdir = stopped[0].workdir
   with Training(street, workdir, tmp_path / 'second') as job:
     before = _params(workdir)[0]
@@ -214,7 +264,7 @@ def test_a_killed_process_ends_the_job_with_one_error_and_one_process_goes_on(
   lines = [line for line in said.splitlines() if line.startswith('error: ')]
   assert len(lines) == 1 and 'start the job again' in lines[0], said
   assert 'Traceback' not in said
-  loop.train(config, workdir)
+  field_task.train(config, workdir)
   assert _params(workdir)[0] == _TRAIN['steps']
   steps = [json.loads(line)['step'] for line in (workdir / 'scalars.jsonl').open()]
   assert steps == list(range(2, _TRAIN['steps'] + 1, 2))

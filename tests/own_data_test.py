@@ -1,18 +1,20 @@
 """Cameras of different sizes in one window: the table of rays, training, evaluation, export."""
+
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
 from configs import transforms as configs
 from pnerf_jax import eval as evaluation
 from pnerf_jax import render
-from pnerf_jax.data import batches, png, transforms
-from pnerf_jax.preparation import readiness
-from pnerf_jax.training import loop, setup
+from pnerf_jax.contrib.preparation import check
+from pnerf_jax.data import image_io, transforms
+from pnerf_jax.runs.experiment import build_experiment
+from pnerf_jax.training import field_task, ray_table, setup
 
 SIZES = {'left': (40, 24), 'rear': (24, 32)}
 
@@ -26,21 +28,43 @@ def config(tmp_path_factory):
     for number, (camera, (width, height)) in enumerate(SIZES.items()):
       name = f'{camera}/{frame}.png'
       column, row = np.meshgrid(np.arange(width), np.arange(height))
-      png.write_rgb(root / name, np.stack(
-          [column * 5, row * 7, np.full_like(row, 60 * frame + 100 * number)], -1))
-      png.write_label(root / 'labels' / name, np.where(row > height // 2, 7, 26))
-      png.write_label(root / 'truth' / name, np.where(row > height // 2, 7, 26))
-      turn = [[0, 0, -1], [-1, 0, 0], [0, 1, 0]] if camera == 'left' else [
-          [0, 0, 1], [1, 0, 0], [0, 1, 0]]
+      image_io.write_rgb(
+        root / name,
+        np.stack([column * 5, row * 7, np.full_like(row, 60 * frame + 100 * number)], -1),
+      )
+      image_io.write_label(root / 'labels' / name, np.where(row > height // 2, 7, 26))
+      image_io.write_label(root / 'truth' / name, np.where(row > height // 2, 7, 26))
+      turn = (
+        [[0, 0, -1], [-1, 0, 0], [0, 1, 0]]
+        if camera == 'left'
+        else [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+      )
       matrix = np.vstack([np.column_stack([turn, [100 + frame, 50, 2]]), [0, 0, 0, 1]])
-      shots.append({'file_path': name, 'semantics_path': f'labels/{name}',
-                    'gt_semantics_path': f'truth/{name}', 'w': width, 'h': height, 'fl_x': 30,
-                    'fl_y': 30, 'cx': width / 2, 'cy': height / 2,
-                    'transform_matrix': matrix.tolist()})
-  (root / 'boxes.json').write_text(json.dumps({'boxes': [
-      {'class': 'road', 'center': [100, 50, -0.5], 'size': [60, 20, 1], 'yaw': 0},
-      {'class': 'car', 'instance': 1, 'center': [112, 50, 1], 'size': [4, 2, 2], 'yaw': 0.1},
-      {'class': 'car', 'instance': 2, 'center': [90, 49, 1], 'size': [4, 2, 2], 'yaw': 0.1}]}))
+      shots.append(
+        {
+          'file_path': name,
+          'semantics_path': f'labels/{name}',
+          'gt_semantics_path': f'truth/{name}',
+          'w': width,
+          'h': height,
+          'fl_x': 30,
+          'fl_y': 30,
+          'cx': width / 2,
+          'cy': height / 2,
+          'transform_matrix': matrix.tolist(),
+        }
+      )
+  (root / 'boxes.json').write_text(
+    json.dumps(
+      {
+        'boxes': [
+          {'class': 'road', 'center': [100, 50, -0.5], 'size': [60, 20, 1], 'yaw': 0},
+          {'class': 'car', 'instance': 1, 'center': [112, 50, 1], 'size': [4, 2, 2], 'yaw': 0.1},
+          {'class': 'car', 'instance': 2, 'center': [90, 49, 1], 'size': [4, 2, 2], 'yaw': 0.1},
+        ]
+      }
+    )
+  )
   (root / transforms.NAME).write_text(json.dumps({'boxes_path': 'boxes.json', 'frames': shots}))
   made = configs.get_config('tiny')
   made.data.root = str(root)
@@ -48,12 +72,12 @@ def config(tmp_path_factory):
 
 
 def test_every_ray_that_can_be_drawn_is_a_pixel_of_its_own_image(config):
-  run = setup.set_up(config)
+  run = build_experiment(config)
   table = setup.make_ray_table(run)
   drawn = np.sort(np.asarray(table.uniform))
   assert len(drawn) == 2 * sum(width * height for width, height in SIZES.values())
   assert set(np.asarray(table.focused).tolist()) <= set(drawn.tolist())
-  batch = jax.device_get(batches.gather(table, jnp.asarray(drawn), 1))
+  batch = jax.device_get(ray_table.gather(table, jnp.asarray(drawn), 1))
   seen = set()
   window = run.scene.window
   for ray in range(len(drawn)):
@@ -62,10 +86,12 @@ def test_every_ray_that_can_be_drawn_is_a_pixel_of_its_own_image(config):
     assert blue == 60 * (view // 2) + 100 * (view % 2)
     fx, fy, cx, cy = window.intrinsics[view]
     local = window.world_from_cam[view, :3, :3].T @ batch.rays.directions[ray]
-    np.testing.assert_allclose(local[:2] / local[2], [(column - cx) / fx, (row - cy) / fy],
-                               atol=1e-5)
-    assert batch.label[ray] == (7 if row > SIZES['left' if view % 2 == 0 else 'rear'][1] // 2
-                                else 26)
+    np.testing.assert_allclose(
+      local[:2] / local[2], [(column - cx) / fx, (row - cy) / fy], atol=1e-5
+    )
+    assert batch.label[ray] == (
+      7 if row > SIZES['left' if view % 2 == 0 else 'rear'][1] // 2 else 26
+    )
     seen.add((view, column, row))
   assert len(seen) == len(drawn)
   # The road below the horizon is met by the rays of both cameras.
@@ -73,10 +99,10 @@ def test_every_ray_that_can_be_drawn_is_a_pixel_of_its_own_image(config):
 
 
 def test_check_train_eval_and_render(config, tmp_path):
-  lines = '\n'.join(readiness.check(config, tmp_path / 'check.png', probes=False))
+  lines = '\n'.join(check.check(config, tmp_path / 'check.png', probes=False))
   assert 'images 40 x 24 and 24 x 32, trained at 40 x 24 and 24 x 32' in lines
   assert 'pseudo labels, rear: 2 of 2 frames' in lines and 'car 2' in lines
-  loop.train(config, tmp_path / 'run')
+  field_task.train(config, tmp_path / 'run')
   metrics = evaluation.evaluate(tmp_path / 'run')
   assert metrics['frames'] == 2 and metrics['semantic.miou'] is not None
   assert render.render(tmp_path / 'run', tmp_path / 'out') == 4
@@ -85,4 +111,5 @@ def test_check_train_eval_and_render(config, tmp_path):
       assert Image.open(tmp_path / 'out' / camera / kind / '0000000001.png').size == size
   told = json.loads((tmp_path / 'out' / transforms.NAME).read_text())['views']
   assert {(view['camera'], view['width'], view['height']) for view in told} == {
-      (camera, *size) for camera, size in SIZES.items()}
+    (camera, *size) for camera, size in SIZES.items()
+  }

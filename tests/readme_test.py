@@ -1,4 +1,5 @@
 """README.md against the project: commands, flags, config fields and files that it names exist."""
+
 import importlib.util
 import pathlib
 import re
@@ -27,7 +28,8 @@ def _source(command: str) -> pathlib.Path:
 
 def test_the_five_commands_are_named():
   assert {f'pnerf_jax.{name}' for name in ('train', 'eval', 'render', 'street', 'prepare')} <= set(
-      _COMMANDS)
+    _COMMANDS
+  )
 
 
 @pytest.mark.parametrize('command', _COMMANDS)

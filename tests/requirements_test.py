@@ -1,13 +1,14 @@
 """The requirement files against what the source imports."""
+
 import ast
 import importlib.metadata
 import pathlib
 import re
 import sys
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _OWN = {'pnerf_jax', 'configs', 'launch', 'tests'}
@@ -56,19 +57,24 @@ def test_every_import_of_the_package_is_declared(distributions):
   declared = _names('requirements.txt').union(*map(_names, _OPTIONAL))
   for name, path in _imported('pnerf_jax', 'configs', 'launch').items():
     assert distributions.get(name, {canonicalize_name(name)}) & declared, (
-        f'{path} imports {name}: not in requirements.txt, nor in {_OPTIONAL}')
+      f'{path} imports {name}: not in requirements.txt, nor in {_OPTIONAL}'
+    )
 
 
 def test_every_import_of_the_tests_is_declared(distributions):
   declared = _names('requirements.txt') | _names('requirements-dev.txt') | _WITHOUT_DEPENDENCIES
   for name, path in _imported('tests').items():
     assert distributions.get(name, {canonicalize_name(name)}) & declared, (
-        f'{path} imports {name}: not in requirements-dev.txt')
+      f'{path} imports {name}: not in requirements-dev.txt'
+    )
 
 
 def test_nothing_is_declared_in_vain(distributions):
-  runtime = {d for name in _imported('pnerf_jax', 'configs', 'launch')
-             for d in distributions.get(name, {canonicalize_name(name)})}
+  runtime = {
+    d
+    for name in _imported('pnerf_jax', 'configs', 'launch')
+    for d in distributions.get(name, {canonicalize_name(name)})
+  }
   declared = _names('requirements.txt').union(*map(_names, _OPTIONAL))
   assert declared - runtime <= _INDIRECT
   tests = {d for name in _imported('tests') for d in distributions.get(name, ())}

@@ -1,4 +1,5 @@
 """The three commands end to end on a tiny street: the same calls that the binaries make."""
+
 import importlib.util
 import json
 import os
@@ -12,17 +13,22 @@ import time
 
 import jax
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
 from configs import kitti360 as configs
 from configs import transforms as own_configs
 from pnerf_jax import eval as evaluation
 from pnerf_jax import render
-from pnerf_jax.data import labels, packing
+from pnerf_jax.contrib.preparation import export_transforms
+from pnerf_jax.data import labels
+from pnerf_jax.data.tfds import pack
+from pnerf_jax.distributed import sharding
 from pnerf_jax.errors import InputError
-from pnerf_jax.preparation import description
-from pnerf_jax.training import checkpoints, loop, setup, sharding
+from pnerf_jax.runs import checkpoints
+from pnerf_jax.runs.config_file import load_config
+from pnerf_jax.runs.experiment import build_experiment
+from pnerf_jax.training import field_task, setup
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -34,6 +40,7 @@ def config_of(street):
     config.data.root = str(street)
     config.train.update(train)
     return config
+
   return make
 
 
@@ -43,15 +50,17 @@ def final_params(workdir):
   step = saved.require(None)
   saved.close()
   import orbax.checkpoint as ocp
+
   tree = ocp.PyTreeCheckpointer().restore(workdir / 'checkpoints' / str(step) / 'default')
-  return {jax.tree_util.keystr(k): np.asarray(v)
-          for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+  return {
+    jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
 @pytest.fixture(scope='module')
 def trained(config_of, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('run')
-  loop.train(config_of(), workdir)
+  field_task.train(config_of(), workdir)
   return workdir
 
 
@@ -59,8 +68,14 @@ def test_train_writes_what_a_run_folder_holds(trained):
   lines = [json.loads(line) for line in (trained / 'scalars.jsonl').read_text().splitlines()]
   assert [line['step'] for line in lines] == [2, 4]
   for line in lines:
-    assert {'seconds', 'rays_per_second', 'loss', 'psnr', 'learning_rate',
-            *setup.LOSS_TERMS} <= set(line)
+    assert {
+      'seconds',
+      'rays_per_second',
+      'loss',
+      'psnr',
+      'learning_rate',
+      *setup.LOSS_TERMS,
+    } <= set(line)
     assert all(np.isfinite(value) for value in line.values())
   assert json.loads((trained / 'config.json').read_text())['train']['steps'] == 4
   assert list((trained / 'tensorboard').iterdir())
@@ -70,9 +85,8 @@ def test_train_writes_what_a_run_folder_holds(trained):
 
 def test_loss_falls(config_of, tmp_path):
   # Without a finish, in which a batch has a quarter of the pixels, and labels count less.
-  config = config_of(
-      steps=300, log_every=50, checkpoint_every=300, preview_every=300, finish=0.0)
-  loop.train(config, tmp_path)
+  config = config_of(steps=300, log_every=50, checkpoint_every=300, preview_every=300, finish=0.0)
+  field_task.train(config, tmp_path)
   lines = [json.loads(line) for line in (tmp_path / 'scalars.jsonl').read_text().splitlines()]
   assert lines[-1]['rgb'] < 0.7 * lines[0]['rgb']
   assert lines[-1]['semantic_2d'] < lines[0]['semantic_2d']
@@ -80,9 +94,9 @@ def test_loss_falls(config_of, tmp_path):
 
 def test_a_second_run_of_the_seed_from_a_packed_window_is_bit_equal(config_of, trained, tmp_path):
   config = config_of()
-  packing.pack(config.data, str(tmp_path / 'packed'))
+  pack.pack(config.data, str(tmp_path / 'packed'))
   config.data.root, config.data.source = str(tmp_path / 'packed'), 'tfds'
-  loop.train(config, tmp_path / 'run')
+  field_task.train(config, tmp_path / 'run')
   folder, packed = final_params(trained), final_params(tmp_path / 'run')
   assert folder.keys() == packed.keys() and len(folder) > 20
   for name, value in folder.items():
@@ -95,13 +109,13 @@ def test_a_second_run_of_the_seed_from_a_packed_window_is_bit_equal(config_of, t
 
 def test_training_from_a_description_of_the_street_is_bit_equal(config_of, trained, tmp_path):
   config = config_of()
-  description.write(config.data, tmp_path / 'own')
+  export_transforms.write(config.data, tmp_path / 'own')
   own = own_configs.get_config('tiny')
   own.data.root = str(tmp_path / 'own')
-  tables = [setup.make_ray_table(setup.set_up(each)) for each in (config, own)]
+  tables = [setup.make_ray_table(build_experiment(each)) for each in (config, own)]
   for ours, theirs in zip(*map(jax.tree.leaves, tables), strict=True):
     np.testing.assert_array_equal(ours, theirs)  # colours, labels, depth, intervals, cameras
-  loop.train(own, tmp_path / 'run')
+  field_task.train(own, tmp_path / 'run')
   folder, described = final_params(trained), final_params(tmp_path / 'run')
   assert folder.keys() == described.keys() and len(folder) > 20
   for name, value in folder.items():
@@ -125,14 +139,15 @@ def test_resume_is_bit_exact(config_of, trained, tmp_path, monkeypatch):
       out = dispatch(*inner)
       os.kill(os.getpid(), signal.SIGTERM)
       return out
+
     return wrapped
 
   monkeypatch.setattr(setup, 'make_steps', stopping)
   with pytest.raises(KeyboardInterrupt):
-    loop.train(config, tmp_path)
+    field_task.train(config, tmp_path)
   monkeypatch.setattr(setup, 'make_steps', original)
   assert final_params(tmp_path)["['step']"] == 2
-  loop.train(config, tmp_path)
+  field_task.train(config, tmp_path)
   whole, resumed = final_params(trained), final_params(tmp_path)
   assert whole.keys() == resumed.keys() and len(whole) > 20
   for name, value in whole.items():
@@ -143,7 +158,7 @@ def test_one_device_and_four_give_the_same_training(config_of, trained, tmp_path
   assert jax.device_count() >= 4
   one = sharding.make_mesh(1)
   monkeypatch.setattr(setup.sharding, 'make_mesh', lambda: one)
-  loop.train(config_of(), tmp_path)
+  field_task.train(config_of(), tmp_path)
   four, single = final_params(trained), final_params(tmp_path)
   for name, value in four.items():
     if 'params' in name:
@@ -157,7 +172,7 @@ def test_damaged_newest_checkpoint_falls_back(config_of, trained, tmp_path, capl
     if file.is_file():
       file.write_bytes(b'')
   with caplog.at_level('WARNING'):
-    loop.train(config_of(), workdir)
+    field_task.train(config_of(), workdir)
   assert 'cannot be read' in caplog.text
   assert len(list((workdir / 'damaged_checkpoints').iterdir())) == 1
   whole, resumed = final_params(trained), final_params(workdir)
@@ -169,34 +184,50 @@ def test_another_config_in_the_same_workdir_is_refused(config_of, trained):
   config = config_of()
   config.optim.learning_rate = 0.5
   with pytest.raises(InputError, match=r'config.json: config.optim.learning_rate is 0.01 .* 0.5'):
-    loop.train(config, trained)
+    field_task.train(config, trained)
 
 
 def test_loss_that_is_not_finite_stops_with_its_name(config_of, tmp_path):
   config = config_of()
   config.optim.learning_rate = 1e30
   with pytest.raises(InputError, match='is nan|is inf'):
-    loop.train(config, tmp_path)
+    field_task.train(config, tmp_path)
 
 
-@pytest.mark.parametrize('group, field, value, word', [
-    ('train', 'rays', 0, 'a whole number from 1'), ('train', 'rays', 63, 'devices'),
-    ('train', 'log_every', 3, 'multiple'), ('model', 'network', 'mlp', 'one of'),
-    ('scene', 'outside', 'fog', 'one of'), ('loss', 'depth_form', 'l2', 'one of'),
-    ('eval', 'labels', 'both', 'one of'), ('eval', 'confidence', (1.0,), '6 numbers')])
+@pytest.mark.parametrize(
+  'group, field, value, word',
+  [
+    ('train', 'rays', 0, 'a whole number from 1'),
+    ('train', 'rays', 63, 'devices'),
+    ('train', 'log_every', 3, 'multiple'),
+    ('model', 'network', 'mlp', 'one of'),
+    ('scene', 'outside', 'fog', 'one of'),
+    ('loss', 'depth_form', 'l2', 'one of'),
+    ('eval', 'labels', 'both', 'one of'),
+    ('eval', 'confidence', (1.0,), '6 numbers'),
+  ],
+)
 def test_bad_config_values_name_the_field(config_of, tmp_path, group, field, value, word):
   config = config_of()
   config[group][field] = value
   with pytest.raises(InputError, match=rf'config\.{group}\.{field}.*{word}'):
-    loop.train(config, tmp_path / 'run')
+    field_task.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
 
 def test_eval_scores_all_frames_with_truth(trained):
   metrics = evaluation.evaluate(trained)
   assert metrics['step'] == 4 and metrics['frames'] == 2
-  for name in ('semantic.miou', 'semantic.accuracy', 'fixed.miou', 'pseudo.miou',
-               'panoptic.all.pq', 'consistency.mc', 'depth.delta1', 'image.ssim'):
+  for name in (
+    'semantic.miou',
+    'semantic.accuracy',
+    'fixed.miou',
+    'pseudo.miou',
+    'panoptic.all.pq',
+    'consistency.mc',
+    'depth.delta1',
+    'image.ssim',
+  ):
     assert 0.0 <= metrics[name] <= 1.0, name
   assert json.loads((trained / 'eval' / 'metrics.json').read_text()) == metrics
   assert 'data:image/png;base64' in (trained / 'eval' / 'report.html').read_text()
@@ -211,7 +242,7 @@ def test_numbers_of_the_confidence_are_fitted_on_runs(trained, capsys, monkeypat
   script.main()
   lines = capsys.readouterr().out.splitlines()
   numbers = [float(x) for x in re.findall(r'-?[\d.]+', lines[0].partition('=')[2])]
-  assert lines[0].startswith('config.eval.confidence = (') and len(numbers) == 6
+  assert lines[0].startswith('config.eval.confidence_coefficients = (') and len(numbers) == 6
   # The same run twice: fitted on the other is fitted on all, and no worse than its own numbers.
   scores = [[float(x) for x in line.split()[1:]] for line in lines[2:]]
   assert len(scores) == 2 and scores[0] == scores[1]
@@ -222,8 +253,14 @@ def test_numbers_of_the_confidence_are_fitted_on_runs(trained, capsys, monkeypat
 def test_render_exports_the_documented_files_and_skips_finished_ones(trained, street, tmp_path):
   assert render.render(trained, tmp_path, cameras=['image_01']) == 2
   sizes = {}
-  for kind, mode in (('semantic', 'L'), ('semantic_rgb', 'RGB'), ('instance', 'I;16'),
-                     ('confidence', 'I;16'), ('depth', 'I;16'), ('rgb', 'RGB')):
+  for kind, mode in (
+    ('semantic', 'L'),
+    ('semantic_rgb', 'RGB'),
+    ('instance', 'I;16'),
+    ('confidence', 'I;16'),
+    ('depth', 'I;16'),
+    ('rgb', 'RGB'),
+  ):
     files = sorted((tmp_path / 'image_01' / kind).iterdir())
     assert len(files) == 2 and all(len(file.stem) == 10 for file in files)
     with Image.open(files[0]) as image:
@@ -255,9 +292,11 @@ def test_views_of_other_weights_or_sizes_do_not_mix(trained, tmp_path):
   older = {path: path.read_bytes() for path in out.rglob('*.png')}
   assert render.render(run, out, size='train') == 2  # step 4 is the newest: the other camera
   files = {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
-  for words, options in ((r'step 4, size train, .*step 2, size train', {**some, 'step': 2}),
-                         ('size train.*size full', {**some, 'size': 'full'}),
-                         ('step 4.*step 2', {**some, 'step': 2, 'overwrite': True})):
+  for words, options in (
+    (r'step 4, size train, .*step 2, size train', {**some, 'step': 2}),
+    ('size train.*size full', {**some, 'size': 'full'}),
+    ('step 4.*step 2', {**some, 'step': 2, 'overwrite': True}),
+  ):
     with pytest.raises(InputError, match=f'--out=.*holds .*{words}.*another --out'):
       render.render(run, out, **options)
   assert files == {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
@@ -278,9 +317,15 @@ def test_views_of_other_weights_or_sizes_do_not_mix(trained, tmp_path):
     render.render(run, out, step=2, size='train')
 
 
-@pytest.mark.parametrize('options, word', [
-    ({'cameras': ['image_07']}, '--cameras'), ({'frames': '5'}, '--frames'),
-    ({'frames': '1:2'}, '--frames'), ({'step': 77}, 'no checkpoint 77')])
+@pytest.mark.parametrize(
+  'options, word',
+  [
+    ({'cameras': ['image_07']}, '--cameras'),
+    ({'frames': '5'}, '--frames'),
+    ({'frames': '1:2'}, '--frames'),
+    ({'step': 77}, 'no checkpoint 77'),
+  ],
+)
 def test_bad_render_options_are_named(trained, tmp_path, options, word):
   with pytest.raises(InputError, match=word):
     render.render(trained, tmp_path / 'out', **options)
@@ -297,6 +342,7 @@ def test_space_outside_void_trains_on_things_alone(street, config_of, tmp_path):
   shutil.copytree(street, root)
   path = next((root / 'data_3d_bboxes').rglob('*.xml'))
   import defusedxml.ElementTree as ElementTree
+
   tree = ElementTree.parse(path)
   for element in list(tree.getroot()):
     if element.find('transform') is not None and element.findtext('semanticId') != '13':
@@ -304,40 +350,54 @@ def test_space_outside_void_trains_on_things_alone(street, config_of, tmp_path):
   tree.write(path)
   config = config_of()
   config.data.root = str(root)
-  config.scene.outside = 'void'
-  loop.train(config, tmp_path / 'run')
+  config.scene.unannotated_space = 'void'
+  field_task.train(config, tmp_path / 'run')
   metrics = evaluation.evaluate(tmp_path / 'run')
   # Without the learned field nothing but cars and sky could be said.
   assert {'semantic.iou.road', 'semantic.iou.building'} <= set(metrics)
-  run = setup.set_up(setup.load_config(tmp_path / 'run'))
+  run = build_experiment(load_config(tmp_path / 'run'))
   assert {7, 11, 26} <= set(run.scene.class_ids)
 
 
 def test_published_network_trains(config_of, tmp_path):
-  config = config_of('published', steps=2, rays=8, steps_per_dispatch=1, log_every=1,
-                     checkpoint_every=2, preview_every=2)
-  config.data.scale = 0.0
-  config.model.samples = 4
-  config.model.render_samples = 2
-  config.eval.chunk = 512
-  loop.train(config, tmp_path)
+  config = config_of(
+    'paper', steps=2, rays=8, steps_per_call=1, log_every=1, checkpoint_every=2, preview_every=2
+  )
+  config.data.image_scale = 0.0
+  config.model.num_samples = 4
+  config.model.num_render_samples = 2
+  config.eval.chunk_rays = 512
+  field_task.train(config, tmp_path)
   assert len((tmp_path / 'scalars.jsonl').read_text().splitlines()) == 2
 
 
 def test_binary_exit_codes(config_of, street, tmp_path):
   def command(*args):
     return subprocess.run(
-        [sys.executable, '-m', 'pnerf_jax.train', *args], cwd=_ROOT, capture_output=True,
-        text=True, timeout=300)
-  out = command('--config=configs/kitti360.py:tiny', f'--workdir={tmp_path / "a"}',
-                '--config.data.root=/nowhere')
+      [sys.executable, '-m', 'pnerf_jax.train', *args],
+      cwd=_ROOT,
+      capture_output=True,
+      text=True,
+      timeout=300,
+    )
+
+  out = command(
+    '--config=configs/kitti360.py:tiny',
+    f'--workdir={tmp_path / "a"}',
+    '--config.data.root=/nowhere',
+  )
   assert out.returncode == 1
   assert out.stderr.strip().splitlines()[-1].startswith('error: ') and '/nowhere' in out.stderr
   assert 'Traceback' not in out.stderr and not (tmp_path / 'a').exists()
-  args = ['--config=configs/kitti360.py:tiny', f'--workdir={tmp_path / "b"}',
-          f'--config.data.root={street}', '--config.train.steps=100000']
-  process = subprocess.Popen([sys.executable, '-m', 'pnerf_jax.train', *args], cwd=_ROOT,
-                             stderr=subprocess.PIPE, text=True)
+  args = [
+    '--config=configs/kitti360.py:tiny',
+    f'--workdir={tmp_path / "b"}',
+    f'--config.data.root={street}',
+    '--config.train.steps=100000',
+  ]
+  process = subprocess.Popen(
+    [sys.executable, '-m', 'pnerf_jax.train', *args], cwd=_ROOT, stderr=subprocess.PIPE, text=True
+  )
   scalars = tmp_path / 'b' / 'scalars.jsonl'
   deadline = time.time() + 240
   while time.time() < deadline and not (scalars.exists() and scalars.read_text()):

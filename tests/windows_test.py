@@ -1,21 +1,24 @@
 """The commands around drives: which windows they choose, what they tell."""
-from absl import flags
+
 import pytest
+from absl import flags
 
 from pnerf_jax import windows
-from pnerf_jax.drive import runner, table
-from pnerf_jax.drive.folders import Folder
-from pnerf_jax.drive.table import Entry, Table
+from pnerf_jax.contrib.drives import manifest, runner
+from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
+from pnerf_jax.contrib.drives.window_folder import WindowFolder
 from pnerf_jax.errors import InputError
-from pnerf_jax.training import lock
+from pnerf_jax.runs import lock
 
 
 @pytest.fixture
 def drive(tmp_path, monkeypatch):
   """Five windows: done, failed, running, open, stopped."""
-  entries = tuple(Entry(i, 'drive', 10 * i, 10 * i + 12, 12, 1, 0) for i in range(5))
-  (tmp_path / 'windows.txt').write_text(table.to_text(Table(('--config=a.py',), entries), []))
-  folders = [Folder(tmp_path / 'out' / entry.name) for entry in entries]
+  entries = tuple(WindowSpec(i, 'drive', 10 * i, 10 * i + 12, 12, 1, 0) for i in range(5))
+  (tmp_path / 'windows.txt').write_text(
+    manifest.to_text(WindowManifest(('--config=a.py',), entries), [])
+  )
+  folders = [WindowFolder(tmp_path / 'out' / entry.name) for entry in entries]
   for folder in folders:
     folder.path.mkdir(parents=True)
   folders[0].write_done([])
@@ -29,8 +32,9 @@ def drive(tmp_path, monkeypatch):
     if entry.index == 2:
       raise InputError('process 7 is at work')
     return 'render: full' if entry.index == 3 else ''
+
   monkeypatch.setattr(runner, 'run_window', run_window)
-  with lock.hold(folders[2].path):
+  with lock.acquire(folders[2].path):
     yield tmp_path, called
 
 
@@ -42,7 +46,7 @@ def call(folder, *words):
   flags.DEFINE_integer('index', None, '', flag_values=values)
   flags.DEFINE_string('share', '0/1', '', flag_values=values)
   flags.DEFINE_list('indices', [], '', flag_values=values)
-  command, = values(['windows', *words])[1:]
+  (command,) = values(['windows', *words])[1:]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(flags, 'FLAGS', values)
     return windows.main(command)
@@ -73,28 +77,57 @@ def test_all_that_is_not_done_is_run_whatever_fails(drive):
   assert called == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize('words, expected', [
-    (['retry'], [1]), (['run', '--share=1/3'], [1, 4]), (['run', '--index=4'], [4]),
-    (['run', '--index=0'], []), (['retry', '--index=4'], [])])
+@pytest.mark.parametrize(
+  'words, expected',
+  [
+    (['retry'], [1]),
+    (['run', '--share=1/3'], [1, 4]),
+    (['run', '--index=4'], [4]),
+    (['run', '--index=0'], []),
+    (['retry', '--index=4'], []),
+  ],
+)
 def test_some_are_run(drive, words, expected):
   folder, called = drive
   assert call(folder, *words) == 0
   assert called == expected
 
 
-@pytest.mark.parametrize('words, message', [
-    (['run', '--index=7'], r'no such window \(it has 0-4\)'), (['run', '--share=2/2'], 'not I/N'),
-    (['run', '--share=2'], 'not I/N'), (['run', '--windows='], '--windows is missing'),
-    (['go'], 'no such command')])
+@pytest.mark.parametrize(
+  'words, message',
+  [
+    (['run', '--index=7'], r'no such window \(it has 0-4\)'),
+    (['run', '--share=2/2'], 'not I/N'),
+    (['run', '--share=2'], 'not I/N'),
+    (['run', '--windows='], '--windows is missing'),
+    (['go'], 'no such command'),
+  ],
+)
 def test_wrong_words_are_one_clear_error(drive, words, message):
   with pytest.raises(InputError, match=message):
     call(drive[0], *words)
 
 
 def test_the_flags_of_the_config_and_no_others_go_into_the_table():
-  argv = ['windows', 'cut', '--config', 'a.py:cpu', '--out=w.txt', '-config.data.root=/a b',
-          '--config.train.steps', '-1', '--noconfig.model.restrict', '--overlap', '3',
-          '--config.loss.reachable_only', '--configure']
+  argv = [
+    'windows',
+    'cut',
+    '--config',
+    'a.py:cpu',
+    '--out=w.txt',
+    '-config.data.root=/a b',
+    '--config.train.steps',
+    '-1',
+    '--noconfig.model.mask_semantics',
+    '--overlap',
+    '3',
+    '--config.loss.mask_unsupported_labels',
+    '--configure',
+  ]
   assert windows.config_words(argv) == [
-      '--config=a.py:cpu', '-config.data.root=/a b', '--config.train.steps=-1',
-      '--noconfig.model.restrict', '--config.loss.reachable_only']
+    '--config=a.py:cpu',
+    '-config.data.root=/a b',
+    '--config.train.steps=-1',
+    '--noconfig.model.mask_semantics',
+    '--config.loss.mask_unsupported_labels',
+  ]

@@ -2,6 +2,7 @@
 
 Letters: R rays, K intervals of a ray.
 """
+
 import functools
 from typing import Any
 
@@ -13,9 +14,9 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from launch.benchmarks import measure, scenes
 from pnerf_jax.data.window import load_window
 from pnerf_jax.geometry import cameras
-from pnerf_jax.geometry.intervals import view_intervals
+from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.geometry.tiles import find_candidates
-from pnerf_jax.rendering.images import View, recorded_view
+from pnerf_jax.labelling.images import Camera, dataset_camera
 from pnerf_jax.rendering.scene import Scene, make_scene
 
 _SHORTEST = 1e-4  # metres; shorter intervals are left out of the table
@@ -28,11 +29,19 @@ def geometry(root: Any, frames: int) -> Scene:
   return make_scene(load_window(config.data, config.scene, supervision=False))
 
 
-def table(scene: Scene, view: View, num_intervals: int) -> Any:
+def table(scene: Scene, view: Camera, num_intervals: int) -> Any:
   """Our table of one view."""
   return view_intervals(
-      scene.primitives, view.intrinsics, view.world_from_cam, view.width, view.height,
-      scene.window.near, float(scene.window.far), num_intervals, view.frame)[0]
+    scene.primitives,
+    view.intrinsics,
+    view.world_from_cam,
+    view.width,
+    view.height,
+    scene.window.near,
+    float(scene.window.far),
+    num_intervals,
+    view.frame,
+  )[0]
 
 
 class Embree:
@@ -42,18 +51,34 @@ class Embree:
   that coincide hide each other. Building the trees is not counted.
   """
 
-  def __init__(self, scene: Scene, view: View):
+  def __init__(self, scene: Scene, view: Camera):
     window = scene.window
-    seen = np.unique(find_candidates(
-        scene.primitives, view.intrinsics, view.world_from_cam, view.width, view.height,
-        window.near, window.far, view.frame).primitive)
+    seen = np.unique(
+      find_candidates(
+        scene.primitives,
+        view.intrinsics,
+        view.world_from_cam,
+        view.width,
+        view.height,
+        window.near,
+        window.far,
+        view.frame,
+      ).primitive
+    )
     self.primitives = [m for m in seen.tolist() if window.boxes[m].timestamp < 0]
-    meshes = [trimesh.Trimesh(window.boxes[m].vertices, window.boxes[m].faces,
-                              merge_norm=True, merge_tex=True) for m in self.primitives]
+    meshes = [
+      trimesh.Trimesh(
+        window.boxes[m].vertices, window.boxes[m].faces, merge_norm=True, merge_tex=True
+      )
+      for m in self.primitives
+    ]
     self._trees = [RayMeshIntersector(mesh) for mesh in meshes]
     self._whole = RayMeshIntersector(trimesh.util.concatenate(meshes))
-    rays = jax.device_get(cameras.pixel_rays(
-        view.intrinsics, view.world_from_cam, cameras.pixel_grid(view.width, view.height), 0))
+    rays = jax.device_get(
+      cameras.pixel_rays(
+        view.intrinsics, view.world_from_cam, cameras.pixel_grid(view.width, view.height), 0
+      )
+    )
     self._origins = rays.origins.reshape(-1, 3).astype(np.float64)
     self._directions = rays.directions.reshape(-1, 3).astype(np.float64)
     for tree in (*self._trees, self._whole):
@@ -67,7 +92,7 @@ class Embree:
       found.append((rays, np.sum((points - self._origins[rays]) * self._directions[rays], -1)))
     return found
 
-  def together(self) -> Any:
+  def raise_together(self) -> Any:
     """All crossings in one call, of one mesh that holds every primitive."""
     return self._whole.intersects_location(self._origins, self._directions)
 
@@ -84,7 +109,8 @@ def pairs(found: list, primitives: list[int], near: float, far: float) -> dict[i
       t = depth[start:end]
       t = np.concatenate([[near], t]) if len(t) % 2 else t
       rays.setdefault(int(index[start]), []).extend(
-          (a, min(b, far), primitive) for a, b in t.reshape(-1, 2) if min(b, far) - a > _SHORTEST)
+        (a, min(b, far), primitive) for a, b in t.reshape(-1, 2) if min(b, far) - a > _SHORTEST
+      )
   return {ray: sorted(intervals) for ray, intervals in rays.items()}
 
 
@@ -92,7 +118,8 @@ def agreement(ours: Any, theirs: dict[int, list], num_intervals: int) -> tuple[f
   """Share of the rays with the same primitives in both, among those the share within 1 mm, and the
   largest difference there in metres."""
   enter, leave, primitive = (
-      np.asarray(x).reshape(-1, num_intervals) for x in (ours.enter, ours.exit, ours.primitive))
+    np.asarray(x).reshape(-1, num_intervals) for x in (ours.enter, ours.exit, ours.primitive)
+  )
   same, close, largest = 0, 0, 0.0
   for ray, used in enumerate(np.sum(primitive >= 0, axis=-1)):
     other = theirs.get(ray, [])[:num_intervals]
@@ -110,32 +137,61 @@ def run(options: Any) -> list[measure.Figure]:
   """Times both on the window's middle view."""
   root = scenes.real_window(options.work, options.real, options.frames, options.width)
   scene = geometry(root, options.frames)
-  view = recorded_view(scene, len(scene.window.view_frame) // 2, full=False)
+  view = dataset_camera(scene, len(scene.window.view_frame) // 2, full=False)
   embree = Embree(scene, view)
   k = 16
-  size = (f'{view.width}x{view.height}, {len(embree.primitives)} of {len(scene.window.boxes)} '
-          f'primitives in view, K {k}')
+  size = (
+    f'{view.width}x{view.height}, {len(embree.primitives)} of {len(scene.window.boxes)} '
+    f'primitives in view, K {k}'
+  )
   ours = functools.partial(table, scene, view, k)
   seconds = measure.interleaved(
-      {'ours': ours, 'each': embree.each, 'together': embree.together}, options.repeats)
+    {'ours': ours, 'each': embree.each, 'together': embree.raise_together}, options.repeats
+  )
   with measure.PeakMemory() as peak:
     found = jax.block_until_ready(ours())
   same, close, largest = agreement(
-      found, pairs(embree.each(), embree.primitives, scene.window.near, scene.window.far), k)
+    found, pairs(embree.each(), embree.primitives, scene.window.near, scene.window.far), k
+  )
   row = functools.partial(measure.figure, 'intervals')
   faster = min(('each', 'together'), key=lambda name: np.median(seconds[name]))
   return [
-      row('ours: table of intervals', size, seconds['ours'], 's'),
-      row('trimesh + embree: crossings, a call a primitive', size, seconds['each'], 's',
-          'pairing into intervals not counted'),
-      row('trimesh + embree: crossings, one mesh', size, seconds['together'], 's',
-          'coinciding faces hide each other'),
-      row('times as fast as the faster of both', size,
-          measure.ratios(seconds[faster], seconds['ours']), 'x', 'target: 10'),
-      row('memory of ours, peak', size, peak.bytes / 2**20, 'MiB',
-          f'the table itself: {sum(x.nbytes for x in jax.tree.leaves(found)) / 2**20:.0f}'),
-      row('rays with the same primitives in both', size, 100 * same, '%',
-          'embree loses or doubles hits at edges'),
-      row('of those, within 1 mm', size, 100 * close, '%', f'largest of them {largest:.1e} m'),
-      row('intervals that found no room', size, int(found.dropped.sum()), 'intervals'),
+    row('ours: table of intervals', size, seconds['ours'], 's'),
+    row(
+      'trimesh + embree: crossings, a call a primitive',
+      size,
+      seconds['each'],
+      's',
+      'pairing into intervals not counted',
+    ),
+    row(
+      'trimesh + embree: crossings, one mesh',
+      size,
+      seconds['together'],
+      's',
+      'coinciding faces hide each other',
+    ),
+    row(
+      'times as fast as the faster of both',
+      size,
+      measure.ratios(seconds[faster], seconds['ours']),
+      'x',
+      'target: 10',
+    ),
+    row(
+      'memory of ours, peak',
+      size,
+      peak.bytes / 2**20,
+      'MiB',
+      f'the table itself: {sum(x.nbytes for x in jax.tree.leaves(found)) / 2**20:.0f}',
+    ),
+    row(
+      'rays with the same primitives in both',
+      size,
+      100 * same,
+      '%',
+      'embree loses or doubles hits at edges',
+    ),
+    row('of those, within 1 mm', size, 100 * close, '%', f'largest of them {largest:.1e} m'),
+    row('intervals that found no room', size, int(found.num_truncated.sum()), 'intervals'),
   ]

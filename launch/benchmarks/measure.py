@@ -1,5 +1,5 @@
 """Medians of interleaved repeats, memory, the machine's limits, and the table that tells them."""
-from collections.abc import Callable
+
 import dataclasses
 import datetime
 import importlib.metadata
@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'trimesh', 'embreex', 't
 @dataclasses.dataclass(frozen=True)
 class Figure:
   """One row: what was measured at which size, its median, extremes and unit, and a remark."""
+
   suite: str
   what: str
   size: str
@@ -38,8 +40,17 @@ class Figure:
 def figure(suite: str, what: str, size: str, values: Any, unit: str, remark: str = '') -> Figure:
   """A row from one number or from several."""
   values = np.atleast_1d(np.asarray(values, float))
-  return Figure(suite, what, size, float(np.median(values)), float(values.min()),
-                float(values.max()), unit, len(values), remark)
+  return Figure(
+    suite,
+    what,
+    size,
+    float(np.median(values)),
+    float(values.min()),
+    float(values.max()),
+    unit,
+    len(values),
+    remark,
+  )
 
 
 def interleaved(cases: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
@@ -49,7 +60,7 @@ def interleaved(cases: dict[str, Callable[[], Any]], repeats: int) -> dict[str, 
   """
   seconds = {name: [] for name in cases}
   for turn in range(repeats + 1):
-    for name in list(cases)[::1 if turn % 2 else -1]:
+    for name in list(cases)[:: 1 if turn % 2 else -1]:
       start = time.perf_counter()
       jax.block_until_ready(cases[name]())
       if turn:
@@ -120,14 +131,19 @@ def machine() -> dict[str, str]:
   memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
   load = os.getloadavg()
   return {
-      'date': datetime.datetime.now().isoformat(timespec='minutes'),
-      'machine': f'{found[1] if found else platform.machine()}, '
-                 f'{len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB; '
-                 f'{jax.device_count()} x {jax.devices()[0].device_kind}',
-      'load before': f'{load[0]:.1f} (1 minute), {load[1]:.1f} (5 minutes)',
-      'command': ' '.join(['python', *sys.argv]),
-      'versions': ', '.join([f'Python {platform.python_version()}', *(
-          f'{name} {_version(name)}' for name in _PACKAGES if _version(name))])}
+    'date': datetime.datetime.now().isoformat(timespec='minutes'),
+    'machine': f'{found[1] if found else platform.machine()}, '
+    f'{len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB; '
+    f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+    'load before': f'{load[0]:.1f} (1 minute), {load[1]:.1f} (5 minutes)',
+    'command': ' '.join(['python', *sys.argv]),
+    'versions': ', '.join(
+      [
+        f'Python {platform.python_version()}',
+        *(f'{name} {_version(name)}' for name in _PACKAGES if _version(name)),
+      ]
+    ),
+  }
 
 
 def _version(name: str) -> str:
@@ -140,12 +156,17 @@ def _version(name: str) -> str:
 def markdown(about: dict[str, str], figures: list[Figure]) -> str:
   """The table of all figures, with what they were measured on."""
   lines = [f'- {name}: {value}' for name, value in about.items()]
-  lines += ['', '| suite | what | size | median | low – high | unit | repeats | remark |',
-            '|---|---|---|---|---|---|---|---|']
+  lines += [
+    '',
+    '| suite | what | size | median | low – high | unit | repeats | remark |',
+    '|---|---|---|---|---|---|---|---|',
+  ]
   for f in figures:
     spread = '' if f.repeats == 1 else f'{_short(f.low)} – {_short(f.high)}'
-    lines.append(f'| {f.suite} | {f.what} | {f.size} | {_short(f.median)} | {spread} | {f.unit} | '
-                 f'{f.repeats} | {f.remark} |')
+    lines.append(
+      f'| {f.suite} | {f.what} | {f.size} | {_short(f.median)} | {spread} | {f.unit} | '
+      f'{f.repeats} | {f.remark} |'
+    )
   return '\n'.join(lines) + '\n'
 
 

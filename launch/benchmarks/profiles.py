@@ -3,20 +3,27 @@
 A fusion computes several things at once and is booked where its last one stands, so that the parts
 are a guide, not an account.
 """
+
 import collections
-from collections.abc import Callable
 import pathlib
 import re
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 # The first of these that a name of the source contains takes the time: flax's modules, and
 # jax.named_scope in the train step.
-_PARTS = (('optimizer', 'optimiser'), ('lookup', 'hash lookup'), ('field', 'MLP'),
-          ('batch', 'batch'), ('sampling', 'sampling'), ('composite', 'compositing'),
-          ('losses', 'losses'))
+_PARTS = (
+  ('optimizer', 'optimiser'),
+  ('lookup', 'hash lookup'),
+  ('field', 'MLP'),
+  ('batch', 'batch'),
+  ('sampling', 'sampling'),
+  ('composite', 'compositing'),
+  ('losses', 'losses'),
+)
 
 
 def sources(compiled: Any) -> dict[str, str]:
@@ -55,17 +62,22 @@ def parts(spent: collections.Counter, source: dict[str, str]) -> dict[str, float
 
 
 def longest(
-    spent: collections.Counter, source: dict[str, str], count: int
+  spent: collections.Counter, source: dict[str, str], count: int
 ) -> list[tuple[str, float, str]]:
   """The instructions on which most time is spent: name, nanoseconds, where in the source."""
-  return [(name, nanoseconds, source[name].rpartition('closed_call/')[2].replace('|', ' '))
-          for name, nanoseconds in _computing(spent, source)[:count]]
+  return [
+    (name, nanoseconds, source[name].rpartition('closed_call/')[2].replace('|', ' '))
+    for name, nanoseconds in _computing(spent, source)[:count]
+  ]
 
 
 def _computing(spent: collections.Counter, source: dict[str, str]) -> list[tuple[str, float]]:
   """Instructions that do not only call others, longest first."""
-  return [(name, nanoseconds) for name, nanoseconds in spent.most_common()
-          if name in source and not re.match(r'(while|call|conditional)\b', name)]
+  return [
+    (name, nanoseconds)
+    for name, nanoseconds in spent.most_common()
+    if name in source and not re.match(r'(while|call|conditional)\b', name)
+  ]
 
 
 def part_of(source_name: str) -> str:

@@ -1,4 +1,5 @@
 """Time and memory against devices, frames and primitives."""
+
 import dataclasses
 import functools
 import json
@@ -13,9 +14,9 @@ import numpy as np
 from launch.benchmarks import intervals, measure, scenes
 from launch.benchmarks.training import Trainer
 from pnerf_jax.geometry.primitives import make_primitives
-from pnerf_jax.rendering.images import recorded_view
+from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.rendering.scene import Scene
-from pnerf_jax.training import intersections
+from pnerf_jax.training import interval_cache
 
 _WIDTH = 352  # of the frames that are counted up to 256, so that all fit into memory
 _SHIFT = 7.0  # metres between copies where more primitives are asked for than there are
@@ -38,16 +39,27 @@ def _devices(options: Any) -> list[measure.Figure]:
   found = {count: [] for count in options.devices}
   for _ in range(options.slow_repeats):
     for count in options.devices:
-      said = scenes.run('-m', 'launch.benchmarks.scaling', str(root), options.variant,
-                        XLA_FLAGS=f'--xla_force_host_platform_device_count={count}')
+      said = scenes.run(
+        '-m',
+        'launch.benchmarks.scaling',
+        str(root),
+        options.variant,
+        XLA_FLAGS=f'--xla_force_host_platform_device_count={count}',
+      )
       found[count].append(json.loads(said.strip().splitlines()[-1]))
   row, one = functools.partial(measure.figure, 'scaling'), found[options.devices[0]][0]
   rows = []
   for count, runs in found.items():
     off = max(abs(a - b) / abs(b) for a, b in zip(runs[0]['losses'], one['losses']))
-    rows.append(row(f'{count} simulated devices', f'{one["rays"]} rays a dispatch',
-                    [one['rays'] / np.median(r['seconds']) for r in runs], 'rays/s',
-                    f'losses differ from the first row\'s by at most {off:.1e} of themselves'))
+    rows.append(
+      row(
+        f'{count} simulated devices',
+        f'{one["rays"]} rays a dispatch',
+        [one['rays'] / np.median(r['seconds']) for r in runs],
+        'rays/s',
+        f"losses differ from the first row's by at most {off:.1e} of themselves",
+      )
+    )
   return rows
 
 
@@ -59,13 +71,19 @@ def _frames(options: Any) -> list[measure.Figure]:
     scene = intervals.geometry(root, count)
     start = time.perf_counter()
     with measure.PeakMemory() as peak:
-      found, _ = intersections.of_views(scene, range(2 * count), 16, None)
+      found, _ = interval_cache.of_views(scene, range(2 * count), 16, None)
     seconds = time.perf_counter() - start
     size = f'{count} stereo frames of {_WIDTH}, {len(scene.window.boxes)} primitives'
-    rows += [row('intervals of a window', size, seconds, 's'),
-             row('intervals of a window: table', size,
-                 sum(x.nbytes for x in jax.tree.leaves(found)) / 2**20, 'MiB',
-                 f'peak {peak.bytes / 2**20:.0f} MiB while it is made')]
+    rows += [
+      row('intervals of a window', size, seconds, 's'),
+      row(
+        'intervals of a window: table',
+        size,
+        sum(x.nbytes for x in jax.tree.leaves(found)) / 2**20,
+        'MiB',
+        f'peak {peak.bytes / 2**20:.0f} MiB while it is made',
+      ),
+    ]
     del found
   return rows
 
@@ -79,17 +97,24 @@ def with_primitives(scene: Scene, position: np.ndarray, count: int) -> Scene:
   boxes = [boxes[i % len(boxes)] for i in range(count)]
   boxes = [dataclasses.replace(box, vertices=box.vertices + s) for box, s in zip(boxes, shifts)]
   return dataclasses.replace(
-      scene, window=dataclasses.replace(scene.window, boxes=boxes),
-      primitives=make_primitives(
-          [b.vertices for b in boxes], [b.faces for b in boxes], [b.semantic for b in boxes],
-          [b.instance for b in boxes], [b.annotation for b in boxes], [-1] * count))
+    scene,
+    window=dataclasses.replace(scene.window, boxes=boxes),
+    primitives=make_primitives(
+      [b.vertices for b in boxes],
+      [b.faces for b in boxes],
+      [b.semantic for b in boxes],
+      [b.instance for b in boxes],
+      [b.annotation for b in boxes],
+      [-1] * count,
+    ),
+  )
 
 
 def _primitives(options: Any) -> list[measure.Figure]:
   """One view among more and more primitives."""
   root = scenes.real_window(options.work, options.real, options.frames, options.width)
   scene = intervals.geometry(root, options.frames)
-  view = recorded_view(scene, len(scene.window.view_frame) // 2, full=False)
+  view = dataset_camera(scene, len(scene.window.view_frame) // 2, full=False)
   cases, faces = {}, {}
   for count in options.primitives:
     chosen = with_primitives(scene, view.world_from_cam[:3, 3], count)
@@ -99,11 +124,17 @@ def _primitives(options: Any) -> list[measure.Figure]:
   rows = []
   for count, case in cases.items():
     with measure.PeakMemory() as peak:
-      dropped = int(jax.block_until_ready(case()).dropped.sum())
-    rows.append(measure.figure(
-        'scaling', 'intervals of a view', f'{view.width}x{view.height}, {count} primitives, '
-        f'{faces[count]} faces', seconds[count], 's',
-        f'peak {peak.bytes / 2**20:.0f} MiB; {dropped} intervals found no room'))
+      dropped = int(jax.block_until_ready(case()).num_truncated.sum())
+    rows.append(
+      measure.figure(
+        'scaling',
+        'intervals of a view',
+        f'{view.width}x{view.height}, {count} primitives, {faces[count]} faces',
+        seconds[count],
+        's',
+        f'peak {peak.bytes / 2**20:.0f} MiB; {dropped} intervals found no room',
+      )
+    )
   return rows
 
 

@@ -1,4 +1,5 @@
 """The train step: rays a second, its parts, its share of the machine's limits, and peers."""
+
 import functools
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 
 from launch.benchmarks import first_version, measure, profiles, scenes
 from launch.benchmarks.training import Trainer
-from pnerf_jax.data.batches import draw, gather
 from pnerf_jax.errors import InputError
 from pnerf_jax.fields import fixed
 from pnerf_jax.rendering import sampling
 from pnerf_jax.rendering.scene import BoundField
 from pnerf_jax.training import losses, setup
+from pnerf_jax.training.ray_table import draw, gather
 from pnerf_jax.training.step import loss_terms
 
 _PUBLISHED_SAMPLES = 148
@@ -42,24 +43,26 @@ def product_flops(trainer: Trainer) -> float:
     name = jax.tree_util.keystr(path)
     once_a_ray = any(word in name for word in ('color_ray', 'sky'))
     if 'kernel' in name:
-      weights += array.size * (1 if once_a_ray else model.samples)
+      weights += array.size * (1 if once_a_ray else model.num_samples)
       if 'trunk' in name or 'density' in name:
-        weights += array.size * model.first_samples / 3
-  return 6.0 * weights * train.rays
+        weights += array.size * model.num_coarse_samples / 3
+  return 6.0 * weights * train.batch_rays
 
 
 def ours(options: Any, row: Any) -> list[measure.Figure]:
   """Our step on a street, and how it stands to the machine's peaks."""
   fields = {'train__rays': options.rays} if options.rays else {}
-  trainer = Trainer(scenes.street(options.work, options.street_frames, options.scale),
-                    options.variant, **fields)
+  trainer = Trainer(
+    scenes.street(options.work, options.street_frames, options.scale), options.variant, **fields
+  )
   config = trainer.config
-  name, steps = config.model.network, config.train.steps_per_dispatch
+  name, steps = config.model.field, config.train.steps_per_call
   compilations = _Compilations()
   trainer.dispatch()
   first = compilations.count
-  seconds = np.array(measure.interleaved(
-      {'step': trainer.dispatch}, options.repeats)['step']) / steps
+  seconds = (
+    np.array(measure.interleaved({'step': trainer.dispatch}, options.repeats)['step']) / steps
+  )
   again = compilations.count - first
   one = trainer.make(1).lower(trainer.state, *trainer.arguments).compile()
   moved = (one.cost_analysis() or {}).get('bytes accessed', 0.0)
@@ -67,42 +70,71 @@ def ours(options: Any, row: Any) -> list[measure.Figure]:
   peak = np.median(measure.product_peak(jnp.dtype(config.model.compute_dtype), options.repeats))
   speed = np.median(measure.bandwidth(options.repeats))
   model = config.model
-  size = (f'{config.train.rays} rays x {model.first_samples} + {model.samples} samples, '
-          f'{config.model.compute_dtype}, {jax.device_count()} device(s)')
+  size = (
+    f'{config.train.batch_rays} rays x {model.num_coarse_samples} + {model.num_samples} samples, '
+    f'{config.model.compute_dtype}, {jax.device_count()} device(s)'
+  )
   rows = [
-      row(f'{name}: a step', size, 1e3 * seconds, 'ms', f'{steps} steps a dispatch, no transfer'),
-      row(f'{name}: speed', size, config.train.rays / seconds, 'rays/s'),
-      row(f'{name}: programs compiled after the first dispatch', size, again, '', 'target: 0'),
-      row('machine: matrix product', str(config.model.compute_dtype), peak / 1e9, 'GFLOP/s'),
-      row('machine: memory', 'x + 1, read and written', speed / 1e9, 'GB/s'),
-      row(f'{name}: matrix products', size, flops / 1e9, 'GFLOP a step'),
-      row(f'{name}: share of the measured matrix peak', size, 100 * flops / seconds / peak, '%'),
-      row(f'{name}: memory that the program names', size, moved / 1e9, 'GB a step',
-          "XLA's own count; caches serve part of it"),
-      row(f'{name}: that over the measured bandwidth', size, 100 * moved / seconds / speed, '%',
-          'above 100: caches')]
+    row(f'{name}: a step', size, 1e3 * seconds, 'ms', f'{steps} steps a dispatch, no transfer'),
+    row(f'{name}: speed', size, config.train.batch_rays / seconds, 'rays/s'),
+    row(f'{name}: programs compiled after the first dispatch', size, again, '', 'target: 0'),
+    row('machine: matrix product', str(config.model.compute_dtype), peak / 1e9, 'GFLOP/s'),
+    row('machine: memory', 'x + 1, read and written', speed / 1e9, 'GB/s'),
+    row(f'{name}: matrix products', size, flops / 1e9, 'GFLOP a step'),
+    row(f'{name}: share of the measured matrix peak', size, 100 * flops / seconds / peak, '%'),
+    row(
+      f'{name}: memory that the program names',
+      size,
+      moved / 1e9,
+      'GB a step',
+      "XLA's own count; caches serve part of it",
+    ),
+    row(
+      f'{name}: that over the measured bandwidth',
+      size,
+      100 * moved / seconds / speed,
+      '%',
+      'above 100: caches',
+    ),
+  ]
   for kind, (sheet_flops, sheet_bytes) in measure.DATA_SHEETS.items():
     if kind in jax.devices()[0].device_kind:
-      rows += [row(f'{name}: share of the {kind}\'s bf16 peak', size,
-                   100 * flops / seconds / sheet_flops, '%', 'data sheet'),
-               row(f'{name}: named memory over the {kind}\'s bandwidth', size,
-                   100 * moved / seconds / sheet_bytes, '%', 'data sheet')]
+      rows += [
+        row(
+          f"{name}: share of the {kind}'s bf16 peak",
+          size,
+          100 * flops / seconds / sheet_flops,
+          '%',
+          'data sheet',
+        ),
+        row(
+          f"{name}: named memory over the {kind}'s bandwidth",
+          size,
+          100 * moved / seconds / sheet_bytes,
+          '%',
+          'data sheet',
+        ),
+      ]
   return rows + _profile(trainer, size, row)
 
 
 def _profile(trainer: Trainer, size: str, row: Any) -> list[measure.Figure]:
   """The profile of one dispatch, by part and by the longest instructions."""
-  name = trainer.config.model.network
+  name = trainer.config.model.field
   compiled = trainer.function.lower(trainer.state, *trainer.arguments).compile()
   source = profiles.sources(compiled)
   spent = profiles.instructions(trainer.dispatch)
   share = profiles.parts(spent, source)
   total = sum(share.values()) or 1.0
-  rows = [row(f'{name}: {part}', size, 100 * value / total, '% of the profile')
-          for part, value in share.items()]
+  rows = [
+    row(f'{name}: {part}', size, 100 * value / total, '% of the profile')
+    for part, value in share.items()
+  ]
   longest = profiles.longest(spent, source, 8)
-  return rows + [row(f'{name}: {instruction}', size, 100 * nanoseconds / total,
-                     '% of the profile', where) for instruction, nanoseconds, where in longest]
+  return rows + [
+    row(f'{name}: {instruction}', size, 100 * nanoseconds / total, '% of the profile', where)
+    for instruction, nanoseconds, where in longest
+  ]
 
 
 def published(options: Any, row: Any) -> list[measure.Figure]:
@@ -110,35 +142,59 @@ def published(options: Any, row: Any) -> list[measure.Figure]:
   try:
     import torch
   except ImportError:
-    raise InputError('the step suite times PyTorch beside us, which is not installed. '
-                     'pip install -r requirements-benchmark.txt') from None
+    raise InputError(
+      'the step suite times PyTorch beside us, which is not installed. '
+      'pip install -r requirements-benchmark.txt'
+    ) from None
   from launch.benchmarks import torch_published
+
   torch.set_num_threads(options.threads)
   root = scenes.street(options.work, options.street_frames, options.scale)
-  size = f'{options.published_rays} rays x {_PUBLISHED_SAMPLES} samples'
+  size = f'{options.paper_rays} rays x {_PUBLISHED_SAMPLES} samples'
   cases, rows = {}, []
   for dtype in ('float32', 'bfloat16'):
-    trainer = Trainer(root, 'published', train__rays=options.published_rays,
-                      train__steps_per_dispatch=1, model__compute_dtype=dtype)
+    trainer = Trainer(
+      root,
+      'paper',
+      train__rays=options.paper_rays,
+      train__steps_per_dispatch=1,
+      model__compute_dtype=dtype,
+    )
     batch, value = one_batch(trainer)
     params = jax.device_get(trainer.state.params)
     network = torch_published.Published(
-        params, float(trainer.run.scene.window.far), trainer.run.scene.class_ids)
+      params, float(trainer.run.scene.window.far), trainer.run.scene.class_ids
+    )
     step = torch_published.Step(network, dict(trainer.config.loss), dtype == 'bfloat16')
     batch = torch_published.prepared(batch)
     theirs = step(batch)
     ours = float(value)
     if abs(ours - theirs) > (1e-4 if dtype == 'float32' else 2e-2) * abs(ours):
-      raise InputError(f'PyTorch\'s loss is {theirs}, ours {ours}: they are not the same step')
-    rows.append(row(f'published, {dtype}: difference of both losses', size,
-                    abs(ours - theirs) / abs(ours), 'of the loss', 'same weights and samples'))
+      raise InputError(f"PyTorch's loss is {theirs}, ours {ours}: they are not the same step")
+    rows.append(
+      row(
+        f'published, {dtype}: difference of both losses',
+        size,
+        abs(ours - theirs) / abs(ours),
+        'of the loss',
+        'same weights and samples',
+      )
+    )
     cases[f'published, {dtype}: ours'] = trainer.dispatch
     cases[f'published, {dtype}: PyTorch'] = functools.partial(step, batch)
   seconds = measure.interleaved(cases, options.slow_repeats)
   rows += [row(name, size, values, 's a step') for name, values in seconds.items()]
   for dtype in ('float32', 'bfloat16'):
-    rows.append(row(f'published, {dtype}: PyTorch\'s time over ours', size, measure.ratios(
-        seconds[f'published, {dtype}: PyTorch'], seconds[f'published, {dtype}: ours']), 'x'))
+    rows.append(
+      row(
+        f"published, {dtype}: PyTorch's time over ours",
+        size,
+        measure.ratios(
+          seconds[f'published, {dtype}: PyTorch'], seconds[f'published, {dtype}: ours']
+        ),
+        'x',
+      )
+    )
   return rows
 
 
@@ -149,11 +205,21 @@ def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
   options = setup.train_options(config.model)
   loss = setup.loss_options(config.loss, scene.class_ids)
   key = jax.random.key(0)
-  batch = gather(table, draw(table, key, config.train.rays, 0.0), 1)
-  terms, _ = jax.jit(lambda params: loss_terms(
-      BoundField(trainer.run.module, params), batch, classes, words, words.first,
-      jnp.float32(loss.posterior_first), options, loss, key))(trainer.state.params)
-  t = sampling.place(batch.intervals, options.num_samples, options.share, key)
+  batch = gather(table, draw(table, key, config.train.batch_rays, 0.0), 1)
+  terms, _ = jax.jit(
+    lambda params: loss_terms(
+      BoundField(trainer.run.module, params),
+      batch,
+      classes,
+      words,
+      words.first,
+      jnp.float32(loss.posterior_weight_warmup),
+      options,
+      loss,
+      key,
+    )
+  )(trainer.state.params)
+  t = sampling.sample_intervals(batch.intervals, options.num_samples, options.share, key)
   member = fixed.membership(t, batch.intervals, classes, len(scene.class_ids))
   met = jnp.any(member.allowed, axis=-2)
   acts = jnp.ones(len(met), bool)
@@ -161,14 +227,20 @@ def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
     acts = jnp.any(met[:, jnp.asarray(loss.depth_columns, jnp.int32)], axis=-1)
   rays = batch.rays
   arrays = {
-      'points': rays.origins[:, None] + t[..., None] * rays.directions[:, None],
-      'directions': rays.directions, 'origins': rays.origins, 'rgb': batch.rgb, 't': t,
-      'delta': sampling.with_deltas(t, member.inside, batch.intervals).delta,
-      'occupied': member.occupied, 'fixed': member.fixed, 'called': words.first.T[batch.label],
-      'target': batch.depth / rays.z_per_t,
-      'measured': (batch.depth > 0) & (batch.depth < loss.depth_max) & acts,
-      'supervised': (batch.label > 0) * batch.label_weight,
-      'reached': losses.reachable(met, batch.label, words.named)}
+    'points': rays.origins[:, None] + t[..., None] * rays.directions[:, None],
+    'directions': rays.directions,
+    'origins': rays.origins,
+    'rgb': batch.rgb,
+    't': t,
+    'delta': sampling.assign_segments(t, member.inside, batch.intervals).delta,
+    'occupied': member.occupied,
+    'fixed': member.fixed,
+    'called': words.first.T[batch.label],
+    'target': batch.depth / rays.depth_per_t,
+    'measured': (batch.depth > 0) & (batch.depth < loss.depth_max) & acts,
+    'supervised': (batch.label > 0) * batch.label_weight,
+    'reached': losses.label_on_ray(met, batch.label, words.named),
+  }
   weights = dict(loss.weights)
   return jax.device_get(arrays), sum(weights[name] * value for name, value in terms.items())
 
@@ -176,7 +248,7 @@ def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
 def run(options: Any) -> list[measure.Figure]:
   """The step suite, or those of its sections that are asked for."""
   row = functools.partial(measure.figure, 'step')
-  sections = {'ours': ours, 'published': published, 'first': first_version.compare}
+  sections = {'ours': ours, 'paper': published, 'first': first_version.compare}
   rows = []
   for name in options.sections or sections:
     rows += sections[name](options, row)

@@ -7,6 +7,7 @@ give one loss.
 
 Letters: B rays, S samples, C classes present.
 """
+
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,9 @@ def _mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
   return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
-def loss(network: Published, batch: dict[str, torch.Tensor], weights: dict[str, float],
-         autocast: bool) -> torch.Tensor:
+def loss(
+  network: Published, batch: dict[str, torch.Tensor], weights: dict[str, float], autocast: bool
+) -> torch.Tensor:
   """The weighted loss of a batch.
 
   Args:
@@ -103,11 +105,12 @@ def loss(network: Published, batch: dict[str, torch.Tensor], weights: dict[str, 
   certain = (b['fixed'].amax(-1) > 0.999) & (w.detach() > 0.05)
   points = -(b['fixed'] * logits.log_softmax(-1)).sum(-1)
   terms = {
-      'rgb': ((color - b['rgb']) ** 2).mean(),
-      'depth': _mean(huber, b['measured'] & (1 - passed.detach() > 0)),
-      'fixed': semantic(fixed, b['supervised']),
-      'semantic_2d': semantic(learned, b['supervised'] * b['reached']),
-      'semantic_3d': _mean(points, certain)}
+    'rgb': ((color - b['rgb']) ** 2).mean(),
+    'depth': _mean(huber, b['measured'] & (1 - passed.detach() > 0)),
+    'fixed': semantic(fixed, b['supervised']),
+    'semantic_2d': semantic(learned, b['supervised'] * b['reached']),
+    'semantic_3d': _mean(points, certain),
+  }
   return sum(weights[name] * value for name, value in terms.items())
 
 

@@ -1,1 +1,1 @@
-"""Files of KITTI-360 to one window in memory."""
+"""Readers of datasets, and one window of a sequence."""

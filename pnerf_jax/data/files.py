@@ -1,19 +1,20 @@
 """Reading files of bounded size; writing files so that they are whole or absent."""
-from collections.abc import Iterator
+
 import contextlib
 import fcntl
 import json
 import os
-from pathlib import Path
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from pnerf_jax.errors import InputError
 
 
-def at(root: Any, *parts: str) -> Any:
+def join(root: Any, *parts: str) -> Any:
   """The path root / parts. root: text, a Path, or a packed folder (packed.PackedPath)."""
   return root.joinpath(*parts) if hasattr(root, 'joinpath') else Path(root, *parts)
 
@@ -24,7 +25,7 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
   Raises:
     InputError: absent, no regular file, unreadable or too large; the message ends with `remedy`.
   """
-  path = at(path)
+  path = join(path)
   try:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):  # a pipe or a device may never end
@@ -47,7 +48,7 @@ def read_json(path: Path, most: int, remedy: str) -> Any:
     raise InputError(f'{path}: not JSON ({str(e)[:80]}). {remedy}') from None
 
 
-def refuse_file(path: Path, flag: str) -> None:
+def check_is_folder(path: Path, flag: str) -> None:
   """Raises InputError, naming the flag, where a file stands in the way of a folder."""
   path = Path(path)
   nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
@@ -57,12 +58,12 @@ def refuse_file(path: Path, flag: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
   """Writes a file under a temporary name, then renames it; missing folders are made."""
-  with open_whole(path) as file:
+  with atomic_write(path) as file:
     file.write(content)
 
 
 @contextlib.contextmanager
-def open_whole(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
   """A binary file that gets its name when the block ends well; missing folders are made."""
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,7 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def taking_turns(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
   """Waits until no other process is in such a block for this folder, which exists.
 
   For reading a file, changing it and writing it back. Without effect on a filesystem that has no
@@ -99,7 +100,7 @@ def taking_turns(folder: Path) -> Iterator[None]:
 
 def link(source: Path, target: Path) -> None:
   """The file under a second name, or a copy where the disk has no such links."""
-  with arriving(target) as partial:
+  with atomic_path(target) as partial:
     try:
       os.link(source.resolve(), partial)
     except OSError:
@@ -107,7 +108,7 @@ def link(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def arriving(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path) -> Iterator[Path]:
   """A free name beside a path, which is given its own name at the end of the block."""
   target.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(dir=target.parent, prefix='.arriving-') as folder:

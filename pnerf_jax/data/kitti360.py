@@ -5,11 +5,12 @@ All numbers are numpy float64. A pose `b_from_a` is [4, 4] and maps points of fr
 camera: x right, y down, z forward; integer pixel coordinates are pixel centres).
 Source: the dataset's documentation and kitti360Scripts.
 """
-from collections.abc import Callable, Sequence
+
 import dataclasses
 import functools
-from pathlib import Path
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -34,17 +35,17 @@ def frame_name(frame: int) -> str:
 
 def rgb_folder(root: Path, sequence: str, camera: str) -> Path:
   """Folder of the rectified photos."""
-  return files.at(root, 'data_2d_raw', sequence, camera, 'data_rect')
+  return files.join(root, 'data_2d_raw', sequence, camera, 'data_rect')
 
 
 def truth_folder(root: Path, sequence: str, camera: str, kind: str) -> Path:
   """Folder of ground truth; kind: 'semantic', 'instance' or 'confidence'."""
-  return files.at(root, 'data_2d_semantics', 'train', sequence, camera, kind)
+  return files.join(root, 'data_2d_semantics', 'train', sequence, camera, kind)
 
 
 def pseudo_label_folder(root: Path, sequence: str, camera: str) -> Path:
   """Folder of pseudo labels."""
-  return files.at(root, 'data_2d_pseudo_semantics', 'train', sequence, camera, 'semantic')
+  return files.join(root, 'data_2d_pseudo_semantics', 'train', sequence, camera, 'semantic')
 
 
 def pseudo_confidence_folder(root: Path, sequence: str, camera: str) -> Path:
@@ -54,32 +55,40 @@ def pseudo_confidence_folder(root: Path, sequence: str, camera: str) -> Path:
 
 def pseudo_depth_folder(root: Path, sequence: str, camera: str) -> Path:
   """Folder of pseudo depth."""
-  return files.at(root, 'data_2d_pseudo_depth', sequence, camera)
+  return files.join(root, 'data_2d_pseudo_depth', sequence, camera)
 
 
 def lidar_depth_folder(root: Path, sequence: str, camera: str) -> Path:
   """Folder of accumulated LiDAR depth (only data converted from the authors' archive has it)."""
-  return files.at(root, 'data_2d_lidar_depth', sequence, camera)
+  return files.join(root, 'data_2d_lidar_depth', sequence, camera)
 
 
 # Where the files of a view lie, by kind; of those that may be derived, and of the others.
 DERIVED: dict[str, Callable[..., Path]] = {
-    'pseudo_label': pseudo_label_folder, 'pseudo_confidence': pseudo_confidence_folder,
-    'pseudo_depth': pseudo_depth_folder, 'lidar_depth': lidar_depth_folder}
+  'pseudo_label': pseudo_label_folder,
+  'pseudo_confidence': pseudo_confidence_folder,
+  'pseudo_depth': pseudo_depth_folder,
+  'lidar_depth': lidar_depth_folder,
+}
 RECORDED: dict[str, Callable[..., Path]] = {
-    'rgb': rgb_folder, **{f'true_{kind}': functools.partial(truth_folder, kind=kind)
-                          for kind in ('semantic', 'instance', 'confidence')}}
+  'rgb': rgb_folder,
+  **{
+    f'true_{kind}': functools.partial(truth_folder, kind=kind)
+    for kind in ('semantic', 'instance', 'confidence')
+  },
+}
 
 
 def velodyne_path(root: Path, sequence: str, frame: int) -> Path:
   """File of one LiDAR scan."""
-  return files.at(root, 'data_3d_raw', sequence, 'velodyne_points', 'data',
-                  frame_name(frame) + '.bin')
+  return files.join(
+    root, 'data_3d_raw', sequence, 'velodyne_points', 'data', frame_name(frame) + '.bin'
+  )
 
 
 def boxes_path(root: Path, sequence: str, split: str) -> Path:
   """XML of the 3D primitives; split: 'train' or 'train_full'."""
-  return files.at(root, 'data_3d_bboxes', split, sequence + '.xml')
+  return files.join(root, 'data_3d_bboxes', split, sequence + '.xml')
 
 
 def frames_in(folder: Path, suffix: str = '.png') -> list[int]:
@@ -87,12 +96,13 @@ def frames_in(folder: Path, suffix: str = '.png') -> list[int]:
   if not folder.is_dir():
     return []
   names = [f.stem for f in folder.iterdir() if f.suffix == suffix]
-  return sorted({int(name) for name in names
-                 if re.fullmatch('[0-9]{1,10}', name) and int(name) <= MAX_FRAME})
+  return sorted(
+    {int(name) for name in names if re.fullmatch('[0-9]{1,10}', name) and int(name) <= MAX_FRAME}
+  )
 
 
 @dataclasses.dataclass(frozen=True)
-class Calibration:
+class CameraCalibration:
   """Calibration of the rectified cameras and the LiDAR.
 
   Attributes:
@@ -101,6 +111,7 @@ class Calibration:
     pose_from_cam: camera -> [4, 4], rectified camera to vehicle.
     pose_from_velo: [4, 4], LiDAR to vehicle.
   """
+
   width: int
   height: int
   intrinsics: dict[str, np.ndarray]
@@ -129,9 +140,9 @@ def resize_intrinsics(intrinsics: np.ndarray, old_size: Sequence, new_size: Sequ
   return np.stack([sx * fx, sy * fy, (cx + 0.5) * sx - 0.5, (cy + 0.5) * sy - 0.5], -1)
 
 
-def read_calibration(root: Path) -> Calibration:
+def read_calibration(root: Path) -> CameraCalibration:
   """Reads perspective.txt, calib_cam_to_pose.txt and calib_cam_to_velo.txt of a dataset root."""
-  folder = files.at(root, 'calibration')
+  folder = files.join(root, 'calibration')
   perspective = read_perspective(folder / 'perspective.txt')
   pose_from_unrectified = read_cam_to_pose(folder / 'calib_cam_to_pose.txt')
   velo_from_unrectified = read_cam_to_velo(folder / 'calib_cam_to_velo.txt')
@@ -146,12 +157,25 @@ def read_calibration(root: Path) -> Calibration:
     # Only the left 3x3: the fourth column holds the baseline, which the camera's own pose has.
     p = perspective[f'P_rect_{camera[-2:]}'].reshape(3, 4)
     intrinsics[camera] = np.array([p[0, 0], p[1, 1], p[0, 2], p[1, 2]])
-  return Calibration(width, height, intrinsics, pose_from_cam,
-                     pose_from_unrectified['image_00'] @ np.linalg.inv(velo_from_unrectified))
+  return CameraCalibration(
+    width,
+    height,
+    intrinsics,
+    pose_from_cam,
+    pose_from_unrectified['image_00'] @ np.linalg.inv(velo_from_unrectified),
+  )
 
 
 _PERSPECTIVE_SIZES = {
-    'S': 2, 'K': 9, 'D': 5, 'R': 9, 'T': 3, 'S_rect': 2, 'R_rect': 9, 'P_rect': 12}
+  'S': 2,
+  'K': 9,
+  'D': 5,
+  'R': 9,
+  'T': 3,
+  'S_rect': 2,
+  'R_rect': 9,
+  'P_rect': 12,
+}
 _PERSPECTIVE_NEEDED = ('S_rect', 'R_rect', 'P_rect')
 
 
@@ -173,11 +197,17 @@ def read_perspective(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f'{path}: no line {key}_{camera}. {_CALIBRATION}')
   for camera in ('00', '01'):
     p, size = values[f'P_rect_{camera}'], values[f'S_rect_{camera}']
-    if not (min(p[0], p[5]) > 0 and min(size) >= 1 and max(p[0], p[5], *size) <= _MAX_PIXELS
-            and max(abs(p[2]), abs(p[6])) <= _MAX_PIXELS):
-      raise InputError(f'{path}: no camera {camera} has {size[0]:g} x {size[1]:g} pixels, focal'
-                       f' lengths {p[0]:g} and {p[5]:g}, centre ({p[2]:g}, {p[6]:g}).'
-                       f' {_CALIBRATION}')
+    if not (
+      min(p[0], p[5]) > 0
+      and min(size) >= 1
+      and max(p[0], p[5], *size) <= _MAX_PIXELS
+      and max(abs(p[2]), abs(p[6])) <= _MAX_PIXELS
+    ):
+      raise InputError(
+        f'{path}: no camera {camera} has {size[0]:g} x {size[1]:g} pixels, focal'
+        f' lengths {p[0]:g} and {p[5]:g}, centre ({p[2]:g}, {p[6]:g}).'
+        f' {_CALIBRATION}'
+      )
   return values
 
 
@@ -202,18 +232,20 @@ def read_cam_to_velo(path: Path) -> np.ndarray:
   return _rigid(_floats(path, number, line.split(), 12), path, number)
 
 
-def read_poses(root: Path, sequence: str, calibration: Calibration) -> dict[int, np.ndarray]:
+def read_poses(root: Path, sequence: str, calibration: CameraCalibration) -> dict[int, np.ndarray]:
   """world_from_pose [4, 4] of every frame that has one, by frame number.
 
   From poses.txt; from cam0_to_world.txt (some 5e-4 m coarser) only where the first is absent.
   """
-  folder = files.at(root, 'data_poses', sequence)
+  folder = files.join(root, 'data_poses', sequence)
   poses, cam0 = folder / 'poses.txt', folder / 'cam0_to_world.txt'
   if poses.exists() or not cam0.exists():
     return read_pose_file(poses, 12)
   cam_from_pose = np.linalg.inv(calibration.pose_from_cam['image_00'])
-  return {frame: world_from_cam @ cam_from_pose
-          for frame, world_from_cam in read_pose_file(cam0, 16).items()}
+  return {
+    frame: world_from_cam @ cam_from_pose
+    for frame, world_from_cam in read_pose_file(cam0, 16).items()
+  }
 
 
 def read_pose_file(path: Path, numbers: int) -> dict[int, np.ndarray]:
@@ -233,14 +265,18 @@ def read_velodyne(path: Path) -> np.ndarray:
   """One scan [N, 4] float32: x forward, y left, z up (metres, LiDAR frame), reflectance."""
   data = files.read_bytes(path, _MAX_SCAN, _AGAIN)
   if len(data) % 16:
-    raise InputError(f'{path}: {len(data)} bytes, not a multiple of 16 (four float32 a point).'
-                     ' The file is cut off; copy it again.')
+    raise InputError(
+      f'{path}: {len(data)} bytes, not a multiple of 16 (four float32 a point).'
+      ' The file is cut off; copy it again.'
+    )
   points = np.frombuffer(data, '<f4').reshape(-1, 4)
   wrong = ~(np.abs(points) <= _MAX_RANGE).all(-1)  # not finite, too
   if wrong.any():
     row = int(np.argmax(wrong))
-    raise InputError(f'{path}: point {row} is {points[row].tolist()}: not finite or farther than'
-                     f' {_MAX_RANGE:g} m. {_AGAIN}')
+    raise InputError(
+      f'{path}: point {row} is {points[row].tolist()}: not finite or farther than'
+      f' {_MAX_RANGE:g} m. {_AGAIN}'
+    )
   return points
 
 
@@ -251,8 +287,9 @@ def transform(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
   """Numbered lines of a text file that hold anything."""
-  content = files.read_bytes(path, _MAX_TEXT, 'It belongs to KITTI-360; check --config.data.root'
-                             ' and --config.data.sequence.')
+  content = files.read_bytes(
+    path, _MAX_TEXT, 'It belongs to KITTI-360; check --config.data.root and --config.data.sequence.'
+  )
   try:
     text = content.decode('utf-8')
   except UnicodeDecodeError:
@@ -278,14 +315,19 @@ def _rigid(row: np.ndarray, path: Path, line: int) -> np.ndarray:
   motion = row.reshape(3, 4)
   check_rotation(motion[:, :3], f'{path}: line {line}')
   if np.abs(motion[:, 3]).max() > FAR_AWAY:
-    raise InputError(f'{path}: line {line}: position {motion[:, 3].tolist()} is farther than'
-                     f' {FAR_AWAY:g} m. {_AGAIN}')
+    raise InputError(
+      f'{path}: line {line}: position {motion[:, 3].tolist()} is farther than'
+      f' {FAR_AWAY:g} m. {_AGAIN}'
+    )
   return np.vstack([motion, [0.0, 0.0, 0.0, 1.0]])
 
 
 def check_rotation(matrix: np.ndarray, where: str, remedy: str = _AGAIN) -> None:
   """InputError unless the columns of a [3, 3] are orthonormal and right-handed."""
   # Bounded first, since the product of huge entries is not finite.
-  if np.abs(matrix).max() > 2 or np.linalg.det(matrix) < 0 or (
-      np.abs(matrix.T @ matrix - np.eye(3)).max() > _ROTATION_ERROR):
+  if (
+    np.abs(matrix).max() > 2
+    or np.linalg.det(matrix) < 0
+    or (np.abs(matrix.T @ matrix - np.eye(3)).max() > _ROTATION_ERROR)
+  ):
     raise InputError(f'{where}: {matrix.round(3).tolist()} is no rotation. {remedy}')

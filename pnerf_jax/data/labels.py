@@ -4,6 +4,7 @@ Letters: `id` is the Cityscapes-like number of every PNG (0..44), `kitti_id` the
 primitive XML (1..37), `train_id` one of Cityscapes' 19 classes (255 ignored).
 Source: kitti360Scripts, helpers/labels.py.
 """
+
 import dataclasses
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 @dataclasses.dataclass(frozen=True)
 class Label:
   """One row of the official table."""
+
   name: str
   id: int
   kitti_id: int
@@ -89,19 +91,19 @@ COLORS[:NUM_IDS] = [BY_ID[i].color for i in range(NUM_IDS)]
 # The words that a network trained on Cityscapes has for the classes it does not know.
 # A class absent here and from Cityscapes may be called anything but sky.
 _PSEUDO_NAMES = {
-    'ground': ('road', 'sidewalk', 'terrain'),
-    'parking': ('road', 'sidewalk'),
-    'rail track': ('road', 'terrain'),
-    'guard rail': ('fence', 'wall'),
-    'bridge': ('building', 'wall'),
-    'tunnel': ('building', 'wall'),
-    'polegroup': ('pole',),
-    'caravan': ('car', 'truck', 'bus'),
-    'trailer': ('car', 'truck'),
-    'garage': ('building',),
-    'gate': ('fence',),
-    'smallpole': ('pole',),
-    'lamp': ('pole',),
+  'ground': ('road', 'sidewalk', 'terrain'),
+  'parking': ('road', 'sidewalk'),
+  'rail track': ('road', 'terrain'),
+  'guard rail': ('fence', 'wall'),
+  'bridge': ('building', 'wall'),
+  'tunnel': ('building', 'wall'),
+  'polegroup': ('pole',),
+  'caravan': ('car', 'truck', 'bus'),
+  'trailer': ('car', 'truck'),
+  'garage': ('building',),
+  'gate': ('fence',),
+  'smallpole': ('pole',),
+  'lamp': ('pole',),
 }
 
 # People, what has four wheels or more, what has two.
@@ -111,7 +113,7 @@ _MOVERS = ((24, 25), (26, 27, 28, 29, 30, 31, 43), (32, 33))
 _MERGED = {27: 26, 28: 26, 29: 26, 30: 26, 31: 26, 39: 41, 9: 8, 35: 13}
 
 
-def merged_id(class_id: int) -> int:
+def paper_merged_class(class_id: int) -> int:
   """The class that the published program takes `class_id` for in training."""
   return _MERGED.get(class_id, class_id)
 
@@ -123,30 +125,30 @@ def pack_instance(semantic: np.ndarray, instance: np.ndarray) -> np.ndarray:
   return (semantic * 1000 + instance).astype(np.uint16)
 
 
-def plain_names(class_id: int) -> tuple[int, ...]:
+def strict_labels(class_id: int) -> tuple[int, ...]:
   """Ids that plainly name `class_id`: itself, and the words of a network that lacks its own."""
   words = _PSEUDO_NAMES.get(BY_ID[class_id].name, ())
   return (class_id, *(BY_NAME[name].id for name in words))
 
 
-def pseudo_names(class_id: int) -> tuple[int, ...]:
+def compatible_labels(class_id: int) -> tuple[int, ...]:
   """Ids that a 2D network may plausibly give to a pixel of `class_id` (always holds itself)."""
-  label, plain = BY_ID[class_id], plain_names(class_id)
+  label, plain = BY_ID[class_id], strict_labels(class_id)
   if label.name in _PSEUDO_NAMES or 0 <= label.train_id < 19:
     return plain
   return (class_id, *(i for i in range(1, NUM_IDS) if i not in (class_id, SKY)))
 
 
-def mover_names(class_id: int) -> tuple[int, ...]:
+def confusable_classes(class_id: int) -> tuple[int, ...]:
   """Ids that a 2D network may give to a moving object: also those of what moves alike.
 
   A walker is often called a rider, a van a truck; what stands still behind either seldom is.
   """
   alike = next((group for group in _MOVERS if class_id in group), ())
-  return tuple(sorted({*pseudo_names(class_id), *alike}))
+  return tuple(sorted({*compatible_labels(class_id), *alike}))
 
 
-def label_sets(class_ids: tuple[int, ...], merged: bool) -> np.ndarray:
+def compatibility_matrix(class_ids: tuple[int, ...], merged: bool) -> np.ndarray:
   """Whether class c may be called y.
 
   Args:
@@ -157,5 +159,7 @@ def label_sets(class_ids: tuple[int, ...], merged: bool) -> np.ndarray:
     [C, 45] bool.
   """
   if merged:
-    return np.array([[merged_id(y) == merged_id(c) for y in range(NUM_IDS)] for c in class_ids])
-  return np.array([[y in pseudo_names(c) for y in range(NUM_IDS)] for c in class_ids])
+    return np.array(
+      [[paper_merged_class(y) == paper_merged_class(c) for y in range(NUM_IDS)] for c in class_ids]
+    )
+  return np.array([[y in compatible_labels(c) for y in range(NUM_IDS)] for c in class_ids])

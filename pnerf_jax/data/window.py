@@ -4,18 +4,20 @@ Letters: V views (frame-major, cameras inner), H x W the largest training size o
 of a smaller one fills the upper left corner. The world is the data's own minus `center`; the
 subtraction happens in float64, before anything becomes float32.
 """
+
 import dataclasses
 from typing import Any
 
 import numpy as np
 
-from pnerf_jax.data import boxes as boxes_lib
-from pnerf_jax.data import extent, kitti360
-from pnerf_jax.data.box_list import read_primitives
-from pnerf_jax.data.boxes import Box
-from pnerf_jax.data.footage import Footage, find_footage, ranges
-from pnerf_jax.data.share import Share
-from pnerf_jax.data.supervision import DEPTH, read_layer, read_layers, training_sizes
+from pnerf_jax.data import bounds as bounds_lib
+from pnerf_jax.data import kitti360
+from pnerf_jax.data import primitives as boxes_lib
+from pnerf_jax.data.dataset import DatasetIndex, open_dataset, ranges
+from pnerf_jax.data.image_layers import DEPTH, read_layer, read_layers, training_sizes
+from pnerf_jax.data.primitives import PrimitiveRecord
+from pnerf_jax.data.primitives_json import read_primitives
+from pnerf_jax.distributed.process_shard import ProcessShard
 from pnerf_jax.errors import InputError
 
 
@@ -45,6 +47,7 @@ class Window:
     skipped_frames: frames of the range that have no pose.
     notes: lines for the log.
   """
+
   sequence: str
   center: np.ndarray
   near: float
@@ -63,7 +66,7 @@ class Window:
   pseudo_label: np.ndarray | None
   pseudo_confidence: np.ndarray | None
   pseudo_depth: np.ndarray | None
-  boxes: list[Box]
+  boxes: list[PrimitiveRecord]
   outside: str
   skipped_frames: int
   notes: list[str]
@@ -89,7 +92,9 @@ class Window:
     return None if layer is None else layer[image, :height, :width]
 
 
-def load_window(data: Any, scene: Any, supervision: bool = True, share: Share = Share()) -> Window:
+def load_window(
+  data: Any, scene: Any, supervision: bool = True, share: ProcessShard = ProcessShard()
+) -> Window:
   """Reads the window that `config.data` and `config.scene` name.
 
   Args:
@@ -101,32 +106,54 @@ def load_window(data: Any, scene: Any, supervision: bool = True, share: Share = 
   Raises:
     InputError: a file that is missing, damaged or does not fit; no frame; no primitive in view.
   """
-  if scene.outside not in ('empty', 'void'):
-    raise InputError(f"config.scene.outside is {scene.outside!r}. Use 'empty' or 'void'.")
-  footage = find_footage(data)
-  notes = list(footage.notes)
-  sizes = training_sizes(footage.sizes, data.scale, data.max_width)
-  views = footage.views()
-  world_from_cam = footage.world_from_cam.copy()
+  if scene.unannotated_space not in ('empty', 'void'):
+    raise InputError(
+      f"config.scene.unannotated_space is {scene.unannotated_space!r}. Use 'empty' or 'void'."
+    )
+  dataset = open_dataset(data)
+  notes = list(dataset.notes)
+  sizes = training_sizes(dataset.sizes, data.image_scale, data.max_width)
+  views = dataset.views()
+  world_from_cam = dataset.world_from_cam.copy()
   center = _override(scene, 'center', 3)
   if center is None:
     center = np.round(world_from_cam[:, :3, 3].mean(0))
   world_from_cam[:, :3, 3] -= center
-  intrinsics = kitti360.resize_intrinsics(footage.intrinsics, footage.sizes.T, sizes.T)
-  read_scene = _scene_without_boxes if data.boxes == 'none' else _scene
+  intrinsics = kitti360.resize_intrinsics(dataset.intrinsics, dataset.sizes.T, sizes.T)
+  read_scene = _scene_without_boxes if data.primitives == 'none' else _scene
   boxes, far, bounds = read_scene(
-      data.boxes, scene, footage, extent.Views(world_from_cam, intrinsics, sizes), center, notes)
-  layers = (read_layers(footage, sizes, share, notes) if supervision else (None,) * 4)
+    data.primitives,
+    scene,
+    dataset,
+    bounds_lib.CameraArray(world_from_cam, intrinsics, sizes),
+    center,
+    notes,
+  )
+  layers = read_layers(dataset, sizes, share, notes) if supervision else (None,) * 4
   return Window(
-      sequence=footage.sequence, center=center, near=float(scene.near), far=far, bounds=bounds,
-      frames=footage.frames, cameras=footage.cameras,
-      view_frame=np.array([frame for frame, _ in views], np.int32),
-      view_camera=np.array([footage.cameras.index(camera) for _, camera in views], np.int32),
-      world_from_cam=world_from_cam.astype(np.float32), intrinsics=intrinsics.astype(np.float32),
-      sizes=sizes, full_sizes=footage.sizes,
-      full_intrinsics=footage.intrinsics.astype(np.float32), rgb=layers[0], pseudo_label=layers[1],
-      pseudo_confidence=layers[2], pseudo_depth=layers[3], boxes=boxes, outside=scene.outside,
-      skipped_frames=footage.skipped_frames, notes=notes)
+    sequence=dataset.sequence,
+    center=center,
+    near=float(scene.near),
+    far=far,
+    bounds=bounds,
+    frames=dataset.frames,
+    cameras=dataset.cameras,
+    view_frame=np.array([frame for frame, _ in views], np.int32),
+    view_camera=np.array([dataset.cameras.index(camera) for _, camera in views], np.int32),
+    world_from_cam=world_from_cam.astype(np.float32),
+    intrinsics=intrinsics.astype(np.float32),
+    sizes=sizes,
+    full_sizes=dataset.sizes,
+    full_intrinsics=dataset.intrinsics.astype(np.float32),
+    rgb=layers[0],
+    pseudo_label=layers[1],
+    pseudo_confidence=layers[2],
+    pseudo_depth=layers[3],
+    boxes=boxes,
+    outside=scene.unannotated_space,
+    skipped_frames=dataset.skipped_frames,
+    notes=notes,
+  )
 
 
 def _override(scene: Any, name: str, count: int) -> np.ndarray | None:
@@ -139,50 +166,73 @@ def _override(scene: Any, name: str, count: int) -> np.ndarray | None:
   return np.array(values, np.float64)
 
 
-def _scene(split: str, scene: Any, footage: Footage, views: extent.Views, center: np.ndarray,
-           notes: list[str]) -> tuple[list[Box], float, np.ndarray]:
+def _scene(
+  split: str,
+  scene: Any,
+  dataset: DatasetIndex,
+  views: bounds_lib.CameraArray,
+  center: np.ndarray,
+  notes: list[str],
+) -> tuple[list[PrimitiveRecord], float, np.ndarray]:
   """The primitives that matter (recentred), the far bound and the bounds [2, 3] float32."""
-  paths = footage.boxes_paths(split)
+  paths = dataset.primitives_paths(split)
   elsewhere = 0
 
   def selects(start_frame: int, end_frame: int, timestamp: int) -> bool:
     nonlocal elsewhere
-    here = boxes_lib.belongs(start_frame, end_frame, timestamp, footage.frames, scene.frame_margin)
+    here = boxes_lib.annotated_in_window(
+      start_frame, end_frame, timestamp, dataset.frames, scene.annotation_margin_frames
+    )
     elsewhere += not here
     return here
 
   found = [box for path in paths for box in read_primitives(path, selects)]
-  once = boxes_lib.without_repeats(found)
-  boxes, far = extent.in_view(
-      [dataclasses.replace(box, vertices=box.vertices - center) for box in once], views,
-      float(scene.far))
+  once = boxes_lib.deduplicate(found)
+  boxes, far = bounds_lib.cull_invisible(
+    [dataclasses.replace(box, vertices=box.vertices - center) for box in once],
+    views,
+    float(scene.far),
+  )
   still = [box for box in boxes if box.timestamp < 0]
   notes.append(
-      f'{len(boxes)} primitives ({len(boxes) - len(still)} moving) within {far:g} m from'
-      f' {", ".join(str(path) for path in paths)}; left out: {elsewhere} of other frames,'
-      f' {len(found) - len(once)} repeats, {len(once) - len(boxes)} out of view')
-  if not still and scene.outside == 'empty':
-    raise InputError(f'{paths[0]}: no primitive is in view of frames'
-                     f" {ranges(footage.frames)}. Choose other frames with --config.data.start, or"
-                     " --config.scene.outside=void to train without primitives.")
-  derived = (extent.view_bounds(views, far) if scene.outside == 'void' else
-             extent.primitive_bounds(still, views, far))
+    f'{len(boxes)} primitives ({len(boxes) - len(still)} moving) within {far:g} m from'
+    f' {", ".join(str(path) for path in paths)}; left out: {elsewhere} of other frames,'
+    f' {len(found) - len(once)} repeats, {len(once) - len(boxes)} out of view'
+  )
+  if not still and scene.unannotated_space == 'empty':
+    raise InputError(
+      f'{paths[0]}: no primitive is in view of frames'
+      f' {ranges(dataset.frames)}. Choose other frames with --config.data.start, or'
+      ' --config.scene.unannotated_space=void to train without primitives.'
+    )
+  derived = (
+    bounds_lib.view_bounds(views, far)
+    if scene.unannotated_space == 'void'
+    else bounds_lib.primitive_bounds(still, views, far)
+  )
   return boxes, far, _bounds(scene, center, derived)
 
 
-def _scene_without_boxes(split: str, scene: Any, footage: Footage, views: extent.Views,
-                         center: np.ndarray, notes: list[str]
-                         ) -> tuple[list[Box], float, np.ndarray]:
+def _scene_without_boxes(
+  split: str,
+  scene: Any,
+  dataset: DatasetIndex,
+  views: bounds_lib.CameraArray,
+  center: np.ndarray,
+  notes: list[str],
+) -> tuple[list[PrimitiveRecord], float, np.ndarray]:
   """What _scene returns where primitives shall not be used, from cameras and pseudo depth."""
-  if scene.outside != 'void':
-    raise InputError(f'config.data.boxes is {split!r}, so nothing but void is left, but config.'
-                     f'scene.outside is {scene.outside!r}. Set --config.scene.outside=void too.')
+  if scene.unannotated_space != 'void':
+    raise InputError(
+      f'config.data.primitives is {split!r}, so nothing but void is left, but config.'
+      f'scene.unannotated_space is {scene.unannotated_space!r}. Set --config.scene.unannotated_space=void too.'
+    )
   far = float(scene.far)
   if not far:  # read here too, for the far bound is wanted with and without supervision
-    depth = read_layer(DEPTH, footage, views.sizes, Share(), [])
-    far = extent.far_from_depth(depth, views)
-  notes.append(f'no primitives are used (config.data.boxes); far bound {far:g} m')
-  return [], far, _bounds(scene, center, extent.view_bounds(views, far))
+    depth = read_layer(DEPTH, dataset, views.sizes, ProcessShard(), [])
+    far = bounds_lib.far_from_depth(depth, views)
+  notes.append(f'no primitives are used (config.data.primitives); far bound {far:g} m')
+  return [], far, _bounds(scene, center, bounds_lib.view_bounds(views, far))
 
 
 def _bounds(scene: Any, center: np.ndarray, derived: np.ndarray) -> np.ndarray:

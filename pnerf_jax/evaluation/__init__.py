@@ -1,1 +1,1 @@
-"""Metrics against ground truth files, and the report."""
+"""Metrics and report."""

@@ -2,6 +2,7 @@
 
 Letters: L octaves, D dimensions of the input.
 """
+
 import jax
 import jax.numpy as jnp
 

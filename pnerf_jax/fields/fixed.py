@@ -4,6 +4,7 @@ Letters: S samples of a ray, K intervals of a ray, C classes present in the wind
 W 32-bit words that hold one bit a class.
 Source: Fu et al., Panoptic NeRF, section 3.2 (fixed semantic field, fixed instance field).
 """
+
 import dataclasses
 
 import jax
@@ -22,6 +23,7 @@ class ClassTable:
     empty. The void primitive's bits say which classes the learned field may choose in it.
   is_void: [M + 1] bool, primitives that vote for no class.
   """
+
   bits: jax.Array
   is_void: jax.Array
 
@@ -37,6 +39,7 @@ class Membership:
   fixed: [..., S, C] the fixed semantic field, uniform over the distinct classes of the containing
     primitives; zero where none but a void primitive contains the sample.
   """
+
   inside: jax.Array
   occupied: jax.Array
   allowed: jax.Array
@@ -68,12 +71,15 @@ def _or_over_last(words: jax.Array) -> jax.Array:
 def is_inside(t: jax.Array, intervals: Intervals) -> jax.Array:
   """Which intervals contain samples. t: [..., S] metres; intervals: [..., K] -> [..., S, K]."""
   used = (intervals.primitive >= 0)[..., None, :]
-  return used & (t[..., None] >= intervals.enter[..., None, :]) & (
-      t[..., None] <= intervals.exit[..., None, :])
+  return (
+    used
+    & (t[..., None] >= intervals.enter[..., None, :])
+    & (t[..., None] <= intervals.exit[..., None, :])
+  )
 
 
 def membership(
-    t: jax.Array, intervals: Intervals, table: ClassTable, num_classes: int
+  t: jax.Array, intervals: Intervals, table: ClassTable, num_classes: int
 ) -> Membership:
   """Looks samples up in their ray's intervals.
 
@@ -101,7 +107,7 @@ def membership(
   return Membership(inside, jnp.any(inside, axis=-1), allowed, fixed)
 
 
-def instance_votes(inside: jax.Array) -> jax.Array:
+def interval_responsibilities(inside: jax.Array) -> jax.Array:
   """The fixed instance field over a ray's interval slots, uniform over the containing ones.
 
   inside: [..., S, K] bool -> [..., S, K] that sums to 1 over K where any slot contains the sample.

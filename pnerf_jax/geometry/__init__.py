@@ -1,1 +1,1 @@
-"""Rigid motions, cameras, primitives and their ray intervals."""
+"""Cameras, rays, primitives and their intersection."""

@@ -4,6 +4,7 @@ Letters: `u`, `v` pixel coordinates to the right and down, an integer is a pixel
 `fx, fy, cx, cy` intrinsics in pixels; camera axes x right, y down, z forward; `t` the distance
 along a ray of unit direction in metres, planar depth is `t * z_per_t`.
 """
+
 import dataclasses
 
 import jax
@@ -24,7 +25,7 @@ class Rays:
 
   origins: jax.Array
   directions: jax.Array
-  z_per_t: jax.Array
+  depth_per_t: jax.Array
   image: jax.Array
 
 
@@ -35,10 +36,10 @@ def pixel_grid(width: int, height: int) -> jax.Array:
 
 
 def pixel_rays(
-    intrinsics: jax.Array,
-    world_from_cam: jax.Array,
-    pixels: jax.Array,
-    image: jax.Array,
+  intrinsics: jax.Array,
+  world_from_cam: jax.Array,
+  pixels: jax.Array,
+  image: jax.Array,
 ) -> Rays:
   """Rays through pixels; all leading dimensions broadcast against each other.
 
@@ -52,21 +53,21 @@ def pixel_rays(
     Rays of the broadcast shape [...].
   """
   intrinsics, world_from_cam, pixels, image = map(
-      jnp.asarray, (intrinsics, world_from_cam, pixels, image)
+    jnp.asarray, (intrinsics, world_from_cam, pixels, image)
   )
   shape = jnp.broadcast_shapes(
-      intrinsics.shape[:-1], world_from_cam.shape[:-2], pixels.shape[:-1], image.shape
+    intrinsics.shape[:-1], world_from_cam.shape[:-2], pixels.shape[:-1], image.shape
   )
   cam_xy = (pixels - intrinsics[..., 2:]) / intrinsics[..., :2]
   cam_directions = jnp.concatenate([cam_xy, jnp.ones_like(cam_xy[..., :1])], axis=-1)
-  z_per_t = 1.0 / jnp.linalg.norm(cam_directions, axis=-1)
+  depth_per_t = 1.0 / jnp.linalg.norm(cam_directions, axis=-1)
   # A sum of products rather than a matrix product: TPU and GPU matrix units round to fewer bits.
   directions = jnp.sum(
-      world_from_cam[..., :3, :3] * (cam_directions * z_per_t[..., None])[..., None, :], axis=-1
+    world_from_cam[..., :3, :3] * (cam_directions * depth_per_t[..., None])[..., None, :], axis=-1
   )
   return Rays(
-      origins=jnp.broadcast_to(world_from_cam[..., :3, 3], (*shape, 3)),
-      directions=jnp.broadcast_to(directions, (*shape, 3)),
-      z_per_t=jnp.broadcast_to(z_per_t, shape),
-      image=jnp.broadcast_to(image.astype(jnp.int32), shape),
+    origins=jnp.broadcast_to(world_from_cam[..., :3, 3], (*shape, 3)),
+    directions=jnp.broadcast_to(directions, (*shape, 3)),
+    depth_per_t=jnp.broadcast_to(depth_per_t, shape),
+    image=jnp.broadcast_to(image.astype(jnp.int32), shape),
   )

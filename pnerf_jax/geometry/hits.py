@@ -10,6 +10,7 @@ closed mesh an even number of times.
 Letters: `t` distance along the ray in metres, `H` crossings kept, sorted, `inf` where there are
 fewer.
 """
+
 import jax
 import jax.numpy as jnp
 
@@ -45,7 +46,7 @@ def _passes_left(ax: jax.Array, ay: jax.Array, bx: jax.Array, by: jax.Array) -> 
 
 
 def crosses_face(
-    a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array], c: tuple[jax.Array, jax.Array]
+  a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array], c: tuple[jax.Array, jax.Array]
 ) -> jax.Array:
   """Whether a line crosses a face.
 
@@ -62,15 +63,15 @@ def crosses_face(
   ties = [ab == ba for ab, ba in products]
   # Ties are rare, and breaking them costs more than all the rest.
   ab, bc, ac = jax.lax.cond(
-      jnp.any(ties[0] | ties[1] | ties[2]),
-      lambda: tuple(_passes_left(*edge) for edge in edges),
-      lambda: tuple(p > q for p, q in products),
+    jnp.any(ties[0] | ties[1] | ties[2]),
+    lambda: tuple(_passes_left(*edge) for edge in edges),
+    lambda: tuple(p > q for p, q in products),
   )
   return (ab == bc) & (ab != ac)
 
 
 def plane_depth(
-    offset: jax.Array, slope: jax.Array, nearest: jax.Array, farthest: jax.Array
+  offset: jax.Array, slope: jax.Array, nearest: jax.Array, farthest: jax.Array
 ) -> jax.Array:
   """Depth at which a line meets a face's plane, kept within the face's own depths.
 
@@ -89,10 +90,10 @@ def plane_depth(
 
 
 def insert(
-    keys: jax.Array,
-    key: jax.Array,
-    values: tuple[jax.Array, ...] = (),
-    value: tuple[jax.Array, ...] = (),
+  keys: jax.Array,
+  key: jax.Array,
+  values: tuple[jax.Array, ...] = (),
+  value: tuple[jax.Array, ...] = (),
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
   """Inserts one entry into lists sorted by key; the largest falls out, equal keys keep their order.
 
@@ -108,25 +109,25 @@ def insert(
   shifted = jnp.concatenate([jnp.full_like(keys[:1], -jnp.inf), keys[:-1]])
   stays, lands = keys <= key, shifted <= key
   new_values = tuple(
-      jnp.where(stays, v, jnp.where(lands, new, jnp.concatenate([v[:1], v[:-1]])))
-      for v, new in zip(values, value, strict=True)
+    jnp.where(stays, v, jnp.where(lands, new, jnp.concatenate([v[:1], v[:-1]])))
+    for v, new in zip(values, value, strict=True)
   )
   return jnp.minimum(keys, jnp.maximum(shifted, key)), new_values
 
 
-def no_hits(num_hits: int, *shape: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def empty_hits(num_hits: int, *shape: int) -> tuple[jax.Array, jax.Array, jax.Array]:
   """The account of a primitive before its first face, for record_hit: hits, count, odd."""
   return jnp.full((num_hits, *shape), jnp.inf), jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool)
 
 
-def record_hit(
-    hits: jax.Array,
-    count: jax.Array,
-    odd: jax.Array,
-    crossed: jax.Array,
-    t: jax.Array,
-    near: jax.Array,
-    far: jax.Array,
+def add_hit(
+  hits: jax.Array,
+  count: jax.Array,
+  odd: jax.Array,
+  crossed: jax.Array,
+  t: jax.Array,
+  near: jax.Array,
+  far: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Notes one face's crossing in the ray's account of a primitive.
 
@@ -151,8 +152,8 @@ def record_hit(
   return hits, count + within, odd ^ beyond
 
 
-def pair_hits(
-    hits: jax.Array, count: jax.Array, odd: jax.Array, near: jax.Array, far: jax.Array
+def hits_to_intervals(
+  hits: jax.Array, count: jax.Array, odd: jax.Array, near: jax.Array, far: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Pairs one primitive's crossings along each ray: inside between an odd and the next even one.
 
@@ -173,7 +174,7 @@ def pair_hits(
   exists = leave - enter > _SHORTEST
   intervals = (count + odd + 1) // 2
   return (
-      jnp.where(exists, enter, jnp.inf),
-      jnp.where(exists, leave, jnp.inf),
-      jnp.maximum(intervals - len(enter), 0),
+    jnp.where(exists, enter, jnp.inf),
+    jnp.where(exists, leave, jnp.inf),
+    jnp.maximum(intervals - len(enter), 0),
   )

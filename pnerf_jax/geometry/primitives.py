@@ -7,9 +7,10 @@ sheared transforms and concavity do not matter.
 Letters: `M` primitives, `NV` vertices and `NF` faces of all primitives one after the other; metres
 in the recentred world.
 """
-from collections.abc import Sequence
+
 import dataclasses
 import logging
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +75,7 @@ def _is_open(faces: np.ndarray) -> bool:
 
 
 def _closed_mesh(
-    vertices: np.ndarray, faces: np.ndarray, name: str
+  vertices: np.ndarray, faces: np.ndarray, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
   """Merged vertices and the faces of a closed surface.
 
@@ -95,8 +96,8 @@ def _closed_mesh(
     raise InputError(f'{name}: vertices are not finite. Remedy: correct or remove it.')
   if faces.min() < 0 or faces.max() >= len(vertices):
     raise InputError(
-        f'{name}: faces name vertices {faces.min()}..{faces.max()} of {len(vertices)}. '
-        'Remedy: correct or remove it.'
+      f'{name}: faces name vertices {faces.min()}..{faces.max()} of {len(vertices)}. '
+      'Remedy: correct or remove it.'
     )
   vertices, faces = _merge_vertices(vertices, faces)
   # A face that is there twice bounds nothing.
@@ -119,12 +120,12 @@ def _sphere(vertices: np.ndarray) -> np.ndarray:
 
 
 def make_primitives(
-    vertices: Sequence[np.ndarray],
-    faces: Sequence[np.ndarray],
-    semantic: Sequence[int],
-    instance: Sequence[int],
-    annotation: Sequence[int],
-    timestamp: Sequence[int],
+  vertices: Sequence[np.ndarray],
+  faces: Sequence[np.ndarray],
+  semantic: Sequence[int],
+  instance: Sequence[int],
+  annotation: Sequence[int],
+  timestamp: Sequence[int],
 ) -> Primitives:
   """Packs meshes into one struct; entry m of every argument describes primitive m.
 
@@ -145,12 +146,12 @@ def make_primitives(
     InputError: names the annotation whose geometry is empty, not finite or without volume.
   """
   meshes = [
-      _closed_mesh(
-          np.asarray(v, np.float64).reshape(-1, 3),
-          np.asarray(f, np.int64).reshape(-1, 3),
-          f'primitive with annotation {a}',
-      )
-      for v, f, a in zip(vertices, faces, annotation, strict=True)
+    _closed_mesh(
+      np.asarray(v, np.float64).reshape(-1, 3),
+      np.asarray(f, np.int64).reshape(-1, 3),
+      f'primitive with annotation {a}',
+    )
+    for v, f, a in zip(vertices, faces, annotation, strict=True)
   ]
   valid = np.ones(max(1, len(meshes)), bool)
   if not meshes:
@@ -165,14 +166,14 @@ def make_primitives(
   length = np.linalg.norm(normals, axis=-1, keepdims=True)
   normals = normals / np.where(length > 0, length, 1.0)
   return Primitives(
-      valid=jnp.asarray(valid),
-      semantic=jnp.asarray(semantic, jnp.int32),
-      instance=jnp.asarray(instance, jnp.int32),
-      annotation=jnp.asarray(annotation, jnp.int32),
-      timestamp=jnp.asarray(timestamp, jnp.int32),
-      vertices=jnp.asarray(all_vertices, jnp.float32),
-      faces=jnp.asarray(all_faces, jnp.int32),
-      normals=jnp.asarray(normals, jnp.float32),
-      spheres=jnp.asarray(np.stack([_sphere(v) for v, _ in meshes]), jnp.float32),
-      face_start=jnp.asarray(np.cumsum([0] + [len(f) for _, f in meshes]), jnp.int32),
+    valid=jnp.asarray(valid),
+    semantic=jnp.asarray(semantic, jnp.int32),
+    instance=jnp.asarray(instance, jnp.int32),
+    annotation=jnp.asarray(annotation, jnp.int32),
+    timestamp=jnp.asarray(timestamp, jnp.int32),
+    vertices=jnp.asarray(all_vertices, jnp.float32),
+    faces=jnp.asarray(all_faces, jnp.int32),
+    normals=jnp.asarray(normals, jnp.float32),
+    spheres=jnp.asarray(np.stack([_sphere(v) for v, _ in meshes]), jnp.float32),
+    face_start=jnp.asarray(np.cumsum([0] + [len(f) for _, f in meshes]), jnp.int32),
   )

@@ -7,6 +7,7 @@ cross it; the margins are several times the rounding of the float32 test that fo
 Letters: `N` pairs of a tile and a primitive, `Q` pairs of a tile and a face, `x = X/Z` and
 `y = Y/Z` the slopes of a ray in the camera's frame.
 """
+
 import dataclasses
 
 import numpy as np
@@ -45,7 +46,7 @@ def tiles_of(width: int, height: int) -> tuple[int, int]:
 
 
 def _tile_rectangles(
-    corners: np.ndarray, intrinsics: np.ndarray, width: int, height: int, nearest: float
+  corners: np.ndarray, intrinsics: np.ndarray, width: int, height: int, nearest: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """First tile (column, row) and number of tiles (columns, rows) that faces may touch.
 
@@ -70,7 +71,7 @@ def _tile_rectangles(
   # A face that reaches behind the camera has no rectangle; the image's borders still cut it off.
   border = (np.array([[-1.0, -1.0], [width, height]]) - centre) / focal
   offside = np.all(corners[..., :2] < border[0] * z, axis=1) | np.all(
-      corners[..., :2] > border[1] * z, axis=1
+    corners[..., :2] > border[1] * z, axis=1
   )
   whole = np.all(front, axis=1)
   low = np.where(whole, low, np.where(offside, np.inf, -np.inf))
@@ -100,9 +101,7 @@ def _edge_planes(corners: np.ndarray) -> np.ndarray:
   return np.concatenate([planes * side[:, None, None], margin[..., None]], axis=-1)
 
 
-def _wanted(
-    primitives: Primitives, nearest: np.ndarray, far: float, frame: int
-) -> np.ndarray:
+def _wanted(primitives: Primitives, nearest: np.ndarray, far: float, frame: int) -> np.ndarray:
   """[M] bool: static or of this frame, and not wholly beyond far.
 
   Args:
@@ -118,7 +117,7 @@ def _wanted(
 
 
 def _touched_tiles(
-    corners: np.ndarray, intrinsics: np.ndarray, width: int, height: int, nearest: float
+  corners: np.ndarray, intrinsics: np.ndarray, width: int, height: int, nearest: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """All pairs of a face and a tile that it may touch: index of the face [Q], tile [Q].
 
@@ -144,14 +143,14 @@ def _touched_tiles(
 
 
 def find_candidates(
-    primitives: Primitives,
-    intrinsics: np.ndarray,
-    world_from_cam: np.ndarray,
-    width: int,
-    height: int,
-    near: float,
-    far: float,
-    frame: int,
+  primitives: Primitives,
+  intrinsics: np.ndarray,
+  world_from_cam: np.ndarray,
+  width: int,
+  height: int,
+  near: float,
+  far: float,
+  frame: int,
 ) -> Candidates:
   """Culls the primitives that are static or stand at `frame` against one pinhole view.
 
@@ -190,10 +189,10 @@ def find_candidates(
   pair = tile * len(wanted) + owner[face]
   start = np.flatnonzero(np.diff(pair, prepend=-1))
   return Candidates(
-      corners=np.concatenate([corners.reshape(-1, 9), normals, offsets], axis=-1, dtype=np.float32),
-      faces=face.astype(np.int32),
-      tile=tile[start].astype(np.int32),
-      primitive=owner[face[start]].astype(np.int32),
-      start=start.astype(np.int32),
-      count=np.diff(start, append=len(face)).astype(np.int32),
+    corners=np.concatenate([corners.reshape(-1, 9), normals, offsets], axis=-1, dtype=np.float32),
+    faces=face.astype(np.int32),
+    tile=tile[start].astype(np.int32),
+    primitive=owner[face[start]].astype(np.int32),
+    start=start.astype(np.int32),
+    count=np.diff(start, append=len(face)).astype(np.int32),
   )

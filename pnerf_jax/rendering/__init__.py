@@ -1,1 +1,1 @@
-"""Samples along rays, volume rendering, whole images."""
+"""Samples along rays and volume rendering."""

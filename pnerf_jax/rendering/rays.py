@@ -9,18 +9,19 @@ Two ways to the same pixels: `render_rays` asks the field at every sample, as tr
 Letters: S samples, K intervals of a ray, C classes present in the window (the sky is the last),
 W numbers of the field's features at a point, B rays.
 """
-from collections.abc import Callable
+
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from pnerf_jax.fields import fixed
-from pnerf_jax.fields.outputs import FieldOut
+from pnerf_jax.fields.field import FieldOutput
 from pnerf_jax.geometry.cameras import Rays
 from pnerf_jax.geometry.intervals import Intervals
-from pnerf_jax.rendering import sampling, volume
+from pnerf_jax.rendering import compositing, sampling
 
 _STAGES = 4  # of a ray's samples; before each it is looked at how much light is left
 _LEAST_LIGHT = 1e-4  # share of a ray's light; what comes after is dark
@@ -31,13 +32,13 @@ _BLOCKS = 32  # of the samples of all rays; only as many are computed as the wan
 class Field(Protocol):
   """A radiance and semantic field with its parameters bound."""
 
-  def __call__(self, points: jax.Array, directions: jax.Array, image: jax.Array) -> FieldOut:
+  def __call__(self, points: jax.Array, directions: jax.Array, image: jax.Array) -> FieldOutput:
     """points [..., S, 3], directions [..., 3], image [...] -> FieldOut [..., S]."""
 
   def density(self, points: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The first half of a call: points [..., 3] -> sigma [...] and features [..., W]."""
 
-  def view(self, directions: jax.Array, image: jax.Array) -> jax.Array:
+  def encode_view(self, directions: jax.Array, image: jax.Array) -> jax.Array:
     """What the second half needs to know of a ray: [..., 3], [...] -> [..., any number]."""
 
   def heads(self, features: jax.Array, view: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -53,17 +54,18 @@ class RenderOptions:
 
   num_samples: S.
   first_samples: of a ray's first look, which is for density alone; 0 = there is none.
-  blind: part of the samples that pays no heed to the first look (sampling.refine).
-  share: part of the samples dealt evenly to the intervals (sampling.place).
+  blind: part of the samples that pays no heed to the first look (sampling.resample).
+  share: part of the samples dealt evenly to the intervals (sampling.sample_intervals).
   restrict: restrict each sample's softmax to the classes of the primitives that contain it.
   labels_move: whether the gradients of the semantics reach the density through the weights.
   """
+
   num_samples: int
-  first_samples: int
+  num_coarse_samples: int
   blind: float
   share: float
   restrict: bool
-  labels_move: bool = True
+  semantics_grad_to_density: bool = True
 
 
 @jax.tree_util.register_dataclass
@@ -77,6 +79,7 @@ class Pixels:
   fixed_semantics, semantics: [..., C]; the former misses the mass that only a void primitive holds.
   slots: [..., K] the fixed instance field over the ray's interval slots.
   """
+
   rgb: jax.Array
   depth: jax.Array
   median_depth: jax.Array
@@ -94,6 +97,7 @@ class Rendered(Pixels):
   samples: t and delta.   weights: [..., S].   logits: [..., S, C] of the learned field.
   member: what the primitives say of the samples.
   """
+
   samples: sampling.Samples
   weights: jax.Array
   logits: jax.Array
@@ -109,13 +113,13 @@ def class_probabilities(logits: jax.Array, allowed: jax.Array) -> jax.Array:
 
 
 def render_rays(
-    field: Field,
-    rays: Rays,
-    intervals: Intervals,
-    table: fixed.ClassTable,
-    num_classes: int,
-    options: RenderOptions,
-    key: jax.Array | None,
+  field: Field,
+  rays: Rays,
+  intervals: Intervals,
+  table: fixed.ClassTable,
+  num_classes: int,
+  options: RenderOptions,
+  key: jax.Array | None,
 ) -> Rendered:
   """Renders rays [...] with their intervals [..., K]; the sky is the last of the C classes.
 
@@ -133,22 +137,35 @@ def render_rays(
   """
   samples, member, points = _place(field, rays, intervals, table, num_classes, options, key)
   out = field(points, rays.directions, rays.image)
-  weights, passed = volume.composite_weights(out.sigma, samples.delta)
+  weights, passed = compositing.composite_weights(out.sigma, samples.delta)
   probabilities = class_probabilities(out.semantic_logits, _open_classes(member, options))
-  pixels = _composite(field, rays, samples, member, weights, passed, out.rgb, probabilities,
-                      options.labels_move)
+  pixels = _composite(
+    field,
+    rays,
+    samples,
+    member,
+    weights,
+    passed,
+    out.rgb,
+    probabilities,
+    options.semantics_grad_to_density,
+  )
   return Rendered(
-      **{f.name: getattr(pixels, f.name) for f in dataclasses.fields(pixels)},
-      samples=samples, weights=weights, logits=out.semantic_logits, member=member)
+    **{f.name: getattr(pixels, f.name) for f in dataclasses.fields(pixels)},
+    samples=samples,
+    weights=weights,
+    logits=out.semantic_logits,
+    member=member,
+  )
 
 
 def render_pixels(
-    field: Field,
-    rays: Rays,
-    intervals: Intervals,
-    table: fixed.ClassTable,
-    num_classes: int,
-    options: RenderOptions,
+  field: Field,
+  rays: Rays,
+  intervals: Intervals,
+  table: fixed.ClassTable,
+  num_classes: int,
+  options: RenderOptions,
 ) -> Pixels:
   """What render_rays sees along B rays without a key, up to 1e-4 of the light, and sooner.
 
@@ -158,7 +175,7 @@ def render_pixels(
 
   Args: as for render_rays, with leading dimension [B].
   """
-  if options.first_samples:
+  if options.num_coarse_samples:
     whole = render_rays(field, rays, intervals, table, num_classes, options, None)
     return Pixels(**{f.name: getattr(whole, f.name) for f in dataclasses.fields(Pixels)})
   samples, member, points = _place(field, rays, intervals, table, num_classes, options, None)
@@ -177,12 +194,11 @@ def render_pixels(
 
   one = jax.eval_shape(field.density, flat[:1])[1]
   dark = (jnp.zeros(total), jnp.zeros((total, one.shape[-1]), one.dtype))
-  answers, _ = jax.lax.scan(
-      look_deeper, dark, (_stages(rows, total), _stages(samples.delta, 0.0)))
+  answers, _ = jax.lax.scan(look_deeper, dark, (_stages(rows, total), _stages(samples.delta, 0.0)))
   sigma, features = answers
-  weights, passed = volume.composite_weights(sigma.reshape(shape), samples.delta)
+  weights, passed = compositing.composite_weights(sigma.reshape(shape), samples.delta)
 
-  view = field.view(rays.directions, rays.image)
+  view = field.encode_view(rays.directions, rays.image)
   open_classes = _open_classes(member, options).reshape(total, num_classes)
 
   def look(index):
@@ -191,10 +207,23 @@ def render_pixels(
     return rgb, class_probabilities(logits, _pick(open_classes, index))
 
   rgb, probabilities = _ask(
-      rows, weights > _LEAST_WEIGHT, (jnp.zeros((total, 3)), jnp.zeros((total, num_classes))),
-      look, block)
-  return _composite(field, rays, samples, member, weights, passed, rgb.reshape(*shape, 3),
-                    probabilities.reshape(*shape, num_classes), options.labels_move)
+    rows,
+    weights > _LEAST_WEIGHT,
+    (jnp.zeros((total, 3)), jnp.zeros((total, num_classes))),
+    look,
+    block,
+  )
+  return _composite(
+    field,
+    rays,
+    samples,
+    member,
+    weights,
+    passed,
+    rgb.reshape(*shape, 3),
+    probabilities.reshape(*shape, num_classes),
+    options.semantics_grad_to_density,
+  )
 
 
 def _points(rays: Rays, t: jax.Array) -> jax.Array:
@@ -203,21 +232,28 @@ def _points(rays: Rays, t: jax.Array) -> jax.Array:
 
 
 @jax.named_scope('sampling')
-def _place(field: Field, rays: Rays, intervals: Intervals, table: fixed.ClassTable,
-           num_classes: int, options: RenderOptions, key: jax.Array | None):
+def _place(
+  field: Field,
+  rays: Rays,
+  intervals: Intervals,
+  table: fixed.ClassTable,
+  num_classes: int,
+  options: RenderOptions,
+  key: jax.Array | None,
+):
   """Samples [..., S], what the primitives say of them, and where they are [..., S, 3]."""
-  if options.first_samples:
+  if options.num_coarse_samples:
     key_first, key = (None, None) if key is None else jax.random.split(key)
-    t = sampling.place(intervals, options.first_samples, options.share, key_first)
-    first = sampling.with_deltas(t, fixed.is_inside(t, intervals), intervals)
+    t = sampling.sample_intervals(intervals, options.num_coarse_samples, options.share, key_first)
+    first = sampling.assign_segments(t, fixed.is_inside(t, intervals), intervals)
     sigma, _ = field.density(_points(rays, t))
-    weights, _ = volume.composite_weights(sigma, first.delta)
-    t = sampling.refine(first, weights, options.num_samples, options.blind, key)
+    weights, _ = compositing.composite_weights(sigma, first.delta)
+    t = sampling.resample(first, weights, options.num_samples, options.blind, key)
   else:
-    t = sampling.place(intervals, options.num_samples, options.share, key)
+    t = sampling.sample_intervals(intervals, options.num_samples, options.share, key)
   t = jax.lax.stop_gradient(t)  # where samples lie is never learned
   member = fixed.membership(t, intervals, table, num_classes)
-  samples = sampling.with_deltas(t, member.inside, intervals)
+  samples = sampling.assign_segments(t, member.inside, intervals)
   return samples, member, _points(rays, t)
 
 
@@ -229,23 +265,34 @@ def _open_classes(member: fixed.Membership, options: RenderOptions) -> jax.Array
 
 
 @jax.named_scope('composite')
-def _composite(field: Field, rays: Rays, samples: sampling.Samples, member: fixed.Membership,
-               weights: jax.Array, passed: jax.Array, rgb: jax.Array,
-               probabilities: jax.Array, labels_move: bool) -> Pixels:
+def _composite(
+  field: Field,
+  rays: Rays,
+  samples: sampling.Samples,
+  member: fixed.Membership,
+  weights: jax.Array,
+  passed: jax.Array,
+  rgb: jax.Array,
+  probabilities: jax.Array,
+  semantics_grad_to_density: bool,
+) -> Pixels:
   """Pixels [...] from the weights [..., S] of the samples, their colour and class probabilities."""
   num_classes = probabilities.shape[-1]
   sky = jax.nn.one_hot(num_classes - 1, num_classes)
-  seen, beyond = (weights, passed) if labels_move else jax.lax.stop_gradient((weights, passed))
+  seen, beyond = (
+    (weights, passed) if semantics_grad_to_density else jax.lax.stop_gradient((weights, passed))
+  )
   sky_rgb = field.sky(rays.origins, rays.directions, rays.image)
   opacity = 1.0 - passed
   return Pixels(
-      rgb=volume.integrate(weights, rgb) + passed[..., None] * sky_rgb,
-      depth=jnp.sum(weights * samples.t, axis=-1) / jnp.maximum(opacity, 1e-6),
-      median_depth=volume.median(weights, samples.t),
-      opacity=opacity,
-      fixed_semantics=volume.integrate(seen, member.fixed) + beyond[..., None] * sky,
-      semantics=volume.integrate(seen, probabilities) + beyond[..., None] * sky,
-      slots=volume.integrate(weights, fixed.instance_votes(member.inside)))
+    rgb=compositing.integrate(weights, rgb) + passed[..., None] * sky_rgb,
+    depth=jnp.sum(weights * samples.t, axis=-1) / jnp.maximum(opacity, 1e-6),
+    median_depth=compositing.median(weights, samples.t),
+    opacity=opacity,
+    fixed_semantics=compositing.integrate(seen, member.fixed) + beyond[..., None] * sky,
+    semantics=compositing.integrate(seen, probabilities) + beyond[..., None] * sky,
+    slots=compositing.integrate(weights, fixed.interval_responsibilities(member.inside)),
+  )
 
 
 def _stages(values: jax.Array, empty: Any) -> jax.Array:
@@ -260,8 +307,9 @@ def _pick(values: jax.Array, index: jax.Array) -> jax.Array:
   return values.at[index].get(mode='clip')
 
 
-def _ask(rows: jax.Array, wanted: jax.Array, answers: Any, question: Callable[[jax.Array], Any],
-         block: int) -> Any:
+def _ask(
+  rows: jax.Array, wanted: jax.Array, answers: Any, question: Callable[[jax.Array], Any], block: int
+) -> Any:
   """Fills in the answers of the samples that are wanted, `block` of them at a time.
 
   Args:
@@ -280,7 +328,8 @@ def _ask(rows: jax.Array, wanted: jax.Array, answers: Any, question: Callable[[j
 
   def fill(i, answers):
     index = jax.lax.dynamic_slice_in_dim(order, i * block, block)
-    return jax.tree.map(lambda old, new: old.at[index].set(new, mode='drop'), answers,
-                        question(index))
+    return jax.tree.map(
+      lambda old, new: old.at[index].set(new, mode='drop'), answers, question(index)
+    )
 
   return jax.lax.fori_loop(0, -(-jnp.sum(wanted) // block), fill, answers)

@@ -6,6 +6,7 @@ Sources: Fu et al., Panoptic NeRF, section 3.4 (sampling guided by the primitive
 al., NeRF, 2020, section 5.2 (hierarchical sampling); Barron et al., Mip-NeRF, 2021, equation 18
 (weights spread over neighbours).
 """
+
 import dataclasses
 
 import jax
@@ -23,6 +24,7 @@ class Samples:
   begin, end: [..., S] metres, the part of the primitives' union that each sample stands for; they
     are equal where it lies outside.
   """
+
   t: jax.Array
   begin: jax.Array
   end: jax.Array
@@ -33,8 +35,8 @@ class Samples:
     return self.end - self.begin
 
 
-def place(
-    intervals: Intervals, num_samples: int, share: float, key: jax.Array | None
+def sample_intervals(
+  intervals: Intervals, num_samples: int, share: float, key: jax.Array | None
 ) -> jax.Array:
   """Distances of S samples in the union of the intervals, sorted.
 
@@ -59,17 +61,18 @@ def place(
   mass = share * used / jnp.maximum(count, 1) + (1.0 - share) * by_length
   # A ray whose intervals are all too short to measure is sampled by the even part alone.
   mass = mass / jnp.maximum(jnp.sum(mass, axis=-1, keepdims=True), 1e-6)
-  slot, frac = _divide(mass, num_samples, key)
+  slot, frac = _stratified_inverse_cdf(mass, num_samples, key)
   take = lambda x: jnp.take_along_axis(x, slot, axis=-1)
   t = jnp.expm1(take(enter) + frac * take(length))
   # expm1(log1p) may leave the interval by a rounding; the lookup must find the sample inside.
-  t = jnp.clip(t, take(jnp.where(used, intervals.enter, 0.0)),
-               take(jnp.where(used, intervals.exit, 0.0)))
+  t = jnp.clip(
+    t, take(jnp.where(used, intervals.enter, 0.0)), take(jnp.where(used, intervals.exit, 0.0))
+  )
   return jnp.sort(t, axis=-1)
 
 
-def _divide(
-    mass: jax.Array, num_samples: int, key: jax.Array | None
+def _stratified_inverse_cdf(
+  mass: jax.Array, num_samples: int, key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
   """Where S equal strata of a mass [..., N] lie: which of the N, and how far into it, in [0, 1].
 
@@ -90,8 +93,8 @@ def _divide(
   return slot, jnp.clip(frac, 0.0, 1.0)
 
 
-def refine(
-    first: Samples, weights: jax.Array, num_samples: int, blind: float, key: jax.Array | None
+def resample(
+  first: Samples, weights: jax.Array, num_samples: int, blind: float, key: jax.Array | None
 ) -> jax.Array:
   """Distances of S samples, most of them where a first look found what can be seen, sorted.
 
@@ -114,14 +117,15 @@ def refine(
   seen = seen / jnp.maximum(jnp.sum(seen, axis=-1, keepdims=True), 1.0)
   even = live / jnp.maximum(jnp.sum(live, axis=-1, keepdims=True), 1)
   found = (1.0 - blind) * seen
-  slot, frac = _divide(found + (1.0 - jnp.sum(found, axis=-1, keepdims=True)) * even,
-                       num_samples, key)
+  slot, frac = _stratified_inverse_cdf(
+    found + (1.0 - jnp.sum(found, axis=-1, keepdims=True)) * even, num_samples, key
+  )
   take = lambda x: jnp.take_along_axis(x, slot, axis=-1)
   t = jnp.minimum(take(first.begin) + frac * take(first.delta), take(first.end))
   return jnp.sort(jnp.where(jnp.any(live, axis=-1, keepdims=True), t, 0.0), axis=-1)
 
 
-def with_deltas(t: jax.Array, inside: jax.Array, intervals: Intervals) -> Samples:
+def assign_segments(t: jax.Array, inside: jax.Array, intervals: Intervals) -> Samples:
   """Gives each sample the part of the union that is nearer to it than to its neighbours.
 
   A sample's part ends halfway to its neighbours, or where the intervals that contain it end;
@@ -142,5 +146,6 @@ def with_deltas(t: jax.Array, inside: jax.Array, intervals: Intervals) -> Sample
   lower = jnp.maximum(jnp.concatenate([-edge, middle], axis=-1), begin)
   upper = jnp.minimum(jnp.concatenate([middle, edge], axis=-1), end)
   occupied = jnp.any(inside, axis=-1)
-  return Samples(t, jnp.where(occupied, lower, t),
-                 jnp.where(occupied, jnp.maximum(upper, lower), t))
+  return Samples(
+    t, jnp.where(occupied, lower, t), jnp.where(occupied, jnp.maximum(upper, lower), t)
+  )

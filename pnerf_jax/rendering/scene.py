@@ -2,6 +2,7 @@
 
 Letters: M primitives, C classes present in the window, V views.
 """
+
 import dataclasses
 from typing import Any
 
@@ -10,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from pnerf_jax.data import labels
-from pnerf_jax.data.boxes import CUBE, CUBE_FACES
+from pnerf_jax.data.primitives import CUBE, CUBE_FACES
 from pnerf_jax.data.window import Window
-from pnerf_jax.fields import hashgrid
+from pnerf_jax.fields import hash_grid
 from pnerf_jax.fields.fixed import ClassTable, make_class_table
-from pnerf_jax.fields.networks import HybridField
-from pnerf_jax.fields.published import PublishedField
+from pnerf_jax.fields.hash_grid_field import HashGridField
+from pnerf_jax.fields.paper_field import PaperField
 from pnerf_jax.geometry.primitives import Primitives, make_primitives
 
 _VOID_INSTANCE = 0
@@ -24,6 +25,7 @@ _VOID_INSTANCE = 0
 @dataclasses.dataclass(frozen=True)
 class BoundField:
   """A linen field with its parameters (rendering.rays.Field)."""
+
   module: Any
   params: Any
 
@@ -35,9 +37,9 @@ class BoundField:
     """Density [...] and features [..., W] at points [..., 3]."""
     return self.module.apply({'params': self.params}, points, method='density')
 
-  def view(self, directions, image):
+  def encode_view(self, directions, image):
     """What `heads` needs to know of rays [...]."""
-    return self.module.apply({'params': self.params}, directions, image, method='view')
+    return self.module.apply({'params': self.params}, directions, image, method='encode_view')
 
   def heads(self, features, view):
     """Colour [..., 3] and logits [..., C] from features and view."""
@@ -54,6 +56,7 @@ class Scene:
 
   class_ids: the C ids present, the sky last.   table: class bits of the primitives.
   """
+
   window: Window
   primitives: Primitives
   class_ids: tuple[int, ...]
@@ -87,23 +90,38 @@ def make_scene(window: Window) -> Scene:
       present |= set(np.unique(window.pseudo_label).tolist())
   class_ids = (*sorted(present - {labels.SKY, *labels.UNKNOWN}), labels.SKY)
   primitives = make_primitives(vertices, faces, semantic, instance, annotation, timestamp)
-  return Scene(window, primitives, class_ids,
-               make_class_table(np.asarray(primitives.semantic), class_ids, labels.SKY))
+  return Scene(
+    window,
+    primitives,
+    class_ids,
+    make_class_table(np.asarray(primitives.semantic), class_ids, labels.SKY),
+  )
 
 
 def make_field(model: Any, scene: Scene) -> Any:
-  """The field of a window from `config.model`: 'hybrid' or 'published'."""
+  """The field of a window from `config.model`: 'hash_grid' or 'paper'."""
   window = scene.window
-  if model.network == 'published':
-    return PublishedField(float(window.far), scene.class_ids, jnp.dtype(model.compute_dtype))
+  if model.field == 'paper':
+    return PaperField(float(window.far), scene.class_ids, jnp.dtype(model.compute_dtype))
   low, high = np.asarray(window.bounds, np.float64)
-  levels = hashgrid.make_levels(
-      tuple(high - low), model.coarse_cell, model.fine_cell, model.levels, 2**model.log2_rows)
-  return HybridField(
-      low=tuple(low.tolist()), levels=levels, num_classes=len(scene.class_ids),
-      num_images=len(window.view_frame), features=model.features, width=model.width,
-      code=model.appearance_code, density_bias=model.density_bias,
-      compute_dtype=jnp.dtype(model.compute_dtype))
+  levels = hash_grid.make_levels(
+    tuple(high - low),
+    model.grid_max_cell,
+    model.grid_min_cell,
+    model.grid_levels,
+    2**model.log2_hashmap_size,
+  )
+  return HashGridField(
+    low=tuple(low.tolist()),
+    levels=levels,
+    num_classes=len(scene.class_ids),
+    num_images=len(window.view_frame),
+    features=model.grid_features,
+    width=model.hidden_dim,
+    code=model.appearance_embed_dim,
+    density_bias=model.density_bias,
+    compute_dtype=jnp.dtype(model.compute_dtype),
+  )
 
 
 def init_params(module: Any, key: jax.Array) -> Any:

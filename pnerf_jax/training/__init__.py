@@ -1,1 +1,1 @@
-"""Losses, state, sharded step, loop, checkpoints, logs."""
+"""Losses, train step, ray table and trainer."""

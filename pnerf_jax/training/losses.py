@@ -4,6 +4,7 @@ Letters: B rays, S samples, C classes present in the window, y pseudo label (id,
 P [C + 1, 45] how plausibly class c is called y by the 2D network; the last row is void's.
 Source: Fu et al., Panoptic NeRF, section 3.4, equations in its order.
 """
+
 import dataclasses
 
 import jax
@@ -14,7 +15,7 @@ from pnerf_jax.data import labels
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Words:
+class LabelNoise:
   """What the classes are called by the 2D network, and what is thought of them before it is heard.
 
   first: [C + 1, 45] P before training.   anything: [45] what a plain error may be called, sums to
@@ -22,6 +23,7 @@ class Words:
   a ray meets primitives of several.   trust: [] how far the network may be followed, in [0, 1]:
   a factor of the weight of L_2D.
   """
+
   first: jax.Array
   anything: jax.Array
   named: jax.Array
@@ -29,7 +31,9 @@ class Words:
   trust: jax.Array
 
 
-def word_probability(called: jax.Array, words: Words, prior: float, floor: float) -> jax.Array:
+def transition_matrix(
+  called: jax.Array, words: LabelNoise, prior: float, floor: float
+) -> jax.Array:
   """P(y | c) of what the classes were called in training, with the first estimate as its prior.
 
   Args:
@@ -47,7 +51,7 @@ def word_probability(called: jax.Array, words: Words, prior: float, floor: float
   return jnp.where(jnp.sum(called, axis=-1, keepdims=True) > 0, learned, words.first)
 
 
-def called_share(probabilities: jax.Array, label: jax.Array) -> jax.Array:
+def joint_label_frequencies(probabilities: jax.Array, label: jax.Array) -> jax.Array:
   """Share of the rays on which each class is called each word.
 
   probabilities: [B, C] rendered; label: [B], 0 = none -> [C + 1, 45]; the last row is void's.
@@ -88,8 +92,12 @@ def depth_tolerance(depth: jax.Array, spread: float) -> jax.Array:
 
 
 def depth_likelihood(
-    weights: jax.Array, t: jax.Array, target: jax.Array, mask: jax.Array,
-    spread: float, outliers: float,
+  weights: jax.Array,
+  t: jax.Array,
+  target: jax.Array,
+  mask: jax.Array,
+  spread: float,
+  outliers: float,
 ) -> jax.Array:
   """-log of the weight near the target depth, mixed with a share of outliers.
 
@@ -108,8 +116,8 @@ def depth_likelihood(
   return _mean(-jnp.log((1.0 - outliers) * found + outliers), mask)
 
 
-def semantic(
-    probabilities: jax.Array, label: jax.Array, mask: jax.Array, words: jax.Array
+def forward_corrected_nll(
+  probabilities: jax.Array, label: jax.Array, mask: jax.Array, words: jax.Array
 ) -> jax.Array:
   """-log of the probability that the ray's class is called by its pseudo label.
 
@@ -126,9 +134,13 @@ def semantic(
   return _mean_supervised(nll, mask)
 
 
-def semantic_posterior(
-    probabilities: jax.Array, fixed: jax.Array, label: jax.Array, mask: jax.Array,
-    words: jax.Array, odds: jax.Array,
+def posterior_cross_entropy(
+  probabilities: jax.Array,
+  fixed: jax.Array,
+  label: jax.Array,
+  mask: jax.Array,
+  words: jax.Array,
+  odds: jax.Array,
 ) -> jax.Array:
   """Cross-entropy with what the primitives and one pseudo label say of a ray, by Bayes' rule.
 
@@ -155,7 +167,7 @@ def semantic_posterior(
   return _mean_supervised(nll, mask)
 
 
-def reachable(met: jax.Array, label: jax.Array, named: jax.Array) -> jax.Array:
+def label_on_ray(met: jax.Array, label: jax.Array, named: jax.Array) -> jax.Array:
   """u(r): whether the label names the class of some primitive that the ray meets, or the sky.
 
   met: [B, C] bool, classes of the primitives met; label: [B]; named: [C, 45] bool -> [B] bool.
@@ -164,8 +176,8 @@ def reachable(met: jax.Array, label: jax.Array, named: jax.Array) -> jax.Array:
   return jnp.any((met | sky) & named.T[label], axis=-1)
 
 
-def semantic_points(
-    logits: jax.Array, fixed: jax.Array, weights: jax.Array, threshold: float = 0.05
+def semantic_3d(
+  logits: jax.Array, fixed: jax.Array, weights: jax.Array, threshold: float = 0.05
 ) -> jax.Array:
   """Cross-entropy of the samples' learned class with an unambiguous fixed one.
 

@@ -2,54 +2,63 @@
 
 Letters: B rays of a step, P pixels of a step, S samples of a ray, C classes present in the window.
 """
-from collections.abc import Callable
+
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from pnerf_jax.data.batches import Batch, RayTable, draw, gather
+from pnerf_jax.distributed import sharding
 from pnerf_jax.fields.fixed import ClassTable
 from pnerf_jax.rendering.rays import RenderOptions, render_rays
 from pnerf_jax.rendering.scene import BoundField
-from pnerf_jax.training import losses, sharding
-from pnerf_jax.training.state import Optimizer, TrainState, apply_gradients
+from pnerf_jax.training import losses
+from pnerf_jax.training.ray_table import Batch, RayTable, draw, gather
+from pnerf_jax.training.train_state import Optimizer, TrainState, apply_gradients
 
 
 @dataclasses.dataclass(frozen=True)
 class LossOptions:
   """Weights and settings of the loss terms; static under jit.
 
-  weights: (name, weight) of every term.   depth_form: 'likelihood' or 'huber'.
+  weights: (name, weight) of every term.   depth_form: 'mixture' or 'huber'.
   depth_max: stereo depth beyond it is not used, metres.   depth_columns: the depth loss acts on
   rays that meet a primitive of one of these of the C classes; None = on all.   depth_spread,
   depth_outliers: of losses.depth_likelihood.   words_prior, label_floor: of
-  losses.word_probability.   words_rate: of the moving average of what the classes are
+  losses.transition_matrix.   words_rate: of the moving average of what the classes are
   called; 0 keeps the first estimate.   words_after: steps before it begins.   posterior_first,
-  posterior: weight of losses.semantic_posterior within L_2D until then and from then on.
+  posterior: weight of losses.posterior_cross_entropy within L_2D until then and from then on.
   reachable_only: mask L_2D by u(r).
   """
+
   weights: tuple[tuple[str, float], ...]
-  depth_form: str
+  depth_loss: str
   depth_max: float
   depth_columns: tuple[int, ...] | None
-  depth_spread: float
-  depth_outliers: float
-  words_prior: float
-  label_floor: float
-  words_rate: float
-  words_after: int
-  posterior_first: float
-  posterior: float
-  reachable_only: bool
+  depth_sigma: float
+  depth_outlier_prob: float
+  transition_prior_mass: float
+  uniform_label_noise: float
+  transition_ema_rate: float
+  transition_warmup_steps: int
+  posterior_weight_warmup: float
+  posterior_weight: float
+  mask_unsupported_labels: bool
 
 
 @jax.named_scope('losses')
 def loss_terms(
-    field: BoundField, batch: Batch, table: ClassTable, words: losses.Words,
-    called: jax.Array, posterior: jax.Array, options: RenderOptions, loss: LossOptions,
-    key: jax.Array,
+  field: BoundField,
+  batch: Batch,
+  table: ClassTable,
+  words: losses.LabelNoise,
+  called: jax.Array,
+  posterior: jax.Array,
+  options: RenderOptions,
+  loss: LossOptions,
+  key: jax.Array,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
   """Every loss term of a batch, unweighted scalars, and how its rays' classes are called.
 
@@ -59,13 +68,13 @@ def loss_terms(
     table: classes of the primitives.
     words: of the window.
     called: [C + 1, 45] P, what the classes are called.
-    posterior: [] weight of losses.semantic_posterior within L_2D.
+    posterior: [] weight of losses.posterior_cross_entropy within L_2D.
     options: of the rendering.
     loss: of the terms.
     key: jitters the samples.
 
   Returns:
-    The terms, and [C + 1, 45] losses.called_share of the batch.
+    The terms, and [C + 1, 45] losses.joint_label_frequencies of the batch.
   """
   num_classes = len(words.odds)
   out = render_rays(field, batch.rays, batch.intervals, table, num_classes, options, key)
@@ -74,34 +83,40 @@ def loss_terms(
   of_pixel = lambda x: x.reshape(pixels, -1, *x.shape[1:])
   mean = lambda x: jnp.mean(of_pixel(x), axis=1)
   semantics, fixed_semantics = mean(out.semantics), mean(out.fixed_semantics)
-  target = batch.depth / mean(batch.rays.z_per_t)
+  target = batch.depth / mean(batch.rays.depth_per_t)
   measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (mean(out.opacity) > 0)
   met = jnp.any(of_pixel(jnp.any(out.member.allowed, axis=-2)), axis=1)
   if loss.depth_columns is not None:
     measured &= jnp.any(met[:, jnp.asarray(loss.depth_columns, jnp.int32)], axis=-1)
-  if loss.depth_form == 'likelihood':
+  if loss.depth_loss == 'mixture':
     samples = lambda x: of_pixel(x).reshape(pixels, -1)
     rays = len(out.weights) // pixels
     depth = losses.depth_likelihood(
-        samples(out.weights) / rays, samples(out.samples.t), target, measured, loss.depth_spread,
-        loss.depth_outliers)
+      samples(out.weights) / rays,
+      samples(out.samples.t),
+      target,
+      measured,
+      loss.depth_sigma,
+      loss.depth_outlier_prob,
+    )
   else:
     depth = losses.depth_huber(mean(out.depth), target, measured)
   supervised = (batch.label > 0) * batch.label_weight
-  reached = losses.reachable(met, batch.label, words.named) | (not loss.reachable_only)
-  semantic = functools.partial(losses.semantic, label=batch.label, words=called)
+  reached = losses.label_on_ray(met, batch.label, words.named) | (not loss.mask_unsupported_labels)
+  semantic = functools.partial(losses.forward_corrected_nll, label=batch.label, words=called)
   learned = semantic(semantics, mask=supervised * reached)
-  learned += posterior * losses.semantic_posterior(
-      semantics, fixed_semantics, batch.label, supervised * reached, called, words.odds)
+  learned += posterior * losses.posterior_cross_entropy(
+    semantics, fixed_semantics, batch.label, supervised * reached, called, words.odds
+  )
   # By the primitives in which the rays end, not by the learned field's classes: of a class that it
   # is losing it keeps what is called best, and then the labels would speak against the rest.
-  share = losses.called_share(jax.lax.stop_gradient(fixed_semantics), batch.label)
+  share = losses.joint_label_frequencies(jax.lax.stop_gradient(fixed_semantics), batch.label)
   return {
-      'rgb': losses.color(mean(out.rgb), batch.rgb),
-      'depth': depth,
-      'fixed': semantic(fixed_semantics, mask=supervised),
-      'semantic_2d': learned,
-      'semantic_3d': losses.semantic_points(out.logits, out.member.fixed, out.weights),
+    'rgb': losses.color(mean(out.rgb), batch.rgb),
+    'depth': depth,
+    'fixed': semantic(fixed_semantics, mask=supervised),
+    'semantic_2d': learned,
+    'semantic_3d': losses.semantic_3d(out.logits, out.member.fixed, out.weights),
   }, share
 
 
@@ -113,23 +128,24 @@ def _weighted(terms: dict[str, jax.Array], loss: LossOptions, trust: jax.Array) 
 
 
 @jax.named_scope('batch')
-def _draw_batch(table: RayTable, key: jax.Array, rays: int, side: int, focus: float,
-                mesh: jax.sharding.Mesh) -> Batch:
+def _draw_batch(
+  table: RayTable, key: jax.Array, rays: int, side: int, focus: float, mesh: jax.sharding.Mesh
+) -> Batch:
   """A step's rays, whole pixels of them on each device. Args: of make_dispatch."""
   index = draw(table, key, rays // side**2, focus)
   return gather(table, jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh)), side)
 
 
-def make_dispatch(
-    module: object,
-    optimizer: Optimizer,
-    options: RenderOptions,
-    loss: LossOptions,
-    mesh: jax.sharding.Mesh,
-    rays: int,
-    side: int,
-    focus: float,
-    steps: int,
+def make_train_steps(
+  module: object,
+  optimizer: Optimizer,
+  options: RenderOptions,
+  loss: LossOptions,
+  mesh: jax.sharding.Mesh,
+  rays: int,
+  side: int,
+  focus: float,
+  steps: int,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """Builds `dispatch(state, rays, class_table, words, root_key) -> state, metrics`.
 
@@ -151,28 +167,42 @@ def make_dispatch(
   """
   replicated = sharding.replicated(mesh)
 
-  def one_step(state: TrainState, rays_table: RayTable, table: ClassTable,
-               words: losses.Words, root_key: jax.Array):
+  def one_step(
+    state: TrainState,
+    rays_table: RayTable,
+    table: ClassTable,
+    words: losses.LabelNoise,
+    root_key: jax.Array,
+  ):
     """One optimiser step -> state after it, unweighted loss terms and their weighted sum."""
     key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
     batch = _draw_batch(rays_table, key_rays, rays, side, focus, mesh)
-    early = state.step < loss.words_after
-    posterior = jnp.where(early, loss.posterior_first, loss.posterior)
-    probability = losses.word_probability(
-        state.called, words, loss.words_prior, loss.label_floor)
+    early = state.step < loss.transition_warmup_steps
+    posterior = jnp.where(early, loss.posterior_weight_warmup, loss.posterior_weight)
+    probability = losses.transition_matrix(
+      state.called, words, loss.transition_prior_mass, loss.uniform_label_noise
+    )
 
     def total(params):
-      terms, share = loss_terms(BoundField(module, params), batch, table, words, probability,
-                                posterior, options, loss, key_noise)
+      terms, share = loss_terms(
+        BoundField(module, params),
+        batch,
+        table,
+        words,
+        probability,
+        posterior,
+        options,
+        loss,
+        key_noise,
+      )
       return _weighted(terms, loss, words.trust), (terms, share)
 
     (value, (terms, share)), grads = jax.value_and_grad(total, has_aux=True)(state.params)
-    rate = jnp.where(early, 0.0, loss.words_rate)
+    rate = jnp.where(early, 0.0, loss.transition_ema_rate)
     called = state.called + rate * (share - state.called)
     return apply_gradients(state, grads, optimizer, called), {'loss': value, **terms}
 
-  @functools.partial(
-      jax.jit, in_shardings=replicated, out_shardings=replicated, donate_argnums=0)
+  @functools.partial(jax.jit, in_shardings=replicated, out_shardings=replicated, donate_argnums=0)
   def dispatch(state, rays_table, table, words, root_key):
     body = lambda carry, _: one_step(carry, rays_table, table, words, root_key)
     state, metrics = jax.lax.scan(body, state, None, length=steps)

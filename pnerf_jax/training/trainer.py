@@ -4,23 +4,26 @@ What is trained is a Task: the field of a window (loop.py) or a segmentation net
 Where several processes train one run, all of them are here, over one mesh of all their devices. The
 first process alone writes, but for the checkpoints, which orbax writes by all.
 """
-from collections.abc import Callable
+
 import contextlib
 import logging
 import pathlib
 import signal
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import ml_collections
 import numpy as np
 
-from pnerf_jax.data.files import refuse_file
+from pnerf_jax.data.files import check_is_folder
+from pnerf_jax.distributed import processes, sharding
 from pnerf_jax.errors import Interrupted, SharedInputError
-from pnerf_jax.training import checkpoints, lock, processes, setup, sharding
-from pnerf_jax.training.logs import Logs
-from pnerf_jax.training.state import TrainState
+from pnerf_jax.runs import checkpoints, lock
+from pnerf_jax.runs.config_file import save_config
+from pnerf_jax.runs.logs import Logs
+from pnerf_jax.training.train_state import TrainState
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,9 +38,10 @@ class Task(Protocol):
     mesh: ('data',).
     steps_per_dispatch: optimiser steps that one call makes.
   """
+
   config: ml_collections.ConfigDict
   mesh: jax.sharding.Mesh
-  steps_per_dispatch: int
+  steps_per_call: int
 
   def fresh_state(self) -> TrainState:
     """The state before the first step; traced by jit."""
@@ -79,13 +83,11 @@ class _StopRequest:
       signal.signal(number, handler)
 
 
-def run(set_up: Callable[[], Task], config: ml_collections.ConfigDict, workdir: pathlib.Path
-        ) -> None:
+def run(set_up: Callable[[], Task], workdir: pathlib.Path) -> None:
   """Trains to `config.train.steps`, resuming from RUN's newest checkpoint.
 
   Args:
     set_up: reads the input and makes the task; may take a minute.
-    config: of the task, kept in RUN.
     workdir: RUN.
 
   Raises:
@@ -93,21 +95,21 @@ def run(set_up: Callable[[], Task], config: ml_collections.ConfigDict, workdir: 
     Interrupted: stopped by a signal, after saving.
   """
   workdir = pathlib.Path(workdir)
-  refuse_file(workdir, '--workdir')
+  check_is_folder(workdir, '--workdir')
   with contextlib.ExitStack() as held:
     # A folder that is there is held before the input is read, which may take a minute; one that
     # is not is made only when the input is known to be good.
     there = workdir.is_dir()
-    with processes.together():
+    with processes.raise_together():
       if there and processes.is_first():
-        held.enter_context(lock.hold(workdir))
+        held.enter_context(lock.acquire(workdir))
     task = set_up()
-    with processes.together():
+    with processes.raise_together():
       if not there and processes.is_first():
         workdir.mkdir(parents=True, exist_ok=True)
-        held.enter_context(lock.hold(workdir))
+        held.enter_context(lock.acquire(workdir))
       if processes.is_first():
-        setup.save_config(config, workdir)
+        save_config(task.config, workdir)
     _train(task, workdir)
 
 
@@ -142,8 +144,14 @@ def _initial_state(task: Task, saved: checkpoints.Checkpoints) -> TrainState:
   return state
 
 
-def _loop(task: Task, dispatch: Dispatch, state: TrainState, saved: checkpoints.Checkpoints,
-          logs: Logs | None, workdir: pathlib.Path) -> None:
+def _loop(
+  task: Task,
+  dispatch: Dispatch,
+  state: TrainState,
+  saved: checkpoints.Checkpoints,
+  logs: Logs | None,
+  workdir: pathlib.Path,
+) -> None:
   """Dispatches until the last step or a request to stop."""
   settings, step = task.config.train, int(state.step)
   pending, since, started = [], step, time.perf_counter()
@@ -153,7 +161,7 @@ def _loop(task: Task, dispatch: Dispatch, state: TrainState, saved: checkpoints.
       with jax.transfer_guard('disallow'):
         state, metrics = dispatch(state, step)
       pending.append(metrics)
-      step += task.steps_per_dispatch
+      step += task.steps_per_call
       if step % settings.log_every == 0 or step >= settings.steps:
         jax.block_until_ready(metrics)
         scalars = _scalars(task, pending, step, step - since, time.perf_counter() - started)
@@ -163,8 +171,7 @@ def _loop(task: Task, dispatch: Dispatch, state: TrainState, saved: checkpoints.
         pending, since, started = [], step, time.perf_counter()
       # Before the checkpoint: a run that was killed in between makes both again.
       if (step % settings.preview_every == 0 or step >= settings.steps) and processes.is_first():
-        task.preview(sharding.local(state.params, task.mesh),
-                     workdir / 'previews' / f'{step:06d}')
+        task.preview(sharding.local(state.params, task.mesh), workdir / 'previews' / f'{step:06d}')
       # Processes must stop at one step. They ask each other only where they wait anyway.
       if not pending or jax.process_count() == 1:
         stopping = processes.any_of(stop.requested)
@@ -180,13 +187,13 @@ def _loop(task: Task, dispatch: Dispatch, state: TrainState, saved: checkpoints.
 def _scalars(task: Task, metrics: list, step: int, steps: int, seconds: float) -> dict[str, float]:
   """Means over the `steps` since the last log, and what the task adds."""
   mean = jax.tree.map(lambda *x: float(np.mean(jax.device_get(x))), *metrics)
-  return {**mean, **task.scalars(mean, step, steps / seconds),
-          'seconds_per_step': seconds / steps}
+  return {**mean, **task.scalars(mean, step, steps / seconds), 'seconds_per_step': seconds / steps}
 
 
 def _check_finite(scalars: dict[str, float], step: int) -> None:
   for name, value in scalars.items():
     if not np.isfinite(value):
       raise SharedInputError(  # means over all processes
-          f'step {step}: {name} is {value}. The last checkpoint is intact; lower '
-          'config.optim.learning_rate or look at the input named in the log.')
+        f'step {step}: {name} is {value}. The last checkpoint is intact; lower '
+        'config.optim.learning_rate or look at the input named in the log.'
+      )

@@ -1,4 +1,5 @@
 """The binaries run in this process on folders that may be damaged; what an error must look like."""
+
 import logging
 import pathlib
 import re
@@ -7,13 +8,16 @@ import shutil
 import signal
 import sys
 
-from absl import flags
 import jax
 import jax.numpy as jnp
 import pytest
+from absl import flags
 
 from configs import kitti360 as configs
-from pnerf_jax.training import checkpoints, setup, state as states
+from pnerf_jax.runs import checkpoints
+from pnerf_jax.runs.config_file import save_config
+from pnerf_jax.runs.experiment import build_experiment
+from pnerf_jax.training import train_state as states
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -34,11 +38,12 @@ def untrained(street, tmp_path_factory):
 def _save_run(street, workdir, spoil=lambda state: state):
   config = configs.get_config('tiny')
   config.data.root = str(street)
-  run = setup.set_up(config)
-  setup.save_config(config, workdir)
+  run = build_experiment(config)
+  save_config(config, workdir)
   optimizer = states.make_optimizer(1e-2, 0.1, 4, 0, 1e-8)
-  shapes = jax.eval_shape(lambda: states.init_state(
-      setup.fresh_params(run), optimizer, len(run.scene.class_ids)))
+  shapes = jax.eval_shape(
+    lambda: states.init_state(run.init_params(), optimizer, len(run.scene.class_ids))
+  )
   state = spoil(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
   saved = checkpoints.Checkpoints(workdir)
   saved.save(2, state)
@@ -53,6 +58,7 @@ def run_folder(untrained, tmp_path):
 @pytest.fixture
 def binary(monkeypatch, capsys):
   """Runs `python -m pnerf_jax.MODULE WORDS` in this process; returns (exit code, stderr)."""
+
   def call(module, *words):
     monkeypatch.chdir(_ROOT)
     monkeypatch.setattr(sys, 'argv', [f'pnerf_jax/{module}.py', *map(str, words)])
@@ -77,22 +83,36 @@ def binary(monkeypatch, capsys):
         logger.handlers[:], logger.propagate = handlers, propagate
         logger.setLevel(level)
     return end.value.code, capsys.readouterr().err
+
   return call
 
 
-_ABSL = {flag.name for name, found in flags.FLAGS.flags_by_module_dict().items()
-         if name.startswith('absl') for flag in found}
+_ABSL = {
+  flag.name
+  for name, found in flags.FLAGS.flags_by_module_dict().items()
+  if name.startswith('absl')
+  for flag in found
+}
 
 
 def _loggers():
-  return {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).level,
-                 logging.getLogger(name).propagate) for name in ('pnerf_jax', '__main__')}
+  return {
+    name: (
+      logging.getLogger(name).handlers[:],
+      logging.getLogger(name).level,
+      logging.getLogger(name).propagate,
+    )
+    for name in ('pnerf_jax', '__main__')
+  }
 
 
 def _check_line(code, err, *words):
   """One error line, last, that names the words and says what to do."""
-  errors = [line for line in err.splitlines()
-            if line and not re.match(r'\d\d:\d\d:\d\d |depth: |released: ', line)]
+  errors = [
+    line
+    for line in err.splitlines()
+    if line and not re.match(r'\d\d:\d\d:\d\d |depth: |released: ', line)
+  ]
   assert code == 1 and len(errors) == 1 and errors[0].startswith('error: '), err
   assert 'Traceback' not in err and errors[0][-1] in '.?' and len(errors[0]) < 900
   assert err.rstrip().endswith(errors[0])

@@ -3,12 +3,13 @@
 Every check has its case in tests/data/transforms_test.py and box_list_test.py; here, that one line
 reaches the user.
 """
+
 import json
 
 import numpy as np
 import pytest
 
-from pnerf_jax.data import png
+from pnerf_jax.data import image_io
 
 OWN = '--config=configs/transforms.py:tiny'
 TRANSFORMS, BOXES = 'transforms.json', 'boxes.json'
@@ -17,18 +18,31 @@ TRANSFORMS, BOXES = 'transforms.json', 'boxes.json'
 @pytest.fixture
 def own(tmp_path):
   root = tmp_path / 'own'
-  png.write_rgb(root / 'front/0.png', np.zeros((24, 40, 3)))
+  image_io.write_rgb(root / 'front/0.png', np.zeros((24, 40, 3)))
   matrix = [[0, 0, -1, 0], [-1, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 1]]
-  (root / TRANSFORMS).write_text(json.dumps({
-      'boxes_path': BOXES, 'w': 40, 'h': 24, 'fl_x': 30, 'fl_y': 30, 'cx': 20, 'cy': 12,
-      'frames': [{'file_path': 'front/0.png', 'transform_matrix': matrix}]}))
-  (root / BOXES).write_text(json.dumps({'boxes': [
-      {'class': 'car', 'center': [12, 0, 1], 'size': [4, 2, 2], 'yaw': 0}]}))
+  (root / TRANSFORMS).write_text(
+    json.dumps(
+      {
+        'boxes_path': BOXES,
+        'w': 40,
+        'h': 24,
+        'fl_x': 30,
+        'fl_y': 30,
+        'cx': 20,
+        'cy': 12,
+        'frames': [{'file_path': 'front/0.png', 'transform_matrix': matrix}],
+      }
+    )
+  )
+  (root / BOXES).write_text(
+    json.dumps({'boxes': [{'class': 'car', 'center': [12, 0, 1], 'size': [4, 2, 2], 'yaw': 0}]})
+  )
   return root
 
 
 def changed(*path, value):
   """Sets one value inside a JSON file."""
+
   def damage(file):
     content = json.loads(file.read_text())
     place = content
@@ -36,28 +50,30 @@ def changed(*path, value):
       place = place[key]
     place[path[-1]] = value
     file.write_text(json.dumps(content))
+
   return damage
 
 
 DAMAGES = [
-    (TRANSFORMS, lambda file: file.unlink(), 'no such file'),
-    (TRANSFORMS, lambda file: (file.unlink(), file.mkdir()), 'not a regular file'),
-    (TRANSFORMS, lambda file: file.write_bytes(b'\xff\xfe{'), 'not JSON'),
-    (TRANSFORMS, lambda file: file.write_text('[' * 100_000), 'not JSON'),
-    (TRANSFORMS, changed('frames', 0, 'transform_matrix', 1, 3, value=float('nan')), 'is nan'),
-    (TRANSFORMS, changed('frames', 0, 'transform_matrix', 0, 0, value=0.5), 'no rotation'),
-    (TRANSFORMS, changed('frames', 0, 'file_path', value='../../etc/x1.png'), '../../etc/x1.png'),
-    (TRANSFORMS, changed('frames', 0, 'file_path', value='front/9.png'), 'front/9.png: no such'),
-    (TRANSFORMS, changed('k1', value=-0.3), 'Undistort the images first'),
-    (TRANSFORMS, changed('fl_x', value=float('inf')), 'fl_x is inf'),
-    (TRANSFORMS, changed('w', value=41), '40x24, expected 41x24'),
-    (BOXES, lambda file: file.unlink(), 'no such file'),
-    (BOXES, lambda file: file.write_text('{"boxes"'), 'not JSON'),
-    (BOXES, changed('boxes', 0, 'class', value='spaceship'), 'spaceship'),
-    (BOXES, changed('boxes', 0, 'size', 2, value=float('inf')), 'size'),
-    (BOXES, changed('boxes', 0, 'yaw', value=None), 'yaw'),
-    (BOXES, changed('boxes', 0, 'center', 0, value=-400), 'no primitive is in view'),
-    ('front/0.png', lambda file: file.write_bytes(file.read_bytes()[:50]), 'damaged PNG')]
+  (TRANSFORMS, lambda file: file.unlink(), 'no such file'),
+  (TRANSFORMS, lambda file: (file.unlink(), file.mkdir()), 'not a regular file'),
+  (TRANSFORMS, lambda file: file.write_bytes(b'\xff\xfe{'), 'not JSON'),
+  (TRANSFORMS, lambda file: file.write_text('[' * 100_000), 'not JSON'),
+  (TRANSFORMS, changed('frames', 0, 'transform_matrix', 1, 3, value=float('nan')), 'is nan'),
+  (TRANSFORMS, changed('frames', 0, 'transform_matrix', 0, 0, value=0.5), 'no rotation'),
+  (TRANSFORMS, changed('frames', 0, 'file_path', value='../../etc/x1.png'), '../../etc/x1.png'),
+  (TRANSFORMS, changed('frames', 0, 'file_path', value='front/9.png'), 'front/9.png: no such'),
+  (TRANSFORMS, changed('k1', value=-0.3), 'Undistort the images first'),
+  (TRANSFORMS, changed('fl_x', value=float('inf')), 'fl_x is inf'),
+  (TRANSFORMS, changed('w', value=41), '40x24, expected 41x24'),
+  (BOXES, lambda file: file.unlink(), 'no such file'),
+  (BOXES, lambda file: file.write_text('{"boxes"'), 'not JSON'),
+  (BOXES, changed('boxes', 0, 'class', value='spaceship'), 'spaceship'),
+  (BOXES, changed('boxes', 0, 'size', 2, value=float('inf')), 'size'),
+  (BOXES, changed('boxes', 0, 'yaw', value=None), 'yaw'),
+  (BOXES, changed('boxes', 0, 'center', 0, value=-400), 'no primitive is in view'),
+  ('front/0.png', lambda file: file.write_bytes(file.read_bytes()[:50]), 'damaged PNG'),
+]
 
 
 @pytest.mark.parametrize('name, damage, word', DAMAGES)
@@ -68,15 +84,19 @@ def test_files_that_train_reads(binary, check_line, own, tmp_path, name, damage,
   assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('module, words, expected', [
+@pytest.mark.parametrize(
+  'module, words, expected',
+  [
     ('prepare', ['depth'], 'rectified stereo pair'),
     ('prepare', ['transforms'], '--out'),
     ('prepare', ['transforms', '--out=README.md'], 'README.md'),
     ('prepare', ['transforms', '--out=OUT', '--config.data.cameras=rear'], 'rear'),
     ('train', ['--workdir=OUT', '--config.data.cameras=rear'], 'config.data.cameras'),
-    ('train', ['--workdir=OUT', '--config.data.boxes=union'], 'config.data.boxes'),
+    ('train', ['--workdir=OUT', '--config.data.primitives=union'], 'config.data.primitives'),
     ('prepare', ['check', '--out=OUT.png', '--config.eval.camera=rear'], 'config.eval.camera'),
-    ('windows', ['cut', '--out=OUT'], 'config.data.source')])
+    ('windows', ['cut', '--out=OUT'], 'config.data.source'),
+  ],
+)
 def test_options(binary, check_line, own, tmp_path, module, words, expected):
   words = [word.replace('OUT', str(tmp_path / 'out')) for word in words]
   first = [words.pop(0)] if module != 'train' else []

@@ -1,43 +1,77 @@
 """A KITTI-360 root of a few small files, written by hand so that every number is known."""
+
 import pathlib
 from types import SimpleNamespace
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
 SEQUENCE = '2013_05_28_drive_0007_sync'
-CORNERS = np.array([[x, y, z] for x in (-.5, .5) for y in (-.5, .5) for z in (-.5, .5)])
-CUBE_FACES = np.array([  # of CORNERS, any winding
-    [0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6], [0, 1, 5], [0, 5, 4],
-    [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 3, 7], [1, 7, 5]])
+CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+CUBE_FACES = np.array(
+  [  # of CORNERS, any winding
+    [0, 1, 3],
+    [0, 3, 2],
+    [4, 5, 7],
+    [4, 7, 6],
+    [0, 1, 5],
+    [0, 5, 4],
+    [2, 3, 7],
+    [2, 7, 6],
+    [0, 2, 6],
+    [0, 6, 4],
+    [1, 3, 7],
+    [1, 7, 5],
+  ]
+)
 
 
 def _matrix(tag, values, dt='f'):
   values = np.asarray(values)
   data = ' '.join(f'{x:.9g}' for x in values.ravel())
-  return (f'<{tag} type_id="opencv-matrix"><rows>{values.shape[0]}</rows>'
-          f'<cols>{values.shape[1]}</cols><dt>{dt}</dt><data>\n{data} </data></{tag}>')
+  return (
+    f'<{tag} type_id="opencv-matrix"><rows>{values.shape[0]}</rows>'
+    f'<cols>{values.shape[1]}</cols><dt>{dt}</dt><data>\n{data} </data></{tag}>'
+  )
 
 
-def cube_xml(center=(10., 0., 0.), size=(2., 2., 2.), number=1, vertices=CORNERS, faces=CUBE_FACES,
-             **tags):
+def cube_xml(
+  center=(10.0, 0.0, 0.0),
+  size=(2.0, 2.0, 2.0),
+  number=1,
+  vertices=CORNERS,
+  faces=CUBE_FACES,
+  **tags,
+):
   """One <object> of a primitive; a tag of None is left out."""
   transform = np.eye(4)
   transform[:3, :3] = np.diag(size)
   transform[:3, 3] = center
-  tags = {'index': number, 'label': 'car', 'semanticId': 13, 'instanceId': number,
-          'timestamp': -1, 'dynamic': 0, 'start_frame': 1, 'end_frame': 240} | tags
+  tags = {
+    'index': number,
+    'label': 'car',
+    'semanticId': 13,
+    'instanceId': number,
+    'timestamp': -1,
+    'dynamic': 0,
+    'start_frame': 1,
+    'end_frame': 240,
+  } | tags
   text = ''.join(f'<{k}>{v}</{k}>' for k, v in tags.items() if v is not None)
-  text += (_matrix('transform', transform) + _matrix('vertices', vertices)
-           + _matrix('faces', faces, 'u'))
+  text += (
+    _matrix('transform', transform) + _matrix('vertices', vertices) + _matrix('faces', faces, 'u')
+  )
   return f'<object{number}>{text}</object{number}>'
 
 
 def boxes_xml(*objects):
   """A whole file."""
-  return ('<?xml version="1.0"?>\n<opencv_storage>\n<version>1</version>\n' + '\n'.join(objects)
-          + '\n</opencv_storage>\n')
+  return (
+    '<?xml version="1.0"?>\n<opencv_storage>\n<version>1</version>\n'
+    + '\n'.join(objects)
+    + '\n</opencv_storage>\n'
+  )
 
 
 def write_root(root: pathlib.Path) -> pathlib.Path:
@@ -50,19 +84,27 @@ def write_root(root: pathlib.Path) -> pathlib.Path:
   calibration.mkdir(parents=True)
   lines = ['calib_time: now', 'corner_dist: 0.1']
   for camera, shift in (('00', 0.0), ('01', -25.0)):
-    lines += [f'S_{camera}: 64.0 24.0', f'K_{camera}: 50 0 31.5 0 50 11.5 0 0 0',
-              f'D_{camera}: 0 0 0 0 0', f'R_{camera}: 1 0 0 0 1 0 0 0 1', f'T_{camera}: 0 0 0',
-              f'S_rect_{camera}: 64.000000 24.000000', f'R_rect_{camera}: 1 0 0 0 1 0 0 0 1',
-              f'P_rect_{camera}: 50 0 31.5 {shift} 0 50 11.5 0 0 0 1 0']
+    lines += [
+      f'S_{camera}: 64.0 24.0',
+      f'K_{camera}: 50 0 31.5 0 50 11.5 0 0 0',
+      f'D_{camera}: 0 0 0 0 0',
+      f'R_{camera}: 1 0 0 0 1 0 0 0 1',
+      f'T_{camera}: 0 0 0',
+      f'S_rect_{camera}: 64.000000 24.000000',
+      f'R_rect_{camera}: 1 0 0 0 1 0 0 0 1',
+      f'P_rect_{camera}: 50 0 31.5 {shift} 0 50 11.5 0 0 0 1 0',
+    ]
   (calibration / 'perspective.txt').write_text('\n'.join(lines) + '\n')
   pose_from_cam = '0 0 1 0  -1 0 0 {}  0 -1 0 0'
   (calibration / 'calib_cam_to_pose.txt').write_text(
-      ''.join(f'image_0{i}: {pose_from_cam.format(y)} \n' for i, y in enumerate((0, -0.5, 0, 0))))
+    ''.join(f'image_0{i}: {pose_from_cam.format(y)} \n' for i, y in enumerate((0, -0.5, 0, 0)))
+  )
   (calibration / 'calib_cam_to_velo.txt').write_text('0 0 1 0 -1 0 0 0 0 -1 0 0\n')
   poses = root / 'data_poses' / SEQUENCE / 'poses.txt'
   poses.parent.mkdir(parents=True)
-  poses.write_text(''.join(
-      f'{f} 1 0 0 {1000 + f} 0 1 0 2000 0 0 1 100 \n' for f in range(6) if f != 3))
+  poses.write_text(
+    ''.join(f'{f} 1 0 0 {1000 + f} 0 1 0 2000 0 0 1 100 \n' for f in range(6) if f != 3)
+  )
   rng = np.random.default_rng(0)
   for camera in ('image_00', 'image_01'):
     folder = root / 'data_2d_raw' / SEQUENCE / camera / 'data_rect'
@@ -72,7 +114,7 @@ def write_root(root: pathlib.Path) -> pathlib.Path:
       Image.fromarray(pixels).save(folder / f'{f:010d}.png')
   boxes = root / 'data_3d_bboxes' / 'train' / f'{SEQUENCE}.xml'
   boxes.parent.mkdir(parents=True)
-  boxes.write_text(boxes_xml(cube_xml(center=(1010., 2000., 100.))))
+  boxes.write_text(boxes_xml(cube_xml(center=(1010.0, 2000.0, 100.0))))
   return root
 
 
@@ -81,10 +123,26 @@ def tiny(tmp_path):
   """The root, the writers above, and configs that read it."""
   root = write_root(tmp_path / 'root')
   return SimpleNamespace(
-      root=root, sequence=SEQUENCE, cube_xml=cube_xml, boxes_xml=boxes_xml, corners=CORNERS,
-      faces=CUBE_FACES, boxes=root / 'data_3d_bboxes' / 'train' / f'{SEQUENCE}.xml',
-      data=SimpleNamespace(
-          root=str(root), source='folder', derived='', sequence='', start=-1, frames=64,
-          cameras=('image_00', 'image_01'), boxes='auto', scale=0.0, max_width=704),
-      scene=SimpleNamespace(outside='empty', near=0.3, far=0.0, frame_margin=150, center=(),
-                            bounds=()))
+    root=root,
+    sequence=SEQUENCE,
+    cube_xml=cube_xml,
+    boxes_xml=boxes_xml,
+    corners=CORNERS,
+    faces=CUBE_FACES,
+    boxes=root / 'data_3d_bboxes' / 'train' / f'{SEQUENCE}.xml',
+    data=SimpleNamespace(
+      root=str(root),
+      source='folder',
+      derived='',
+      sequence='',
+      start=-1,
+      frames=64,
+      cameras=('image_00', 'image_01'),
+      boxes='auto',
+      scale=0.0,
+      max_width=704,
+    ),
+    scene=SimpleNamespace(
+      outside='empty', near=0.3, far=0.0, annotation_margin_frames=150, center=(), bounds=()
+    ),
+  )

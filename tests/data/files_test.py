@@ -1,4 +1,5 @@
 """Files are whole or absent, whatever the disk does."""
+
 import errno
 import resource
 import threading
@@ -31,8 +32,8 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
   (tmp_path / 'a').write_text('')
   for path in (tmp_path / 'a', tmp_path / 'a' / 'b'):
     with pytest.raises(InputError, match=f'^--out={path}: {tmp_path / "a"} is a file'):
-      files.refuse_file(path, '--out')
-  files.refuse_file(tmp_path / 'b' / 'c', '--out')
+      files.check_is_folder(path, '--out')
+  files.check_is_folder(tmp_path / 'b' / 'c', '--out')
 
 
 def test_nothing_is_lost_between_reading_and_writing_back(tmp_path):
@@ -41,7 +42,7 @@ def test_nothing_is_lost_between_reading_and_writing_back(tmp_path):
 
   def count():
     for _ in range(50):
-      with files.taking_turns(tmp_path):
+      with files.folder_lock(tmp_path):
         files.write_bytes(path, str(int(path.read_text()) + 1).encode())
 
   threads = [threading.Thread(target=count) for _ in range(4)]

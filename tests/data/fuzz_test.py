@@ -4,31 +4,63 @@ Few examples, always the same. To search longer (new examples every time):
 
     PNERF_FUZZ=20000 python -m pytest tests/data/fuzz_test.py
 """
+
 import io
 import os
 import struct
 import tracemalloc
-from types import SimpleNamespace
 import zipfile
 import zlib
+from types import SimpleNamespace
 
-from hypothesis import HealthCheck, given, settings, strategies as st
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from pnerf_jax.data import boxes, footage, kitti360, png, torch_file
+from pnerf_jax.contrib.release import torch_file
+from pnerf_jax.data import dataset, image_io, kitti360, primitives
 from pnerf_jax.errors import InputError
 
 LONGER = int(os.environ.get('PNERF_FUZZ', 0))
 fuzzed = settings(
-    max_examples=LONGER or 60, derandomize=not LONGER, deadline=None, database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+  max_examples=LONGER or 60,
+  derandomize=not LONGER,
+  deadline=None,
+  database=None,
+  suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 NUMBERS = st.one_of(
-    st.sampled_from(['nan', '-inf', '1e999', '1e308', '-1e200', '0', '-0', '1', '2.5', '', 'x',
-                     '²', '9' * 5000, '0x10', '1_0', '\0', '4294967296', '<', '&b;', '-1',
-                     '1e-320']),
-    st.floats().map(repr), st.integers().map(str), st.text(max_size=8))
+  st.sampled_from(
+    [
+      'nan',
+      '-inf',
+      '1e999',
+      '1e308',
+      '-1e200',
+      '0',
+      '-0',
+      '1',
+      '2.5',
+      '',
+      'x',
+      '²',
+      '9' * 5000,
+      '0x10',
+      '1_0',
+      '\0',
+      '4294967296',
+      '<',
+      '&b;',
+      '-1',
+      '1e-320',
+    ]
+  ),
+  st.floats().map(repr),
+  st.integers().map(str),
+  st.text(max_size=8),
+)
 
 
 @st.composite
@@ -39,7 +71,7 @@ def edits(draw, text):
     index = draw(st.integers(0, len(words) - 1))
     words[index] = draw(st.one_of(NUMBERS, st.just(words[index] + ' ' + words[index]), st.just('')))
   text = ' '.join(words)
-  return text[:draw(st.integers(0, len(text)))] if draw(st.booleans()) else text
+  return text[: draw(st.integers(0, len(text)))] if draw(st.booleans()) else text
 
 
 def result_or_input_error(read, *args):
@@ -63,21 +95,27 @@ def write(path, content):
 def test_boxes(tiny, data):
   whole = tiny.boxes_xml(tiny.cube_xml()).replace('>', '> ').replace('<', ' <')
   content = data.draw(st.one_of(edits(whole), edits(whole), st.binary(max_size=200), st.text()))
-  for box in result_or_input_error(boxes.read_boxes, write(tiny.boxes, content)) or ():
+  for box in (
+    result_or_input_error(primitives.read_primitives_xml, write(tiny.boxes, content)) or ()
+  ):
     assert np.isfinite(box.vertices).all() and box.faces.max() < len(box.vertices)
     assert 0 <= box.semantic < 45 and box.instance >= 0
     np.int32([box.index, box.annotation, box.timestamp, box.instance])
 
 
 @fuzzed
-@given(data=st.data(), name=st.sampled_from([
-    'perspective.txt', 'calib_cam_to_pose.txt', 'calib_cam_to_velo.txt']))
+@given(
+  data=st.data(),
+  name=st.sampled_from(['perspective.txt', 'calib_cam_to_pose.txt', 'calib_cam_to_velo.txt']),
+)
 def test_calibration(tiny, data, name):
   path = tiny.root / 'calibration' / name
   before = path.read_bytes()
   try:
-    write(path, data.draw(st.one_of(
-        edits(before.decode()), edits(before.decode()), st.binary(max_size=200))))
+    write(
+      path,
+      data.draw(st.one_of(edits(before.decode()), edits(before.decode()), st.binary(max_size=200))),
+    )
     found = result_or_input_error(kitti360.read_calibration, tiny.root)
   finally:
     path.write_bytes(before)
@@ -98,64 +136,109 @@ def test_poses(tiny, data):
 
 
 @fuzzed
-@given(content=st.one_of(st.binary(max_size=64),
-                         st.lists(st.floats(width=32), max_size=16).map(
-                             lambda x: struct.pack(f'<{len(x)}f', *x))))
+@given(
+  content=st.one_of(
+    st.binary(max_size=64),
+    st.lists(st.floats(width=32), max_size=16).map(lambda x: struct.pack(f'<{len(x)}f', *x)),
+  )
+)
 def test_scans(tmp_path, content):
   points = result_or_input_error(kitti360.read_velodyne, write(tmp_path / 'a.bin', content))
   assert points is None or np.isfinite(points.astype(np.float64) ** 2).all()
 
 
 def chunk(kind, content):
-  return (struct.pack('>I', len(content)) + kind + content
-          + struct.pack('>I', zlib.crc32(kind + content)))
+  return (
+    struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
+  )
 
 
 @st.composite
 def pictures(draw):
   """A PNG with any header, any chunks with right check sums, any pixels; or a broken one."""
   sizes = st.one_of(st.integers(0, 9), st.integers(0, 2**32 - 1))
-  header = struct.pack('>IIBBBBB', draw(sizes), draw(sizes), draw(st.sampled_from([1, 8, 16, 3])),
-                       draw(st.sampled_from([0, 2, 3, 4, 6, 7])), *draw(st.tuples(
-                           *[st.integers(0, 2)] * 3)))
+  header = struct.pack(
+    '>IIBBBBB',
+    draw(sizes),
+    draw(sizes),
+    draw(st.sampled_from([1, 8, 16, 3])),
+    draw(st.sampled_from([0, 2, 3, 4, 6, 7])),
+    *draw(st.tuples(*[st.integers(0, 2)] * 3)),
+  )
   content = b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
   for _ in range(draw(st.integers(0, 2))):
-    kind = draw(st.sampled_from([b'tEXt', b'zTXt', b'iCCP', b'PLTE', b'tRNS', b'iTXt', b'eXIf',
-                                 b'acTL', b'fcTL', b'fdAT', b'sRGB', b'pHYs', b'gAMA', b'cHRM']))
+    kind = draw(
+      st.sampled_from(
+        [
+          b'tEXt',
+          b'zTXt',
+          b'iCCP',
+          b'PLTE',
+          b'tRNS',
+          b'iTXt',
+          b'eXIf',
+          b'acTL',
+          b'fcTL',
+          b'fdAT',
+          b'sRGB',
+          b'pHYs',
+          b'gAMA',
+          b'cHRM',
+        ]
+      )
+    )
     content += chunk(kind, draw(st.binary(max_size=40)))
-  content += chunk(b'IDAT', draw(st.one_of(st.binary(max_size=20),
-                                           st.binary(max_size=200).map(zlib.compress))))
+  content += chunk(
+    b'IDAT', draw(st.one_of(st.binary(max_size=20), st.binary(max_size=200).map(zlib.compress)))
+  )
   content += chunk(b'IEND', b'')
-  return content[:draw(st.integers(0, len(content)))] if draw(st.booleans()) else content
+  return content[: draw(st.integers(0, len(content)))] if draw(st.booleans()) else content
 
 
 @fuzzed
 @given(content=st.one_of(pictures(), pictures(), st.binary(max_size=100)))
 def test_pictures(tmp_path, content):
   path = write(tmp_path / 'a.png', content)
-  result_or_input_error(png.read_size, path)
-  for read in (png.read_rgb, png.read_label, png.read_instance, png.read_confidence,
-               png.read_depth):
+  result_or_input_error(image_io.read_size, path)
+  for read in (
+    image_io.read_rgb,
+    image_io.read_label,
+    image_io.read_instance,
+    image_io.read_confidence,
+    image_io.read_depth,
+  ):
     found = result_or_input_error(read, path, (4, 3))
     assert found is None or found.shape[:2] == (3, 4)
 
 
 # A checkpoint of PyTorch: one tensor of 3 x 4 numbers, as its pickle says it in protocol 2.
-PICKLE = (b'\x80\x02}X\x03\0\0\0net}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n'
-          b'((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x0ctQ'
-          b'K\0K\x03K\x04\x86K\x04K\x01\x86\x89ccollections\nOrderedDict\n)RtRss.')
+PICKLE = (
+  b'\x80\x02}X\x03\0\0\0net}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n'
+  b'((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x0ctQ'
+  b'K\0K\x03K\x04\x86K\x04K\x01\x86\x89ccollections\nOrderedDict\n)RtRss.'
+)
 PIECES = st.one_of(
-    st.sampled_from([bytes([code]) for code in b'}](t)usebaRQN.0\x85\x86\x87\x88\x89\x94\x93']),
-    st.sampled_from([b'ctorch._utils\n_rebuild_tensor_v2\n', b'ccollections\nOrderedDict\n',
-                     b'ctorch\nLongStorage\n', b'ccollections\nCounter\n', b'cos\nsystem\n',
-                     b'ctorch._utils\n_rebuild_parameter\n', b'X\x03\0\0\0net', b'X\x01\0\0\x000',
-                     b'X\x07\0\0\0storage']),
-    st.integers(-2**31, 2**31 - 1).map(lambda n: b'J' + struct.pack('<i', n)),
-    st.integers(0, 255).map(lambda n: b'K' + bytes([n])),
-    st.tuples(st.sampled_from(b'hq'), st.integers(0, 5)).map(bytes),
-    st.integers(0, 2**32 - 1).map(lambda n: b'r' + struct.pack('<I', n)),
-    st.binary(max_size=9).map(lambda b: b'\x8a' + bytes([len(b)]) + b),
-    st.binary(max_size=3))
+  st.sampled_from([bytes([code]) for code in b'}](t)usebaRQN.0\x85\x86\x87\x88\x89\x94\x93']),
+  st.sampled_from(
+    [
+      b'ctorch._utils\n_rebuild_tensor_v2\n',
+      b'ccollections\nOrderedDict\n',
+      b'ctorch\nLongStorage\n',
+      b'ccollections\nCounter\n',
+      b'cos\nsystem\n',
+      b'ctorch._utils\n_rebuild_parameter\n',
+      b'X\x03\0\0\0net',
+      b'X\x01\0\0\x000',
+      b'X\x07\0\0\0storage',
+    ]
+  ),
+  st.integers(-(2**31), 2**31 - 1).map(lambda n: b'J' + struct.pack('<i', n)),
+  st.integers(0, 255).map(lambda n: b'K' + bytes([n])),
+  st.tuples(st.sampled_from(b'hq'), st.integers(0, 5)).map(bytes),
+  st.integers(0, 2**32 - 1).map(lambda n: b'r' + struct.pack('<I', n)),
+  st.binary(max_size=9).map(lambda b: b'\x8a' + bytes([len(b)]) + b),
+  st.binary(max_size=3),
+)
 
 
 @st.composite
@@ -169,11 +252,15 @@ def spliced(draw, content):
 
 
 @fuzzed
-@given(data=st.data(), name=st.sampled_from(['a/', '../a/', '/a/', 'a/../', '']),
-       method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+@given(
+  data=st.data(),
+  name=st.sampled_from(['a/', '../a/', '/a/', 'a/../', '']),
+  method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]),
+)
 def test_checkpoints_of_pytorch(tmp_path, data, name, method):
-  saved = data.draw(st.one_of(spliced(PICKLE), spliced(PICKLE),
-                              st.lists(PIECES, max_size=30).map(b''.join)))
+  saved = data.draw(
+    st.one_of(spliced(PICKLE), spliced(PICKLE), st.lists(PIECES, max_size=30).map(b''.join))
+  )
   file = io.BytesIO()
   with zipfile.ZipFile(file, 'w', method) as archive:
     archive.writestr(f'{name}data.pkl', saved)
@@ -190,17 +277,40 @@ def test_checkpoints_of_pytorch(tmp_path, data, name, method):
 
 
 NAMES = st.one_of(
-    st.text(max_size=12), st.sampled_from(['..', '.', '../root', '/etc', 'a/../b', 'a\0b',
-                                           'image_00', 'image_00/..', '~', '\ud800', 'x' * 300]))
+  st.text(max_size=12),
+  st.sampled_from(
+    [
+      '..',
+      '.',
+      '../root',
+      '/etc',
+      'a/../b',
+      'a\0b',
+      'image_00',
+      'image_00/..',
+      '~',
+      '\ud800',
+      'x' * 300,
+    ]
+  ),
+)
 
 
 @fuzzed
-@given(sequence=NAMES, cameras=st.lists(NAMES, max_size=3), start=st.integers(),
-       frames=st.integers())
+@given(
+  sequence=NAMES, cameras=st.lists(NAMES, max_size=3), start=st.integers(), frames=st.integers()
+)
 def test_no_name_leads_out_of_the_dataset(tiny, sequence, cameras, start, frames):
-  data = SimpleNamespace(**{**vars(tiny.data), 'sequence': sequence, 'cameras': tuple(cameras),
-                            'start': start, 'frames': frames})
-  found = result_or_input_error(footage.find_footage, data)
+  data = SimpleNamespace(
+    **{
+      **vars(tiny.data),
+      'sequence': sequence,
+      'cameras': tuple(cameras),
+      'start': start,
+      'frames': frames,
+    }
+  )
+  found = result_or_input_error(dataset.open_dataset, data)
   if found:
     assert found.sequence == tiny.sequence
     for view in found.views():
@@ -211,17 +321,21 @@ def nested(depth):
   return '<a>' * depth + '</a>' * depth
 
 
-@pytest.mark.parametrize('content', [
-    '<!DOCTYPE l [<!ENTITY a "ha">' + ''.join(
-        f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip('abcdefgh', 'bcdefghi'))
+@pytest.mark.parametrize(
+  'content',
+  [
+    '<!DOCTYPE l [<!ENTITY a "ha">'
+    + ''.join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip('abcdefgh', 'bcdefghi'))
     + ']><l>&i;</l>',
     f'<a>{nested(20_000)}</a>',
-    '<a><b><transform/><index>' + '9' * 100_000 + '</index></b></a>'])
+    '<a><b><transform/><index>' + '9' * 100_000 + '</index></b></a>',
+  ],
+)
 def test_hostile_xml_takes_little_memory(tmp_path, content):
   path = write(tmp_path / 'a.xml', content)
   tracemalloc.start()
   try:
-    assert not result_or_input_error(boxes.read_boxes, path)
+    assert not result_or_input_error(primitives.read_primitives_xml, path)
     assert tracemalloc.get_traced_memory()[1] < 50e6
   finally:
     tracemalloc.stop()
@@ -233,7 +347,7 @@ def test_a_huge_picture_is_refused_before_it_is_allocated(tmp_path, size):
   path = write(tmp_path / 'a.png', content + chunk(b'IDAT', zlib.compress(b'\0' * 100)))
   tracemalloc.start()
   try:
-    for read in (png.read_size, png.read_rgb):
+    for read in (image_io.read_size, image_io.read_rgb):
       with pytest.raises(InputError, match='a.png: '):
         read(path)
     assert tracemalloc.get_traced_memory()[1] < 5e6
@@ -248,6 +362,6 @@ def test_pipes_and_huge_files_are_not_read(tmp_path):
   with huge.open('wb') as file:
     file.truncate(2**40)  # a hole, which takes no space
   for path, words in ((pipe, 'not a regular file'), (huge, '1099511627776 bytes')):
-    for read in (kitti360.read_velodyne, kitti360.read_perspective, boxes.read_boxes):
+    for read in (kitti360.read_velodyne, kitti360.read_perspective, primitives.read_primitives_xml):
       with pytest.raises(InputError, match=words):
         read(path)

@@ -1,12 +1,13 @@
 """Calibration, poses and LiDAR against the real files of KITTI-360."""
+
 import json
 
 import numpy as np
 import pytest
 
-from pnerf_jax.data import boxes, kitti360
+from pnerf_jax.data import kitti360, primitives
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation import frames
+from pnerf_jax.evaluation import frame_result
 
 S0000 = '2013_05_28_drive_0000_sync'
 
@@ -23,17 +24,20 @@ def calibration(real):
 
 def test_real_perspective(real, calibration):
   perspective = kitti360.read_perspective(real / 'calibration' / 'perspective.txt')
-  np.testing.assert_array_equal(perspective['K_00'], [
-      788.629315, 0, 687.158398, 0, 786.382230, 317.752196, 0, 0, 1])  # the file says 0 at the end
+  np.testing.assert_array_equal(
+    perspective['K_00'], [788.629315, 0, 687.158398, 0, 786.382230, 317.752196, 0, 0, 1]
+  )  # the file says 0 at the end
   assert (calibration.width, calibration.height) == (1408, 376)
   for camera in kitti360.PERSPECTIVE_CAMERAS:
     np.testing.assert_array_equal(
-        calibration.intrinsics[camera], [552.554261, 552.554261, 682.049453, 238.769549])
+      calibration.intrinsics[camera], [552.554261, 552.554261, 682.049453, 238.769549]
+    )
   assert calibration.baseline == pytest.approx(328.318735 / 552.554261, abs=1e-5)
 
 
-@pytest.mark.parametrize('drive, rows', [('0000', 10514), ('0002', 500), ('0003', 1010),
-                                         ('0008', 8185), ('0009', 100)])
+@pytest.mark.parametrize(
+  'drive, rows', [('0000', 10514), ('0002', 500), ('0003', 1010), ('0008', 8185), ('0009', 100)]
+)
 def test_poses_agree_with_the_published_camera_poses(real, calibration, drive, rows):
   sequence = f'2013_05_28_drive_{drive}_sync'
   poses = kitti360.read_poses(real, sequence, calibration)
@@ -68,22 +72,28 @@ def test_scan_projects_by_the_official_formula(real, calibration):
   # u ~ P_rect_00[:, :3] R_rect_00 inv(T_cam_to_velo) X, straight from the files.
   points = kitti360.read_velodyne(kitti360.velodyne_path(real, S0000, 729))
   assert points.shape == (121479, 4)
-  text = dict(line.split(':', 1) for line in
-              (real / 'calibration' / 'perspective.txt').read_text().splitlines())
+  text = dict(
+    line.split(':', 1)
+    for line in (real / 'calibration' / 'perspective.txt').read_text().splitlines()
+  )
   p = np.array(text['P_rect_00'].split(), float).reshape(3, 4)[:, :3]
   r = np.array(text['R_rect_00'].split(), float).reshape(3, 3)
-  velo_from_cam = np.vstack([np.loadtxt(
-      real / 'calibration' / 'calib_cam_to_velo.txt').reshape(3, 4), [0, 0, 0, 1]])
+  velo_from_cam = np.vstack(
+    [np.loadtxt(real / 'calibration' / 'calib_cam_to_velo.txt').reshape(3, 4), [0, 0, 0, 1]]
+  )
   homogeneous = np.c_[points[:, :3], np.ones(len(points))]
   uvw = homogeneous @ np.linalg.inv(velo_from_cam)[:3].T @ r.T @ p.T
   ours = kitti360.transform(calibration.cam_from_velo('image_00'), points[:, :3])
   np.testing.assert_allclose(ours[:, 2], uvw[:, 2], atol=1e-6)
   ahead = ours[:, 2] > 1
   np.testing.assert_allclose(
-      552.554261 * ours[ahead, 0] / ours[ahead, 2] + 682.049453, uvw[ahead, 0] / uvw[ahead, 2],
-      atol=1e-3)
-  hits, _ = frames.project_points(
-      ours, np.eye(4), calibration.intrinsics['image_00'], 1408, 376)
+    552.554261 * ours[ahead, 0] / ours[ahead, 2] + 682.049453,
+    uvw[ahead, 0] / uvw[ahead, 2],
+    atol=1e-3,
+  )
+  hits, _ = frame_result.project_points(
+    ours, np.eye(4), calibration.intrinsics['image_00'], 1408, 376
+  )
   assert len(hits) > 15000
   # The cameras stand 1.55 m above the road (the dataset's documentation).
   vehicle = kitti360.transform(calibration.pose_from_velo, points[:, :3])
@@ -96,7 +106,10 @@ def test_scan_in_the_world_meets_the_annotated_cars(real, calibration):
   pose = kitti360.read_poses(real, S0000, calibration)[729]
   points = kitti360.read_velodyne(kitti360.velodyne_path(real, S0000, 729))[:, :3]
   world = kitti360.transform(pose @ calibration.pose_from_velo, points)
-  cars = {box.index: box for box in boxes.read_boxes(kitti360.boxes_path(real, S0000, 'train'))}
+  cars = {
+    box.index: box
+    for box in primitives.read_primitives_xml(kitti360.boxes_path(real, S0000, 'train'))
+  }
   for index, least in ((941, 1000), (892, 200)):  # parked 6 and 19 m away
     corners = cars[index].vertices
     center = corners.mean(0)
@@ -127,7 +140,9 @@ def test_calibration_scales_to_a_rescaled_copy(shared):
   np.testing.assert_allclose(half, [69.0692825, 69.0692825, 84.8186815, 29.4086935], atol=1e-6)
 
 
-@pytest.mark.parametrize('file, text, words', [
+@pytest.mark.parametrize(
+  'file, text, words',
+  [
     ('perspective.txt', None, ['no such file']),
     ('perspective.txt', 'P_rect_00: 1 2 3\n', ['line 1', '3 numbers', '12']),
     ('perspective.txt', 'S_rect_00: 64 24\n', ['no line S_rect_01']),
@@ -135,7 +150,8 @@ def test_calibration_scales_to_a_rescaled_copy(shared):
     ('calib_cam_to_pose.txt', 'image_00: 0 0 1 0 -1 0 0 0 0 -1 0 0\n', ['no line image_01']),
     ('calib_cam_to_pose.txt', 'image_00: 0 0 nan 0 -1 0 0 0 0 -1 0 0\n', ['line 1', 'finite']),
     ('calib_cam_to_velo.txt', '\n', ['empty']),
-])
+  ],
+)
 def test_malformed_calibration(tiny, file, text, words):
   path = tiny.root / 'calibration' / file
   path.unlink()
@@ -147,13 +163,16 @@ def test_malformed_calibration(tiny, file, text, words):
     assert word in str(error.value)
 
 
-@pytest.mark.parametrize('text, words', [
+@pytest.mark.parametrize(
+  'text, words',
+  [
     (None, ['no such file', '--config.data.root']),
     ('', ['no pose']),
     ('1 2 3\n', ['line 1', '3 numbers', '13']),
     ('0 1 0 0 0 0 1 0 0 0 0 1 0\n1 1 0 0 x 0 1 0 0 0 0 1 0\n', ['line 2', "'x'"]),
     ('0 1 0 0 inf 0 1 0 0 0 0 1 0\n', ['line 1', 'finite']),
-])
+  ],
+)
 def test_malformed_poses(tiny, text, words):
   path = tiny.root / 'data_poses' / tiny.sequence / 'poses.txt'
   path.unlink()
@@ -188,15 +207,18 @@ def test_corners_of_an_independent_reader(real):
   # Another project's reading of the official XML: corners in unrectified camera 0 at a frame.
   pose = kitti360.read_pose_file(real / 'data_poses' / S0000 / 'poses.txt', 12)[644]
   pose_from_cam = kitti360.read_cam_to_pose(real / 'calibration' / 'calib_cam_to_pose.txt')
-  by_index = {box.index: box
-              for box in boxes.read_boxes(kitti360.boxes_path(real, S0000, 'train'))}
+  by_index = {
+    box.index: box
+    for box in primitives.read_primitives_xml(kitti360.boxes_path(real, S0000, 'train'))
+  }
   listed = json.loads((real / 'extra' / 'bboxes_3D_cam0' / 'BBoxes_644.json').read_text())
   compared = 0
   for entry in listed:
     box = by_index.get(entry['index'])
     if box is not None:
-      corners = kitti360.transform(pose @ pose_from_cam['image_00'],
-                                   np.asarray(entry['corners_cam0']))
+      corners = kitti360.transform(
+        pose @ pose_from_cam['image_00'], np.asarray(entry['corners_cam0'])
+      )
       distance = np.linalg.norm(corners[:, None] - box.vertices[None], axis=-1)
       assert distance.min(1).max() < 2e-3 and distance.min(0).max() < 2e-3
       compared += 1

@@ -1,4 +1,5 @@
 """The class table against the official one, and what a 2D network may call a class."""
+
 import numpy as np
 import pytest
 
@@ -14,10 +15,25 @@ def test_table_is_the_official_one():
   assert len(ours) == len(labels.LABELS) == len(official.labels)
   for row in official.labels:
     label = ours[row.name]
-    assert (label.id, label.kitti_id, label.train_id, label.category, label.has_instances,
-            label.ignore_in_eval, label.ignore_in_instance_eval, label.color) == (
-                row.id, row.kittiId, row.trainId, row.category, row.hasInstances,
-                row.ignoreInEval, row.ignoreInInst, row.color)
+    assert (
+      label.id,
+      label.kitti_id,
+      label.train_id,
+      label.category,
+      label.has_instances,
+      label.ignore_in_eval,
+      label.ignore_in_instance_eval,
+      label.color,
+    ) == (
+      row.id,
+      row.kittiId,
+      row.trainId,
+      row.category,
+      row.hasInstances,
+      row.ignoreInEval,
+      row.ignoreInInst,
+      row.color,
+    )
 
 
 def test_ids_and_kitti_ids_are_each_used_once():
@@ -33,44 +49,54 @@ def test_pack_instance():
 
 
 def test_colors_of_what_is_no_class_are_black():
-  assert labels.COLORS.shape == (256, 3) and not labels.COLORS[labels.NUM_IDS:].any()
+  assert labels.COLORS.shape == (256, 3) and not labels.COLORS[labels.NUM_IDS :].any()
   assert labels.COLORS[7].tolist() == [128, 64, 128]
 
 
-@pytest.mark.parametrize('name, words', [
-    ('parking', {'parking', 'road', 'sidewalk'}), ('garage', {'garage', 'building'}),
-    ('gate', {'gate', 'fence'}), ('smallpole', {'smallpole', 'pole'}), ('lamp', {'lamp', 'pole'}),
-    ('car', {'car'}), ('sky', {'sky'}), ('vegetation', {'vegetation'})])
+@pytest.mark.parametrize(
+  'name, words',
+  [
+    ('parking', {'parking', 'road', 'sidewalk'}),
+    ('garage', {'garage', 'building'}),
+    ('gate', {'gate', 'fence'}),
+    ('smallpole', {'smallpole', 'pole'}),
+    ('lamp', {'lamp', 'pole'}),
+    ('car', {'car'}),
+    ('sky', {'sky'}),
+    ('vegetation', {'vegetation'}),
+  ],
+)
 def test_words_for_a_class(name, words):
-  found = labels.pseudo_names(labels.BY_NAME[name].id)
+  found = labels.compatible_labels(labels.BY_NAME[name].id)
   assert {labels.BY_ID[i].name for i in found} == words and len(found) == len(words)
 
 
 def test_a_class_without_a_counterpart_may_be_called_anything_but_sky():
-  found = labels.pseudo_names(labels.BY_NAME['trash bin'].id)
+  found = labels.compatible_labels(labels.BY_NAME['trash bin'].id)
   assert labels.SKY not in found and 0 not in found and labels.BY_NAME['car'].id in found
   assert labels.BY_NAME['trash bin'].id in found
 
 
 def test_every_class_may_be_called_by_its_name():
   for i in range(labels.NUM_IDS):
-    assert labels.pseudo_names(i)[0] == i and len(set(labels.pseudo_names(i))) == len(
-        labels.pseudo_names(i))
+    assert labels.compatible_labels(i)[0] == i and len(set(labels.compatible_labels(i))) == len(
+      labels.compatible_labels(i)
+    )
 
 
 def test_parking_may_be_called_road_or_sidewalk():
-  row = labels.label_sets(_CLASS_IDS, merged=False)[2]
+  row = labels.compatibility_matrix(_CLASS_IDS, merged=False)[2]
   assert row.shape == (45,)
   np.testing.assert_array_equal(np.flatnonzero(row), [_ROAD, _SIDEWALK, _PARKING])
 
 
 def test_box_may_be_called_anything_but_sky():
-  row = labels.label_sets(_CLASS_IDS, merged=False)[5]
+  row = labels.compatibility_matrix(_CLASS_IDS, merged=False)[5]
   np.testing.assert_array_equal(np.flatnonzero(~row), [0, _SKY])
 
 
 def test_classes_that_the_network_knows_have_one_word():
-  matrix = labels.label_sets(_CLASS_IDS, merged=False)
+  matrix = labels.compatibility_matrix(_CLASS_IDS, merged=False)
   for row, class_id in enumerate(_CLASS_IDS):
     if class_id in (_ROAD, _SIDEWALK, _BUILDING, _CAR, _SKY):
       np.testing.assert_array_equal(np.flatnonzero(matrix[row]), [class_id])
@@ -80,7 +106,7 @@ def test_merged_label_sets_are_those_of_the_published_program():
   # 27-31 are cars, 39 is 41, 9 is 8, 35 is 13; everything else is itself.
   groups = [{26, 27, 28, 29, 30, 31}, {39, 41}, {8, 9}, {13, 35}]
   class_ids = tuple(range(1, 45))
-  matrix = labels.label_sets(class_ids, merged=True)
+  matrix = labels.compatibility_matrix(class_ids, merged=True)
   for row, class_id in enumerate(class_ids):
     group = next((g for g in groups if class_id in g), {class_id})
     assert set(np.flatnonzero(matrix[row])) == group, class_id

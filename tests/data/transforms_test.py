@@ -1,31 +1,39 @@
 """transforms.json: rays by nerfstudio's formula, windows of odd cameras, equality with a folder."""
+
 import copy
 import json
 import math
 from types import SimpleNamespace
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from configs import transforms as configs
-from pnerf_jax.data import packing, png, stereo, transforms, window
-from pnerf_jax.data.footage import find_footage
+from pnerf_jax.contrib.preparation import export_transforms, stereo
+from pnerf_jax.data import image_io, transforms, window
+from pnerf_jax.data.dataset import open_dataset
+from pnerf_jax.data.tfds import pack
 from pnerf_jax.errors import InputError
 from pnerf_jax.geometry import cameras
-from pnerf_jax.preparation import description
 
 SIZES = {'front': (64, 40), 'roof-left': (48, 56), 'b.2': (30, 22)}
 
 
 def entry(camera, frame, size, rotation, position, **more):
   """One image that looks somewhere, its focal length and centre unlike any other's."""
-  return {'file_path': f'pictures/{camera}/shot{frame}.png', 'w': size[0], 'h': size[1],
-          'fl_x': 40.0 + size[0] / 8, 'fl_y': 44.0 + frame, 'cx': size[0] / 2 + 1.25,
-          'cy': size[1] / 2 - 0.5,
-          'transform_matrix': [*np.column_stack([rotation, position]).tolist(), [0, 0, 0, 1]],
-          **more}
+  return {
+    'file_path': f'pictures/{camera}/shot{frame}.png',
+    'w': size[0],
+    'h': size[1],
+    'fl_x': 40.0 + size[0] / 8,
+    'fl_y': 44.0 + frame,
+    'cx': size[0] / 2 + 1.25,
+    'cy': size[1] / 2 - 0.5,
+    'transform_matrix': [*np.column_stack([rotation, position]).tolist(), [0, 0, 0, 1]],
+    **more,
+  }
 
 
 @pytest.fixture
@@ -37,14 +45,19 @@ def own(tmp_path):
   for frame in (3, 4, 7):
     for i, (camera, size) in enumerate(SIZES.items()):
       # OpenGL axes: looking along +x of the world with z up, then a little aside.
-      rotation = np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]]) @ Rotation.from_euler(
-          'xyz', rng.uniform(-0.2, 0.2, 3)).as_matrix()
+      rotation = (
+        np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]])
+        @ Rotation.from_euler('xyz', rng.uniform(-0.2, 0.2, 3)).as_matrix()
+      )
       frames.append(entry(camera, frame, size, rotation, [500 + 0.5 * frame, -20 + i, 7.5]))
       path = root / frames[-1]['file_path']
-      png.write_rgb(path, rng.integers(0, 256, (*size[::-1], 3)))
+      image_io.write_rgb(path, rng.integers(0, 256, (*size[::-1], 3)))
   content = {'camera_model': 'OPENCV', 'k1': 0.0, 'boxes_path': 'boxes.json', 'frames': frames}
-  boxes = {'boxes': [{'class': 'car', 'instance': 1, 'center': [513.5, -19, 7], 'size': [4, 2, 2],
-                      'yaw': 0.3}]}
+  boxes = {
+    'boxes': [
+      {'class': 'car', 'instance': 1, 'center': [513.5, -19, 7], 'size': [4, 2, 2], 'yaw': 0.3}
+    ]
+  }
   (root / 'boxes.json').write_text(json.dumps(boxes))
 
   def save(changed=content):
@@ -53,8 +66,9 @@ def own(tmp_path):
   save()
   config = configs.get_config('tiny')
   config.data.root = str(root)
-  return SimpleNamespace(root=root, content=content, save=save, config=config, data=config.data,
-                         scene=config.scene)
+  return SimpleNamespace(
+    root=root, content=content, save=save, config=config, data=config.data, scene=config.scene
+  )
 
 
 def test_rays_are_those_of_nerfstudio(own):
@@ -69,8 +83,9 @@ def test_rays_are_those_of_nerfstudio(own):
     y = -(pixels[..., 1] + 0.5 - shot['cy']) / shot['fl_y']
     expected = np.stack([x, y, -np.ones_like(x)], -1) @ c2w[:3, :3].T
     expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
-    rays = cameras.pixel_rays(found.intrinsics[view], found.world_from_cam[view],
-                              pixels.astype(np.float32), view)
+    rays = cameras.pixel_rays(
+      found.intrinsics[view], found.world_from_cam[view], pixels.astype(np.float32), view
+    )
     np.testing.assert_allclose(rays.directions, expected, atol=2e-6)
     np.testing.assert_allclose(rays.origins[0, 0] + found.center, c2w[:3, 3], atol=1e-5)
 
@@ -86,7 +101,7 @@ def test_views_of_different_sizes(own):
 
 
 def test_half_size_of_all(own):
-  own.data.scale = 0.5
+  own.data.image_scale = 0.5
   found = window.load_window(own.data, own.scene)
   assert found.sizes[:3].tolist() == [[32, 20], [24, 28], [15, 11]]
   first = own.content['frames'][2]
@@ -104,9 +119,11 @@ def test_files_beside_the_image(own):
   size = shot['h'], shot['w']
   label, depth = rng.integers(1, 45, size), np.full(size, 12.5)
   for key, write, values in (
-      ('semantics_path', png.write_label, label), ('depth_file_path', png.write_depth, depth),
-      ('confidence_path', png.write_confidence, np.full(size, 0.5)),
-      ('gt_semantics_path', png.write_label, label)):
+    ('semantics_path', image_io.write_label, label),
+    ('depth_file_path', image_io.write_depth, depth),
+    ('confidence_path', image_io.write_confidence, np.full(size, 0.5)),
+    ('gt_semantics_path', image_io.write_label, label),
+  ):
     shot[key] = f'more/{key}/1.png'
     write(own.root / shot[key], values)
   own.save()
@@ -118,15 +135,15 @@ def test_files_beside_the_image(own):
     assert not found.pseudo_label[view].any() and not found.pseudo_depth[view].any()
   assert any('frame 4 of roof-left: missing, no pseudo depth' in note for note in found.notes)
   assert any('no pseudo labels for front' in note for note in found.notes)
-  footage = find_footage(own.data)
-  assert footage.file('true_semantic', 3, 'roof-left') == own.root / shot['gt_semantics_path']
-  assert footage.file('true_semantic', 3, 'front') is None
+  dataset = open_dataset(own.data)
+  assert dataset.path_of('true_semantic', 3, 'roof-left') == own.root / shot['gt_semantics_path']
+  assert dataset.path_of('true_semantic', 3, 'front') is None
 
 
 def test_what_was_derived_goes_before_what_is_named(own, tmp_path):
-  own.data.derived = str(tmp_path / 'derived')
+  own.data.derived_root = str(tmp_path / 'derived')
   place = tmp_path / 'derived/data_2d_pseudo_semantics/train/scene/b.2/semantic'
-  png.write_label(place / '0000000004.png', np.full((22, 30), 26))
+  image_io.write_label(place / '0000000004.png', np.full((22, 30), 26))
   found = window.load_window(own.data, own.scene)
   assert (found.of_view(found.pseudo_label, 5) == 26).all()
 
@@ -140,13 +157,14 @@ def test_frames_cameras_and_names(own):
   own.save()
   own.data.cameras, own.data.start, own.data.frames = (), -1, 64
   with pytest.raises(InputError, match='transforms.json: no frame of'):
-    find_footage(own.data)  # no frame has an image of all four
+    open_dataset(own.data)  # no frame has an image of all four
   own.data.cameras = ('other',)
-  assert find_footage(own.data).frames == (12,)
+  assert open_dataset(own.data).frames == (12,)
 
 
 def test_stereo_depth_needs_a_rectified_pair(own):
   from pnerf_jax import prepare
+
   with pytest.raises(InputError, match='names no rectified stereo pair'):
     prepare.prepare_depth(own.data)
   own.content['stereo'] = ['front', 'roof-left']
@@ -159,18 +177,26 @@ def test_stereo_depth_needs_a_rectified_pair(own):
 def test_depth_of_a_declared_pair(own, monkeypatch):
   """Two cameras side by side; the numbers that reach the matching are theirs."""
   from pnerf_jax import prepare
+
   rotation = np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]])
-  frames = [entry(camera, 5, (64, 40), rotation, [0, y, 0])  # right of the left one is -y
-            for camera, y in (('l', 1.0), ('r', 0.6))]
+  frames = [
+    entry(camera, 5, (64, 40), rotation, [0, y, 0])  # right of the left one is -y
+    for camera, y in (('l', 1.0), ('r', 0.6))
+  ]
   for shot in frames:
-    png.write_rgb(own.root / shot['file_path'], np.zeros((40, 64, 3)))
+    image_io.write_rgb(own.root / shot['file_path'], np.zeros((40, 64, 3)))
   own.save({'stereo': ['l', 'r'], 'frames': [*own.content['frames'], *frames]})
   seen = []
-  monkeypatch.setattr(stereo, 'stereo_depth', lambda left, right, fx, baseline, nearest: (
-      seen.append((fx, baseline)) or (np.full((40, 64), 9.0), np.full((40, 64), 8.0))))
+  monkeypatch.setattr(
+    stereo,
+    'stereo_depth',
+    lambda left, right, fx, baseline, nearest: (
+      seen.append((fx, baseline)) or (np.full((40, 64), 9.0), np.full((40, 64), 8.0))
+    ),
+  )
   assert prepare.prepare_depth(own.data) == {'written': 2, 'kept': 0}
   assert seen == [(48.0, pytest.approx(0.4))]
-  own.data.cameras, own.data.boxes, own.scene.outside = ('r', 'l'), 'none', 'void'
+  own.data.cameras, own.data.primitives, own.scene.unannotated_space = ('r', 'l'), 'none', 'void'
   found = window.load_window(own.data, own.scene)
   assert (found.pseudo_depth[0] == 8).all() and (found.pseudo_depth[1] == 9).all()
 
@@ -181,13 +207,14 @@ def arrays(found):
 
 def test_a_street_described_is_the_street(street, tmp_path):
   from configs import kitti360
+
   config = kitti360.get_config('tiny')
   config.data.root = str(street)
   folder = window.load_window(config.data, config.scene)
-  description.write(config.data, tmp_path / 'own')
+  export_transforms.write(config.data, tmp_path / 'own')
   own = configs.get_config('tiny')
   own.data.root = str(tmp_path / 'own')
-  packing.pack(own.data, str(tmp_path / 'packed'))
+  pack.pack(own.data, str(tmp_path / 'packed'))
   packed = copy.deepcopy(own)
   packed.data.root, packed.data.source = str(tmp_path / 'packed'), 'tfds'
   for each in (own, packed):
@@ -199,7 +226,10 @@ def test_a_street_described_is_the_street(street, tmp_path):
     for ours, theirs in zip(found.boxes, folder.boxes, strict=True):
       np.testing.assert_array_equal(ours.vertices, theirs.vertices)
       assert (ours.semantic, ours.instance, ours.timestamp) == (
-          theirs.semantic, theirs.instance, theirs.timestamp)
+        theirs.semantic,
+        theirs.instance,
+        theirs.timestamp,
+      )
 
 
 def test_what_was_written_reads_the_same(own):
@@ -224,44 +254,55 @@ def _matrix(row, column, value):
 
 
 WRONG = [
-    (lambda content: content.pop('frames'), 'no list "frames"'),
-    (lambda content: content['frames'].append(3), 'frames[9]: 3 is no object'),
-    (lambda content: content['frames'][4].pop('file_path'), 'frames[4]: no file_path'),
-    (lambda content: content['frames'][4].pop('fl_y'), 'fl_y is None'),
-    (lambda content: content['frames'][4].pop('transform_matrix'), '4 rows of 4'),
-    (_at('fl_x', float('nan')), 'fl_x is nan, not a finite'), (_at('fl_x', '40'), 'fl_x is 40'),
-    (_at('fl_x', 10**400), 'not a finite'), (_at('fl_x', -40), 'focal lengths -40'),
-    (_at('fl_x', True), 'fl_x is True'), (_at('w', 0), '0 x 56'), (_at('w', 3.5), '3.5 x 56'),
-    (_at('cx', 1e9), 'centre (1e+09'),
-    (_matrix(0, 3, float('inf')), 'transform_matrix: entry is inf'),
-    (_matrix(0, 3, 1e30), 'farther than'), (_matrix(0, 0, 1.5), 'no rotation'),
-    (_matrix(0, 0, 1e200), 'no rotation'), (_matrix(3, 3, 2), 'the last row'),
-    (_at('transform_matrix', np.diag([1, 1, -1, 1]).tolist()), 'no rotation'),  # mirrored
-    (_at('transform_matrix', [[1, 0, 0, 0]] * 3), '4 rows of 4'),
-    (_at('k1', 0.1), 'k1 is 0.1: the image is distorted'),
-    (_at('distortion_params', [0.1]), 'distorted'),
-    (_at('camera_model', 'OPENCV_FISHEYE'), "'OPENCV_FISHEYE'"),
-    (_at('file_path', '../b.png'), 'does not lie below'),
-    (_at('file_path', '/etc/b.png'), 'does not lie below'),
-    (_at('file_path', 'a//b.png'), 'does not lie below'), (_at('file_path', 7), 'not a path'),
-    (_at('file_path', 'a\0.png'), 'not a path'),
-    (_at('depth_file_path', 'x/../../y.png'), 'depth_file_path is x/../../y.png'),
-    (_at('depth_file_path', 'pictures/front/shot3.png'), 'belongs to frames[0] too'),
-    (_at('file_path', 'pictures/front/shot3.png'), 'frame 3 of camera front is there twice'),
-    (_at('file_path', 'gone/roof-left/shot4.png'), 'gone/roof-left/shot4.png: no such file'),
-    (_at('gt_semantics_path', 'gone.png'), 'gone.png: no such file'),
-    (_at('file_path', 'pictures/two words/1.png'), "camera is 'two words'"),
-    (_at('camera', '..'), "camera is '..'"), (_at('camera', 'a/b'), "camera is 'a/b'"),
-    (_at('file_path', 'pictures/b/x.png'), 'frame is None'), (_at('frame', -1), 'frame is -1'),
-    (_at('frame', 2.0), 'frame is 2.0'), (_at('frame', 2**40), 'frame is 1099511627776'),
-    (lambda content: content.update(stereo=['front']), '"stereo"'),
-    (lambda content: content.update(stereo=['front', 'front']), '"stereo"'),
-    (lambda content: content.update(stereo=['front', 'rear']), '"stereo"'),
-    (lambda content: content.update(sequence='../x'), "sequence is '../x'"),
-    (lambda content: content.update(boxes_path='/boxes.json'), 'does not lie below'),
-    (lambda content: content.update(boxes_path='boxes.ply'), 'neither .xml nor .json'),
-    (lambda content: content.update(boxes_path='gone.json'), 'gone.json: no such file'),
-    (lambda content: content.pop('boxes_path'), 'names no primitives')]
+  (lambda content: content.pop('frames'), 'no list "frames"'),
+  (lambda content: content['frames'].append(3), 'frames[9]: 3 is no object'),
+  (lambda content: content['frames'][4].pop('file_path'), 'frames[4]: no file_path'),
+  (lambda content: content['frames'][4].pop('fl_y'), 'fl_y is None'),
+  (lambda content: content['frames'][4].pop('transform_matrix'), '4 rows of 4'),
+  (_at('fl_x', float('nan')), 'fl_x is nan, not a finite'),
+  (_at('fl_x', '40'), 'fl_x is 40'),
+  (_at('fl_x', 10**400), 'not a finite'),
+  (_at('fl_x', -40), 'focal lengths -40'),
+  (_at('fl_x', True), 'fl_x is True'),
+  (_at('w', 0), '0 x 56'),
+  (_at('w', 3.5), '3.5 x 56'),
+  (_at('cx', 1e9), 'centre (1e+09'),
+  (_matrix(0, 3, float('inf')), 'transform_matrix: entry is inf'),
+  (_matrix(0, 3, 1e30), 'farther than'),
+  (_matrix(0, 0, 1.5), 'no rotation'),
+  (_matrix(0, 0, 1e200), 'no rotation'),
+  (_matrix(3, 3, 2), 'the last row'),
+  (_at('transform_matrix', np.diag([1, 1, -1, 1]).tolist()), 'no rotation'),  # mirrored
+  (_at('transform_matrix', [[1, 0, 0, 0]] * 3), '4 rows of 4'),
+  (_at('k1', 0.1), 'k1 is 0.1: the image is distorted'),
+  (_at('distortion_params', [0.1]), 'distorted'),
+  (_at('camera_model', 'OPENCV_FISHEYE'), "'OPENCV_FISHEYE'"),
+  (_at('file_path', '../b.png'), 'does not lie below'),
+  (_at('file_path', '/etc/b.png'), 'does not lie below'),
+  (_at('file_path', 'a//b.png'), 'does not lie below'),
+  (_at('file_path', 7), 'not a path'),
+  (_at('file_path', 'a\0.png'), 'not a path'),
+  (_at('depth_file_path', 'x/../../y.png'), 'depth_file_path is x/../../y.png'),
+  (_at('depth_file_path', 'pictures/front/shot3.png'), 'belongs to frames[0] too'),
+  (_at('file_path', 'pictures/front/shot3.png'), 'frame 3 of camera front is there twice'),
+  (_at('file_path', 'gone/roof-left/shot4.png'), 'gone/roof-left/shot4.png: no such file'),
+  (_at('gt_semantics_path', 'gone.png'), 'gone.png: no such file'),
+  (_at('file_path', 'pictures/two words/1.png'), "camera is 'two words'"),
+  (_at('camera', '..'), "camera is '..'"),
+  (_at('camera', 'a/b'), "camera is 'a/b'"),
+  (_at('file_path', 'pictures/b/x.png'), 'frame is None'),
+  (_at('frame', -1), 'frame is -1'),
+  (_at('frame', 2.0), 'frame is 2.0'),
+  (_at('frame', 2**40), 'frame is 1099511627776'),
+  (lambda content: content.update(stereo=['front']), '"stereo"'),
+  (lambda content: content.update(stereo=['front', 'front']), '"stereo"'),
+  (lambda content: content.update(stereo=['front', 'rear']), '"stereo"'),
+  (lambda content: content.update(sequence='../x'), "sequence is '../x'"),
+  (lambda content: content.update(boxes_path='/boxes.json'), 'does not lie below'),
+  (lambda content: content.update(boxes_path='boxes.ply'), 'neither .xml nor .json'),
+  (lambda content: content.update(boxes_path='gone.json'), 'gone.json: no such file'),
+  (lambda content: content.pop('boxes_path'), 'names no primitives'),
+]
 
 
 @pytest.mark.parametrize('damage, words', WRONG)
@@ -275,12 +316,16 @@ def test_wrong_files_are_refused(own, damage, words):
   assert str(error.value)[-1] in '.?' and len(str(error.value)) < 600
 
 
-@pytest.mark.parametrize('group, field, value, words', [
+@pytest.mark.parametrize(
+  'group, field, value, words',
+  [
     ('data', 'cameras', ('rear',), "config.data.cameras is ('rear',)"),
     ('data', 'cameras', ('front', 'front'), 'each once'),
     ('data', 'sequence', 'other', "config.data.sequence is 'other'"),
-    ('data', 'boxes', 'train_full', "config.data.boxes is 'train_full'"),
-    ('data', 'start', 90, 'no frame of 90-153')])
+    ('data', 'boxes', 'train_full', "config.data.primitives is 'train_full'"),
+    ('data', 'start', 90, 'no frame of 90-153'),
+  ],
+)
 def test_wrong_settings(own, group, field, value, words):
   own.config[group][field] = value
   with pytest.raises(InputError) as error:
@@ -290,7 +335,7 @@ def test_wrong_settings(own, group, field, value, words):
 
 def test_a_photo_of_another_size_is_refused(own):
   path = own.root / own.content['frames'][5]['file_path']
-  png.write_rgb(path, np.zeros((22, 31, 3)))
+  image_io.write_rgb(path, np.zeros((22, 31, 3)))
   with pytest.raises(InputError, match='shot4.png: size 31x22, expected 30x22'):
     window.load_window(own.data, own.scene)
 
@@ -303,9 +348,10 @@ def test_jpeg_photos(own):
   own.save()
   found = window.load_window(own.data, own.scene)
   np.testing.assert_array_equal(
-      found.of_view(found.rgb, 0), np.asarray(Image.open(own.root / shot['file_path'])))
+    found.of_view(found.rgb, 0), np.asarray(Image.open(own.root / shot['file_path']))
+  )
   cut = (own.root / shot['file_path']).read_bytes()
-  (own.root / shot['file_path']).write_bytes(cut[:len(cut) // 2])
+  (own.root / shot['file_path']).write_bytes(cut[: len(cut) // 2])
   with pytest.raises(InputError, match='shot3.jpg: damaged JPEG'):
     window.load_window(own.data, own.scene)
 
@@ -321,8 +367,11 @@ def test_far_bound_does_not_depend_on_the_canvas(own):
   half_width = (small['w'] - small['cx']) / small['fl_x']
   for side, seen in ((0.9, True), (1.1, False)):
     y = -20 * half_width * side  # right is -y
-    (own.root / 'boxes.json').write_text(json.dumps({'boxes': [
-        {'class': 'pole', 'center': [20, y, 0], 'size': [0.1, 0.1, 0.1], 'yaw': yaw}]}))
+    (own.root / 'boxes.json').write_text(
+      json.dumps(
+        {'boxes': [{'class': 'pole', 'center': [20, y, 0], 'size': [0.1, 0.1, 0.1], 'yaw': yaw}]}
+      )
+    )
     if seen:
       assert len(window.load_window(own.data, own.scene).boxes) == 1
     else:

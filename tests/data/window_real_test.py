@@ -1,4 +1,5 @@
 """Windows of genuine files and of a whole street: what is in them, and what stays out."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,16 +10,28 @@ from pnerf_jax.errors import InputError
 
 
 def clip(shared, **changes):
-  return SimpleNamespace(**{
-      'root': str(shared / 'kitti360_real'), 'source': 'folder', 'derived': '', 'start': 700,
-      'frames': 5, 'sequence': '2013_05_28_drive_0000_sync', 'cameras': ('image_00', 'image_01'),
-      'boxes': 'auto', 'scale': 0.0, 'max_width': 704} | changes)
+  return SimpleNamespace(
+    **{
+      'root': str(shared / 'kitti360_real'),
+      'source': 'folder',
+      'derived': '',
+      'start': 700,
+      'frames': 5,
+      'sequence': '2013_05_28_drive_0000_sync',
+      'cameras': ('image_00', 'image_01'),
+      'boxes': 'auto',
+      'scale': 0.0,
+      'max_width': 704,
+    }
+    | changes
+  )
 
 
 def scene(**changes):
-  return SimpleNamespace(**{
-      'outside': 'empty', 'near': 0.3, 'far': 0.0, 'frame_margin': 150, 'center': (),
-      'bounds': ()} | changes)
+  return SimpleNamespace(
+    **{'outside': 'empty', 'near': 0.3, 'far': 0.0, 'frame_margin': 150, 'center': (), 'bounds': ()}
+    | changes
+  )
 
 
 @pytest.fixture(scope='module')
@@ -37,10 +50,12 @@ def test_real_clip(real):
   assert set(np.unique(real.pseudo_label)) <= {7, 8, 11, 12, 13, 17, 21, 22, 23, 26, 27}
   assert real.pseudo_confidence is None
   assert sum('no pseudo depth for' in note for note in real.notes) == 2
-  np.testing.assert_allclose(real.full_intrinsics[0], [552.554261, 552.554261, 682.049453,
-                                                       238.769549], rtol=1e-6)
-  np.testing.assert_allclose(real.intrinsics[0], [276.2771305, 276.2771305, 340.7747265,
-                                                  119.1347745], rtol=1e-6)
+  np.testing.assert_allclose(
+    real.full_intrinsics[0], [552.554261, 552.554261, 682.049453, 238.769549], rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    real.intrinsics[0], [276.2771305, 276.2771305, 340.7747265, 119.1347745], rtol=1e-6
+  )
 
 
 def test_real_poses_survive_float32(real, shared):
@@ -70,7 +85,7 @@ def test_real_ghosts_stay_out(shared, split):
 
 
 def test_real_ghost_is_in_view_without_the_filter(shared):
-  found = window.load_window(clip(shared), scene(frame_margin=10**6), supervision=False)
+  found = window.load_window(clip(shared), scene(annotation_margin_frames=10**6), supervision=False)
   assert GHOST in [box.index for box in found.boxes]
 
 
@@ -93,8 +108,9 @@ def test_real_extent(real):
 
 
 def test_real_void(shared):
-  found = window.load_window(clip(shared, boxes='train'), scene(outside='void', far=80.0),
-                             supervision=False)
+  found = window.load_window(
+    clip(shared, boxes='train'), scene(outside='void', far=80.0), supervision=False
+  )
   assert found.far == 80 and {box.label for box in found.boxes} == {'car'}
   size = found.bounds[1] - found.bounds[0]
   assert 80 < size.max() < 200 and size[2] > 40
@@ -111,14 +127,18 @@ def test_real_geometry_alone(shared, real):
 def test_real_range_with_holes(shared):
   found = window.load_window(clip(shared, start=-1, frames=500), scene(), supervision=False)
   assert found.frames == (250, 644, 700, 701, 702, 703, 704, 729)
-  note, = [note for note in found.notes if 'lack an image' in note]
+  (note,) = [note for note in found.notes if 'lack an image' in note]
   assert '251-' in note
 
 
-@pytest.mark.parametrize('start, frames, words', [
+@pytest.mark.parametrize(
+  'start, frames, words',
+  [
     (0, 1, ['no frame of 0-0', '700-704', '--config.data.start']),
     (12000, 64, ['12000-12063', '700-704']),
-    (0, 0, ['config.data.frames is 0'])])
+    (0, 0, ['config.data.frames is 0']),
+  ],
+)
 def test_real_no_frames(shared, start, frames, words):
   with pytest.raises(InputError) as error:
     window.load_window(clip(shared, start=start, frames=frames), scene())

@@ -1,12 +1,13 @@
 """Windows of a root of known numbers, which is then damaged (real files: window_real_test.py)."""
+
 import shutil
 from types import SimpleNamespace
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
-from pnerf_jax.data import kitti360, png, window
+from pnerf_jax.data import image_io, kitti360, window
 from pnerf_jax.errors import InputError
 
 
@@ -19,9 +20,10 @@ def test_tiny_by_hand(tiny):
   assert found.frames == (0, 1, 2, 4, 5) and found.skipped_frames == 1
   assert any('1 frames have no pose' in note and note.endswith(': 3') for note in found.notes)
   np.testing.assert_array_equal(found.center, [1002, 2000, 100])  # the mean x is 1002.4
-  np.testing.assert_allclose(found.world_from_cam[1], [
-      [0, 0, 1, -2], [-1, 0, 0, -0.5], [0, -1, 0, 0], [0, 0, 0, 1]])
-  box, = found.boxes
+  np.testing.assert_allclose(
+    found.world_from_cam[1], [[0, 0, 1, -2], [-1, 0, 0, -0.5], [0, -1, 0, 0], [0, 0, 0, 1]]
+  )
+  (box,) = found.boxes
   np.testing.assert_allclose(box.vertices.mean(0), [8, 0, 0])
   np.testing.assert_allclose(found.bounds, [[7, -1, -1], [9, 1, 1]])
   assert found.far == 30 and found.near == 0.3
@@ -30,8 +32,12 @@ def test_tiny_by_hand(tiny):
 
 
 def test_overrides(tiny):
-  scene = change(tiny.scene, center=(1000.0, 2000.0, 90.0), far=20.0,
-                 bounds=(1000.0, 1990.0, 95.0, 1030.0, 2010.0, 115.0))
+  scene = change(
+    tiny.scene,
+    center=(1000.0, 2000.0, 90.0),
+    far=20.0,
+    bounds=(1000.0, 1990.0, 95.0, 1030.0, 2010.0, 115.0),
+  )
   found = window.load_window(tiny.data, scene)
   np.testing.assert_array_equal(found.center, [1000, 2000, 90])
   np.testing.assert_array_equal(found.bounds, [[0, -10, 5], [30, 10, 25]])
@@ -41,10 +47,15 @@ def test_overrides(tiny):
 
 
 def test_moving_primitives(tiny):
-  tiny.boxes.write_text(tiny.boxes_xml(
-      tiny.cube_xml(number=1, center=(1010., 2000., 100.)),
-      *(tiny.cube_xml(number=10 + f, instanceId=7, center=(1012. + f, 2000., 100.), timestamp=f)
-        for f in (1, 3, 4, 99))))
+  tiny.boxes.write_text(
+    tiny.boxes_xml(
+      tiny.cube_xml(number=1, center=(1010.0, 2000.0, 100.0)),
+      *(
+        tiny.cube_xml(number=10 + f, instanceId=7, center=(1012.0 + f, 2000.0, 100.0), timestamp=f)
+        for f in (1, 3, 4, 99)
+      ),
+    )
+  )
   found = window.load_window(tiny.data, tiny.scene)
   assert [(box.index, box.timestamp) for box in found.boxes] == [(1, -1), (11, 1), (14, 4)]
   np.testing.assert_allclose(found.bounds, [[7, -1, -1], [9, 1, 1]])  # of what stands still
@@ -52,10 +63,17 @@ def test_moving_primitives(tiny):
 
 def test_only_what_is_seen_stays(tiny):
   def cube(number, x, y):
-    return tiny.cube_xml(number=number, center=(x, y, 100.))
-  tiny.boxes.write_text(tiny.boxes_xml(
-      cube(1, 1010., 2000.), cube(2, 990., 2000.), cube(3, 1010., 2050.), cube(4, 1200., 2000.),
-      cube(5, 1004., 2000.)))  # the last holds the camera of frame 4
+    return tiny.cube_xml(number=number, center=(x, y, 100.0))
+
+  tiny.boxes.write_text(
+    tiny.boxes_xml(
+      cube(1, 1010.0, 2000.0),
+      cube(2, 990.0, 2000.0),
+      cube(3, 1010.0, 2050.0),
+      cube(4, 1200.0, 2000.0),
+      cube(5, 1004.0, 2000.0),
+    )
+  )  # the last holds the camera of frame 4
   found = window.load_window(tiny.data, change(tiny.scene, far=100.0))
   assert [box.index for box in found.boxes] == [1, 5]
   assert any('3 out of view' in note for note in found.notes)
@@ -64,12 +82,18 @@ def test_only_what_is_seen_stays(tiny):
 def test_split_of_the_boxes(tiny):
   full = tiny.root / 'data_3d_bboxes' / 'train_full' / tiny.boxes.name
   full.parent.mkdir()
-  full.write_text(tiny.boxes_xml(
-      tiny.cube_xml(number=8, center=(1010., 2000., 100.), instanceId=101),
-      tiny.cube_xml(number=9, center=(1015., 2000., 98.), label='road', semanticId=1)))
-  tiny.boxes.write_text(tiny.boxes_xml(
-      tiny.cube_xml(number=1, center=(1010., 2000., 100.)),
-      tiny.cube_xml(number=2, center=(1020., 2000., 100.))))
+  full.write_text(
+    tiny.boxes_xml(
+      tiny.cube_xml(number=8, center=(1010.0, 2000.0, 100.0), instanceId=101),
+      tiny.cube_xml(number=9, center=(1015.0, 2000.0, 98.0), label='road', semanticId=1),
+    )
+  )
+  tiny.boxes.write_text(
+    tiny.boxes_xml(
+      tiny.cube_xml(number=1, center=(1010.0, 2000.0, 100.0)),
+      tiny.cube_xml(number=2, center=(1020.0, 2000.0, 100.0)),
+    )
+  )
 
   def indices(split):
     found = window.load_window(change(tiny.data, boxes=split), tiny.scene, supervision=False)
@@ -91,9 +115,11 @@ def write_supervision(root, sequence, frames=(0, 1, 2, 4, 5)):
     folder = kitti360.pseudo_label_folder(root, sequence, 'image_00')
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(label).save(folder / name)
-    png.write_confidence(folder.with_name('confidence') / name, np.full((24, 64), 0.5))
-    png.write_depth(kitti360.pseudo_depth_folder(root, sequence, 'image_00') / name,
-                    np.tile(1 + np.arange(64) / 8, (24, 1)))
+    image_io.write_confidence(folder.with_name('confidence') / name, np.full((24, 64), 0.5))
+    image_io.write_depth(
+      kitti360.pseudo_depth_folder(root, sequence, 'image_00') / name,
+      np.tile(1 + np.arange(64) / 8, (24, 1)),
+    )
 
 
 def test_supervision(tiny):
@@ -115,8 +141,9 @@ def test_half_size(tiny):
   found = window.load_window(change(tiny.data, scale=0.5), tiny.scene)
   assert (found.width, found.height) == (32, 12) and (found.full_sizes == [64, 24]).all()
   np.testing.assert_allclose(found.intrinsics[0], [25, 25, 15.5, 5.5])
-  photo = np.asarray(Image.open(kitti360.rgb_folder(tiny.root, tiny.sequence, 'image_00')
-                                / '0000000000.png')).astype(float)
+  photo = np.asarray(
+    Image.open(kitti360.rgb_folder(tiny.root, tiny.sequence, 'image_00') / '0000000000.png')
+  ).astype(float)
   average = photo.reshape(12, 2, 32, 2, 3).mean((1, 3))
   assert np.abs(found.rgb[0] - average).max() <= 0.5
   # The centre of new pixel i lies between 2 i and 2 i + 1: either is nearest, a mean is neither.
@@ -134,15 +161,17 @@ def test_far_from_the_origin_nothing_is_rounded(tiny, tmp_path):
   for row in rows:
     row[4], row[8] = f'{float(row[4]) + east}', f'{float(row[8]) + north + 0.25}'
   poses.write_text('\n'.join(' '.join(row) for row in rows) + '\n')
-  boxes = tiny.boxes_xml(tiny.cube_xml(center=(1010. + east, 2000.25 + north, 100.)))
+  boxes = tiny.boxes_xml(tiny.cube_xml(center=(1010.0 + east, 2000.25 + north, 100.0)))
   (moved / 'data_3d_bboxes' / 'train' / tiny.boxes.name).write_text(boxes)
   here = window.load_window(tiny.data, tiny.scene)
   there = window.load_window(change(tiny.data, root=str(moved)), tiny.scene)
   offset = there.center - here.center - [east, north, 0]
-  np.testing.assert_allclose(there.world_from_cam[:, :3, 3] + offset,
-                             here.world_from_cam[:, :3, 3] + [0, 0.25, 0], atol=1e-6)
-  np.testing.assert_allclose(there.boxes[0].vertices + offset,
-                             here.boxes[0].vertices + [0, 0.25, 0], atol=1e-6)
+  np.testing.assert_allclose(
+    there.world_from_cam[:, :3, 3] + offset, here.world_from_cam[:, :3, 3] + [0, 0.25, 0], atol=1e-6
+  )
+  np.testing.assert_allclose(
+    there.boxes[0].vertices + offset, here.boxes[0].vertices + [0, 0.25, 0], atol=1e-6
+  )
 
 
 def test_derived_folder_is_looked_at_first(tiny, tmp_path):
@@ -150,7 +179,7 @@ def test_derived_folder_is_looked_at_first(tiny, tmp_path):
   derived = tmp_path / 'derived'
   depth = kitti360.pseudo_depth_folder(derived, tiny.sequence, 'image_00')
   for frame in (0, 1, 2, 4, 5):
-    png.write_depth(depth / f'{kitti360.frame_name(frame)}.png', np.full((24, 64), 33.0))
+    image_io.write_depth(depth / f'{kitti360.frame_name(frame)}.png', np.full((24, 64), 33.0))
   found = window.load_window(change(tiny.data, derived=str(derived)), tiny.scene)
   assert (found.pseudo_depth[0] == 33).all()
   assert found.pseudo_label[0].any()  # from the root
@@ -179,7 +208,9 @@ CONFIDENCE = 'data_2d_pseudo_semantics/train/{s}/image_00/confidence/0000000002.
 DEPTH = 'data_2d_pseudo_depth/{s}/image_00/0000000002.png'
 
 
-@pytest.mark.parametrize('file, damage, words', [
+@pytest.mark.parametrize(
+  'file, damage, words',
+  [
     (RGB, _truncate, ['damaged']),
     (RGB, _write(np.zeros((24, 63, 3), np.uint8)), ['63x24', '64x24']),
     (RGB, _write(np.zeros((24, 64), np.uint8)), ['pixel type L']),
@@ -191,7 +222,8 @@ DEPTH = 'data_2d_pseudo_depth/{s}/image_00/0000000002.png'
     (DEPTH, _write(np.zeros((24, 64), np.uint8)), ['16 bit grey']),
     (DEPTH, _write(np.zeros((24, 65), np.uint16)), ['65x24']),
     (DEPTH, lambda path: path.write_bytes(b''), ['PNG']),
-])
+  ],
+)
 def test_damaged_images(tiny, file, damage, words):
   write_supervision(tiny.root, tiny.sequence)
   path = tiny.root / file.format(s=tiny.sequence)
@@ -202,14 +234,17 @@ def test_damaged_images(tiny, file, damage, words):
     assert word in str(error.value)
 
 
-@pytest.mark.parametrize('folder, words', [
+@pytest.mark.parametrize(
+  'folder, words',
+  [
     ('data_2d_raw', ['data_2d_raw', '--config.data.root']),
     ('data_2d_raw/{s}/image_01', ['image_01', '--config.data.cameras=image_00']),
     ('data_2d_raw/{s}/image_00', ['image_00', '--config.data.cameras=image_01']),
     ('calibration', ['perspective.txt', 'no such file']),
     ('data_poses', ['poses.txt', 'no such file']),
     ('data_3d_bboxes', ['data_3d_bboxes', 'no such file']),
-])
+  ],
+)
 def test_missing_folders(tiny, folder, words):
   shutil.rmtree(tiny.root / folder.format(s=tiny.sequence))
   with pytest.raises(InputError) as error:
@@ -218,19 +253,26 @@ def test_missing_folders(tiny, folder, words):
     assert word in str(error.value)
 
 
-@pytest.mark.parametrize('group, changes, words', [
+@pytest.mark.parametrize(
+  'group, changes, words',
+  [
     ('data', {'sequence': 'drive_9'}, ["'drive_9'", '2013_05_28_drive_0007_sync']),
     ('data', {'sequence': '../root'}, ["'../root'"]),
     ('data', {'start': 3, 'frames': 1}, ['3-3', '0-2, 4-5']),
     ('data', {'cameras': ('image_02',)}, ['config.data.cameras', 'image_02']),
     ('data', {'cameras': ()}, ['config.data.cameras']),
-    ('data', {'boxes': 'all'}, ['config.data.boxes', "'all'", 'union']),
-    ('data', {'boxes': 'none'}, ['config.data.boxes', "'none'", '--config.scene.outside=void']),
-    ('data', {'scale': 2.0}, ['config.data.scale', '2.0']),
-    ('data', {'scale': 0.05}, ['config.data.scale', '3x1']),
-    ('scene', {'outside': 'full'}, ['config.scene.outside', "'full'"]),
-    ('scene', {'far': 2.0}, ['no primitive is in view', '--config.scene.outside=void']),
-])
+    ('data', {'boxes': 'all'}, ['config.data.primitives', "'all'", 'union']),
+    (
+      'data',
+      {'boxes': 'none'},
+      ['config.data.primitives', "'none'", '--config.scene.unannotated_space=void'],
+    ),
+    ('data', {'scale': 2.0}, ['config.data.image_scale', '2.0']),
+    ('data', {'scale': 0.05}, ['config.data.image_scale', '3x1']),
+    ('scene', {'outside': 'full'}, ['config.scene.unannotated_space', "'full'"]),
+    ('scene', {'far': 2.0}, ['no primitive is in view', '--config.scene.unannotated_space=void']),
+  ],
+)
 def test_wrong_settings(tiny, group, changes, words):
   groups = {'data': tiny.data, 'scene': tiny.scene}
   groups[group] = change(groups[group], **changes)
@@ -264,8 +306,9 @@ def test_void_needs_no_primitive(tiny):
 def test_without_boxes_cameras_and_depth_give_the_extent(tiny):
   write_supervision(tiny.root, tiny.sequence)
   for supervision in (True, False):
-    found = window.load_window(change(tiny.data, boxes='none'),
-                               change(tiny.scene, outside='void'), supervision)
+    found = window.load_window(
+      change(tiny.data, boxes='none'), change(tiny.scene, outside='void'), supervision
+    )
     assert not found.boxes and found.far == 30  # nothing is measured beyond 10 m
     assert found.bounds[0, 0] == -2 and 33 < found.bounds[1, 0] < 34  # cameras at -2 .. 3 m
 

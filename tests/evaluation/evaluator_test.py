@@ -1,36 +1,69 @@
 """The evaluator: its keys, nulls and sums over images, and the reference scores of a street."""
+
 import json
 import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
 from pnerf_jax.evaluation import evaluator
-from pnerf_jax.evaluation.frames import FrameResult
+from pnerf_jax.evaluation.frame_result import FrameResult
 
-SHARED = Path(os.environ.get(
-    'PNERF_SHARED', Path(__file__).resolve().parents[2].parent / 'shared'))
+SHARED = Path(os.environ.get('PNERF_SHARED', Path(__file__).resolve().parents[2].parent / 'shared'))
 STREET = SHARED / 'streets' / 'street_a'
 KEYS = (
-    'step', 'frames', 'semantic.miou', 'semantic.accuracy', 'semantic.miou_published',
-    'semantic.miou_official', 'fixed.miou', 'fixed.accuracy', 'pseudo.miou', 'pseudo.accuracy',
-    'panoptic.all.pq', 'panoptic.all.sq', 'panoptic.all.rq', 'panoptic.things.pq',
-    'panoptic.things.sq', 'panoptic.things.rq', 'panoptic.stuff.pq', 'panoptic.stuff.sq',
-    'panoptic.stuff.rq', 'panoptic.pq_published', 'consistency.mc',
-    'consistency.mc_visible', 'consistency.mc_truth', 'consistency.mc_visible_truth',
-    'confidence.ece', 'confidence.aurc', 'confidence.aurc_oracle', 'confidence.outside_mean',
-    'depth.rmse', 'depth.delta1', 'depth.rmse_visible', 'depth.delta1_visible', 'image.psnr',
-    'image.ssim', 'timing.seconds_per_frame')
+  'step',
+  'frames',
+  'semantic.miou',
+  'semantic.accuracy',
+  'semantic.miou_published',
+  'semantic.miou_official',
+  'fixed.miou',
+  'fixed.accuracy',
+  'pseudo.miou',
+  'pseudo.accuracy',
+  'panoptic.all.pq',
+  'panoptic.all.sq',
+  'panoptic.all.rq',
+  'panoptic.things.pq',
+  'panoptic.things.sq',
+  'panoptic.things.rq',
+  'panoptic.stuff.pq',
+  'panoptic.stuff.sq',
+  'panoptic.stuff.rq',
+  'panoptic.pq_published',
+  'consistency.mc',
+  'consistency.mc_visible',
+  'consistency.mc_truth',
+  'consistency.mc_visible_truth',
+  'confidence.ece',
+  'confidence.aurc',
+  'confidence.aurc_oracle',
+  'confidence.outside_mean',
+  'depth.rmse',
+  'depth.delta1',
+  'depth.rmse_visible',
+  'depth.delta1_visible',
+  'image.psnr',
+  'image.ssim',
+  'timing.seconds_per_frame',
+)
 
 
 def _result(frame, semantic, **changes):
   semantic = np.asarray(semantic, np.uint8)
   rgb = np.full((*semantic.shape, 3), 100, np.uint8)
-  fields = {'frame': frame, 'camera': 'image_00', 'semantic': semantic,
-            'instance': semantic.astype(np.uint16) * 1000, 'rgb': rgb, 'photo': rgb,
-            'depth': np.full(semantic.shape, 10, np.float32)}
+  fields = {
+    'frame': frame,
+    'camera': 'image_00',
+    'semantic': semantic,
+    'instance': semantic.astype(np.uint16) * 1000,
+    'rgb': rgb,
+    'photo': rgb,
+    'depth': np.full(semantic.shape, 10, np.float32),
+  }
   return FrameResult(**{**fields, **changes})
 
 
@@ -46,12 +79,22 @@ def test_without_truth_every_metric_but_colour_is_null():
 def test_what_a_method_does_not_render_is_not_scored():
   point = np.array([[0.0, 0, 10]])
   scores = evaluator.Evaluator()
-  scores.add(_result(3, np.full((2, 3), 7), rgb=None, depth=None, lidar_uvz=point,
-                     lidar_world=point, truth_semantic=np.full((2, 3), 7, np.uint8)))
+  scores.add(
+    _result(
+      3,
+      np.full((2, 3), 7),
+      rgb=None,
+      depth=None,
+      lidar_uvz=point,
+      lidar_world=point,
+      truth_semantic=np.full((2, 3), 7, np.uint8),
+    )
+  )
   metrics = scores.compute()
   assert metrics['semantic.miou'] == 1
-  assert all(metrics[key] is None for key in (
-      'depth.rmse', 'depth.delta1', 'image.psnr', 'image.ssim'))
+  assert all(
+    metrics[key] is None for key in ('depth.rmse', 'depth.delta1', 'image.psnr', 'image.ssim')
+  )
 
 
 def test_scores_sum_over_images_before_they_divide():
@@ -59,12 +102,22 @@ def test_scores_sum_over_images_before_they_divide():
   scores = evaluator.Evaluator()
   points = np.array([[0.0, 0, 10], [1, 0, 20]])
   for frame, semantic in ((1, [[7, 7, 7, 7]]), (2, [[7, 26, 26, 26]])):
-    scores.add(_result(
-        frame, semantic, truth_semantic=truth.astype(np.uint8), seconds=float(frame),
-        truth_instance=(truth * 1000).astype(np.uint16), fixed=truth.astype(np.uint8),
-        pseudo=np.full((1, 4), 255, np.uint8), lidar_uvz=points, lidar_world=points,
-        lidar_visible=np.array([True, False]), outside=np.array([[True, False, False, False]]),
-        confidence=np.full((1, 4), frame / 2, np.float32)))
+    scores.add(
+      _result(
+        frame,
+        semantic,
+        truth_semantic=truth.astype(np.uint8),
+        seconds=float(frame),
+        truth_instance=(truth * 1000).astype(np.uint16),
+        fixed=truth.astype(np.uint8),
+        pseudo=np.full((1, 4), 255, np.uint8),
+        lidar_uvz=points,
+        lidar_world=points,
+        lidar_visible=np.array([True, False]),
+        outside=np.array([[True, False, False, False]]),
+        confidence=np.full((1, 4), frame / 2, np.float32),
+      )
+    )
   metrics = scores.compute(step=500)
   assert metrics['step'] == 500 and metrics['frames'] == 2
   assert metrics['semantic.accuracy'] == 5 / 8
@@ -121,13 +174,26 @@ def test_pseudo_labels_of_street_a_reach_their_reference_scores():
   for path in sorted((STREET / 'data_2d_semantics' / sequence / 'semantic').glob('*.png')):
     truth = np.array(Image.open(path))
     instance = read('data_2d_semantics', sequence, 'instance', path.name)
-    scores.add(_result(
-        int(path.stem), truth, instance=instance, truth_semantic=truth, truth_instance=instance,
-        pseudo=read('data_2d_pseudo_semantics', sequence, 'semantic', path.name)))
+    scores.add(
+      _result(
+        int(path.stem),
+        truth,
+        instance=instance,
+        truth_semantic=truth,
+        truth_instance=instance,
+        pseudo=read('data_2d_pseudo_semantics', sequence, 'semantic', path.name),
+      )
+    )
   metrics = scores.compute()
   assert metrics['frames'] == 24
   assert round(100 * metrics['pseudo.accuracy'], 1) == 83.3
   assert round(100 * metrics['pseudo.miou'], 1) == 37.4
-  for key in ('semantic.miou', 'semantic.accuracy', 'semantic.miou_official',
-              'panoptic.all.pq', 'panoptic.things.sq', 'panoptic.stuff.rq'):
+  for key in (
+    'semantic.miou',
+    'semantic.accuracy',
+    'semantic.miou_official',
+    'panoptic.all.pq',
+    'panoptic.things.sq',
+    'panoptic.stuff.rq',
+  ):
     assert metrics[key] == 1  # the truth against itself

@@ -1,4 +1,5 @@
 """Frequency encoding against the formula, one number at a time."""
+
 import math
 
 import jax
@@ -29,5 +30,10 @@ def test_frequency_has_the_derivative_of_the_formula():
   want = np.zeros((10, 2))
   for d, value in enumerate((0.3, -0.7)):
     want[[d, 2 + d, 4 + d, 6 + d, 8 + d], d] = (
-        1, math.cos(value), -math.sin(value), 2 * math.cos(2 * value), -2 * math.sin(2 * value))
+      1,
+      math.cos(value),
+      -math.sin(value),
+      2 * math.cos(2 * value),
+      -2 * math.sin(2 * value),
+    )
   np.testing.assert_allclose(jacobian, want, atol=1e-6)

@@ -2,6 +2,7 @@
 
 Letters: R rays, S samples, K intervals of a ray, C classes present, M primitives.
 """
+
 import functools
 
 import jax
@@ -28,8 +29,12 @@ def _membership(t, intervals, table, num_classes) -> fixed.Membership:
 
 def _intervals(enter, leave, primitive) -> Intervals:
   primitive = jnp.asarray(primitive)
-  return Intervals(enter=jnp.asarray(enter, jnp.float32), exit=jnp.asarray(leave, jnp.float32),
-                   primitive=primitive, dropped=jnp.zeros(primitive.shape[:-1], jnp.int32))
+  return Intervals(
+    enter=jnp.asarray(enter, jnp.float32),
+    exit=jnp.asarray(leave, jnp.float32),
+    primitive=primitive,
+    num_truncated=jnp.zeros(primitive.shape[:-1], jnp.int32),
+  )
 
 
 def _lookup(t, spans, semantic, class_ids=_CLASS_IDS):
@@ -68,8 +73,7 @@ def test_void_votes_for_nothing_and_leaves_all_but_the_sky_open_where_it_is_alon
   np.testing.assert_array_equal(got.occupied, [False, True, True, True])
   np.testing.assert_array_equal(got.fixed, [[0] * 4, [0] * 4, [0, 0, 1, 0], [0] * 4])
   free = [True, True, True, False]
-  np.testing.assert_array_equal(
-      got.allowed, [[False] * 4, free, [False, False, True, False], free])
+  np.testing.assert_array_equal(got.allowed, [[False] * 4, free, [False, False, True, False], free])
 
 
 def test_classes_beyond_the_32nd_have_bits_of_their_own():
@@ -84,8 +88,9 @@ def test_classes_beyond_the_32nd_have_bits_of_their_own():
 
 def _loop(t, spans, semantic, class_ids):
   """Allowed classes and fixed field of one sample, by the definition."""
-  containing = [semantic[index] for enter, leave, index in spans
-                if index >= 0 and enter <= t <= leave]
+  containing = [
+    semantic[index] for enter, leave, index in spans if index >= 0 and enter <= t <= leave
+  ]
   voting = {label for label in containing if label != 0}
   allowed = [label in voting for label in class_ids]
   fixed_field = [1 / len(voting) if label in voting else 0.0 for label in class_ids]
@@ -98,7 +103,7 @@ def _loop(t, spans, semantic, class_ids):
 def test_random_rays_agree_with_a_loop(num_classes, index_type):
   rng = np.random.default_rng(num_classes)
   shape, num_slots, num_primitives = (2, 12), 6, 30
-  others = rng.permutation([i for i in range(1, 45) if i != _SKY])[:num_classes - 1]
+  others = rng.permutation([i for i in range(1, 45) if i != _SKY])[: num_classes - 1]
   class_ids = (*(int(i) for i in sorted(others)), _SKY)
   semantic = rng.choice([0, 0, *class_ids[:3], *class_ids[-5:-1]], num_primitives)
   primitive = rng.integers(-1, num_primitives, (*shape, num_slots)).astype(index_type)
@@ -122,8 +127,9 @@ def test_random_rays_agree_with_a_loop(num_classes, index_type):
 
 def test_unused_slots_are_never_entered_whatever_they_hold():
   table = fixed.make_class_table(np.array([_ROAD, _BUILDING]), _CLASS_IDS, _SKY)
-  got = _membership([[0.0, 5.0, 100.0]],
-                    _intervals([[0.0, 100.0]], [[9.0, 100.0]], [[-1, -1]]), table, 4)
+  got = _membership(
+    [[0.0, 5.0, 100.0]], _intervals([[0.0, 100.0]], [[9.0, 100.0]], [[-1, -1]]), table, 4
+  )
   assert not got.occupied.any() and not got.inside.any() and not got.allowed.any()
   np.testing.assert_array_equal(got.fixed, 0.0)
 
@@ -131,7 +137,7 @@ def test_unused_slots_are_never_entered_whatever_they_hold():
 def test_instance_votes_are_uniform_over_the_containing_slots():
   inside = np.random.default_rng(0).uniform(size=(5, 7, 4)) > 0.5
   inside[0, 0] = False
-  got = np.asarray(fixed.instance_votes(jnp.asarray(inside)))
+  got = np.asarray(fixed.interval_responsibilities(jnp.asarray(inside)))
   for ray, sample, slot in np.ndindex(inside.shape):
     containing = sum(bool(x) for x in inside[ray, sample])
     want = 1 / containing if inside[ray, sample, slot] else 0.0

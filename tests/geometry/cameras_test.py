@@ -3,8 +3,9 @@
 import cv2
 import jax.numpy as jnp
 import numpy as np
-from pnerf_jax.geometry import cameras
 from scipy.spatial import transform
+
+from pnerf_jax.geometry import cameras
 
 INTRINSICS = np.array([552.55, 550.1, 682.05, 238.77], np.float32)
 
@@ -27,7 +28,7 @@ def test_principal_point_looks_along_the_z_axis():
   rays = cameras.pixel_rays(INTRINSICS, pose, INTRINSICS[2:], 5)
   np.testing.assert_allclose(rays.directions, pose[:3, 2], atol=1e-6)
   np.testing.assert_allclose(rays.origins, pose[:3, 3])
-  np.testing.assert_allclose(rays.z_per_t, 1.0, atol=1e-6)
+  np.testing.assert_allclose(rays.depth_per_t, 1.0, atol=1e-6)
   assert rays.image == 5 and rays.image.dtype == jnp.int32
 
 
@@ -38,16 +39,19 @@ def test_points_on_rays_project_back_to_their_pixels():
   t = np.random.default_rng(2).uniform(1, 80, 200)
   points = np.asarray(rays.origins) + np.asarray(rays.directions) * t[:, None]
   cam_from_world = np.linalg.inv(pose.astype(np.float64))
-  matrix = np.array([
-      [INTRINSICS[0], 0, INTRINSICS[2]], [0, INTRINSICS[1], INTRINSICS[3]], [0, 0, 1]
-  ], np.float64)
+  matrix = np.array(
+    [[INTRINSICS[0], 0, INTRINSICS[2]], [0, INTRINSICS[1], INTRINSICS[3]], [0, 0, 1]], np.float64
+  )
   projected, _ = cv2.projectPoints(
-      points.astype(np.float64), cv2.Rodrigues(cam_from_world[:3, :3])[0], cam_from_world[:3, 3],
-      matrix, None,
+    points.astype(np.float64),
+    cv2.Rodrigues(cam_from_world[:3, :3])[0],
+    cam_from_world[:3, 3],
+    matrix,
+    None,
   )
   np.testing.assert_allclose(projected[:, 0], pixels, atol=5e-3)
   depth = (points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3])[:, 2]
-  np.testing.assert_allclose(t * np.asarray(rays.z_per_t), depth, atol=1e-4)
+  np.testing.assert_allclose(t * np.asarray(rays.depth_per_t), depth, atol=1e-4)
   np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=-1), 1.0, atol=1e-6)
 
 
@@ -55,10 +59,10 @@ def test_leading_dimensions_broadcast():
   poses = np.stack([_pose(3), _pose(4)])
   grid = cameras.pixel_grid(4, 3)
   rays = cameras.pixel_rays(
-      INTRINSICS, poses[:, None, None], grid, jnp.array([7, 8])[:, None, None]
+    INTRINSICS, poses[:, None, None], grid, jnp.array([7, 8])[:, None, None]
   )
   assert rays.origins.shape == rays.directions.shape == (2, 3, 4, 3)
-  assert rays.z_per_t.shape == rays.image.shape == (2, 3, 4)
+  assert rays.depth_per_t.shape == rays.image.shape == (2, 3, 4)
   for i in range(2):
     one = cameras.pixel_rays(INTRINSICS, poses[i], grid, 7 + i)
     np.testing.assert_array_equal(one.directions, rays.directions[i])

@@ -1,4 +1,5 @@
 """Slow truths of the geometry tests, in float64 and by another method than the code under test."""
+
 import numpy as np
 import pytest
 
@@ -9,8 +10,9 @@ def _crossings(vertices, faces, origins, directions):
   """Whether [R, F] and where [R, F] lines meet faces, by volumes spanned with each edge."""
   corners = vertices[faces] - origins[:, None, None]  # [R, F, 3, 3]
   a, b, c = np.moveaxis(corners, 2, 0)
-  sides = np.stack([
-      np.einsum('rfi,ri->rf', np.cross(*edge), directions) for edge in ((a, b), (b, c), (c, a))])
+  sides = np.stack(
+    [np.einsum('rfi,ri->rf', np.cross(*edge), directions) for edge in ((a, b), (b, c), (c, a))]
+  )
   normals = np.cross(b - a, c - a)
   slope = np.einsum('rfi,ri->rf', normals, directions)
   hit = ((sides > 0).all(0) | (sides < 0).all(0)) & (slope != 0)
@@ -47,14 +49,17 @@ def slow_intervals():
 def _as_lists(intervals):
   """Intervals [..., K] as per ray a sorted list of (primitive, enter, exit)."""
   enter, leave, primitive = (
-      np.asarray(x).reshape(-1, x.shape[-1])
-      for x in (intervals.enter, intervals.exit, intervals.primitive))
+    np.asarray(x).reshape(-1, x.shape[-1])
+    for x in (intervals.enter, intervals.exit, intervals.primitive)
+  )
   assert np.all(enter[:, :-1] <= enter[:, 1:]), 'sorted by entry'
   there = primitive >= 0
   assert np.all(np.isinf(enter[~there])) and np.all(np.isinf(leave[~there]))
   assert np.all(np.isfinite(enter[there])) and np.all(enter[there] < leave[there])
-  return [sorted(zip(p[k].tolist(), e[k].tolist(), x[k].tolist()))
-          for p, e, x, k in zip(primitive, enter, leave, there)]
+  return [
+    sorted(zip(p[k].tolist(), e[k].tolist(), x[k].tolist()))
+    for p, e, x, k in zip(primitive, enter, leave, there)
+  ]
 
 
 @pytest.fixture(scope='session')
@@ -75,7 +80,8 @@ def _differing(found, expected, tolerance):
     if len(mine) != len(truth_long):
       mine, truth_long = found[ray], truth
     if [x[0] for x in mine] != [x[0] for x in truth_long] or not np.allclose(
-        [x[1:] for x in mine], [x[1:] for x in truth_long], rtol=0, atol=tolerance):
+      [x[1:] for x in mine], [x[1:] for x in truth_long], rtol=0, atol=tolerance
+    ):
       rays.append(ray)
   return rays
 
@@ -90,9 +96,22 @@ def box_mesh(low, high):
   """An axis-aligned cuboid: vertices [8, 3], faces [12, 3]."""
   low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
   unit = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-  faces = np.array([
-      [0, 1, 3], [0, 3, 2], [4, 5, 7], [4, 7, 6], [0, 1, 5], [0, 5, 4],
-      [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 3, 7], [1, 7, 5]])
+  faces = np.array(
+    [
+      [0, 1, 3],
+      [0, 3, 2],
+      [4, 5, 7],
+      [4, 7, 6],
+      [0, 1, 5],
+      [0, 5, 4],
+      [2, 3, 7],
+      [2, 7, 6],
+      [0, 2, 6],
+      [0, 6, 4],
+      [1, 3, 7],
+      [1, 7, 5],
+    ]
+  )
   return low + unit * (high - low), faces
 
 
@@ -108,11 +127,15 @@ def comb():
 
   It is made of boxes; the walls between them are there twice and so bound nothing.
   """
+
   def make(teeth):
     boxes = [box_mesh((i, -1, 0), (i + 1, 0, 1)) for i in range(2 * teeth - 1)]
     boxes += [box_mesh((2 * i, 0, 0), (2 * i + 1, 2, 1)) for i in range(teeth)]
-    return (np.concatenate([v for v, _ in boxes]),
-            np.concatenate([f + 8 * i for i, (_, f) in enumerate(boxes)]))
+    return (
+      np.concatenate([v for v, _ in boxes]),
+      np.concatenate([f + 8 * i for i, (_, f) in enumerate(boxes)]),
+    )
+
   return make
 
 
@@ -124,6 +147,12 @@ def pack():
   def make(meshes, timestamp=None):
     count = len(meshes)
     return primitives.make_primitives(
-        [v for v, _ in meshes], [f for _, f in meshes], [7] * count, [0] * count,
-        list(range(1, count + 1)), timestamp or [-1] * count)
+      [v for v, _ in meshes],
+      [f for _, f in meshes],
+      [7] * count,
+      [0] * count,
+      list(range(1, count + 1)),
+      timestamp or [-1] * count,
+    )
+
   return make

@@ -1,6 +1,7 @@
 """Crossings against rational arithmetic, their parity where it is hardest, and hand-made pairs."""
-from fractions import Fraction
+
 import itertools
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -35,11 +36,13 @@ def _near_lines_through_origin(rng, count):
 def test_crossing_agrees_with_rational_arithmetic(kind):
   rng = np.random.default_rng(0)
   corners = {
-      'random': lambda: rng.normal(size=(400, 3, 2)).astype(np.float32),
-      'small integers': lambda: rng.integers(-2, 3, (400, 3, 2)).astype(np.float32),
-      'collinear': lambda: _near_lines_through_origin(rng, 400)}[kind]()
-  found = np.asarray(crosses(*([jnp.asarray(corners[:, i, 0]), jnp.asarray(corners[:, i, 1])]
-                               for i in range(3))))
+    'random': lambda: rng.normal(size=(400, 3, 2)).astype(np.float32),
+    'small integers': lambda: rng.integers(-2, 3, (400, 3, 2)).astype(np.float32),
+    'collinear': lambda: _near_lines_through_origin(rng, 400),
+  }[kind]()
+  found = np.asarray(
+    crosses(*([jnp.asarray(corners[:, i, 0]), jnp.asarray(corners[:, i, 1])] for i in range(3)))
+  )
   assert found.tolist() == [_exact_crosses(*face) for face in corners]
 
 
@@ -48,10 +51,11 @@ def test_a_closed_surface_is_crossed_an_even_number_of_times(kind):
   # The four faces of a tetrahedron, in any position of its corners around the line.
   rng = np.random.default_rng(1)
   corners = {
-      'grid': lambda: rng.integers(-1, 2, (5000, 4, 2)),
-      'collinear': lambda: np.concatenate(
-          [_near_lines_through_origin(rng, 5000), rng.normal(size=(5000, 1, 2))], axis=1),
-      'one place': lambda: np.repeat(rng.integers(-1, 2, (5000, 2, 2)), 2, axis=1),
+    'grid': lambda: rng.integers(-1, 2, (5000, 4, 2)),
+    'collinear': lambda: np.concatenate(
+      [_near_lines_through_origin(rng, 5000), rng.normal(size=(5000, 1, 2))], axis=1
+    ),
+    'one place': lambda: np.repeat(rng.integers(-1, 2, (5000, 2, 2)), 2, axis=1),
   }[kind]().astype(np.float32)
   places = [(jnp.asarray(corners[:, i, 0]), jnp.asarray(corners[:, i, 1])) for i in range(4)]
   number = sum(np.asarray(crosses(*face)).astype(int) for face in itertools.combinations(places, 3))
@@ -61,8 +65,11 @@ def test_a_closed_surface_is_crossed_an_even_number_of_times(kind):
 
 def test_depth_of_planes():
   depth = hits.plane_depth(
-      jnp.array([6.0, 6.0, 6.0, 0.0]), jnp.array([2.0, 1e-9, 0.0, 0.0]),
-      jnp.full(4, 1.0), jnp.array([10.0, 10.0, 10.0, 5.0]))
+    jnp.array([6.0, 6.0, 6.0, 0.0]),
+    jnp.array([2.0, 1e-9, 0.0, 0.0]),
+    jnp.full(4, 1.0),
+    jnp.array([10.0, 10.0, 10.0, 5.0]),
+  )
   np.testing.assert_allclose(depth, [3.0, 10.0, 1.0, 1.0])
 
 
@@ -74,13 +81,16 @@ def test_insertion_keeps_the_smallest_and_their_order():
   for name, key in enumerate(entries):
     keys, (names,) = hits.insert(keys, jnp.asarray(key), (names,), (jnp.int32(name),))
   for column in range(50):
-    kept = sorted(
-        (key, name) for name, key in enumerate(entries[:, column]) if np.isfinite(key))[:4]
+    kept = sorted((key, name) for name, key in enumerate(entries[:, column]) if np.isfinite(key))[
+      :4
+    ]
     expected = kept + [(INF, -1)] * (4 - len(kept))
     assert list(zip(np.asarray(keys[:, column]), np.asarray(names[:, column]))) == expected
 
 
-@pytest.mark.parametrize('depths, enter, leave, lost', [
+@pytest.mark.parametrize(
+  'depths, enter, leave, lost',
+  [
     ([], [INF, INF], [INF, INF], 0),
     ([2, 5], [2, INF], [5, INF], 0),
     ([5], [1, INF], [5, INF], 0),  # starts inside
@@ -97,16 +107,17 @@ def test_insertion_keeps_the_smallest_and_their_order():
     ([2, 3, 4, 5, 6, 7, 8], [1, 3], [2, 4], 2),
     ([2, 3, 4, 5, 6, 70], [2, 4], [3, 5], 1),
     ([2, 3, 4, 5, 60, 70], [2, 4], [3, 5], 0),
-])
+  ],
+)
 def test_pairs_of_one_ray(depths, enter, leave, lost):
   near, far = jnp.float32(1), jnp.float32(10)
-  account = hits.no_hits(4, 1)
+  account = hits.empty_hits(4, 1)
   for t in depths:
-    account = hits.record_hit(*account, jnp.array([True]), jnp.array([t], jnp.float32), near, far)
-    missed = hits.record_hit(*account, jnp.array([False]), jnp.array([3.3]), near, far)
+    account = hits.add_hit(*account, jnp.array([True]), jnp.array([t], jnp.float32), near, far)
+    missed = hits.add_hit(*account, jnp.array([False]), jnp.array([3.3]), near, far)
     for old, new in zip(account, missed):
       np.testing.assert_array_equal(old, new)
-  found_enter, found_leave, found_lost = hits.pair_hits(*account, near, far)
+  found_enter, found_leave, found_lost = hits.hits_to_intervals(*account, near, far)
   np.testing.assert_allclose(found_enter[:, 0], enter)
   np.testing.assert_allclose(found_leave[:, 0], leave)
   assert found_lost[0] == lost

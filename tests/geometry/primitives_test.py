@@ -1,4 +1,5 @@
 """Packing of meshes: merged vertices, faces that cancel, and geometry that encloses nothing."""
+
 import logging
 
 import numpy as np
@@ -15,10 +16,16 @@ def _edges_are_even(faces):
 
 
 def test_attributes_and_ranges_follow_the_given_order(box):
-  meshes = [box((0, 0, 0), (1, 2, 3)), (np.array(trimesh.creation.icosphere(1).vertices) + 5,
-                                       np.array(trimesh.creation.icosphere(1).faces))]
+  meshes = [
+    box((0, 0, 0), (1, 2, 3)),
+    (
+      np.array(trimesh.creation.icosphere(1).vertices) + 5,
+      np.array(trimesh.creation.icosphere(1).faces),
+    ),
+  ]
   packed = primitives.make_primitives(
-      [v for v, _ in meshes], [f for _, f in meshes], [26, 21], [3, 0], [11, 12], [-1, 99])
+    [v for v, _ in meshes], [f for _, f in meshes], [26, 21], [3, 0], [11, 12], [-1, 99]
+  )
   assert packed.valid.tolist() == [True, True]
   assert packed.semantic.tolist() == [26, 21] and packed.instance.tolist() == [3, 0]
   assert packed.annotation.tolist() == [11, 12] and packed.timestamp.tolist() == [-1, 99]
@@ -26,9 +33,10 @@ def test_attributes_and_ranges_follow_the_given_order(box):
   faces, vertices = np.asarray(packed.faces), np.asarray(packed.vertices)
   assert vertices.dtype == np.float32 and np.all(np.diff(faces, axis=1) > 0)
   for m, (expected, _) in enumerate(meshes):
-    own = faces[packed.face_start[m]:packed.face_start[m + 1]]
+    own = faces[packed.face_start[m] : packed.face_start[m + 1]]
     assert {tuple(v) for v in vertices[own].reshape(-1, 3)} == {
-        tuple(v) for v in expected.astype(np.float32)}
+      tuple(v) for v in expected.astype(np.float32)
+    }
     assert _edges_are_even(own)
     centre, radius = np.split(np.asarray(packed.spheres[m]), [3])
     assert np.all(np.linalg.norm(expected - centre, axis=-1) < radius)
@@ -53,7 +61,8 @@ def test_a_face_that_is_there_twice_bounds_nothing(box):
   vertices, faces = box((0, 0, 0), (1, 1, 1))
   inner = np.array([[0, 1, 7], [7, 0, 1]])
   packed = primitives.make_primitives(
-      [vertices], [np.concatenate([faces, inner])], [7], [0], [1], [-1])
+    [vertices], [np.concatenate([faces, inner])], [7], [0], [1], [-1]
+  )
   assert packed.faces.shape == (12, 3)
 
 
@@ -71,7 +80,9 @@ def test_no_primitives():
   assert packed.face_start.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize('spoil, words', [
+@pytest.mark.parametrize(
+  'spoil, words',
+  [
     (lambda v, f: (np.where(v == 1, np.nan, v), f), 'not finite'),
     (lambda v, f: (np.where(v == 1, np.inf, v), f), 'not finite'),
     (lambda v, f: (v[:0], f[:0]), '0 vertices'),
@@ -80,10 +91,12 @@ def test_no_primitives():
     (lambda v, f: (v * [1, 1, 0], f), 'no volume'),
     (lambda v, f: (v * 0, f), 'no volume'),
     (lambda v, f: (v, np.concatenate([f, f])), 'no volume'),
-])
+  ],
+)
 def test_geometry_that_encloses_nothing_is_named(box, spoil, words):
   good, bad = box((0, 0, 0), (1, 1, 1)), spoil(*box((0, 0, 0), (1, 1, 1)))
   with pytest.raises(InputError, match=words) as error:
     primitives.make_primitives(
-        [good[0], bad[0]], [good[1], bad[1]], [7, 7], [0, 0], [8, 17], [-1, -1])
+      [good[0], bad[0]], [good[1], bad[1]], [7, 7], [0, 0], [8, 17], [-1, -1]
+    )
   assert 'annotation 17' in str(error.value)

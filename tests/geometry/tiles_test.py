@@ -1,8 +1,9 @@
 """Culling may keep too much but must never lose a face that a ray of the tile crosses."""
+
 import numpy as np
 import pytest
-from scipy.spatial import transform
 import trimesh
+from scipy.spatial import transform
 
 from pnerf_jax.geometry import tiles
 
@@ -43,7 +44,7 @@ def test_no_crossing_is_lost(pack, seed):
   rng = np.random.default_rng(seed)
   meshes = []
   for _ in range(12):  # around the camera, some of them containing it or beside it
-    mesh = (trimesh.creation.box() if rng.random() < 0.5 else trimesh.creation.icosphere(1))
+    mesh = trimesh.creation.box() if rng.random() < 0.5 else trimesh.creation.icosphere(1)
     shape = transform.Rotation.random(random_state=rng).as_matrix() * rng.uniform(0.1, 12, 3)
     meshes.append((mesh.vertices @ shape.T + rng.normal(size=3) * 8, mesh.faces))
   primitives = pack(meshes)
@@ -52,7 +53,7 @@ def test_no_crossing_is_lost(pack, seed):
   pairs = set()
   owner = np.repeat(np.arange(12), np.diff(primitives.face_start))
   for tile, primitive, start, count in zip(found.tile, found.primitive, found.start, found.count):
-    faces = found.faces[start:start + count]
+    faces = found.faces[start : start + count]
     assert np.all(owner[faces] == primitive)
     pairs |= {(tile, face) for face in faces}
   crossed = _crossed(primitives, pose, 0.3)
@@ -72,6 +73,7 @@ def test_only_static_primitives_and_those_of_the_frame(pack, box):
 def test_a_face_beyond_far_is_kept_with_its_primitive(pack, box):
   primitives = pack([box((-1, -1, 5), (1, 1, 90))])
   found = tiles.find_candidates(primitives, INTRINSICS, np.eye(4), WIDTH, HEIGHT, 0.3, 20.0, -1)
-  far_end = np.flatnonzero(np.all(
-      np.asarray(primitives.vertices)[np.asarray(primitives.faces)][..., 2] == 90, axis=1))
+  far_end = np.flatnonzero(
+    np.all(np.asarray(primitives.vertices)[np.asarray(primitives.faces)][..., 2] == 90, axis=1)
+  )
   assert set(far_end) <= set(found.faces)

@@ -1,4 +1,5 @@
 """Checkpoints kept while training goes on, and the curve of their scores."""
+
 import json
 
 from launch import quality_curve
@@ -12,7 +13,8 @@ def test_whole_checkpoints_are_kept_once_and_scored_by_step(tmp_path):
   quality_curve.keep(tmp_path)
   (tmp_path / 'checkpoints' / '500' / 'state').write_text('written again')
   (tmp_path / 'checkpoints' / '1500.orbax-checkpoint-tmp-3').rename(
-      tmp_path / 'checkpoints' / '1500')
+    tmp_path / 'checkpoints' / '1500'
+  )
   quality_curve.keep(tmp_path)
   kept = tmp_path / 'kept'
   assert sorted(path.name for path in kept.iterdir()) == ['1000', '1500', '500']
@@ -23,9 +25,13 @@ def test_whole_checkpoints_are_kept_once_and_scored_by_step(tmp_path):
   for step, miou in (('500', 0.25), ('1000', 0.5), ('1500', None)):
     (kept / step / 'eval').mkdir()
     (kept / step / 'eval' / 'metrics.json').write_text(
-        json.dumps({'semantic.miou': miou, 'image.psnr': 20.0}))
+      json.dumps({'semantic.miou': miou, 'image.psnr': 20.0})
+    )
   points = quality_curve.curve(tmp_path)
   assert [(p['step'], p['seconds'], p['semantic.miou']) for p in points] == [
-      (500, 5.0, 0.25), (1000, 10.0, 0.5), (1500, 15.0, None)]
+    (500, 5.0, 0.25),
+    (1000, 10.0, 0.5),
+    (1500, 15.0, None),
+  ]
   quality_curve.draw({'street': {'points': points[:2]}}, tmp_path / 'curve.png')
   assert (tmp_path / 'curve.png').read_bytes().startswith(b'\x89PNG')

@@ -2,6 +2,7 @@
 
 Letters: R rays, K intervals of a ray, S samples, s = log(1 + t).
 """
+
 import math
 
 import jax
@@ -12,22 +13,22 @@ import pytest
 from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering import sampling
 
-_PLACE = jax.jit(sampling.place, static_argnums=1)
-_DELTAS = jax.jit(sampling.with_deltas)
-_REFINE = jax.jit(sampling.refine, static_argnums=2)
+_PLACE = jax.jit(sampling.sample_intervals, static_argnums=1)
+_DELTAS = jax.jit(sampling.assign_segments)
+_REFINE = jax.jit(sampling.resample, static_argnums=2)
 _KEY = jax.random.key(0)
 
 # Lists of (enter, exit) of one ray.
 _CASES = {
-    'one': [(2.0, 6.0)],
-    'from near': [(0.3, 80.0)],
-    'disjoint': [(1.0, 2.0), (5.0, 9.0), (30.0, 31.0)],
-    'overlapping': [(1.0, 4.0), (3.0, 7.0), (6.5, 12.0)],
-    'nested': [(2.0, 50.0), (3.0, 20.0), (5.0, 6.0), (30.0, 30.5)],
-    'touching': [(1.0, 2.0), (2.0, 5.0), (5.0, 11.0)],
-    'equal': [(4.0, 6.0), (4.0, 6.0)],
-    'pole behind a hedge': [(3.0, 120.0), (150.0, 150.02)],
-    'thin only': [(40.0, 40.0001), (50.0, 50.0001)],
+  'one': [(2.0, 6.0)],
+  'from near': [(0.3, 80.0)],
+  'disjoint': [(1.0, 2.0), (5.0, 9.0), (30.0, 31.0)],
+  'overlapping': [(1.0, 4.0), (3.0, 7.0), (6.5, 12.0)],
+  'nested': [(2.0, 50.0), (3.0, 20.0), (5.0, 6.0), (30.0, 30.5)],
+  'touching': [(1.0, 2.0), (2.0, 5.0), (5.0, 11.0)],
+  'equal': [(4.0, 6.0), (4.0, 6.0)],
+  'pole behind a hedge': [(3.0, 120.0), (150.0, 150.02)],
+  'thin only': [(40.0, 40.0001), (50.0, 50.0001)],
 }
 
 
@@ -39,8 +40,12 @@ def _table(rays, num_slots: int = 16, padding: float = np.inf) -> Intervals:
   for ray, spans in enumerate(rays):
     for slot, (low, high) in enumerate(sorted(spans)):
       enter[ray, slot], leave[ray, slot], primitive[ray, slot] = low, high, slot
-  return Intervals(enter=jnp.asarray(enter), exit=jnp.asarray(leave),
-                   primitive=jnp.asarray(primitive), dropped=jnp.zeros(shape[0], jnp.int32))
+  return Intervals(
+    enter=jnp.asarray(enter),
+    exit=jnp.asarray(leave),
+    primitive=jnp.asarray(primitive),
+    num_truncated=jnp.zeros(shape[0], jnp.int32),
+  )
 
 
 def _random_rays(count: int):
@@ -64,7 +69,8 @@ def _inside(t: np.ndarray, spans: Intervals) -> np.ndarray:
   inside = np.zeros((*t.shape, enter.shape[-1]), bool)
   for ray, sample, slot in np.ndindex(inside.shape):
     inside[ray, sample, slot] = (
-        primitive[ray, slot] >= 0 and enter[ray, slot] <= t[ray, sample] <= leave[ray, slot])
+      primitive[ray, slot] >= 0 and enter[ray, slot] <= t[ray, sample] <= leave[ray, slot]
+    )
   return inside
 
 
@@ -135,7 +141,9 @@ def test_rays_without_intervals_have_no_occupied_sample_and_stay_finite():
     np.testing.assert_array_equal(samples.delta[2], 0.0)
 
 
-@pytest.mark.parametrize('rays, t, want', [
+@pytest.mark.parametrize(
+  'rays, t, want',
+  [
     # The middle between the samples is 3; the interval ends at 2 and 7.
     ([(2.0, 7.0)], [2.5, 3.5], [1.0, 4.0]),
     # A gap belongs to no sample.
@@ -148,7 +156,8 @@ def test_rays_without_intervals_have_no_occupied_sample_and_stay_finite():
     ([(1.0, 2.0), (10.0, 14.0)], [1.5, 5.0, 12.0], [1.0, 0.0, 4.0]),
     # Two samples at the same place share what is there.
     ([(1.0, 2.0)], [1.5, 1.5], [0.5, 0.5]),
-])
+  ],
+)
 def test_deltas_by_hand(rays, t, want):
   spans = _table([rays])
   t = np.array([t], np.float32)
@@ -181,13 +190,18 @@ def test_deltas_sum_to_the_length_of_the_union(jittered):
 
 def test_parts_lie_around_their_samples_and_touch_where_the_union_goes_on():
   spans = _table([[(1.0, 3.0), (2.0, 5.0)]])
-  samples = _DELTAS(np.array([[1.5, 2.5, 4.0]], np.float32), _inside(
-      np.array([[1.5, 2.5, 4.0]], np.float32), spans), spans)
+  samples = _DELTAS(
+    np.array([[1.5, 2.5, 4.0]], np.float32),
+    _inside(np.array([[1.5, 2.5, 4.0]], np.float32), spans),
+    spans,
+  )
   np.testing.assert_allclose(samples.begin[0], [1.0, 2.0, 3.25], atol=1e-6)
   np.testing.assert_allclose(samples.end[0], [2.0, 3.25, 5.0], atol=1e-6)
 
 
-@pytest.mark.parametrize('weights, blind, want', [
+@pytest.mark.parametrize(
+  'weights, blind, want',
+  [
     # Parts 0-1, 1-2, 2-3, 3-4; the second is seen, so its neighbours get half of it:
     # 0.5 + 1 + 0.5 of 2. Half of the samples are dealt evenly.
     ([0.0, 1.0, 0.0, 0.0], 0.0, [0.25, 0.5, 0.25, 0.0]),
@@ -195,7 +209,8 @@ def test_parts_lie_around_their_samples_and_touch_where_the_union_goes_on():
     # Nothing is seen: all evenly. A fifth is seen, at the far end: 0.1 and 0.2 of the samples.
     ([0.0, 0.0, 0.0, 0.0], 0.3, [0.25, 0.25, 0.25, 0.25]),
     ([0.0, 0.0, 0.0, 0.2], 0.0, [0.175, 0.175, 0.275, 0.375]),
-])
+  ],
+)
 def test_refined_samples_by_hand(weights, blind, want):
   spans = _table([[(0.0, 4.0)]])
   t = np.array([[0.5, 1.5, 2.5, 3.5]], np.float32)

@@ -13,17 +13,19 @@ of the same functions that the step calls:
 
 Letters: B 96 rays, S 148 samples, K 10 slots, C 50 classes.
 """
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pnerf_jax.contrib.release import weights
 from pnerf_jax.data import labels
 from pnerf_jax.fields import fixed
-from pnerf_jax.fields.published import PublishedField
+from pnerf_jax.fields.paper_field import PaperField
 from pnerf_jax.geometry.intervals import Intervals
-from pnerf_jax.rendering import volume
-from pnerf_jax.training import losses, released
+from pnerf_jax.rendering import compositing
+from pnerf_jax.training import losses
 
 _C = 50
 _DEPTH_CLASSES = (9, 12, 35)
@@ -37,7 +39,7 @@ def golden(shared):
   if not folder.is_dir():
     pytest.skip(f'{folder} is absent')
   numbers = dict(np.load(folder / 'published_network.npz'))
-  return released.read_params(folder / 'latest.pth'), numbers
+  return weights.read_params(folder / 'latest.pth'), numbers
 
 
 def _geometry(numbers):
@@ -49,19 +51,25 @@ def _geometry(numbers):
   far = numbers['far']
   enter, exit_, _, class_id = np.moveaxis(numbers['intersections'], -1, 0)
   # A primitive for each id; index = id, -1 = empty slot.
-  semantic = np.array([labels.merged_id(i) for i in range(labels.NUM_IDS)])
+  semantic = np.array([labels.paper_merged_class(i) for i in range(labels.NUM_IDS)])
   table = fixed.make_class_table(semantic, tuple(range(_C)), labels.SKY)
   # Void is no class of the fixed field here, but one of theirs.
   table = fixed.ClassTable(table.bits, jnp.zeros_like(table.is_void))
   # Their intervals do not hold their own ends, ours do.
-  slots = Intervals(jnp.asarray(np.nextafter(enter, np.float32(np.inf))),
-                    jnp.asarray(np.nextafter(exit_, np.float32(-np.inf))),
-                    jnp.asarray(class_id, jnp.int32), jnp.zeros(len(z), jnp.int32))
+  slots = Intervals(
+    jnp.asarray(np.nextafter(enter, np.float32(np.inf))),
+    jnp.asarray(np.nextafter(exit_, np.float32(-np.inf))),
+    jnp.asarray(class_id, jnp.int32),
+    jnp.zeros(len(z), jnp.int32),
+  )
   member = fixed.membership(jnp.asarray(t), slots, table, _C)
   outside = ~member.occupied
   beyond = outside & (t > far)
-  hot = (member.allowed | (beyond[..., None] & (np.arange(_C) == labels.SKY))
-         | ((outside & ~beyond)[..., None] & (np.arange(_C) == labels.VOID)))
+  hot = (
+    member.allowed
+    | (beyond[..., None] & (np.arange(_C) == labels.SKY))
+    | ((outside & ~beyond)[..., None] & (np.arange(_C) == labels.VOID))
+  )
   before, after = enter[:, None] - t[..., None], t[..., None] - exit_[:, None]
   edge = ((before > 0) & (before < _MARGIN)) | ((after > 0) & (after < _MARGIN))
   delta = np.append(np.diff(z, axis=1), np.full((len(z), 1), 1e10, np.float32), axis=1)
@@ -70,50 +78,66 @@ def _geometry(numbers):
   for ray, slot in zip(*np.nonzero(class_id >= 0)):
     met_unmerged[ray, int(class_id[ray, slot])] = True
     met[ray, semantic[int(class_id[ray, slot])]] = True
-  points = numbers['rays_o'][:, None] + (
-      numbers['rays_d'][:, None] * t[..., None]) / length[:, None, None]
+  points = (
+    numbers['rays_o'][:, None] + (numbers['rays_d'][:, None] * t[..., None]) / length[:, None, None]
+  )
   directions = np.broadcast_to((numbers['rays_d'] / length[:, None])[:, None], points.shape)
-  return dict(points=points / far, directions=directions, delta=delta, hot=hot, met=met,
-              met_unmerged=met_unmerged, empty=(outside & ~beyond) | edge.any(-1))
+  return dict(
+    points=points / far,
+    directions=directions,
+    delta=delta,
+    hot=hot,
+    met=met,
+    met_unmerged=met_unmerged,
+    empty=(outside & ~beyond) | edge.any(-1),
+  )
 
 
 def _step(params, numbers, geometry):
   """The total loss, and all that it is made of under the golden file's names."""
-  field = PublishedField(scale=1.0, class_ids=tuple(range(_C)))
-  raw = field.apply(
-      {'params': params}, geometry['points'], geometry['directions'], method='raw')
+  field = PaperField(scale=1.0, class_ids=tuple(range(_C)))
+  raw = field.apply({'params': params}, geometry['points'], geometry['directions'], method='raw')
   sigma = jnp.where(geometry['empty'], 0.0, jax.nn.relu(raw[..., 3]))
-  weights, _ = volume.composite_weights(sigma, geometry['delta'])
+  weights, _ = compositing.composite_weights(sigma, geometry['delta'])
   hot = geometry['hot']
-  rgb = volume.integrate(weights, jax.nn.sigmoid(raw[..., :3]))
-  semantic_logits = volume.integrate(weights, raw[..., 4:])
-  mass = volume.integrate(weights, hot.astype(jnp.float32))
+  rgb = compositing.integrate(weights, jax.nn.sigmoid(raw[..., :3]))
+  semantic_logits = compositing.integrate(weights, raw[..., 4:])
+  mass = compositing.integrate(weights, hot.astype(jnp.float32))
   depth = jnp.sum(weights * numbers['z_planar'], axis=-1)
 
   label = numbers['pseudo_label'].astype(np.int32)
   named = jnp.eye(_C, dtype=bool)
   # The sky is their channel 23, not the last of the classes.
-  reached = losses.reachable(jnp.asarray(geometry['met']), label, named) | (label == labels.SKY)
+  reached = losses.label_on_ray(jnp.asarray(geometry['met']), label, named) | (label == labels.SKY)
   called = jnp.eye(_C + 1, _C)  # every class is called by its own name
-  measured = geometry['met_unmerged'][:, _DEPTH_CLASSES].any(-1) & (
-      numbers['depth_target'] > 0) & (numbers['depth_target'] < 100)
+  measured = (
+    geometry['met_unmerged'][:, _DEPTH_CLASSES].any(-1)
+    & (numbers['depth_target'] > 0)
+    & (numbers['depth_target'] < 100)
+  )
   every = np.ones(len(label))
   huber = losses.depth_huber(depth, numbers['depth_target'], measured)
   uniform = hot / jnp.sum(hot, axis=-1, keepdims=True)
   found = {
-      'weights': weights, 'rgb': rgb, 'depth': depth, 'semantic_logits': semantic_logits,
-      'fixed': mass,
-      'loss.color_mse_0': losses.color(rgb, numbers['rgb_target']),
-      'loss.depth_loss': jnp.minimum(huber, 0.1),
-      'loss.semantic_loss_2d_pred': losses.semantic(
-          jax.nn.softmax(semantic_logits), label, reached, called),
-      'loss.semantic_loss_2d_fix': losses.semantic(jax.nn.softmax(mass), label, every, called),
-      'loss.semantic_loss_3d': losses.semantic_points(raw[..., 4:], uniform, weights)}
+    'weights': weights,
+    'rgb': rgb,
+    'depth': depth,
+    'semantic_logits': semantic_logits,
+    'fixed': mass,
+    'loss.color_mse_0': losses.color(rgb, numbers['rgb_target']),
+    'loss.depth_loss': jnp.minimum(huber, 0.1),
+    'loss.semantic_loss_2d_pred': losses.forward_corrected_nll(
+      jax.nn.softmax(semantic_logits), label, reached, called
+    ),
+    'loss.semantic_loss_2d_fix': losses.forward_corrected_nll(
+      jax.nn.softmax(mass), label, every, called
+    ),
+    'loss.semantic_loss_3d': losses.semantic_3d(raw[..., 4:], uniform, weights),
+  }
   semantic = sum(found[f'loss.semantic_loss_{name}'] for name in ('2d_pred', '2d_fix', '3d'))
   found['loss.semantic_loss'] = semantic
   found['loss.psnr_0'] = -10.0 * jnp.log10(found['loss.color_mse_0'])
-  found['loss.loss'] = (
-      found['loss.color_mse_0'] + 0.1 * found['loss.depth_loss'] + 0.01 * semantic)
+  found['loss.loss'] = found['loss.color_mse_0'] + 0.1 * found['loss.depth_loss'] + 0.01 * semantic
   return found['loss.loss'], found
 
 
@@ -123,8 +147,10 @@ def repeated(golden):
   geometry = _geometry(numbers)
   # Not jitted: XLA would fold the encoding of the points, constants here, for minutes.
   (_, found), gradients = jax.value_and_grad(_step, has_aux=True)(params, numbers, geometry)
-  return {**found, **{f'grad.nerf_0.{layer}.weight': gradients[layer]['kernel'].T
-                      for layer in _LAYERS}}
+  return {
+    **found,
+    **{f'grad.nerf_0.{layer}.weight': gradients[layer]['kernel'].T for layer in _LAYERS},
+  }
 
 
 def _difference(got, want):

@@ -2,6 +2,7 @@
 
 Letters: B rays, S samples, C classes present, P [C + 1, 45] what the classes and void are called.
 """
+
 import math
 
 import jax
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pnerf_jax.data import labels, words
+from pnerf_jax.data import labels
+from pnerf_jax.label_noise import transition
 from pnerf_jax.training import losses
 
 _ROAD, _SIDEWALK, _PARKING, _BUILDING, _SKY, _CAR, _BOX = 7, 8, 9, 11, 23, 26, 41
@@ -52,8 +54,10 @@ def test_depth_likelihood_agrees_with_a_loop():
   total = 0.0
   for ray in np.flatnonzero(mask):
     sigma = spread * (0.3 + (float(target[ray]) / 10) ** 2)
-    found = sum(float(w) * math.exp(-0.5 * ((float(z) - float(target[ray])) / sigma) ** 2)
-                for w, z in zip(weights[ray], t[ray]))
+    found = sum(
+      float(w) * math.exp(-0.5 * ((float(z) - float(target[ray])) / sigma) ** 2)
+      for w, z in zip(weights[ray], t[ray])
+    )
     total -= math.log((1 - outliers) * found + outliers)
   got = losses.depth_likelihood(weights, t, target, mask, spread, outliers)
   assert float(got) == pytest.approx(total / mask.sum(), rel=1e-5)
@@ -62,8 +66,10 @@ def test_depth_likelihood_agrees_with_a_loop():
 def test_depth_likelihood_prefers_weight_at_the_measured_depth():
   t = jnp.linspace(1.0, 40.0, 40)[None]
   target, mask = jnp.array([20.0]), jnp.array([True])
-  values = [float(losses.depth_likelihood(jax.nn.one_hot(jnp.array([i]), 40), t, target, mask,
-                                          0.2, 0.05)) for i in range(40)]
+  values = [
+    float(losses.depth_likelihood(jax.nn.one_hot(jnp.array([i]), 40), t, target, mask, 0.2, 0.05))
+    for i in range(40)
+  ]
   assert int(np.argmin(values)) == 19  # t = 20
   assert values[19] == pytest.approx(0.0, abs=1e-5)
   assert values[39] == pytest.approx(-math.log(0.05), rel=1e-4)  # an outlier pulls no further
@@ -90,36 +96,37 @@ def test_semantic_agrees_with_a_loop():
     plausible += void * float(called[7, label[ray]])
     total -= float(mask[ray]) * math.log(max(plausible, 1e-6))
     count += 1
-  got = losses.semantic(probabilities, label, mask, called)
+  got = losses.forward_corrected_nll(probabilities, label, mask, called)
   assert float(got) == pytest.approx(total / count, rel=1e-4)
 
 
 def test_semantic_by_hand():
-  called = words.from_sets(_CLASS_IDS, merged=False, floor=0.5)
+  called = transition.transition_from_label_sets(_CLASS_IDS, merged=False, floor=0.5)
   # Road 0.2, sidewalk 0.1, parking 0.3, car 0.4; called road: 0.2 + 0.3 + 0.5 (0.1 + 0.4) = 0.75.
   probabilities = jnp.array([[0.2, 0.1, 0.3, 0.0, 0.4, 0.0, 0.0]])
-  got = losses.semantic(probabilities, jnp.array([_ROAD]), jnp.ones(1), called)
+  got = losses.forward_corrected_nll(probabilities, jnp.array([_ROAD]), jnp.ones(1), called)
   assert float(got) == pytest.approx(-math.log(0.75), rel=1e-5)
 
 
 def test_semantic_pulls_towards_the_class_that_is_called_so_most_often():
   called = np.full((8, 45), 0.01, np.float32)
   called[[4, 5], _CAR] = 0.8, 0.2  # car, box
-  loss = lambda p: losses.semantic(p, jnp.array([_CAR]), jnp.ones(1), jnp.asarray(called))
+  loss = lambda p: losses.forward_corrected_nll(
+    p, jnp.array([_CAR]), jnp.ones(1), jnp.asarray(called)
+  )
   gradient = np.asarray(jax.jit(jax.grad(loss))(jnp.full((1, 7), 1 / 7)))[0]
   car, box, road = gradient[4], gradient[5], gradient[0]
   assert car < box < road
 
 
-def _words() -> losses.Words:
+def _words() -> losses.LabelNoise:
   first = jnp.asarray(_random_words())
-  return losses.Words(first, jnp.full(45, 1 / 45), first[:-1] > 0.1, jnp.ones(7),
-                      jnp.ones(()))
+  return losses.LabelNoise(first, jnp.full(45, 1 / 45), first[:-1] > 0.1, jnp.ones(7), jnp.ones(()))
 
 
 def test_words_are_the_first_estimate_until_something_was_called():
   words_ = _words()
-  got = losses.word_probability(jnp.zeros((8, 45)), words_, 1e-3, 0.05)
+  got = losses.transition_matrix(jnp.zeros((8, 45)), words_, 1e-3, 0.05)
   np.testing.assert_array_equal(got, words_.first)
 
 
@@ -130,9 +137,14 @@ def test_words_by_hand():
   called[0, _ROAD], called[0, _CAR] = 0.06, 0.02
   anything = np.zeros(45, np.float32)
   anything[[_ROAD, _CAR]] = 0.5
-  got = losses.word_probability(jnp.asarray(called), losses.Words(
-      jnp.asarray(first), jnp.asarray(anything), jnp.ones((2, 45), bool), jnp.ones(2),
-      jnp.ones(())), 0.02, 0.1)
+  got = losses.transition_matrix(
+    jnp.asarray(called),
+    losses.LabelNoise(
+      jnp.asarray(first), jnp.asarray(anything), jnp.ones((2, 45), bool), jnp.ones(2), jnp.ones(())
+    ),
+    0.02,
+    0.1,
+  )
   # (0.06 + 0.02 * 0.5) / (0.08 + 0.02) = 0.7, then 0.9 * 0.7 + 0.1 * 0.5.
   assert float(got[0, _ROAD]) == pytest.approx(0.68)
   assert float(got[0, _CAR]) == pytest.approx(0.32)
@@ -149,7 +161,7 @@ def test_called_share_agrees_with_a_loop():
     if label[ray]:
       want[:3, label[ray]] += probabilities[ray] / 20
       want[3, label[ray]] += (1 - probabilities[ray].sum()) / 20
-  np.testing.assert_allclose(losses.called_share(probabilities, label), want, atol=1e-6)
+  np.testing.assert_allclose(losses.joint_label_frequencies(probabilities, label), want, atol=1e-6)
 
 
 def test_words_are_found_by_alternating_with_the_classes():
@@ -160,18 +172,19 @@ def test_words_are_found_by_alternating_with_the_classes():
   label = np.array([rng.choice([1, 2, 3], p=truth[c]) for c in group.repeat(60)])
   first = np.zeros((4, 45), np.float32)
   first[:, 1:4] = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.1, 0.8], [1 / 3] * 3]
-  words_ = losses.Words(
-      jnp.asarray(first), jnp.asarray(first[3]), jnp.ones((3, 45), bool),
-      jnp.ones(3), jnp.ones(()))
+  words_ = losses.LabelNoise(
+    jnp.asarray(first), jnp.asarray(first[3]), jnp.ones((3, 45), bool), jnp.ones(3), jnp.ones(())
+  )
   called = jnp.zeros((4, 45))
   for _ in range(10):
-    p = np.asarray(losses.word_probability(called, words_, 1e-3, 0.0))[:3]
+    p = np.asarray(losses.transition_matrix(called, words_, 1e-3, 0.0))[:3]
     score = np.log(p.T[label] + 1e-6).reshape(400, 60, 3).sum(axis=1)
     posterior = np.exp(score - score.max(axis=-1, keepdims=True))
     posterior /= posterior.sum(axis=-1, keepdims=True)
-    called = losses.called_share(jnp.asarray(posterior.repeat(60, axis=0), jnp.float32),
-                                 jnp.asarray(label))
-  found = np.asarray(losses.word_probability(called, words_, 1e-3, 0.0))[:3, 1:4]
+    called = losses.joint_label_frequencies(
+      jnp.asarray(posterior.repeat(60, axis=0), jnp.float32), jnp.asarray(label)
+    )
+  found = np.asarray(losses.transition_matrix(called, words_, 1e-3, 0.0))[:3, 1:4]
   np.testing.assert_allclose(found, truth, atol=0.03)
 
 
@@ -189,9 +202,11 @@ def test_semantic_posterior_agrees_with_a_loop():
     said = np.float64(fixed[ray]) * odds * called[:7, label[ray]]
     all_said = said.sum() + (1 - fixed[ray].sum()) * called[7, label[ray]]
     total -= mask[ray] * sum(
-        q / all_said * math.log(p + 1e-6) for q, p in zip(said, np.float64(probabilities[ray])))
-  got = losses.semantic_posterior(*map(
-      jnp.asarray, (probabilities, fixed, label, mask, called, odds)))
+      q / all_said * math.log(p + 1e-6) for q, p in zip(said, np.float64(probabilities[ray]))
+    )
+  got = losses.posterior_cross_entropy(
+    *map(jnp.asarray, (probabilities, fixed, label, mask, called, odds))
+  )
   assert float(got) == pytest.approx(total / (mask > 0).sum(), rel=1e-4)
 
 
@@ -204,13 +219,14 @@ def test_a_class_that_lost_a_ray_still_hears_its_labels():
   def pull(loss, logit):
     return -float(jax.grad(lambda x: loss(jax.nn.softmax(jnp.array([[x, 0.0]]))))(logit))
 
-  plain = lambda p: losses.semantic(p, label, one, called)
-  posterior = lambda p: losses.semantic_posterior(p, even, label, one, called, jnp.ones(2))
+  plain = lambda p: losses.forward_corrected_nll(p, label, one, called)
+  posterior = lambda p: losses.posterior_cross_entropy(p, even, label, one, called, jnp.ones(2))
   assert pull(plain, 0.0) > 0.4 and pull(posterior, 0.0) > 0.4
   assert pull(plain, -10.0) < 2e-3
   assert pull(posterior, -10.0) > 0.9
-  gradient = jax.grad(lambda f: losses.semantic_posterior(
-      even, f, label, one, called, jnp.ones(2)))(even)
+  gradient = jax.grad(
+    lambda f: losses.posterior_cross_entropy(even, f, label, one, called, jnp.ones(2))
+  )(even)
   np.testing.assert_array_equal(gradient, 0.0)
 
 
@@ -221,10 +237,11 @@ def test_a_class_without_a_word_of_its_own_is_told_by_the_odds_alone():
   half, odds = jnp.array([[0.5, 0.5]]), jnp.array([9.0, 1.0])
   for logit in (-4.0, 0.0, 4.0):
     p = lambda x: jax.nn.softmax(jnp.array([[x, 0.0]]))
-    labels_alone = jax.grad(lambda x: losses.semantic(p(x), label, one, called))(logit)
+    labels_alone = jax.grad(lambda x: losses.forward_corrected_nll(p(x), label, one, called))(logit)
     assert float(labels_alone) == pytest.approx(0.0, abs=1e-6)
-    found = jax.grad(lambda x: losses.semantic_posterior(
-        p(x), half, label, one, called, odds))(logit)
+    found = jax.grad(
+      lambda x: losses.posterior_cross_entropy(p(x), half, label, one, called, odds)
+    )(logit)
     assert float(found) == pytest.approx(float(p(logit)[0, 0]) - 0.9, abs=1e-4)
 
 
@@ -233,7 +250,7 @@ def test_where_void_holds_a_ray_nothing_is_asked_of_it():
   called = jnp.full((3, 45), 0.001).at[2, _CAR].set(0.05)
   label, one, odds = jnp.array([_CAR]), jnp.ones(1), jnp.ones(2)
   probabilities, fixed = jnp.array([[0.9, 0.1]]), jnp.array([[0.0, 0.1]])
-  pull = jax.grad(lambda p: losses.semantic_posterior(p, fixed, label, one, called, odds))
+  pull = jax.grad(lambda p: losses.posterior_cross_entropy(p, fixed, label, one, called, odds))
   assert abs(float(pull(probabilities)[0, 1])) < 0.1  # a primitive's ray would be pulled by 10
   assert float(pull(probabilities)[0, 0]) == 0.0
 
@@ -241,11 +258,11 @@ def test_where_void_holds_a_ray_nothing_is_asked_of_it():
 @pytest.mark.parametrize('merged', [False, True])
 def test_reachable_agrees_with_a_loop(merged):
   rng = np.random.default_rng(4)
-  sets = labels.label_sets(_CLASS_IDS, merged=merged)
+  sets = labels.compatibility_matrix(_CLASS_IDS, merged=merged)
   met = rng.uniform(size=(200, 7)) > 0.7
   met[0] = False
   label = rng.integers(0, 45, 200)
-  got = np.asarray(losses.reachable(jnp.asarray(met), jnp.asarray(label), jnp.asarray(sets)))
+  got = np.asarray(losses.label_on_ray(jnp.asarray(met), jnp.asarray(label), jnp.asarray(sets)))
   for ray in range(200):
     want = label[ray] == _SKY
     for c in range(7):
@@ -259,7 +276,7 @@ def test_semantic_points_agrees_with_a_loop():
   number = rng.integers(0, 4, (10, 6))  # classes of the primitives at the sample, 0 = none
   fixed = np.zeros((10, 6, 4), np.float32)
   for index in np.ndindex(10, 6):
-    fixed[index][rng.permutation(4)[:number[index]]] = 1 / max(number[index], 1)
+    fixed[index][rng.permutation(4)[: number[index]]] = 1 / max(number[index], 1)
   weights = rng.uniform(0, 0.15, (10, 6)).astype(np.float32)
   total, count = 0.0, 0
   for index in np.ndindex(10, 6):
@@ -268,14 +285,14 @@ def test_semantic_points_agrees_with_a_loop():
       exponential = np.exp(np.float64(logits[index]))
       total -= math.log(exponential[chosen] / exponential.sum())
       count += 1
-  got = losses.semantic_points(logits, fixed, weights)
+  got = losses.semantic_3d(logits, fixed, weights)
   assert float(got) == pytest.approx(total / count, rel=1e-5)
 
 
 def test_semantic_points_does_not_move_the_geometry():
   logits = jnp.array([[[1.0, 2.0]]])
   fixed = jnp.array([[[1.0, 0.0]]])
-  gradient = jax.grad(losses.semantic_points, argnums=2)(logits, fixed, jnp.array([[0.4]]))
+  gradient = jax.grad(losses.semantic_3d, argnums=2)(logits, fixed, jnp.array([[0.4]]))
   np.testing.assert_array_equal(gradient, 0.0)
 
 
@@ -285,37 +302,50 @@ def test_semantic_points_does_not_move_the_geometry():
 def _terms(weights, probabilities, logits, depth, mask):
   """Every term on B = 4 rays, as functions of what is rendered."""
   t = jnp.broadcast_to(jnp.array([1.0, 5.0, 5.0, 30.0]), (4, 4))
-  floored, plain = (jnp.asarray(words.from_sets(_CLASS_IDS, merged=False, floor=floor))
-                    for floor in (0.02, 0.0))
+  floored, plain = (
+    jnp.asarray(transition.transition_from_label_sets(_CLASS_IDS, merged=False, floor=floor))
+    for floor in (0.02, 0.0)
+  )
   label = jnp.array([_ROAD, _SKY, _CAR, labels.VOID])
   fixed = jax.nn.one_hot(jnp.array([[0, 1, 2, 3]] * 4), 7)
   target = jnp.array([5.0, 0.0, 90.0, 30.0])
   return {
-      'depth_huber': losses.depth_huber(depth, target, mask),
-      'depth_likelihood': losses.depth_likelihood(weights, t, target, mask, 0.2, 0.05),
-      'semantic': losses.semantic(probabilities, label, mask.astype(jnp.float32), floored),
-      'semantic without a floor':
-          losses.semantic(probabilities, label, mask.astype(jnp.float32), plain),
-      'semantic_posterior': losses.semantic_posterior(
-          probabilities, jax.nn.one_hot(jnp.array([0, 0, 1, 2]), 7) * weights.sum(-1)[:, None],
-          label, mask.astype(jnp.float32), plain, jnp.arange(1.0, 8.0)),
-      'semantic_points': losses.semantic_points(logits, fixed, weights),
+    'depth_huber': losses.depth_huber(depth, target, mask),
+    'depth_likelihood': losses.depth_likelihood(weights, t, target, mask, 0.2, 0.05),
+    'semantic': losses.forward_corrected_nll(
+      probabilities, label, mask.astype(jnp.float32), floored
+    ),
+    'semantic without a floor': losses.forward_corrected_nll(
+      probabilities, label, mask.astype(jnp.float32), plain
+    ),
+    'semantic_posterior': losses.posterior_cross_entropy(
+      probabilities,
+      jax.nn.one_hot(jnp.array([0, 0, 1, 2]), 7) * weights.sum(-1)[:, None],
+      label,
+      mask.astype(jnp.float32),
+      plain,
+      jnp.arange(1.0, 8.0),
+    ),
+    'semantic_points': losses.semantic_3d(logits, fixed, weights),
   }
 
 
-_TERMS_WITH_GRADIENTS = jax.jit(jax.value_and_grad(
-    lambda *x: (sum(_terms(*x).values()), _terms(*x)), argnums=(0, 1, 2, 3), has_aux=True))
+_TERMS_WITH_GRADIENTS = jax.jit(
+  jax.value_and_grad(
+    lambda *x: (sum(_terms(*x).values()), _terms(*x)), argnums=(0, 1, 2, 3), has_aux=True
+  )
+)
 
 
 @pytest.mark.parametrize('masked', [False, True])
 @pytest.mark.parametrize('weight', [0.0, 0.25, 1.0])
 def test_values_and_gradients_are_finite_at_the_ends(weight, masked):
   inputs = (
-      jnp.full((4, 4), weight).at[:, 1:].multiply(weight < 1),  # nothing, even, or all in one
-      jnp.stack([jnp.zeros(7), jax.nn.one_hot(0, 7), jax.nn.one_hot(6, 7), jnp.full(7, 1 / 7)]),
-      jnp.tile(jnp.array([1e4, -1e4, 0.0, 5.0, 0.0, 0.0, 0.0]), (4, 4, 1)),
-      jnp.array([5.0, 0.0, 1e6, 30.0]),
-      jnp.full(4, not masked),
+    jnp.full((4, 4), weight).at[:, 1:].multiply(weight < 1),  # nothing, even, or all in one
+    jnp.stack([jnp.zeros(7), jax.nn.one_hot(0, 7), jax.nn.one_hot(6, 7), jnp.full(7, 1 / 7)]),
+    jnp.tile(jnp.array([1e4, -1e4, 0.0, 5.0, 0.0, 0.0, 0.0]), (4, 4, 1)),
+    jnp.array([5.0, 0.0, 1e6, 30.0]),
+    jnp.full(4, not masked),
   )
   (_, terms), gradients = _TERMS_WITH_GRADIENTS(*inputs)
   for name, value in terms.items():
@@ -341,10 +371,13 @@ def test_masked_rays_have_no_influence():
   @jax.jit
   def terms(rows):
     kept = mask[rows] > 0
-    return (losses.depth_huber(t[rows, 0], target[rows], kept),
-            losses.depth_likelihood(weights[rows], t[rows], target[rows], kept, 0.2, 0.05),
-            losses.semantic(probabilities[rows], label[rows], mask[rows], sets))
+    return (
+      losses.depth_huber(t[rows, 0], target[rows], kept),
+      losses.depth_likelihood(weights[rows], t[rows], target[rows], kept, 0.2, 0.05),
+      losses.forward_corrected_nll(probabilities[rows], label[rows], mask[rows], sets),
+    )
 
   weights, t, target, probabilities, label, sets, mask = map(
-      jnp.asarray, (weights, t, target, probabilities, label, sets, mask))
+    jnp.asarray, (weights, t, target, probabilities, label, sets, mask)
+  )
   np.testing.assert_allclose(terms(jnp.arange(6)), terms(jnp.array([0, 2, 5])), rtol=1e-5)

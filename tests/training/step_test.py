@@ -2,6 +2,7 @@
 
 Letters: B rays, C classes: parking, building, sky; primitive m is of class m.
 """
+
 import dataclasses
 
 import jax
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 
 from configs import kitti360 as configs
-from pnerf_jax.data.batches import Batch
 from pnerf_jax.fields import fixed
-from pnerf_jax.fields.outputs import FieldOut
+from pnerf_jax.fields.field import FieldOutput
 from pnerf_jax.geometry.cameras import Rays
 from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.training import losses, setup, step
+from pnerf_jax.training.ray_table import Batch
 
 _PARKING, _BUILDING, _SKY = 9, 11, 23
 _CLASS_IDS = (_PARKING, _BUILDING, _SKY)
@@ -27,7 +28,7 @@ class _Fog:
 
   def __call__(self, points, directions, image):
     lead = points.shape[:-1]
-    return FieldOut(jnp.full(lead, 2.0), jnp.full((*lead, 3), 0.5), jnp.zeros((*lead, 3)))
+    return FieldOutput(jnp.full(lead, 2.0), jnp.full((*lead, 3), 0.5), jnp.zeros((*lead, 3)))
 
   def sky(self, origins, directions, image):
     return jnp.full_like(origins, 0.5)
@@ -39,28 +40,43 @@ def _batch(primitive, depth) -> Batch:
   along = jnp.tile(jnp.array([0.0, 0.0, 1.0]), (count, 1))
   full = lambda value: jnp.full((count, 1), value)
   return Batch(
-      rays=Rays(jnp.zeros((count, 3)), along, jnp.ones(count), jnp.zeros(count, jnp.int32)),
-      intervals=Intervals(full(10.0), full(12.0), jnp.array(primitive, jnp.int32)[:, None],
-                          jnp.zeros(count, jnp.int32)),
-      rgb=jnp.full((count, 3), 0.5), label=jnp.full(count, _BUILDING),
-      label_weight=jnp.ones(count), depth=jnp.asarray(depth, jnp.float32))
+    rays=Rays(jnp.zeros((count, 3)), along, jnp.ones(count), jnp.zeros(count, jnp.int32)),
+    intervals=Intervals(
+      full(10.0), full(12.0), jnp.array(primitive, jnp.int32)[:, None], jnp.zeros(count, jnp.int32)
+    ),
+    rgb=jnp.full((count, 3), 0.5),
+    label=jnp.full(count, _BUILDING),
+    label_weight=jnp.ones(count),
+    depth=jnp.asarray(depth, jnp.float32),
+  )
 
 
-def _words(odds=(1.0, 1.0, 1.0)) -> losses.Words:
+def _words(odds=(1.0, 1.0, 1.0)) -> losses.LabelNoise:
   """Every class may be called anything, with these odds before it is."""
-  return losses.Words(jnp.full((4, 45), 1 / 45), jnp.full(45, 1 / 45),
-                      jnp.ones((3, 45), bool), jnp.asarray(odds), jnp.ones(()))
+  return losses.LabelNoise(
+    jnp.full((4, 45), 1 / 45),
+    jnp.full(45, 1 / 45),
+    jnp.ones((3, 45), bool),
+    jnp.asarray(odds),
+    jnp.ones(()),
+  )
 
 
 def _depth_loss(batch, classes) -> float:
-  config = configs.get_config('published').loss
+  config = configs.get_config('paper').loss
   config.depth_classes = classes
   called = np.full((4, 45), 1 / 45, np.float32)
   terms, _ = step.loss_terms(
-      _Fog(), batch, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      _words(), jnp.asarray(called), jnp.float32(0.0),
-      RenderOptions(64, 0, 0.0, 0.5, True),
-      setup.loss_options(config, _CLASS_IDS), jax.random.key(0))
+    _Fog(),
+    batch,
+    fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
+    _words(),
+    jnp.asarray(called),
+    jnp.float32(0.0),
+    RenderOptions(64, 0, 0.0, 0.5, True),
+    setup.loss_options(config, _CLASS_IDS),
+    jax.random.key(0),
+  )
   return float(terms['depth'])
 
 
@@ -84,21 +100,30 @@ def test_words_are_counted_by_the_primitives_and_without_a_gradient():
     def __call__(self, points, directions, image):
       out = super().__call__(points, directions, image)
       certain = jnp.array([0.0, 9.0, 0.0])  # of being the building, wherever it may be
-      return FieldOut(out.sigma * self.density, out.rgb, out.semantic_logits + certain)
+      return FieldOutput(out.sigma * self.density, out.rgb, out.semantic_logits + certain)
 
   def counted(density):
     # Parking and building lie in one place, where the learned field chooses the building.
     batch = _batch([0, 1], [7.5, 3.5])
     twice = lambda x: jnp.concatenate([x, x], axis=-1)
     both = batch.intervals
-    both = Intervals(twice(both.enter), twice(both.exit), jnp.array([[0, 1], [1, 1]], jnp.int32),
-                     both.dropped)
+    both = Intervals(
+      twice(both.enter),
+      twice(both.exit),
+      jnp.array([[0, 1], [1, 1]], jnp.int32),
+      both.num_truncated,
+    )
     _, share = step.loss_terms(
-        Thick(density), dataclasses.replace(batch, intervals=both),
-        fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-        _words(), jnp.full((4, 45), 1 / 45), jnp.float32(0.0),
-        RenderOptions(64, 0, 0.0, 0.5, True),
-        setup.loss_options(configs.get_config().loss, _CLASS_IDS), jax.random.key(0))
+      Thick(density),
+      dataclasses.replace(batch, intervals=both),
+      fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
+      _words(),
+      jnp.full((4, 45), 1 / 45),
+      jnp.float32(0.0),
+      RenderOptions(64, 0, 0.0, 0.5, True),
+      setup.loss_options(configs.get_config().loss, _CLASS_IDS),
+      jax.random.key(0),
+    )
     return share[:, _BUILDING]
 
   # exp(-2 * 2) of each ray passes the boxes and is sky; half of the first is parking's.
@@ -111,13 +136,14 @@ def test_words_are_counted_by_the_primitives_and_without_a_gradient():
 
 def test_a_pixel_is_the_mean_of_its_rays():
   """One pixel, two rays: black parking from 10 m on, and white building from 30 m on."""
+
   class Wall:
     """Opaque, and as bright as the number of the image; without opinion."""
 
     def __call__(self, points, directions, image):
       lead = points.shape[:-1]
       rgb = jnp.broadcast_to(image[..., None, None].astype(jnp.float32), (*lead, 3))
-      return FieldOut(jnp.full(lead, 1e4), rgb, jnp.zeros((*lead, 3)))
+      return FieldOutput(jnp.full(lead, 1e4), rgb, jnp.zeros((*lead, 3)))
 
     def sky(self, origins, directions, image):
       return jnp.full_like(origins, 0.5)
@@ -125,19 +151,31 @@ def test_a_pixel_is_the_mean_of_its_rays():
   two = _batch([0, 1], [11.0, 11.0])
   further = jnp.array([[0.0], [20.0]])
   one = dataclasses.replace(
-      two, intervals=dataclasses.replace(
-          two.intervals, enter=two.intervals.enter + further, exit=two.intervals.exit + further),
-      rays=dataclasses.replace(two.rays, image=jnp.arange(2)), rgb=jnp.full((1, 3), 0.75),
-      label=two.label[:1], label_weight=two.label_weight[:1], depth=jnp.array([10.0]))
+    two,
+    intervals=dataclasses.replace(
+      two.intervals, enter=two.intervals.enter + further, exit=two.intervals.exit + further
+    ),
+    rays=dataclasses.replace(two.rays, image=jnp.arange(2)),
+    rgb=jnp.full((1, 3), 0.75),
+    label=two.label[:1],
+    label_weight=two.label_weight[:1],
+    depth=jnp.array([10.0]),
+  )
   called = np.full((4, 45), 1e-9, np.float32)
   called[1, _BUILDING] = 0.8  # only the building is called so
   config = configs.get_config().loss
   terms, share = step.loss_terms(
-      Wall(), one, fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      _words(), jnp.asarray(called), jnp.float32(0.0),
-      RenderOptions(64, 0, 0.0, 0.5, True),
-      setup.loss_options(config, _CLASS_IDS), None)
-  assert float(terms['rgb']) == pytest.approx((0.5 - 0.75)**2)
+    Wall(),
+    one,
+    fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
+    _words(),
+    jnp.asarray(called),
+    jnp.float32(0.0),
+    RenderOptions(64, 0, 0.0, 0.5, True),
+    setup.loss_options(config, _CLASS_IDS),
+    None,
+  )
+  assert float(terms['rgb']) == pytest.approx((0.5 - 0.75) ** 2)
   for name in ('fixed', 'semantic_2d'):
     assert float(terms[name]) == pytest.approx(-np.log(0.5 * 0.8), rel=1e-5)
   np.testing.assert_allclose(share[:, _BUILDING], [0.5, 0.5, 0, 0], atol=1e-6)
@@ -147,34 +185,49 @@ def test_a_pixel_is_the_mean_of_its_rays():
 
 def test_labels_and_depth_count_less_at_the_end():
   config = configs.get_config().loss
-  config.finish_depth, config.finish_semantic_2d = 0.25, 0.5
-  before, after = (dict(setup.loss_options(config, _CLASS_IDS, finish).weights)
-                   for finish in (False, True))
+  config.refine_depth_scale, config.refine_semantic_2d_scale = 0.25, 0.5
+  before, after = (
+    dict(setup.loss_options(config, _CLASS_IDS, finish).weights) for finish in (False, True)
+  )
   assert {name: after[name] / before[name] for name in before if before[name]} == {
-      'rgb': 1.0, 'depth': 0.25, 'fixed': 1.0, 'semantic_2d': 0.5, 'semantic_3d': 1.0}
+    'rgb': 1.0,
+    'depth': 0.25,
+    'fixed': 1.0,
+    'semantic_2d': 0.5,
+    'semantic_3d': 1.0,
+  }
 
 
 def test_labels_move_density_until_the_finish():
   model = configs.get_config().model
   before, after = (setup.train_options(model, finish) for finish in (False, True))
-  assert before.labels_move
-  assert after == dataclasses.replace(before, labels_move=False)
+  assert before.semantics_grad_to_density
+  assert after == dataclasses.replace(before, semantics_grad_to_density=False)
 
 
-@pytest.mark.parametrize('steps, share, begins', [
-    (100, 0.0, 100), (100, 0.35, 60), (100, 0.33, 70), (100, 1.0, 0), (20, 0.2, 20)])
+@pytest.mark.parametrize(
+  'steps, share, begins',
+  [(100, 0.0, 100), (100, 0.35, 60), (100, 0.33, 70), (100, 1.0, 0), (20, 0.2, 20)],
+)
 def test_the_finish_begins_with_a_call_of_the_device(steps, share, begins):
   train = configs.get_config().train
-  train.steps, train.finish, train.steps_per_dispatch = steps, share, 10
-  assert setup.finish_begins(train) == begins
+  train.steps, train.refine_fraction, train.steps_per_call = steps, share, 10
+  assert setup.refinement_start(train) == begins
 
 
 def _terms(batch, called, odds, posterior) -> dict[str, float]:
   table = fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY)
   found, _ = step.loss_terms(
-      _Fog(), batch, table, _words(odds), jnp.asarray(called), jnp.float32(posterior),
-      RenderOptions(64, 0, 0.0, 0.5, True),
-      setup.loss_options(configs.get_config().loss, _CLASS_IDS), None)
+    _Fog(),
+    batch,
+    table,
+    _words(odds),
+    jnp.asarray(called),
+    jnp.float32(posterior),
+    RenderOptions(64, 0, 0.0, 0.5, True),
+    setup.loss_options(configs.get_config().loss, _CLASS_IDS),
+    None,
+  )
   return {name: float(value) for name, value in found.items()}
 
 
@@ -196,9 +249,15 @@ def test_what_one_label_says_joins_the_learned_term_alone():
 def test_the_odds_decide_between_primitives_that_are_called_alike():
   """Parking from 10 to 12 m within a building, both called alike; the field has no opinion."""
   one = _batch([0], [11.0])
-  both = dataclasses.replace(one, intervals=Intervals(
-      jnp.full((1, 2), 10.0), jnp.full((1, 2), 12.0), jnp.array([[0, 1]], jnp.int32),
-      one.intervals.dropped))
+  both = dataclasses.replace(
+    one,
+    intervals=Intervals(
+      jnp.full((1, 2), 10.0),
+      jnp.full((1, 2), 12.0),
+      jnp.array([[0, 1]], jnp.int32),
+      one.intervals.num_truncated,
+    ),
+  )
   called = np.full((4, 45), 0.1, np.float32)
   off, on = (_terms(both, called, (3.0, 1.0, 1.0), weight) for weight in (0.0, 1.0))
   through = np.exp(-4.0)

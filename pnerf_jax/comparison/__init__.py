@@ -1,1 +1,0 @@
-"""Every method on the same images, scored by the same evaluation, side by side."""

@@ -1,0 +1,1 @@
+"""The configuration: every field declared once, with its type, range, default and meaning."""

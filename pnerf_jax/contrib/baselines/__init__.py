@@ -1,0 +1,1 @@
+"""Other methods of label transfer, for comparison."""

@@ -1,0 +1,1 @@
+"""Whole drives: split into windows, run, and merged."""

@@ -1,0 +1,1 @@
+"""Pseudo depth, pseudo labels, and checks of a dataset before training."""

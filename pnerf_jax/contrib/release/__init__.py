@@ -1,0 +1,1 @@
+"""The authors' archive and released weights of Panoptic NeRF."""

@@ -1,0 +1,1 @@
+"""2D semantic segmentation networks that make pseudo labels."""

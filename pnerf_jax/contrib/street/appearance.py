@@ -1,0 +1,393 @@
+"""Procedural paint, sun, sky and camera response: what colour a ray sees.
+
+Letters: `n` rays; `uv` [n, 2] texture coordinates in metres (0..1 on panes); `foot` [n] metres
+that a sample covers on the surface, below which a pattern must fade to its mean or it would
+sparkle differently in every view. Colours are linear RGB until `develop`.
+"""
+
+import dataclasses
+
+import numpy as np
+
+TEXEL = 0.02  # metres of the finest texel of the noise
+_SIZE = 512
+
+
+def _pyramid(seed: int, slope: float) -> tuple[np.ndarray, np.ndarray]:
+  """A periodic 1/f**slope noise of unit variance and its halvings, flattened; level offsets."""
+  rng = np.random.default_rng(seed)
+  frequency = np.hypot(np.fft.fftfreq(_SIZE)[:, None], np.fft.fftfreq(_SIZE)[None])
+  frequency[0, 0] = 1.0
+  spectrum = np.fft.fft2(rng.normal(size=(_SIZE, _SIZE))) / frequency**slope
+  spectrum[0, 0] = 0.0
+  level = np.fft.ifft2(spectrum).real
+  level /= level.std()
+  levels, offsets = [], [0]
+  while level.shape[0] >= 2:
+    levels.append(level.ravel())
+    offsets.append(offsets[-1] + level.size)
+    level = 0.25 * (level[::2, ::2] + level[1::2, ::2] + level[::2, 1::2] + level[1::2, 1::2])
+  return np.concatenate(levels).astype(np.float32), np.array(offsets[:-1])
+
+
+_SOFT = _pyramid(11, 1.25)
+_ROUGH = _pyramid(12, 0.75)
+
+
+def noise(
+  uv: np.ndarray,
+  foot: np.ndarray,
+  stretch: float = 1.0,
+  rough: bool = False,
+) -> np.ndarray:
+  """[n] band-limited noise of about unit variance; its finest grain is TEXEL * stretch metres."""
+  values, offsets = _ROUGH if rough else _SOFT
+  grain = TEXEL * stretch
+  level = np.clip(np.rint(np.log2(np.maximum(foot / grain, 1e-9))), 0, len(offsets) - 2).astype(int)
+  cells = _SIZE >> level
+  spot = uv / grain * (1.0 / (1 << level))[:, None] - 0.5
+  low = np.floor(spot)
+  fraction = (spot - low).astype(np.float32)
+  mask = cells - 1
+  u0, v0 = low[:, 0].astype(np.int64) & mask, low[:, 1].astype(np.int64) & mask
+  u1, v1 = (u0 + 1) & mask, (v0 + 1) & mask
+  base = offsets[level]
+  row0, row1 = base + v0 * cells, base + v1 * cells
+  a, b = fraction[:, 0], fraction[:, 1]
+  return (1 - b) * ((1 - a) * values[row0 + u0] + a * values[row0 + u1]) + b * (
+    (1 - a) * values[row1 + u0] + a * values[row1 + u1]
+  )
+
+
+def cell_hash(*keys: np.ndarray) -> np.ndarray:
+  """[n] a repeatable number in [0, 1) for integer keys [n]."""
+  state = np.zeros(keys[0].shape, np.uint32)
+  for i, key in enumerate(keys):
+    state = (state ^ (key.astype(np.int64) & 0xFFFFFFFF).astype(np.uint32)) * np.uint32(2654435761)
+    state = (state ^ (state >> np.uint32(15))) * np.uint32(2246822519 + 2 * i)
+    state ^= state >> np.uint32(13)
+  return (state >> np.uint32(8)).astype(np.float32) / np.float32(1 << 24)
+
+
+def _mix(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
+  return a + np.clip(share, 0, 1)[:, None] * (b - a)
+
+
+def _fade(foot: np.ndarray, size) -> np.ndarray:
+  """1 where a feature of `size` metres is resolved, 0 where it is not."""
+  return np.clip(1.5 - 1.5 * foot / size, 0, 1)
+
+
+def _line(x: np.ndarray, width: float, foot: np.ndarray) -> np.ndarray:
+  """Cover of the joints at integer x by a sample of width `foot` (in units of x)."""
+  away = np.abs(x - np.rint(x))
+  return np.clip(
+    (0.5 * width + 0.5 * foot - away) / np.maximum(foot, 1e-6),
+    0,
+    np.minimum(1.0, width / np.maximum(foot, 1e-6)),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Spots:
+  """The hits of one pattern: paint parameters and texture coordinates, all [n, ...]."""
+
+  uv: np.ndarray
+  foot: np.ndarray
+  color: np.ndarray
+  accent: np.ndarray
+  size: np.ndarray
+  face: np.ndarray
+
+  def grain(self, amount: float, stretch: float = 1.0, rough: bool = False) -> np.ndarray:
+    """[n, 1] factor around 1 by noise of relative `amount`."""
+    return np.maximum(1 + amount * noise(self.uv, self.foot, stretch, rough), 0.15)[:, None]
+
+
+def _plain(s: Spots) -> np.ndarray:
+  return s.color * s.grain(0.07)
+
+
+def _paint(s: Spots) -> np.ndarray:
+  return s.color * s.grain(0.05, 2.0)
+
+
+def _cloth(s: Spots) -> np.ndarray:
+  return s.color * s.grain(0.22, 0.5)
+
+
+def _plaster(s: Spots) -> np.ndarray:
+  streak = noise(s.uv * [2.5, 0.35], s.foot)
+  return _mix(s.color * s.grain(0.07, 1.0, True), s.accent, 0.10 * streak + 0.05) * s.grain(
+    0.10, 6.0
+  )
+
+
+def _asphalt(s: Spots) -> np.ndarray:
+  patch = noise(s.uv * 0.35, s.foot, 4.0)
+  crack = np.abs(noise(s.uv, s.foot, 2.0))
+  dark = np.where((crack < 0.035) & (s.foot < 0.12), 0.55, 1.0)[:, None]
+  return (
+    s.color * s.grain(0.20, 1.0, True) * (1 + 0.13 * patch[:, None]) * s.grain(0.08, 8.0) * dark
+  )
+
+
+def _gravel(s: Spots) -> np.ndarray:
+  return _mix(s.color, s.accent, 0.5 + 0.4 * noise(s.uv, s.foot, 1.5, True)) * s.grain(0.12, 6.0)
+
+
+def _ground(s: Spots) -> np.ndarray:
+  tone = 0.45 + 0.30 * noise(s.uv, s.foot, 1.0, True) + 0.25 * noise(s.uv, s.foot, 7.0)
+  return _mix(s.color, s.accent, tone) * s.grain(0.18, 1.0, True)
+
+
+def _courses(
+  s: Spots,
+  width: float,
+  height: float,
+  joint: float,
+  spread: float,
+  shift: float,
+) -> np.ndarray:
+  """Blocks of `width` by `height` (in sizes) in courses, each with its own shade, and joints."""
+  u, v = s.uv[:, 0] / (s.size * width), s.uv[:, 1] / (s.size * height)
+  row = np.floor(v)
+  u = u + shift * (row % 2)
+  shade = cell_hash(np.floor(u), row) - 0.5
+  seen = _fade(s.foot, 0.8 * s.size * height)
+  tone = s.color * (1 + spread * (shade * seen)[:, None]) * s.grain(0.10, 1.0, True)
+  cover = np.maximum(
+    _line(u, joint / width, s.foot / (s.size * width)),
+    _line(v, joint / height, s.foot / (s.size * height)),
+  )
+  return _mix(tone, s.accent, cover) * s.grain(0.12, 8.0)
+
+
+def _brick(s: Spots) -> np.ndarray:
+  return _courses(s, 1.0, 0.32, 0.05, 0.55, 0.5)
+
+
+def _stone(s: Spots) -> np.ndarray:
+  return _courses(s, 1.0, 0.6, 0.06, 0.6, 0.5)
+
+
+def _paver(s: Spots) -> np.ndarray:
+  return _courses(s, 1.0, 1.0, 0.05, 0.35, 0.5)
+
+
+def _cobble(s: Spots) -> np.ndarray:
+  return _courses(s, 1.0, 1.0, 0.16, 0.5, 0.5)
+
+
+def _tiles(s: Spots) -> np.ndarray:
+  return _courses(s, 0.7, 1.0, 0.16, 0.45, 0.0)
+
+
+def _planks(s: Spots) -> np.ndarray:
+  u = s.uv[:, 0] / s.size
+  shade = (cell_hash(np.floor(u)) - 0.5) * _fade(s.foot, 0.8 * s.size)
+  vein = 0.16 * noise(s.uv * [4.0, 0.3], s.foot)
+  tone = s.color * (1 + 0.5 * shade + vein)[:, None]
+  return _mix(tone, s.accent, _line(u, 0.10, s.foot / s.size))
+
+
+def _ribs(s: Spots) -> np.ndarray:
+  v = s.uv[:, 1] / s.size
+  return _mix(s.color * s.grain(0.07), s.accent, 0.7 * _line(v, 0.16, s.foot / s.size))
+
+
+def _stripes(s: Spots) -> np.ndarray:
+  u = s.uv[:, 0] / s.size
+  share = np.where(np.abs(u - np.rint(u)) < 0.25, 1.0, 0.0)
+  return _mix(s.color, s.accent, 0.5 + (share - 0.5) * _fade(s.foot, 0.6 * s.size)) * s.grain(0.06)
+
+
+def _bark(s: Spots) -> np.ndarray:
+  vein = 0.5 + 0.5 * noise(s.uv * [2.0, 0.5], s.foot, 1.0, True)
+  return _mix(s.accent, s.color, vein) * s.grain(0.10, 4.0)
+
+
+def _foliage(s: Spots) -> np.ndarray:
+  own = cell_hash(s.face)
+  tone = 0.35 + 0.65 * own + 0.28 * noise(s.uv, s.foot, 1.0, True)
+  return _mix(s.accent, s.color, tone) * (0.75 + 0.5 * cell_hash(s.face, s.face >> 3))[:, None]
+
+
+def _glass(s: Spots) -> np.ndarray:
+  return s.color * s.grain(0.35, 5.0)
+
+
+def _window(s: Spots) -> np.ndarray:
+  """Frame and mullion in the accent colour; behind the glass a curtain or a dark room."""
+  u, v = s.uv[:, 0], s.uv[:, 1]
+  frame = (np.minimum(u, 1 - u) < 0.07) | (np.minimum(v, 1 - v) < 0.06) | (np.abs(u - 0.5) < 0.03)
+  room = cell_hash(s.face // 2)
+  curtain = (room < 0.55) & ((np.abs(u - 0.5) > 0.22 + 0.2 * room) | (v > 0.62 + 0.3 * room))
+  inside = (
+    np.where(curtain[:, None], 0.30 * s.accent, s.color)
+    * (1 + 0.25 * noise(np.stack([3 * u, v], 1), s.foot))[:, None]
+  )
+  return np.where(frame[:, None], s.accent, inside)
+
+
+def _shop(s: Spots) -> np.ndarray:
+  """A shop window: goods in many colours behind glass."""
+  u, v = s.uv[:, 0], s.uv[:, 1]
+  frame = (np.minimum(u, 1 - u) < 0.03) | (np.minimum(v, 1 - v) < 0.05)
+  column, row = np.floor(u * 7), np.floor(v * 4)
+  goods = np.stack([cell_hash(column, row + k, s.face // 2) for k in (0, 17, 31)], 1)
+  lit = (v < 0.75) & (cell_hash(column + 5, row, s.face // 2) < 0.6)
+  inside = np.where(lit[:, None], 0.22 * goods, s.color)
+  return np.where(frame[:, None], s.accent, inside)
+
+
+def _door(s: Spots) -> np.ndarray:
+  u, v = s.uv[:, 0], s.uv[:, 1]
+  pane = (np.abs(u - 0.5) < 0.28) & (np.abs(v - 0.72) < 0.16)
+  panel = (np.abs(u - 0.5) < 0.30) & (np.abs(v - 0.28) < 0.20)
+  tone = np.where(panel, 0.8, 1.0)[:, None] * s.color
+  return np.where(pane[:, None], s.accent, tone)
+
+
+def _sign(s: Spots) -> np.ndarray:
+  """A board with some lettering in the accent colour."""
+  u, v = s.uv[:, 0] * 4, s.uv[:, 1] * 6
+  letter = (cell_hash(np.floor(2 * u), np.floor(v), s.face) < 0.45) & (np.abs(v - np.rint(v)) < 0.3)
+  return np.where((letter & (s.foot < 0.1))[:, None], s.accent, s.color)
+
+
+PATTERNS = {
+  'plain': _plain,
+  'paint': _paint,
+  'cloth': _cloth,
+  'plaster': _plaster,
+  'asphalt': _asphalt,
+  'gravel': _gravel,
+  'ground': _ground,
+  'brick': _brick,
+  'stone': _stone,
+  'paver': _paver,
+  'cobble': _cobble,
+  'tiles': _tiles,
+  'planks': _planks,
+  'ribs': _ribs,
+  'stripes': _stripes,
+  'bark': _bark,
+  'foliage': _foliage,
+  'glass': _glass,
+  'window': _window,
+  'shop': _shop,
+  'door': _door,
+  'sign': _sign,
+}
+PATTERN_NAMES = tuple(PATTERNS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Light:
+  """Weather.
+
+  Attributes:
+    sun: [3] unit vector towards the sun.
+    sunlight, skylight: linear RGB.
+    horizon, zenith: sky colours; cloud: share of the sky that clouds cover, about 0..1.
+    haze: metres after which 63 % of the colour is haze.
+    shift: [2] offset of the clouds.
+  """
+
+  sun: np.ndarray
+  sunlight: np.ndarray
+  skylight: np.ndarray
+  horizon: np.ndarray
+  zenith: np.ndarray
+  cloud: float
+  haze: float
+  shift: np.ndarray
+
+
+def weather(rng: np.random.Generator, azimuth: float) -> Light:
+  """A dry day with the sun roughly at `azimuth` (radians from +x)."""
+  azimuth = azimuth + rng.uniform(-0.4, 0.4)
+  height = rng.uniform(0.65, 1.0)
+  sun = np.array(
+    [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
+  )
+  strength = rng.uniform(1.15, 1.5)
+  return Light(
+    sun,
+    strength * np.array([1.0, 0.95, 0.86]),
+    np.array([0.52, 0.57, 0.66]),
+    np.array([0.82, 0.86, 0.90]),
+    np.array([0.28, 0.44, 0.74]) * rng.uniform(0.9, 1.1),
+    rng.uniform(0.2, 0.7),
+    700.0,
+    rng.uniform(0, 50, 2),
+  )
+
+
+def sky(light: Light, directions: np.ndarray) -> np.ndarray:
+  """[n, 3] colour of the sky along unit directions [n, 3]."""
+  up = np.clip(directions[:, 2], 0, 1)
+  color = _mix(np.broadcast_to(light.horizon, directions.shape), light.zenith, np.sqrt(up) * 1.15)
+  plane = directions[:, :2] / (up + 0.12)[:, None] * 2.2 + light.shift
+  shape = noise(plane, np.full(len(plane), 0.03), 1.0) + 0.5 * noise(
+    plane, np.full(len(plane), 0.01), 0.5
+  )
+  cover = np.clip(0.9 * shape - 1.0 + 1.9 * light.cloud, 0, 1) * np.clip(5 * up, 0, 1)
+  return _mix(color, np.array([0.96, 0.96, 0.97]), cover)
+
+
+def albedo(pattern: np.ndarray, spots: Spots) -> np.ndarray:
+  """[n, 3] surface colour; `pattern` [n] indexes PATTERN_NAMES."""
+  out = np.empty_like(spots.color)
+  for index in np.unique(pattern):
+    chosen = np.flatnonzero(pattern == index)
+    part = Spots(*(getattr(spots, f.name)[chosen] for f in dataclasses.fields(Spots)))
+    out[chosen] = PATTERNS[PATTERN_NAMES[index]](part)
+  return np.clip(out, 0, 1)
+
+
+def shade(
+  light: Light,
+  surface: np.ndarray,
+  normal: np.ndarray,
+  directions: np.ndarray,
+  gloss: np.ndarray,
+  lit: np.ndarray,
+  distance: np.ndarray,
+) -> np.ndarray:
+  """[n, 3] radiance of surfaces of albedo `surface` [n, 3].
+
+  Args:
+    light: the weather.
+    surface: albedo.
+    normal: [n, 3] unit, turned towards the viewer.
+    directions: [n, 3] unit viewing rays.
+    gloss: [n] share of mirrored sky.
+    lit: [n] bool, whether the sun reaches the point.
+    distance: [n] metres.
+  """
+  facing = np.clip(normal @ light.sun, 0, 1) * lit
+  ambient = (0.62 + 0.38 * normal[:, 2])[:, None] * light.skylight
+  bounce = 0.10 * np.clip(-normal[:, 2] + 0.3, 0, 1)[:, None] * light.sunlight
+  color = surface * (ambient + bounce + facing[:, None] * light.sunlight)
+  cosine = np.einsum('ij,ij->i', directions, normal)
+  mirror = directions - 2 * cosine[:, None] * normal
+  shiny = np.flatnonzero(gloss > 0)
+  if len(shiny):
+    seen = sky(light, mirror[shiny])
+    # Low down the mirror shows the other side of the street, which is darker.
+    seen *= np.clip(0.22 + 1.1 * mirror[shiny, 2], 0.22, 1.0)[:, None]
+    grazing = gloss[shiny] + (1 - gloss[shiny]) * 0.3 * (1 - np.abs(cosine[shiny])) ** 5
+    color[shiny] = _mix(color[shiny], seen, grazing)
+  return _mix(color, 0.9 * light.horizon, 1 - np.exp(-distance / light.haze))
+
+
+def develop(radiance: np.ndarray, gain: float, rng: np.random.Generator) -> np.ndarray:
+  """uint8 image [h, w, 3] of linear radiance: exposure, film curve, sensor noise."""
+  signal = np.maximum(radiance * gain, 0)
+  signal = signal + rng.normal(size=signal.shape) * np.sqrt(2.0e-5 + 1.6e-4 * signal)
+  signal = np.clip(signal, 0, None)
+  # Linear below, soft at the shoulder, so that a bright sky is pale but not flat.
+  signal = np.where(signal < 0.6, signal, 0.6 + 0.4 * (1 - np.exp(-(signal - 0.6) / 0.4)))
+  return np.clip(255 * np.clip(signal, 0, 1) ** (1 / 2.2) + 0.5, 0, 255).astype(np.uint8)

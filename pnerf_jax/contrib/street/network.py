@@ -1,0 +1,45 @@
+"""The small PSPNet whose pseudo labels a street may have: pspnet.npz beside this file.
+
+It was trained on photos and truth of other streets of this generator, seeds 100 to 111 of every
+preset, on which nothing is ever scored:
+
+    for preset in boulevard suburb village; do for seed in $(seq 100 111); do
+      python -m pnerf_jax.street --out=STREETS/$preset-$seed --preset=$preset --seed=$seed \\
+        --frames=6 --predictions=noise
+    done; done
+    python -m pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir=RUN \\
+        --config.data.roots='STREETS/*' --config.model.stride=4 --config.train.steps=1600
+    cp RUN/pspnet.npz pnerf_jax/street/pspnet.npz
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pnerf_jax.contrib.segmentation import checkpoint
+
+_FILE = Path(__file__).with_name('pspnet.npz')
+_WIDTH = 352  # pixels of the photos that it was trained on
+
+
+def load() -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+  """`predict(rgb [H, W, 3] uint8) -> ids [H, W] uint8, confidence [H, W] in [0, 1]`.
+
+  Photos of another size are brought to that of its training, and its answer back to theirs.
+  """
+  answer = checkpoint.load(_FILE)
+
+  def predict(rgb):
+    """ids [H, W] uint8 and confidence [H, W] of a photo [H, W, 3] uint8."""
+    height, width = rgb.shape[:2]
+    size = (_WIDTH, max(16, round(height * _WIDTH / width)))
+    shrinks = cv2.INTER_AREA if width > _WIDTH else cv2.INTER_LINEAR
+    ids, confidence = answer(cv2.resize(rgb, size, interpolation=shrinks)[None])
+    return (
+      cv2.resize(ids[0], (width, height), interpolation=cv2.INTER_NEAREST_EXACT),
+      cv2.resize(confidence[0], (width, height), interpolation=cv2.INTER_LINEAR),
+    )
+
+  return predict

@@ -1,0 +1,1 @@
+"""A window packed as a TFDS dataset."""

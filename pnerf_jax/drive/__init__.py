@@ -1,1 +1,0 @@
-"""A whole drive: cut in windows, every window run on its own, their labels joined again."""

@@ -1,0 +1,57 @@
+"""Rendered colour against the photo: PSNR and SSIM, computed per image, then averaged over images.
+
+PSNR = -10 log10(MSE) with colours in [0, 1] and the MSE over all pixels and channels; at most
+100 dB, so that an exact copy stays finite. SSIM as Wang et al. 2004 define it: Gaussian window of
+sigma 1.5 and 11 pixels, per channel; images smaller than the window have none.
+"""
+
+import dataclasses
+
+import numpy as np
+import skimage.metrics
+
+_MIN_MSE = 1e-10
+_WINDOW = 11
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageCounts:
+  """Sums over images, and over images that are large enough for SSIM."""
+
+  images: int = 0
+  psnr_sum: float = 0.0
+  ssim_images: int = 0
+  ssim_sum: float = 0.0
+
+  def merge(self, other: 'ImageCounts') -> 'ImageCounts':
+    return ImageCounts(
+      self.images + other.images,
+      self.psnr_sum + other.psnr_sum,
+      self.ssim_images + other.ssim_images,
+      self.ssim_sum + other.ssim_sum,
+    )
+
+  def psnr(self) -> float | None:
+    """Decibels."""
+    return self.psnr_sum / self.images if self.images else None
+
+  def ssim(self) -> float | None:
+    return self.ssim_sum / self.ssim_images if self.ssim_images else None
+
+
+def count(rgb: np.ndarray, photo: np.ndarray) -> ImageCounts:
+  """Sums of one image; both [H, W, 3] uint8."""
+  difference = (rgb.astype(np.float64) - photo) / 255
+  psnr = -10 * np.log10(max(np.mean(difference**2), _MIN_MSE))
+  if min(rgb.shape[:2]) < _WINDOW:
+    return ImageCounts(1, float(psnr))
+  ssim = skimage.metrics.structural_similarity(
+    rgb,
+    photo,
+    data_range=255,
+    channel_axis=-1,
+    gaussian_weights=True,
+    sigma=1.5,
+    use_sample_covariance=False,
+  )
+  return ImageCounts(1, float(psnr), 1, float(ssim))

@@ -1,0 +1,1 @@
+"""Panels, plots, tables and the HTML report."""

@@ -1,0 +1,1 @@
+"""Whole images: semantic, instance and panoptic labels with confidence."""

@@ -1,1 +1,0 @@
-"""What the commands of `prepare` do before the first training."""

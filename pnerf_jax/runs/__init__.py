@@ -1,0 +1,1 @@
+"""The RUN folder: config, checkpoints, lock, logs, and loading a trained run."""

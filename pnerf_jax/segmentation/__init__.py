@@ -1,1 +1,0 @@
-"""2D networks that name the pixels of a photo: our own and those of other projects."""

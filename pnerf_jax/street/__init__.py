@@ -1,1 +1,0 @@
-"""A synthetic street in KITTI-360's layout, with ground truth."""

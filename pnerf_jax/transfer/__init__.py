@@ -1,1 +1,0 @@
-"""Other ways to carry the annotation into the images, for comparison."""

@@ -1,0 +1,321 @@
+"""A scene of nuScenes' tables: a street by six cameras, and a scene of two samples by hand.
+
+The street's true cars are projected by the tables' own numbers with scipy's rotations.
+"""
+
+import copy
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from configs import transforms as configs
+from launch import nuscenes_example as example
+from pnerf_jax.contrib.datasets import nuscenes
+from pnerf_jax.data import image_io, primitives_json, transforms, window
+from pnerf_jax.data.dataset import open_dataset
+from pnerf_jax.errors import InputError
+
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+  """What the example draws, and what the converter makes of it, with the labels beside."""
+  root = tmp_path_factory.mktemp('example')
+  example.write(root, samples=2, width=96, seed=0)
+  nuscenes.convert(root / 'nuscenes', root / 'own', example.SCENE)
+  shutil.copytree(root / 'labels', root / 'own', dirs_exist_ok=True)
+  return root
+
+
+def config_of(root):
+  config = configs.get_config('tiny')
+  config.data.root, config.scene.unannotated_space = str(root), 'void'
+  return config
+
+
+def tables_of(root):
+  return {
+    path.stem: {record['token']: record for record in json.loads(path.read_text())}
+    for path in (root / 'nuscenes/v1.0-example').glob('*.json')
+  }
+
+
+def local(record, points):
+  """World points [N, 3] in the frame of a record with translation and rotation (w, x, y, z)."""
+  w, x, y, z = record['rotation']
+  return Rotation.from_quat([x, y, z, w]).inv().apply(points - np.array(record['translation']))
+
+
+def corners_of(record):
+  """[8, 3] of an annotation: width across, length ahead."""
+  w, x, y, z = record['rotation']
+  width, length, height = record['size']
+  half = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]) * [
+    length / 2,
+    width / 2,
+    height / 2,
+  ]
+  return Rotation.from_quat([x, y, z, w]).apply(half) + record['translation']
+
+
+def test_window_projects_boxes_as_the_tables_do(drawn):
+  config, tables = config_of(drawn / 'own'), tables_of(drawn)
+  found = window.load_window(config.data, config.scene)
+  assert set(found.cameras) == set(example.CAMERAS) and found.frames == (0, 1)
+  boxes = [box for box in found.boxes if box.timestamp < 0]
+  seen = 0
+  for record in tables['sample_data'].values():
+    sensor = tables['calibrated_sensor'][record['calibrated_sensor_token']]
+    channel = tables['sensor'][sensor['sensor_token']]['channel']
+    frame = int(pathlib.Path(record['filename']).stem.split('__')[-1])
+    view = found.frames.index(frame) * 6 + found.cameras.index(channel)
+    fx, fy, cx, cy = found.intrinsics[view]
+    k = np.array(sensor['camera_intrinsic'])
+    for annotation in tables['sample_annotation'].values():
+      if annotation['sample_token'] != record['sample_token']:
+        continue
+      corners = corners_of(annotation)
+      points = local(sensor, local(tables['ego_pose'][record['ego_pose_token']], corners))
+      if points[:, 2].min() < 0.5:
+        continue
+      uvw = points @ k.T
+      expected = uvw[:, :2] / uvw[:, 2:]
+      mine = [
+        box
+        for box in boxes
+        if np.abs(box.vertices.mean(0) + found.center - annotation['translation']).max() < 0.01
+      ]
+      for box in mine[:1]:
+        cam = (box.vertices - found.world_from_cam[view, :3, 3].astype(float)) @ (
+          found.world_from_cam[view, :3, :3]
+        )
+        ours = cam[:, :2] / cam[:, 2:] * [fx, fy] + [cx, cy]
+        np.testing.assert_allclose(ours, expected, atol=0.02)  # pixels
+        seen += 1
+  assert seen > 50
+
+
+def test_boxes_cover_what_the_truth_calls_cars(drawn):
+  """Independent of the tables: pixels of a car's own instance fall inside the hull of one box."""
+  config = config_of(drawn / 'own')
+  dataset = open_dataset(config.data)
+  found = window.load_window(config.data, config.scene)
+  cars = [box for box in found.boxes if box.label == 'car']
+  covered, total = 0, 0
+  for view, (frame, camera) in enumerate(dataset.views()):
+    instance = image_io.read_instance(dataset.path_of('true_instance', frame, camera))
+    boxes = [box for box in cars if box.timestamp in (-1, frame)]
+    hulls = []
+    for box in boxes:
+      cam = (box.vertices - found.world_from_cam[view, :3, 3]) @ found.world_from_cam[view, :3, :3]
+      if cam[:, 2].min() > 0.5:
+        uv = cam[:, :2] / cam[:, 2:] * found.intrinsics[view, :2] + found.intrinsics[view, 2:]
+        hulls.append(np.concatenate([uv.min(0) - 1, uv.max(0) + 1]))
+    for value in np.unique(instance[instance // 1000 == 26]):
+      row, column = np.nonzero(instance == value)
+      if len(row) < 25 or column.min() == 0 or column.max() == instance.shape[1] - 1:
+        continue  # cut by the border: its corners may lie behind the camera
+      total += 1
+      covered += any(
+        low_u <= column.min()
+        and low_v <= row.min()
+        and column.max() <= high_u
+        and row.max() <= high_v
+        for low_u, low_v, high_u, high_v in hulls
+      )
+  assert total >= 8 and covered >= 0.9 * total, (covered, total)
+
+
+def test_things_that_move_and_things_that_stand(drawn):
+  entries = json.loads((drawn / 'own/boxes.json').read_text())['boxes']
+  moving = [entry for entry in entries if 'frame' in entry]
+  assert {entry['frame'] for entry in moving} == {0, 1}
+  assert len({(entry['class'], entry['instance']) for entry in moving}) == len(moving) / 2
+  still = [entry for entry in entries if 'frame' not in entry]
+  assert len({tuple(entry['center']) for entry in still}) == len(still)
+  assert all(entry['size'][0] > entry['size'][1] for entry in entries if entry['class'] == 'car')
+
+
+def test_images_are_the_datasets_own(drawn):
+  found = transforms.read(drawn / 'own')
+  for number, shot in found.shots.items():
+    source = drawn / 'nuscenes' / example.image_name(shot.camera, number[0])
+    assert (drawn / 'own' / shot.files['rgb']).read_bytes() == source.read_bytes()
+    assert Image.open(source).size == shot.size
+
+
+# A scene by hand.
+
+TABLES = {
+  'scene': [{'token': 's', 'name': 'scene-7'}, {'token': 'other', 'name': 'scene-8'}],
+  'sample': [
+    {'token': 'b', 'timestamp': 20, 'scene_token': 's'},  # not in the order of time
+    {'token': 'a', 'timestamp': 10, 'scene_token': 's'},
+    {'token': 'x', 'timestamp': 5, 'scene_token': 'other'},
+  ],
+  'sensor': [
+    {'token': 'c', 'channel': 'CAM', 'modality': 'camera'},
+    {'token': 'l', 'channel': 'LIDAR_TOP', 'modality': 'lidar'},
+  ],
+  'calibrated_sensor': [
+    {
+      'token': 'cc',
+      'sensor_token': 'c',
+      'translation': [1, 0, 2],
+      'rotation': [0.5, -0.5, 0.5, -0.5],
+      'camera_intrinsic': [[30, 0, 20], [0, 31, 12], [0, 0, 1]],
+    },
+    {
+      'token': 'cl',
+      'sensor_token': 'l',
+      'translation': [0, 0, 0],
+      'rotation': [1, 0, 0, 0],
+      'camera_intrinsic': [],
+    },
+  ],
+  'ego_pose': [
+    {'token': 'e1', 'translation': [100, 50, 0], 'rotation': [1, 0, 0, 0]},
+    {'token': 'e2', 'translation': [100, 52, 0], 'rotation': [0.5**0.5, 0, 0, 0.5**0.5]},
+  ],
+  'sample_data': [
+    {
+      'token': f'd{i}',
+      'sample_token': sample,
+      'ego_pose_token': pose,
+      'calibrated_sensor_token': sensor,
+      'filename': name,
+      'is_key_frame': key,
+      'width': 40,
+      'height': 24,
+    }
+    for i, (sample, pose, sensor, name, key) in enumerate(
+      [
+        ('a', 'e1', 'cc', 'samples/CAM/1.png', True),
+        ('b', 'e2', 'cc', 'samples/CAM/2.png', True),
+        ('b', 'e2', 'cc', 'sweeps/CAM/3.png', False),
+        ('b', 'e2', 'cl', 'samples/LIDAR_TOP/2.bin', True),
+      ]
+    )
+  ],
+  'category': [{'token': 'k', 'name': 'vehicle.car'}, {'token': 'q', 'name': 'vehicle.ufo'}],
+  'instance': [
+    {'token': 'i', 'category_token': 'k'},
+    {'token': 'j', 'category_token': 'k'},
+    {'token': 'u', 'category_token': 'q'},
+  ],
+  'sample_annotation': [
+    {
+      'token': f'n{i}',
+      'sample_token': sample,
+      'instance_token': instance,
+      'translation': place,
+      'size': [2, 4, 1.5],
+      'rotation': [1, 0, 0, 0],
+    }
+    for i, (sample, instance, place) in enumerate(
+      [
+        ('a', 'i', [110, 50, 1]),
+        ('b', 'i', [110.1, 50, 1]),
+        ('a', 'j', [120, 40, 1]),
+        ('b', 'j', [124, 40, 1]),
+        ('a', 'u', [0, 0, 0]),
+        ('x', 'i', [0, 0, 0]),
+      ]
+    )
+  ],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+  def call(tables):
+    root = tmp_path / 'set'
+    for name, records in tables.items():
+      path = root / 'v1.0-mini' / f'{name}.json'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_text(json.dumps(records, indent=2))
+    for name in ('1', '2'):
+      image_io.write_rgb(root / f'samples/CAM/{name}.png', np.full((24, 40, 3), int(name)))
+    return root
+
+  return call
+
+
+def test_a_scene_by_hand(write, tmp_path, caplog):
+  found = nuscenes.convert(write(TABLES), tmp_path / 'out', 'scene-7')
+  assert found == transforms.Transforms('scene-7', found.shots, ('CAM',), (), 'boxes.json')
+  again = transforms.read(tmp_path / 'out')
+  assert list(again.shots) == [(0, 'CAM'), (1, 'CAM')]
+  np.testing.assert_allclose(again.shots[0, 'CAM'].intrinsics, [30, 31, 20, 12])
+  # The camera looks along the vehicle's x axis; its x is the vehicle's -y, its y is down.
+  np.testing.assert_allclose(
+    again.shots[0, 'CAM'].world_from_cam,
+    [[0, 0, 1, 101], [-1, 0, 0, 50], [0, -1, 0, 2], [0, 0, 0, 1]],
+    atol=1e-12,
+  )
+  # Turned to the left, it looks along the world's y axis.
+  np.testing.assert_allclose(
+    again.shots[1, 'CAM'].world_from_cam,
+    [[1, 0, 0, 100], [0, 0, 1, 53], [0, -1, 0, 2], [0, 0, 0, 1]],
+    atol=1e-12,
+  )
+  boxes = primitives_json.read_primitives_json(tmp_path / 'out/boxes.json')
+  assert [(box.label, box.instance, box.timestamp) for box in boxes] == [
+    ('car', 1, -1),
+    ('car', 2, 0),
+    ('car', 2, 1),
+  ]
+  np.testing.assert_allclose(np.ptp(boxes[1].vertices, axis=0), [4, 2, 1.5])  # length along x
+  np.testing.assert_allclose(boxes[2].vertices.mean(0), [124, 40, 1])
+  assert 'vehicle.ufo' in caplog.text
+
+
+def _set(table, number, key, value):
+  return lambda tables: tables[table][number].update({key: value})
+
+
+WRONG = [
+  (lambda tables: tables.pop('ego_pose'), 'ego_pose.json: no such file'),
+  (lambda tables: tables.update(sensor={'a': 1}), 'sensor.json: is no JSON list'),
+  (lambda tables: tables.update(instance=[3]), '3 is no record'),
+  (lambda tables: tables['ego_pose'].pop(), "ego_pose.json: no record 'e2'"),
+  (_set('instance', 0, 'category_token', 'gone'), "category.json: no record 'gone'"),
+  (_set('instance', 0, 'category_token', 5), 'is no record'),
+  (_set('calibrated_sensor', 0, 'camera_intrinsic', [[1, 2]]), 'camera_intrinsic is [[1, 2]]'),
+  (_set('calibrated_sensor', 0, 'rotation', [2, 0, 0, 0]), 'not of length 1'),
+  (_set('ego_pose', 0, 'translation', [0, float('nan'), 0]), 'translation is [0, nan, 0]'),
+  (_set('ego_pose', 0, 'translation', [0, 1e12, 0]), 'farther than'),
+  (_set('sample_data', 0, 'filename', '../../etc/passwd'), 'does not lie below'),
+  (_set('sample_data', 0, 'filename', 'samples/CAM/9.png'), '9.png: no such file (1 of 2'),
+  (_set('sample_data', 0, 'width', None), 'width is None'),
+  (_set('sample_annotation', 0, 'size', [2, 4]), 'size is [2, 4]'),
+  (_set('sample_annotation', 0, 'size', [2, -4, 1]), 'boxes[0]: size'),
+  (_set('sensor', 0, 'channel', '../CAM'), "channel is '../CAM'"),
+  (lambda tables: tables['scene'].pop(0), '--scene=scene-7: '),
+  (lambda tables: tables.update(sample_data=[]), 'no camera image'),
+  (lambda tables: tables.update(sample=[]), 'no sample'),
+]
+
+
+@pytest.mark.parametrize('damage, words', WRONG)
+def test_damaged_tables_are_refused(write, tmp_path, damage, words):
+  tables = copy.deepcopy(TABLES)
+  damage(tables)
+  with pytest.raises(InputError) as error:
+    nuscenes.convert(write(tables), tmp_path / 'out', 'scene-7')
+  assert words in str(error.value), str(error.value)
+  assert {path.name for path in tmp_path.iterdir()} <= {'set', 'out'}
+
+
+@pytest.mark.parametrize(
+  'content', ['', '[', '[{"token": "a"}', '[{"token": "a"} 3]', '[' * 9999, '{"token": "a"}', '\0']
+)
+def test_tables_that_are_cut_off(write, tmp_path, content):
+  root = write(TABLES)
+  (root / 'v1.0-mini/sample.json').write_text(content)
+  with pytest.raises(InputError, match='sample.json: is no JSON list of records'):
+    nuscenes.convert(root, tmp_path / 'out', 'scene-7')

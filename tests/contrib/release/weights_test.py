@@ -1,0 +1,201 @@
+"""Released weights become a run: against the authors' own numbers, and on a tiny street."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import kitti360 as configs
+from pnerf_jax import eval as evaluation
+from pnerf_jax.contrib.release import torch_file, weights
+from pnerf_jax.contrib.street import generate, scenery
+from pnerf_jax.errors import InputError
+from pnerf_jax.fields.paper_field import PaperField
+from pnerf_jax.rendering.scene import init_params
+from pnerf_jax.runs import lock, trained_run
+from pnerf_jax.training import field_task
+
+_SHAPES = {  # of the released network, by hand
+  'pts_linears.0': (256, 93),
+  **{f'pts_linears.{i}': (256, 256) for i in (1, 2, 3, 4, 6, 7)},
+  'pts_linears.5': (256, 349),
+  'alpha_linear': (1, 256),
+  'feature_linear': (256, 256),
+  'rgb_linears.0': (128, 283),
+  'rgb_linear': (3, 128),
+  **{f'semantic_linears.{i}': (256, 256) for i in range(4)},
+  'semantic_output1': (128, 256),
+  'semantic_output2': (50, 128),
+}
+
+
+@pytest.fixture
+def tensors(monkeypatch):
+  """A state dict of random weights that the reader answers; may be changed by a test."""
+  rng = np.random.default_rng(0)
+  state = {}
+  for layer, shape in _SHAPES.items():
+    state[f'nerf_0.{layer}.weight'] = rng.normal(0, 0.1, shape).astype(np.float32)
+    state[f'nerf_0.{layer}.bias'] = rng.normal(0, 0.1, shape[:1]).astype(np.float32)
+  monkeypatch.setattr(torch_file, 'read_tensors', lambda path, key: dict(state))
+  return state
+
+
+def test_released_network_answers_as_it_did(shared):
+  golden = shared / 'golden'
+  if not golden.is_dir():
+    pytest.skip(f'{golden} is absent')
+  params = weights.read_params(golden / 'latest.pth')
+  numbers = np.load(golden / 'published_network.npz')
+  raw = PaperField(scale=1.0, class_ids=(23,)).apply(
+    {'params': params}, numbers['points'], numbers['directions'], method='raw'
+  )
+  want = numbers['raw_train']
+  assert np.max(np.abs(raw - want) / np.abs(want).max(axis=0)) < 1e-5
+  # Parameters of the field, no more and no fewer.
+  made = init_params(PaperField(scale=1.0, class_ids=(23,)), jax.random.key(0))
+  assert jax.tree.map(np.shape, made) == jax.tree.map(np.shape, params)
+
+
+def test_weights_are_transposed_and_kept(tensors):
+  params = weights.read_params('latest.pth')
+  assert len(jax.tree.leaves(params)) == len(tensors) == 36
+  np.testing.assert_array_equal(
+    params['pts_linears_5']['kernel'], tensors['nerf_0.pts_linears.5.weight'].T
+  )
+  np.testing.assert_array_equal(
+    params['semantic_output2']['bias'], tensors['nerf_0.semantic_output2.bias']
+  )
+
+
+@pytest.mark.parametrize(
+  'name, value, message',
+  [
+    ('nerf_0.alpha_linear.bias', None, 'lacks nerf_0.alpha_linear.bias'),
+    (
+      'nerf_0.pts_linears.0.weight',
+      np.zeros((256, 63), np.float32),
+      r'pts_linears.0.weight is float32 \(256, 63\), expected float32 \(256, 93\)',
+    ),
+    ('nerf_0.rgb_linear.bias', np.zeros(3, np.int64), r'rgb_linear.bias is int64 \(3,\)'),
+    ('nerf_0.rgb_linear.bias', np.array([0, np.nan, 0], np.float32), 'bias is not finite'),
+    ('nerf_0.scene_code', np.zeros(4, np.float32), 'network lacks: nerf_0.scene_code'),
+  ],
+)
+def test_tensors_that_do_not_fit(tensors, name, value, message):
+  tensors[name] = value
+  if value is None:
+    del tensors[name]
+  with pytest.raises(InputError, match=f'latest.pth: .*{message}.* Use '):
+    weights.read_params('latest.pth')
+
+
+def test_merged_classes_share_the_mass_of_what_they_became(tensors):
+  params = weights.read_params('latest.pth')
+  hidden = np.random.default_rng(1).normal(size=(9, 128))
+
+  def mass(params, ids):
+    head = params['semantic_output2']
+    scores = np.exp(hidden @ head['kernel'] + head['bias'])[:, list(ids)]
+    return dict(zip(ids, (scores / scores.sum(axis=1, keepdims=True)).T))
+
+  ids = (7, 8, 9, 13, 26, 27, 29, 39, 23)  # sidewalk + parking, car + two more, trash bin alone
+  said = mass(params, (7, 8, 13, 26, 41, 23))
+  got = mass(weights.share_merged(params, ids), ids)
+  for class_id in (7, 13, 23):
+    np.testing.assert_allclose(got[class_id], said[class_id], rtol=1e-4)
+  for members, source in (((8, 9), 8), ((26, 27, 29), 26), ((39,), 41)):
+    for class_id in members:
+      np.testing.assert_allclose(got[class_id], said[source] / len(members), rtol=1e-4)
+  # What no class of the window needs is as it was.
+  untouched = [i for i in range(50) if i not in ids]
+  np.testing.assert_array_equal(
+    weights.share_merged(params, ids)['semantic_output2']['kernel'][:, untouched],
+    params['semantic_output2']['kernel'][:, untouched],
+  )
+
+
+@pytest.fixture(scope='module')
+def street(tmp_path_factory):
+  root = tmp_path_factory.mktemp('street') / 'data'
+  generate.generate(
+    root, scenery.Parameters('boulevard', seed=3, frames=1, scale=0.08, predictions='noise')
+  )
+  return root
+
+
+@pytest.fixture
+def config(street):
+  made = configs.get_config('paper')
+  made.data.root = str(street)
+  made.data.cameras = ('image_00',)
+  made.data.image_scale = 0.0
+  made.scene.center = (1000.0, 4000.0, 115.0)
+  made.scene.far = 200.0
+  made.model.num_samples = made.model.num_render_samples = 2
+  made.eval.chunk_rays = 512
+  made.train.update(
+    steps=1, rays=8, steps_per_call=1, log_every=1, checkpoint_every=1, preview_every=1
+  )
+  return made
+
+
+def test_a_run_is_evaluated_and_trained_on(config, tensors, tmp_path):
+  weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
+  run = trained_run.load_trained_run(tmp_path, None)
+  assert run.step == 0 and run.run.module.scale == 200.0
+  became = weights.share_merged(weights.read_params(''), run.run.scene.class_ids)
+  jax.tree.map(np.testing.assert_array_equal, run.params, became)
+  evaluation.evaluate(tmp_path)
+  assert (tmp_path / 'eval' / 'metrics.json').is_file()
+  with pytest.raises(InputError, match='checkpoints: there already'):
+    weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
+  field_task.train(config, tmp_path)
+  after = trained_run.load_trained_run(tmp_path, None)
+  assert after.step == 1
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after.params, run.params)
+  assert 0 < max(jax.tree.leaves(moved)) < 1e-3  # one step of Adam from the released weights
+
+
+def test_of_two_at_once_the_second_is_refused(config, tensors, tmp_path, monkeypatch):
+  monkeypatch.setattr(
+    weights.states,
+    'init_state',
+    _during(
+      weights.states.init_state, lambda: weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
+    ),
+  )
+  with pytest.raises(InputError, match='checkpoints: there already'):  # the inner one was faster
+    weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
+  assert trained_run.load_trained_run(tmp_path, None).step == 0
+  other = tmp_path / 'other'
+  other.mkdir()
+  with (
+    lock.acquire(other),
+    pytest.raises(InputError, match=r'lock: process \d+ .*another --workdir'),
+  ):
+    weights.make_run(config, other, tmp_path / 'latest.pth')
+  assert [path.name for path in other.iterdir()] == ['lock']
+
+
+def _during(function, call):
+  """The function, before whose first answer something else happens."""
+  calls = [call]
+
+  def wrapped(*args):
+    if calls:
+      calls.pop()()
+    return function(*args)
+
+  return wrapped
+
+
+def test_the_centre_and_far_bound_must_be_given(config, tensors, tmp_path):
+  for field, value in (('center', ()), ('far', 0.0)):
+    wrong = config.copy_and_resolve_references()
+    wrong.scene[field] = value
+    with pytest.raises(InputError, match='config.scene.center, config.scene.far: .*README'):
+      weights.make_run(wrong, tmp_path / 'run', tmp_path / 'latest.pth')
+  config.model.field = 'hash_grid'
+  with pytest.raises(InputError, match="config.model.field: 'hash_grid'.*:paper"):
+    weights.make_run(config, tmp_path / 'run', tmp_path / 'latest.pth')
+  assert not (tmp_path / 'run').exists()

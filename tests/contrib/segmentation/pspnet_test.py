@@ -1,0 +1,146 @@
+"""PSPNet's parts against slow loops, and its answers against arithmetic on its own logits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pnerf_jax.contrib.segmentation import checkpoint, cityscapes, networks, pspnet
+from pnerf_jax.data import labels
+from pnerf_jax.errors import InputError
+
+TINY = pspnet.PSPNet(width=4, blocks=1, stride=8)
+
+
+def test_cityscapes_classes_are_those_of_its_paper():
+  # In the order of Cityscapes' train ids.
+  names = [
+    'road',
+    'sidewalk',
+    'building',
+    'wall',
+    'fence',
+    'pole',
+    'traffic light',
+    'traffic sign',
+    'vegetation',
+    'terrain',
+    'sky',
+    'person',
+    'rider',
+    'car',
+    'truck',
+    'bus',
+    'train',
+    'motorcycle',
+    'bicycle',
+  ]
+  assert [labels.BY_ID[i].name for i in cityscapes.IDS] == names
+  for train, name in enumerate(names):
+    assert cityscapes.TRAIN_FROM_ID[labels.BY_NAME[name].id] == train
+  seen_as = {'garage': 'building', 'gate': 'fence', 'smallpole': 'pole', 'lamp': 'pole'}
+  for name, seen in seen_as.items():
+    assert names[cityscapes.TRAIN_FROM_ID[labels.BY_NAME[name].id]] == seen
+  for name in ('unlabeled', 'parking', 'trash bin', 'box', 'caravan', 'guard rail', 'static'):
+    assert cityscapes.TRAIN_FROM_ID[labels.BY_NAME[name].id] == 255
+  assert (cityscapes.TRAIN_FROM_ID[45:] == 255).all()
+
+
+@pytest.mark.parametrize('bins', pspnet.BINS)
+@pytest.mark.parametrize('size', [(6, 12), (7, 11), (3, 5)])
+def test_bin_means_are_those_of_a_loop(bins, size):
+  x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+  got = np.asarray(pspnet.bin_means(jnp.asarray(x), bins))
+  for i, j in np.ndindex(bins, bins):
+    rows = slice(int(np.floor(i * size[0] / bins)), int(np.ceil((i + 1) * size[0] / bins)))
+    columns = slice(int(np.floor(j * size[1] / bins)), int(np.ceil((j + 1) * size[1] / bins)))
+    np.testing.assert_allclose(got[:, i, j], x[:, rows, columns].mean((1, 2)), atol=1e-5)
+
+
+def test_bin_means_are_torchs_adaptive_pooling():
+  torch = pytest.importorskip('torch')
+  x = np.random.default_rng(0).normal(size=(2, 13, 29, 3)).astype(np.float32)
+  for bins in pspnet.BINS:
+    theirs = torch.nn.functional.adaptive_avg_pool2d(
+      torch.from_numpy(x).permute(0, 3, 1, 2), bins
+    ).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(pspnet.bin_means(jnp.asarray(x), bins), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize('stride', [4, 8])
+def test_images_of_a_batch_do_not_mix(stride):
+  network = pspnet.PSPNet(width=4, blocks=1, stride=stride)
+  params = pspnet.init_params(network, jax.random.key(0))
+  image = np.random.default_rng(0).integers(0, 256, (1, 40, 200, 3)).astype(np.uint8)
+  run = jax.jit(lambda x: network.apply({'params': params}, x))
+  before = run(image)
+  assert before[0].shape == before[1].shape == (1, 40, 200, 19)
+  np.testing.assert_allclose(
+    run(np.concatenate([image, image[:, ::-1]]))[0][:1], before[0], atol=1e-4
+  )
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  """A network with random weights in a file."""
+  params = pspnet.init_params(TINY, jax.random.key(1))
+  params = jax.tree.map(  # no zero biases: every class may win
+    lambda x, k: x + 0.5 * jax.random.normal(k, x.shape),
+    params,
+    jax.tree.unflatten(
+      jax.tree.structure(params),
+      list(jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))),
+    ),
+  )
+  path = tmp_path_factory.mktemp('net') / 'net.npz'
+  checkpoint.write(path, TINY, params)
+  return path, params
+
+
+def test_a_file_gives_back_the_network_in_half_precision(trained, tmp_path):
+  path, params = trained
+  network, read = checkpoint.read(path)
+  assert network == TINY
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), read, params)
+  checkpoint.write(tmp_path / 'again.npz', network, read)
+  assert (tmp_path / 'again.npz').read_bytes() == path.read_bytes()
+
+
+def test_labels_are_the_likeliest_class_and_its_probability(trained):
+  path, _ = trained
+  network, params = checkpoint.read(path)
+  images = np.random.default_rng(3).integers(0, 256, (2, 33, 50, 3)).astype(np.uint8)
+  ids, confidence = networks.load(f'pspnet:{path}')(images)
+  logits = np.asarray(network.apply({'params': params}, images)[0], np.float64)
+  share = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+  assert ids.dtype == np.uint8 and ids.shape == confidence.shape == (2, 33, 50)
+  assert len(np.unique(ids)) > 2
+  sure = np.sort(share, -1)
+  clear = sure[..., -1] - sure[..., -2] > 1e-4
+  np.testing.assert_array_equal(ids[clear], cityscapes.IDS[share.argmax(-1)][clear])
+  np.testing.assert_allclose(confidence, share.max(-1), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda content: content[:100],
+    lambda content: b'',
+    lambda content: b'PK' + content[5:],
+    lambda content: content.replace(b'"width": 4', b'"width": 8'),
+  ],
+)
+def test_damaged_files_are_named(trained, tmp_path, damage):
+  path = tmp_path / 'pspnet.npz'
+  path.write_bytes(damage(trained[0].read_bytes()))
+  for place in (path, tmp_path):  # a run's folder holds such a file
+    with pytest.raises(InputError, match='pspnet.npz: .*run of python -m pnerf_jax.pspnet'):
+      networks.load(f'pspnet:{place}')
+
+
+def test_a_pickle_is_not_read(tmp_path):
+  np.savez(tmp_path / 'x.npz', settings=np.array([{'width': 4}], object))
+  with pytest.raises(InputError, match='no trained PSPNet'):
+    checkpoint.read(tmp_path / 'x.npz')
+  with pytest.raises(InputError, match='no such file'):
+    checkpoint.read(tmp_path / 'y.npz')

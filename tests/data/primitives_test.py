@@ -1,0 +1,345 @@
+"""Primitive XML: every real file, the annotation tool's words, and what must be refused."""
+
+import collections
+
+import numpy as np
+import pytest
+import trimesh
+
+from pnerf_jax.data import kitti360, labels, primitives
+from pnerf_jax.errors import InputError
+
+S = '2013_05_28_drive_{}_sync'
+COUNTS = {  # as listed in the data's own notes
+  ('train', '0000'): {'car': 206},
+  ('train_full', '0002'): {
+    'vegetation': 404,
+    'wall': 118,
+    'terrain': 74,
+    'sidewalk': 56,
+    'building': 50,
+    'ground': 43,
+    'garage': 36,
+    'parking': 29,
+    'pole': 28,
+    'box': 22,
+    'lamp': 22,
+    'fence': 17,
+    'trash bin': 16,
+    'car': 15,
+    'gate': 15,
+    'road': 13,
+    'traffic sign': 12,
+    'person': 4,
+    'smallpole': 2,
+    'truck': 1,
+  },
+  ('train_full', '0009'): {
+    'vegetation': 90,
+    'sidewalk': 18,
+    'pole': 14,
+    'unknown object': 11,
+    'building': 10,
+    'road': 9,
+    'traffic sign': 8,
+    'car': 7,
+    'terrain': 7,
+    'lamp': 5,
+    'parking': 5,
+    'box': 4,
+    'ground': 4,
+    'fence': 3,
+    'trash bin': 2,
+    'unknown vehicle': 2,
+    'bicycle': 1,
+    'garage': 1,
+    'gate': 1,
+    'smallpole': 1,
+    'stop': 1,
+    'trailer': 1,
+    'unknown construction': 1,
+    'wall': 1,
+  },
+  ('train_full', '0000'): {
+    'car': 21 + 206,
+    'vegetation': 6 + 52,
+    'building': 24 + 6,
+    'sidewalk': 17 + 7,
+    'road': 14 + 3,
+    'terrain': 10,
+    'wall': 2 + 4,
+    'parking': 1 + 4,
+    'fence': 1 + 3,
+    'pole': 3,
+    'box': 1 + 1,
+    'gate': 1 + 1,
+    'lamp': 2,
+    'ground': 1,
+    'trailer': 1,
+    'garage': 1,
+    'truck': 1,
+  },
+}
+
+
+@pytest.mark.parametrize('split, drive', COUNTS)
+def test_real_files(shared, split, drive):
+  found = primitives.read_primitives_xml(
+    kitti360.boxes_path(shared / 'kitti360_real', S.format(drive), split)
+  )
+  assert collections.Counter(box.label for box in found) == COUNTS[split, drive]
+  for box in found:
+    assert box.annotation == box.index + 1 and box.timestamp == -1
+    assert labels.BY_ID[box.semantic].name == box.label
+    # Closed once equal vertices are merged, and of positive volume whatever the winding.
+    mesh = trimesh.Trimesh(box.vertices - box.vertices.mean(0), box.faces, process=False)
+    mesh.merge_vertices(digits_vertex=5)
+    mesh.update_faces((np.diff(np.sort(mesh.faces), axis=-1) > 0).all(-1))  # the ellipsoids' poles
+    assert mesh.is_watertight and abs(mesh.volume) > 1e-3
+
+
+def test_real_cars_have_the_size_of_cars(shared):
+  cars = primitives.read_primitives_xml(
+    kitti360.boxes_path(shared / 'kitti360_real', S.format('0000'), 'train')
+  )
+  # Cuboid corners in the official order: 0 (+++), 5 (-++), 2 (+-+), 1 (++-).
+  sizes = np.array(
+    [[np.linalg.norm(c.vertices[0] - c.vertices[i]) for i in (5, 2, 1)] for c in cars]
+  )
+  np.testing.assert_allclose(np.median(sizes, 0), [4.4, 2.0, 1.6], atol=0.25)
+
+
+def test_street_file(shared):
+  path = kitti360.boxes_path(shared / 'streets' / 'street_a', S.format('0001'), 'train')
+  found = collections.Counter(box.label for box in primitives.read_primitives_xml(path))
+  assert sum(found.values()) == 249
+  assert found['parking'] == 12 and found['terrain'] == 25 and found['person'] == 12
+
+
+def test_annotation_tool_file(shared):
+  folder = shared / 'kitti360_real' / 'extra' / 'labeltool'
+  found = primitives.read_primitives_xml(folder / 'log0.xml')
+  assert collections.Counter(box.label for box in found) == {
+    'vegetation': 9,
+    'building': 8,
+    'car': 5,
+    'sidewalk': 4,
+    'road': 3,
+    'terrain': 3,
+    'wall': 2,
+  }
+  with pytest.raises(InputError, match="log.xml: <object2>.*label 'ddd'"):
+    primitives.read_primitives_xml(folder / 'log.xml')
+
+
+def test_world_vertices_by_hand(tiny):
+  tiny.boxes.write_text(tiny.boxes_xml(tiny.cube_xml(center=(5, 6, 7), size=(2, 4, 6))))
+  (box,) = primitives.read_primitives_xml(tiny.boxes)
+  np.testing.assert_array_equal(box.vertices[0], [4, 4, 4])
+  np.testing.assert_array_equal(box.vertices[-1], [6, 8, 10])
+  assert box.vertices.dtype == np.float64 and box.faces.dtype == np.int32
+  assert (box.index, box.annotation, box.instance, box.semantic) == (1, 2, 1, 26)
+  assert (box.start_frame, box.end_frame, box.timestamp) == (1, 240, -1)
+
+
+@pytest.mark.parametrize(
+  'label, kitti_id, name',
+  [
+    ('driveway', 2, 'parking'),
+    ('ground', 4, 'terrain'),
+    ('ground', -1, 'ground'),
+    ('ground', None, 'terrain'),
+    ('unknownGround', None, 'ground'),
+    ('unknownGround', -1, 'ground'),
+    ('driveway', None, 'parking'),
+    ('railtrack', None, 'rail track'),
+    ('bigPole', None, 'pole'),
+    ('smallPole', None, 'smallpole'),
+    ('pedestrian', None, 'person'),
+    ('trafficLight', None, 'traffic light'),
+    ('trafficSign', -1, 'traffic sign'),
+    ('trashbin', None, 'trash bin'),
+    ('vendingmachine', None, 'vending machine'),
+    ('treeSphere', None, 'vegetation'),
+    ('treeCube', None, 'vegetation'),
+    ('bush', None, 'vegetation'),
+    ('tree', None, 'vegetation'),
+    ('van', None, 'car'),
+    ('guardrail', None, 'guard rail'),
+    ('unknownConstruction', None, 'unknown construction'),
+    ('unknownVehicle', None, 'unknown vehicle'),
+    ('unknownObject', None, 'unknown object'),
+    ('traffic light', None, 'traffic light'),
+    ('anything at all', 11, 'building'),
+    (None, 11, 'building'),
+    ('car', 14, 'truck'),
+  ],
+)
+def test_class_names(tiny, label, kitti_id, name):
+  tiny.boxes.write_text(tiny.boxes_xml(tiny.cube_xml(label=label, semanticId=kitti_id)))
+  assert primitives.read_primitives_xml(tiny.boxes)[0].label == name
+
+
+def test_every_kitti_id(tiny):
+  ids = range(1, 38)
+  tiny.boxes.write_text(
+    tiny.boxes_xml(*(tiny.cube_xml(number=i, semanticId=i, label='?') for i in ids))
+  )
+  found = primitives.read_primitives_xml(tiny.boxes)
+  assert [labels.BY_ID[box.semantic].kitti_id for box in found] == list(ids)
+
+
+def test_missing_tags_and_foreign_children(tiny):
+  tiny.boxes.write_text(
+    tiny.boxes_xml(
+      '<note><text>no primitive</text></note>',
+      tiny.cube_xml(
+        number=7,
+        index=None,
+        semanticId=None,
+        instanceId=None,
+        start_frame=None,
+        end_frame=None,
+        timestamp=None,
+      ),
+    )
+  )
+  (box,) = primitives.read_primitives_xml(tiny.boxes)
+  assert (box.label, box.instance, box.timestamp) == ('car', 0, -1)
+  assert (box.start_frame, box.end_frame) == (-1, -1)
+
+
+def test_repeats_are_kept_once(tiny):
+  def cube(x, number, instance, label='car', **tags):
+    return tiny.cube_xml(
+      center=(x, 0.0, 0.0),
+      size=(4, 2, 2),
+      number=number,
+      instanceId=instance,
+      label=label,
+      semanticId=None,
+      **tags,
+    )
+
+  tiny.boxes.write_text(
+    tiny.boxes_xml(
+      cube(0.9, 1, 5),
+      cube(1.2, 2, 5),  # the same car, drawn again in the next window
+      cube(0.9, 3, 9),  # the same mesh under another number, as where two files are joined
+      cube(1.2, 4, 9),  # not the same mesh, nor the same instance
+      cube(6.0, 5, 5),  # one number for two cars
+      cube(0.9, 6, 5, label='truck'),
+      cube(0.9, 7, 5, timestamp=3),
+      cube(1.0, 8, 5, timestamp=4),
+      cube(1.0, 9, 5, timestamp=3),
+    )
+  )
+  kept = primitives.deduplicate(primitives.read_primitives_xml(tiny.boxes))
+  assert [box.index for box in kept] == [1, 4, 5, 6, 7, 8]
+
+
+BOMB = (
+  '<!DOCTYPE l [<!ENTITY a "ha">'
+  + ''.join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip('abcdefgh', 'bcdefghi'))
+  + ']>'
+)
+
+
+@pytest.mark.parametrize(
+  'text, words',
+  [
+    (None, ['no such file']),
+    ('', ['not well-formed']),
+    ('<opencv_storage><object1>', ['not well-formed']),
+    (BOMB + '<l>&i;</l>', ['refused']),
+    ('<!DOCTYPE l SYSTEM "file:///etc/passwd"><l/>', ['refused']),
+    ('<!DOCTYPE l [<!ENTITY x SYSTEM "file:///etc/passwd">]><l>&x;</l>', ['refused']),
+  ],
+)
+def test_malformed_files(tiny, text, words):
+  tiny.boxes.unlink()
+  if text is not None:
+    tiny.boxes.write_text(text)
+  with pytest.raises(InputError) as error:
+    primitives.read_primitives_xml(tiny.boxes)
+  for word in [str(tiny.boxes), *words]:
+    assert word in str(error.value)
+
+
+FLAT = np.array([[x, y, 0] for x in (-1, 1) for y in (-1, 1)] * 2)
+
+
+@pytest.mark.parametrize(
+  'tags, old, new, words',
+  [
+    ({}, '0 0 0 1', '0 0 0', ['transform', '15 numbers']),
+    ({}, '<dt>f</dt><data>\n2 ', '<dt>f</dt><data>\nnan ', ['transform', 'not finite']),
+    ({}, '<dt>f</dt><data>\n2 ', '<dt>f</dt><data>\n1e999 ', ['transform', 'not finite']),
+    ({}, '<dt>f</dt><data>\n2 ', '<dt>f</dt><data>\ntwo ', ['transform', 'two']),
+    ({}, '<rows>8</rows>', '<rows>9</rows>', ['vertices', '9x3', '24 numbers']),
+    ({}, '<rows>8</rows>', '<rows>99999999999</rows>', ['vertices', 'rows is 99999999999']),
+    ({}, '<rows>8</rows>', '<rows>-8</rows>', ['vertices']),
+    ({}, '<rows>8</rows>', '<rows>many</rows>', ['rows', "'many'"]),
+    ({}, '<rows>4</rows><cols>4</cols>', '<rows>2</rows><cols>8</cols>', ['transform', '2x8']),
+    ({}, 'vertices', 'points', ['no <vertices>']),
+    ({}, '-0.5 -0.5 -0.5 ', 'inf -0.5 -0.5 ', ['vertices', 'not finite']),
+    ({}, '<data>\n0 1 3 ', '<data>\n0 1 8 ', ['faces', '0..7']),
+    ({}, '<data>\n0 1 3 ', '<data>\n0 1 -1 ', ['faces', '0..7']),
+    ({}, '<data>\n0 1 3 ', '<data>\n0 1 1.5 ', ['faces', '0..7']),
+    ({'size': (0, 2, 2)}, '', '', ['degenerate', '0 m thick']),
+    ({'size': (2, 2, 1e-5)}, '', '', ['degenerate']),
+    ({'vertices': FLAT}, '', '', ['degenerate']),
+    ({'vertices': np.zeros((8, 3))}, '', '', ['degenerate']),
+    ({'faces': np.array([[0, 1, 2]])}, '', '', ['degenerate', '1 faces']),
+    ({'label': 'spaceship', 'semanticId': -1}, '', '', ["'spaceship'"]),
+    ({'label': None, 'semanticId': None}, '', '', ["label ''"]),
+    ({'semanticId': 38}, '', '', ['semanticId 38']),
+    ({'semanticId': 'x'}, '', '', ['semanticId', "'x'"]),
+    ({'index': 'first'}, '', '', ['index', "'first'"]),
+  ],
+)
+def test_malformed_objects(tiny, tags, old, new, words):
+  good, bad = tiny.cube_xml(number=1), tiny.cube_xml(number=2, **tags)
+  assert old in bad
+  tiny.boxes.write_text(tiny.boxes_xml(good, bad.replace(old, new) if old else bad))
+  with pytest.raises(InputError) as error:
+    primitives.read_primitives_xml(tiny.boxes)
+  assert '\n' not in str(error.value)
+  for word in [str(tiny.boxes), '<object2>', *words]:
+    assert word in str(error.value)
+
+
+def test_what_is_not_selected_is_not_looked_at(tiny):
+  tiny.boxes.write_text(
+    tiny.boxes_xml(
+      tiny.cube_xml(number=1, start_frame=900, end_frame=1100, label='spaceship', semanticId=-1),
+      tiny.cube_xml(number=2),
+    )
+  )
+  found = primitives.read_primitives_xml(
+    tiny.boxes, lambda start_frame, end_frame, timestamp: start_frame < 500
+  )
+  assert [box.index for box in found] == [2]
+
+
+@pytest.mark.parametrize(
+  'start_frame, end_frame, timestamp, expected',
+  [
+    (100, 340, -1, True),
+    (344, 500, -1, True),
+    (360, 500, -1, True),
+    (361, 500, -1, False),
+    (0, 90, -1, True),
+    (1, 89, -1, False),
+    (2711, 2903, -1, False),
+    (100, 100, -1, True),
+    (-1, -1, -1, True),
+    (0, 0, -1, True),
+    (2000, 3000, 101, True),
+    (100, 340, 99, False),
+    (340, 100, -1, True),
+  ],
+)
+def test_belongs(start_frame, end_frame, timestamp, expected):
+  frames = tuple(range(100, 351))
+  assert primitives.annotated_in_window(start_frame, end_frame, timestamp, frames, 10) == expected

@@ -1,0 +1,99 @@
+"""What is read for one image, on a hand-made dataset of one frame."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pnerf_jax.data import image_io, kitti360
+from pnerf_jax.data.dataset import DatasetIndex
+from pnerf_jax.errors import InputError
+from pnerf_jax.evaluation import ground_truth
+
+_SEQUENCE = '2013_05_28_drive_0000_sync'
+
+
+@pytest.fixture
+def dataset(tmp_path):
+  """A 40 x 20 image; the LiDAR stands 1 m above the camera and looks the same way."""
+  pose_from_velo = np.array([[0, -1.0, 0, 0], [0, 0, -1, -1], [1, 0, 0, 0], [0, 0, 0, 1]])
+  photo = np.full((20, 40, 3), 50, np.uint8)
+  image_io.write_rgb(kitti360.rgb_folder(tmp_path, _SEQUENCE, 'image_00') / '0000000003.png', photo)
+  return DatasetIndex(
+    tmp_path,
+    tmp_path,
+    _SEQUENCE,
+    (3,),
+    ('image_00',),
+    np.array([[40, 20]]),
+    np.array([[30.0, 30, 20, 10]]),
+    np.eye(4)[None],
+    np.eye(4)[None],
+    pose_from_velo,
+    (),
+    [],
+    0,
+    [],
+  )
+
+
+def _read(dataset, world_from_cam):
+  return ground_truth.read_ground_truth(
+    dataset, 'image_00', 3, world_from_cam, np.array([30.0, 30, 20, 10])
+  )
+
+
+def test_without_further_files_there_is_the_photo_alone(dataset):
+  found = _read(dataset, np.eye(4))
+  assert (found.photo == 50).all()
+  assert {name for name, value in found.fields().items() if value is not None} == {'photo'}
+
+
+def test_scan_is_projected_and_hidden_points_are_marked(dataset):
+  path = kitti360.velodyne_path(dataset.root, dataset.sequence, 3)
+  path.parent.mkdir(parents=True)
+  # A pole 4 m away just left of a pixel's edge, a wall 20 m away just right of it, the wall again
+  # 4 pixels further, and a point behind. LiDAR axes: x forward, y left, z up.
+  places = [(0.49, 4.0), (0.51, 20.0), (4.0, 20.0)]
+  scan = [[z, -pixels / 30 * z, -1, 0.5] for pixels, z in places] + [[-5, 0, 0, 0.5]]
+  path.write_bytes(np.array(scan, '<f4').tobytes())
+  world_from_cam = np.eye(4)
+  world_from_cam[:3, 3] = 100, 200, 300
+  found = _read(dataset, world_from_cam)
+  np.testing.assert_allclose(
+    found.lidar_uvz, [[20 + pixels, 10, z] for pixels, z in places], atol=1e-4
+  )
+  np.testing.assert_allclose(
+    found.lidar_world, [[100 + pixels / 30 * z, 200, 300 + z] for pixels, z in places], atol=1e-4
+  )
+  np.testing.assert_array_equal(found.lidar_visible, [True, False, True])
+
+
+def test_accumulated_depth_goes_before_the_scan(dataset):
+  depth = np.zeros((20, 40), np.float32)
+  depth[10, 20], depth[10, 30] = 4, 20
+  image_io.write_depth(
+    kitti360.lidar_depth_folder(dataset.root, dataset.sequence, 'image_00') / '0000000003.png',
+    depth,
+  )
+  found = _read(dataset, np.eye(4))
+  np.testing.assert_allclose(found.lidar_uvz, [[20, 10, 4], [30, 10, 20]])
+  np.testing.assert_allclose(found.lidar_world, [[0, 0, 4], [20 / 3, 0, 20]])
+  assert found.lidar_visible.all()
+
+
+def test_frames_to_score_are_the_asked_ones_or_those_with_truth_or_all(dataset):
+  dataset = dataclasses.replace(dataset, frames=(3, 4, 5))
+  choose = lambda asked: ground_truth.frames_to_score(dataset, 'image_00', asked)
+  assert choose(()) == [3, 4, 5] and choose((5, 3)) == [3, 5]
+  image_io.write_label(
+    kitti360.truth_folder(dataset.root, dataset.sequence, 'image_00', 'semantic')
+    / '0000000004.png',
+    np.zeros((20, 40), np.uint8),
+  )
+  assert choose(()) == [4] and choose((3,)) == [3]
+  with pytest.raises(InputError, match=r'eval_frames: \[7\] are not frames of the window \(3-5\)'):
+    choose((3, 7))
+  with pytest.raises(InputError, match='config.eval.camera: image_01'):
+    ground_truth.camera_to_score(dataset, 'image_01')
+  assert ground_truth.camera_to_score(dataset, '') == 'image_00'

@@ -1,0 +1,89 @@
+"""Panels: where each picture stands, error colours, and images with nothing to compare."""
+
+import numpy as np
+
+from pnerf_jax.data import labels
+from pnerf_jax.evaluation.frame_result import FrameResult
+from pnerf_jax.evaluation.report import panels
+
+SHAPE = (22, 88)  # enlarged eightfold to 704 pixels
+
+
+def _result(**changes):
+  semantic = np.full(SHAPE, 26, np.uint8)
+  fields = {
+    'frame': 1,
+    'camera': 'image_00',
+    'semantic': semantic,
+    'instance': np.full(SHAPE, 26003, np.uint16),
+    'depth': np.zeros(SHAPE, np.float32),
+    'rgb': np.full((*SHAPE, 3), 77, np.uint8),
+    'photo': np.full((*SHAPE, 3), 99, np.uint8),
+  }
+  return FrameResult(**{**fields, **changes})
+
+
+def _tile(sheet, row, column):
+  """Pixels [176, 704, 3] of one panel."""
+  y, x = row * (22 + 176 + 8) + 22, 8 + column * (704 + 8)
+  return np.asarray(sheet)[y : y + 176, x : x + 704]
+
+
+def test_pictures_stand_in_their_places():
+  truth = np.full(SHAPE, 7, np.uint8)
+  sheet = panels.panel(
+    _result(
+      truth_semantic=truth, lidar_uvz=np.array([[87.2, 3.6, 5.0]]), lidar_world=np.zeros((1, 3))
+    )
+  )
+  assert (_tile(sheet, 0, 0) == 99).all() and (_tile(sheet, 0, 1) == 77).all()
+  assert (_tile(sheet, 1, 0) == labels.COLORS[7]).all()
+  assert (_tile(sheet, 1, 1) == labels.COLORS[26]).all()
+  assert (_tile(sheet, 3, 0) == (225, 40, 40)).all()  # every pixel is wrong
+  lidar = _tile(sheet, 5, 0)
+  assert (lidar[32:40, 696:704] > 0).any(-1).all()  # pixel (87, 4), eight times enlarged
+  assert (lidar > 0).any(-1).sum() == 64
+  assert (_tile(sheet, 5, 1) == 0).all()  # no depth anywhere
+
+
+def test_an_image_without_truth_has_empty_panels():
+  sheet = panels.panel(_result())
+  for row, column in ((1, 0), (2, 0), (3, 0), (3, 1), (4, 0), (4, 1), (5, 0)):
+    assert (_tile(sheet, row, column)[2:-2, 2:-2] == 250).all()
+
+
+def test_a_method_without_colour_and_depth_leaves_their_panels_empty():
+  sheet = panels.panel(_result(rgb=None, depth=None))
+  for row in (0, 5):
+    assert (_tile(sheet, row, 1)[2:-2, 2:-2] == 250).all()
+
+
+def test_large_images_shrink_to_the_same_sheet():
+  large = FrameResult(
+    frame=1,
+    camera='image_00',
+    semantic=np.full((376, 1408), 7, np.uint8),
+    instance=np.full((376, 1408), 7000, np.uint16),
+    depth=np.ones((376, 1408), np.float32),
+    rgb=np.zeros((376, 1408, 3), np.uint8),
+    photo=np.zeros((376, 1408, 3), np.uint8),
+  )
+  assert panels.panel(large).width == panels.panel(_result()).width == 1432
+
+
+def test_captions_tell_what_is_right_of_the_scored_pixels():
+  truth = np.array([[7, 7, 26, 0, 255]], np.uint8)
+  called = np.array([[7, 11, 26, 26, 26]], np.uint8)
+  assert panels.scored_caption('labels', called, truth) == 'labels (66.7 % right)'
+  for prediction, against in ((None, truth), (called, None), (called, np.zeros_like(truth))):
+    assert panels.scored_caption('labels', prediction, against) == 'labels'
+
+
+def test_errors_are_told_from_void():
+  truth = np.array([[7, 7, 0, 255]], np.uint8)
+  prediction = np.array([[7, 26, 26, 26]], np.uint8)
+  picture = panels.error_rgb(prediction, truth, np.full((1, 4, 3), 120, np.uint8))
+  np.testing.assert_array_equal(picture[0, 0], [180, 180, 180])
+  np.testing.assert_array_equal(picture[0, 1], [225, 40, 40])
+  np.testing.assert_array_equal(picture[0, 2], picture[0, 3])
+  assert picture[0, 2, 2] > picture[0, 2, 0]

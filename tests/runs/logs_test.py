@@ -1,0 +1,89 @@
+"""The log of a run that was stopped, whose disk may be full and whose clock may be wrong."""
+
+import errno
+import json
+import os
+import time
+
+import pytest
+from tensorboardX import event_file_writer
+from tensorboardX.proto import event_pb2
+
+from pnerf_jax.runs.logs import Logs
+
+SCALARS = {'loss': 0.5, 'psnr': 20.0, 'rays_per_second': 10.0, 'seconds_per_step': 0.1}
+
+
+def lines(workdir):
+  return [json.loads(line) for line in (workdir / 'scalars.jsonl').read_text().splitlines()]
+
+
+def test_a_resumed_log_reads_as_if_never_stopped(tmp_path):
+  logs = Logs(tmp_path, 0, 8)
+  for step in (2, 4, 6):
+    logs.write(step, SCALARS)
+  logs.close()
+  with (tmp_path / 'scalars.jsonl').open('a') as file:
+    file.write('{"step": 8, "sec')  # cut off by a kill
+  logs = Logs(tmp_path, 4, 8)  # the checkpoint is older than the log
+  for step in (6, 8):
+    logs.write(step, SCALARS)
+  logs.close()
+  found = lines(tmp_path)
+  assert [line['step'] for line in found] == [2, 4, 6, 8]
+  assert sorted(found, key=lambda line: line['seconds']) == found
+
+
+def test_clocks_may_jump(tmp_path, monkeypatch):
+  times = iter([4e9, 0.0, 1e9, 1.0] * 100)
+  monkeypatch.setattr(time, 'time', lambda: next(times))
+  logs = Logs(tmp_path, 0, 8)
+  for step in (2, 4, 6, 8):
+    logs.write(step, SCALARS)
+  logs.close()
+  assert all(0 <= line['seconds'] < 1000 for line in lines(tmp_path))
+  assert len(list((tmp_path / 'tensorboard').iterdir())) == 1
+
+
+def records(path):
+  """Events of a TFRecord file: length, its check sum, content, its check sum."""
+  content = path.read_bytes()
+  while content:
+    size = int.from_bytes(content[:8], 'little')
+    yield event_pb2.Event.FromString(content[12 : 12 + size])
+    content = content[16 + size :]
+
+
+def test_tensorboard_has_every_scalar_and_forgets_repeated_steps(tmp_path):
+  logs = Logs(tmp_path, 4, 8)
+  logs.write(6, SCALARS)
+  logs.close()
+  version, start, event = records(next((tmp_path / 'tensorboard').iterdir()))
+  assert version.file_version == 'brain.Event:2'
+  assert start.step == 4 and start.session_log.status == event_pb2.SessionLog.START
+  assert event.step == 6
+  assert {v.tag: pytest.approx(v.simple_value) for v in event.summary.value} == SCALARS
+
+
+def test_tensorboard_is_given_up_where_the_disk_is_full(tmp_path, monkeypatch, caplog):
+  logs = Logs(tmp_path, 0, 200)
+
+  def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(event_file_writer.EventsWriter, 'write_event', full)
+  for step in range(2, 102, 2):  # a queue would be full long before
+    logs.write(step, SCALARS)
+  logs.close()
+  assert caplog.text.count('tensorboard: cannot be written (No space left') == 1
+  assert len(lines(tmp_path)) == 50
+
+
+def test_a_log_without_room_names_its_file(tmp_path):
+  logs = Logs(tmp_path, 0, 8)
+  (tmp_path / 'scalars.jsonl').unlink()
+  (tmp_path / 'scalars.jsonl').symlink_to('/dev/full')
+  with pytest.raises(OSError) as error:
+    logs.write(2, SCALARS)
+  assert error.value.errno == errno.ENOSPC and error.value.filename.endswith('scalars.jsonl')
+  logs.close()
