@@ -1,25 +1,26 @@
-"""The recipe with one part taken out at a time; names are those of the terms in the papers.
+"""Ablations: the `cpu` variant of configs/kitti360.py with one component removed.
 
-    bash launch/ablate.sh STREET OUT [STEPS]     trains and scores all of them, writes OUT/table.md
+Train and evaluate all of them and write OUT/table.md, or train one (a few minutes on 2 cores):
+
+    bash launch/ablate.sh STREET OUT [STEPS]
     python -m pnerf_jax.train --config=configs/ablations.py:no_fixed --workdir=RUN \\
-        --config.data.root=STREET                trains one
+        --config.data.root=STREET
 
-Each is configs/kitti360.py:cpu but for the fields named here.
+Variants, named after the loss terms of the paper:
 
-    full           nothing taken out
-    no_fixed       without L_fix: labels do not shape the geometry through the primitives
-    no_2d          without L_2D: the learned field sees no pseudo label
-    no_reach       L_2D without u(r): also where the label names no class that the ray meets
-    no_posterior   L_2D without what one label and the sizes of the primitives say by Bayes' rule
-    no_3d          without L_3D: the learned field is not tied to the primitives
+    full           no change
+    no_fixed       without L_fix, the loss of the rendered fixed semantics
+    no_2d          without L_2D: the learned semantics are not trained on pseudo-labels
+    no_reach       L_2D without u(r), i.e. also for labels that no primitive on the ray supports
+    no_posterior   L_2D without the posterior cross-entropy of single labels
+    no_3d          without L_3D: the learned semantics are not tied to the primitives
     no_depth       without stereo depth
-    fixed_only     no learned semantics: labels are those of the fixed field
-    no_primitives  no primitive: density and the learned field are free everywhere
-    paper          the paper's network and its optimiser instead of the hash grid
+    fixed_only     without learned semantics: the labels are those of the fixed field
+    no_primitives  without primitives: density and semantics are unconstrained everywhere
+    paper          the paper's network and optimiser instead of the hash grid
 
-`paper` makes the same number of steps, of the same rays and samples, as all others, which takes
-it some 15 times as long on a CPU (8 layers of 256 instead of a table and 2 of 64), and learns less in
-each (docs/results.md).
+`paper` uses the same number of steps, rays and samples as the others. On a CPU its network (8
+layers of 256 units) takes about 15 times as long and learns less per step (docs/results.md).
 """
 
 import ml_collections
@@ -63,10 +64,10 @@ def _no_primitives(config: ml_collections.ConfigDict) -> None:
 
 
 def _paper(config: ml_collections.ConfigDict) -> None:
-  theirs = kitti360.get_config('paper')
-  config.model.field = theirs.model.field
+  paper = kitti360.get_config('paper')
+  config.model.field = paper.model.field
   for field in ('learning_rate', 'final_lr_fraction', 'adam_eps'):
-    config.optim[field] = theirs.optim[field]
+    config.optim[field] = paper.optim[field]
 
 
 VARIANTS = {
@@ -84,7 +85,7 @@ VARIANTS = {
 
 
 def get_config(variant: str = 'full') -> ml_collections.ConfigDict:
-  """The config of a variant."""
+  """Return the config of a variant, one of VARIANTS."""
   if variant not in VARIANTS:
     raise ValueError(
       f'configs/ablations.py:{variant}: no such variant. Use one of {sorted(VARIANTS)}.'

@@ -4,9 +4,9 @@
         --config.data.root=KITTI360 --config.data.sequence=2013_05_28_drive_0000_sync \\
         --config.data.start=3353
 
-Variants, after a colon: `cpu` (a few minutes on 2 cores), `paper` (the network, weights and
-schedule of Panoptic NeRF), `tiny` (seconds, for tests). All fields, with their defaults, ranges and
-meaning: docs/configuration.md.
+Variants, after a colon: `cpu` (a few minutes on 2 cores), `paper` (network, loss weights and
+schedule of Panoptic NeRF), `tiny` (seconds, for tests). docs/configuration.md lists all fields with
+their defaults, ranges and meaning.
 """
 
 import ml_collections
@@ -40,7 +40,7 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
 
 
 def _paper(config: ml_collections.ConfigDict) -> None:
-  """Use the network, weights and schedule of the paper."""
+  """Use the network, loss weights and schedule of the paper."""
   config.data.image_scale = 0.5
   config.model.field = 'paper'
   config.model.compute_dtype = 'float32'

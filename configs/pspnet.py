@@ -1,10 +1,10 @@
-"""A PSPNet for pseudo labels, trained on any roots that have labelled photos.
+"""A PSPNet that predicts pseudo-labels, trained on datasets with labelled images.
 
     python -m pnerf_jax.pspnet --config=configs/pspnet.py --workdir=RUN \\
         --config.data.roots=DATA1,DATA2
 
-Variants, after a colon: `street` (photos of some 350 pixels' width, as streets of our generator
-have; minutes on one core), `tiny` (seconds, for tests).
+Variants, after a colon: `street` (images about 350 pixels wide, the default size of
+python -m pnerf_jax.street; minutes on one core), `tiny` (seconds, for tests).
 """
 
 import ml_collections
@@ -13,7 +13,7 @@ from pnerf_jax.contrib.segmentation.config import default_config
 
 
 def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
-  """The config of a variant: 'default', 'street' or 'tiny'."""
+  """Return the config of a variant: 'default', 'street' or 'tiny'."""
   config = default_config()
   model, train = config.model, config.train
   if variant in ('street', 'tiny'):

@@ -1,7 +1,9 @@
-"""The demo: a synthetic street (python -m pnerf_jax.street) trained in a few minutes on 2 cores.
+"""The demo: label transfer on a synthetic street, a few minutes on 2 cores.
 
-python -m pnerf_jax.street --out=runs/demo/street
-python -m pnerf_jax.train --config=configs/street.py --workdir=runs/demo/run
+    python -m pnerf_jax.street --out=runs/demo/street
+    python -m pnerf_jax.train --config=configs/street.py --workdir=runs/demo/run
+
+The variants are those of configs/kitti360.py; the default is `cpu`, with fewer steps.
 """
 
 import ml_collections
@@ -10,9 +12,9 @@ from configs import kitti360
 
 
 def get_config(variant: str = 'cpu') -> ml_collections.ConfigDict:
-  """The config of a variant of configs/kitti360.py on the demo's street."""
+  """Return a variant of configs/kitti360.py for the street of the demo."""
   config = kitti360.get_config(variant)
   config.data.root = 'runs/demo/street'
   if variant == 'cpu':
-    config.train.steps = 5000  # the whole demo, installation included, within ten minutes
+    config.train.steps = 5000  # the demo including installation fits into ten minutes
   return config

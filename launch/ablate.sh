@@ -15,7 +15,7 @@ if (( $# < 2 )); then
 fi
 street="$1" out="$2" steps="${3:-8000}"
 shift $(( $# < 3 ? $# : 3 ))
-every="full no_fixed no_2d no_reach no_posterior no_3d no_depth fixed_only no_primitives published"
+every="full no_fixed no_2d no_reach no_posterior no_3d no_depth fixed_only no_primitives paper"
 variants="${VARIANTS:-$every}"
 source launch/env.sh
 pnerf_env requirements.txt

@@ -33,7 +33,7 @@ def _options() -> argparse.Namespace:
   )
   add = parser.add_argument
   add('--suite', default=','.join(SUITES), help='suites, divided by commas')
-  add('--sections', default='', help='of the step suite: ours, published, first; all')
+  add('--sections', default='', help='of the step suite: ours, paper; all')
   add('--json', type=pathlib.Path, help='also write the figures there')
   add('--work', type=pathlib.Path, default=pathlib.Path('runs/benchmark'), help='kept between runs')
   add(
@@ -56,7 +56,7 @@ def _options() -> argparse.Namespace:
   add('--street_frames', type=int, default=8, help='stereo frames of the street')
   add('--scale', type=float, default=0.5, help='of the street; 0.5 gives images of 704 x 188')
   add('--train_steps', type=int, default=2000, help='of the run that is rendered')
-  add('--published_rays', type=int, default=256, help='rays of a step of the published network')
+  add('--paper_rays', type=int, default=256, help="rays of a step of the paper's network")
   add('--exported', type=int, default=4, help='views that are exported')
   add('--threads', type=int, default=len(os.sched_getaffinity(0)), help="PyTorch's")
   options = parser.parse_args()

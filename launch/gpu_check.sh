@@ -4,7 +4,7 @@
 #     bash launch/gpu_check.sh OUT [tiny]
 #
 # Step time, rays a second, shares of the measured and the data-sheet peaks and the longest kernels,
-# for the hybrid and the published network at 8192 rays; render time of both at 704 x 188; and the
+# for the hash-grid and the paper's network at 8192 rays; render time of both at 704 x 188; and the
 # time of one window of 64 stereo frames from `train` to the exported labels. With `tiny`: the same
 # in small, which says whether everything runs, on any machine. Draws its own street (not timed).
 # PNERF_PYTHON: the interpreter, with jax[cuda13] or jax[cuda12] (README.md). What is finished in
@@ -36,10 +36,10 @@ section() {  # name, then the words of a benchmark; kept in OUT/name.md
 }
 
 "$python" -c 'import jax; print("devices:", *jax.devices())' | tee "$out/devices.txt"
-section hybrid --suite=step --sections=ours --variant=default
-section published --suite=step --sections=ours --variant=published
-section render_hybrid --suite=render --variant=default
-section render_published --suite=render --variant=published
+section hash_grid --suite=step --sections=ours --variant=default
+section paper --suite=step --sections=ours --variant=paper
+section render_hash_grid --suite=render --variant=default
+section render_paper --suite=render --variant=paper
 
 if [[ ! -s "$out/window.md" ]]; then
   street="$out/work/window_${frames}_$scale"
@@ -64,7 +64,7 @@ fi
 
 {
   cat "$out/devices.txt"
-  for name in hybrid published render_hybrid render_published window; do
+  for name in hash_grid paper render_hash_grid render_paper window; do
     printf '\n## %s\n\n' "$name"
     cat "$out/$name.md"
   done

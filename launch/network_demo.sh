@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Labels of a real 2D network on a street of a kind that it never saw, and what transfer makes of
-# them; as it is, and fine-tuned on a few labelled frames. Beside both, invented noise.
+# Measure label transfer from the pseudo-labels of a trained 2D network on a kind of street that the
+# network never saw: as it is, and fine-tuned on a few labelled frames. Simulated pseudo-labels are
+# the third case.
 #
 #     bash launch/network_demo.sh OUT [STEPS]
 #
-# Draws suburbs and villages, trains a PSPNet on them, fine-tunes it on 4 frames of a boulevard,
-# labels the boulevard by both, trains the recipe from each (STEPS, default: 3000), and scores all
-# on the 20 other frames. Writes OUT/table.md, OUT/table.png, OUT/labels.png (one frame by all) and,
-# for each of alone, tuned and noise, OUT/NAME/run/eval/report.html. What is finished is skipped, and
-# what was interrupted is resumed: call it again with the same words. Half an hour on one core.
-# SEEDS="100 101" draws fewer streets, NETWORK_STEPS=300 trains the network for less.
+# Generates suburbs and villages, trains a PSPNet on them, fine-tunes it on 4 frames of a boulevard,
+# predicts pseudo-labels of the boulevard with both, trains a field from each (STEPS, default 3000),
+# and scores everything on the other 20 frames. Writes OUT/table.md, OUT/table.png, OUT/labels.png
+# (one frame by all) and, for NAME in alone, tuned, noise, OUT/NAME/run/eval/report.html. Half an hour
+# on one core. Called again with the same arguments, it skips what is finished and resumes the rest.
+# SEEDS="100 101" generates fewer streets, NETWORK_STEPS=300 trains the network for fewer steps.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if (( $# < 1 )); then
@@ -23,7 +24,7 @@ source launch/env.sh
 pnerf_env requirements.txt
 
 street="$out/street"
-labelled=1313,1319,1325,1331  # of boulevard 3, frames 1311 to 1334; about a metre from one another
+labelled=1313,1319,1325,1331  # of boulevard 3, frames 1311 to 1334, about a metre apart
 scored=1311,1312,1314,1315,1316,1317,1318,1320,1321,1322,1323,1324,1326,1327,1328,1329,1330,1332
 scored+=,1333,1334
 
@@ -49,7 +50,7 @@ step pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir="$out/tuned/ne
 for name in alone tuned noise; do
   labels="$out/$name/labels" run="$out/$name/run"
   if [[ $name == noise ]]; then
-    labels="$street"  # its own
+    labels="$street"  # simulated by the generator
   else
     step pnerf_jax.prepare labels --config=configs/kitti360.py:cpu --config.data.root="$street" \
       --config.data.derived_root="$labels" --network="pspnet:$out/$name/network"

@@ -1,4 +1,4 @@
-"""The table and the picture of launch/network_demo.sh: 2D labels alone, and transferred from them.
+"""Table and picture of launch/network_demo.sh: 2D pseudo labels, and labels transferred from them.
 
     PYTHONPATH=. python launch/network_table.py --street=OUT/street --out=OUT
 
@@ -10,16 +10,15 @@ import argparse
 import pathlib
 import sys
 
-from pnerf_jax.contrib.baselines import pictures
+from pnerf_jax.contrib.baselines import pictures, tables
 from pnerf_jax.data import image_io, kitti360
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import evaluator
-from pnerf_jax.evaluation.report import tables
 
 NAMES = {
   'alone': 'network of other presets',
   'tuned': 'network fine-tuned on 4 frames',
-  'noise': 'invented noise',
+  'noise': 'synthetic noise',
 }
 _COLUMNS = (
   tables.Column('semantic.miou', 'mIoU'),
@@ -34,17 +33,17 @@ _COLUMNS = (
 
 
 def write(street: pathlib.Path, out: pathlib.Path) -> str:
-  """Writes table and picture of what is below `out`; returns the table as Markdown.
+  """Write table and picture from the results below `out`; return the table as Markdown.
 
   Raises:
-    InputError: a run is not scored yet.
+    InputError: a run is not evaluated yet.
   """
   rows, shown = [], []
   for name, title in NAMES.items():
-    folder, scored = out / name / 'methods', out / name / 'run' / 'eval' / 'metrics.json'
+    folder, metrics = out / name / 'methods', out / name / 'run' / 'eval' / 'metrics.json'
     for method, label, path in (
       ('pseudo_labels', f'{title}, alone', folder / 'pseudo_labels' / 'metrics.json'),
-      ('ours', f'transfer from {title}', scored),
+      ('ours', f'transfer from {title}', metrics),
     ):
       if not path.exists():
         raise InputError(f'{path}: no such file. Run launch/network_demo.sh {out} first.')
@@ -58,12 +57,12 @@ def write(street: pathlib.Path, out: pathlib.Path) -> str:
     )
   file = files[len(files) // 2]
   sequence, camera = next((street / 'data_2d_raw').iterdir()).name, kitti360.PERSPECTIVE_CAMERAS[0]
-  photo = image_io.read_rgb(kitti360.rgb_folder(street, sequence, camera) / file)
+  image = image_io.read_rgb(kitti360.rgb_folder(street, sequence, camera) / file)
   truth = image_io.read_label(kitti360.truth_folder(street, sequence, camera, 'semantic') / file)
   tables.write_table(out / 'table', _COLUMNS, rows, corner='labels')
   pictures.write_comparison(
     out / 'labels.png',
-    photo,
+    image,
     truth,
     [(label, image_io.read_label(path / file)) for label, path in shown],
   )
@@ -71,7 +70,7 @@ def write(street: pathlib.Path, out: pathlib.Path) -> str:
 
 
 def main() -> int:
-  """Writes and prints the table; 1 where a run is not scored."""
+  """Write and print the table; return 1 if a run is not evaluated."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--street', type=pathlib.Path, required=True)
   parser.add_argument('--out', type=pathlib.Path, required=True)

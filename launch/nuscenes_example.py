@@ -1,11 +1,11 @@
-"""Draws a small dataset with nuScenes' tables: a synthetic street seen by six cameras on a vehicle.
+"""Generates a small dataset with nuScenes' tables: a synthetic street seen by six cameras.
 
     PYTHONPATH=. python launch/nuscenes_example.py --out=DIR [--samples=6] [--width=320] [--seed=0]
 
-DIR/nuscenes holds the tables (v1.0-example) and the images of scene-0001: six cameras, ego poses
-and boxes of things only, as `prepare nuscenes` takes them. DIR/labels holds what that layout has no
-place for, in the folders of docs/own_data.md: predicted labels and, for evaluation, true ones.
-The same flags give the same files. Nothing of nuScenes itself is used.
+DIR/nuscenes contains the tables (v1.0-example) and the images of scene-0001 for `prepare nuscenes`:
+six cameras, ego poses and boxes of things. DIR/labels contains the data that this layout cannot
+represent, in KITTI-360's folders: pseudo-labels and, for evaluation, ground truth. The same flags
+give the same files. No data of nuScenes is used.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from pnerf_jax.data import files, image_io, kitti360
 from pnerf_jax.errors import InputError
 
 SCENE = 'scene-0001'
-# Degrees to the left of straight ahead.
+# Viewing directions, degrees to the left of the driving direction.
 CAMERAS = {
   'CAM_FRONT': 0,
   'CAM_FRONT_LEFT': 55,
@@ -34,9 +34,11 @@ CAMERAS = {
   'CAM_BACK_RIGHT': -110,
   'CAM_FRONT_RIGHT': -55,
 }
-_VIEW = np.radians(70)  # horizontal angle of every camera
-_EGO_FROM_POSE = np.diag([1.0, -1.0, -1.0, 1.0])  # nuScenes: y left, z up; the IMU: opposite
-_FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # ego from a camera that looks ahead
+_FIELD_OF_VIEW = np.radians(70)  # horizontal, of every camera
+_EGO_FROM_POSE = np.diag(
+  [1.0, -1.0, -1.0, 1.0]
+)  # nuScenes: y left, z up; KITTI-360's IMU: y right, z down
+_FORWARD = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # ego from a forward-looking camera
 _HALF_SECOND = 500_000  # microseconds between samples
 _CATEGORIES = {
   'car': 'vehicle.car',
@@ -50,39 +52,39 @@ _CATEGORIES = {
 }
 
 
-def token(*words) -> str:
-  """What nuScenes names a record by, the same in every call."""
-  return hashlib.md5(' '.join(map(str, words)).encode()).hexdigest()
+def token(*parts) -> str:
+  """Return the token of a record, a hash of its description."""
+  return hashlib.md5(' '.join(map(str, parts)).encode()).hexdigest()
 
 
 def rig(width: int) -> camera.Rig:
-  """Six cameras of 16:9 a metre and a half above the road, in the street's vehicle frame."""
+  """Return six 16:9 cameras 1.5 m above the road, in the vehicle frame of the street."""
   height = round(width * 9 / 16)
-  focal = width / 2 / np.tan(_VIEW / 2)
-  mounted = []
+  focal = width / 2 / np.tan(_FIELD_OF_VIEW / 2)
+  poses = []
   for degrees in CAMERAS.values():
     ego_from_cam = np.eye(4)
     turn = Rotation.from_euler('z', degrees, degrees=True).as_matrix()
     ego_from_cam[:3, :3] = turn @ _FORWARD
     ego_from_cam[:3, 3] = [0.8, 0, 0.6] + turn @ [0.6, 0, 0]
-    mounted.append(_EGO_FROM_POSE @ ego_from_cam)
+    poses.append(_EGO_FROM_POSE @ ego_from_cam)
   return dataclasses.replace(
     camera.rig(0.25),
     width=width,
     height=height,
-    pose_from_rect=np.stack(mounted),
+    pose_from_rect=np.stack(poses),
     intrinsics=np.array([focal, focal, (width - 1) / 2 + 1.5, (height - 1) / 2 - 2.0]),
   )
 
 
 def pose_record(world_from_local: np.ndarray) -> dict:
-  """translation and rotation (w, x, y, z) of a rigid motion."""
+  """Return translation and rotation (w, x, y, z) of a rigid transform [4, 4]."""
   x, y, z, w = Rotation.from_matrix(world_from_local[:3, :3]).as_quat()
   return {'translation': world_from_local[:3, 3].tolist(), 'rotation': [w, x, y, z]}
 
 
 def box_record(annotation, center: np.ndarray) -> dict:
-  """A cuboid of the street as nuScenes writes it: centre, (width, length, height), rotation."""
+  """Return centre, size (width, length, height) and rotation of a cuboid of the street."""
   matrix = annotation.street_from_local
   size = np.linalg.norm(matrix[:3, :3], axis=0) * np.ptp(annotation.vertices, axis=0)
   ahead, up = matrix[:3, 0] / np.linalg.norm(matrix[:3, 0]), np.array([0.0, 0, 1])
@@ -93,7 +95,7 @@ def box_record(annotation, center: np.ndarray) -> dict:
 
 
 def annotated(street: scenery.Street) -> list:
-  """The cuboids of the street around things of nuScenes' classes, each once."""
+  """Return the cuboids of the street around things of nuScenes' classes."""
   return [
     item
     for item in street.annotations
@@ -102,12 +104,12 @@ def annotated(street: scenery.Street) -> list:
 
 
 def tables(street: scenery.Street, cameras: camera.Rig, frames: list[int]) -> dict[str, list[dict]]:
-  """All tables of the scene.
+  """Return all tables of the scene.
 
   Args:
-    street: with `frames` vehicle poses.
-    cameras: of `rig`.
-    frames: frame numbers of the street, as its moving boxes name them.
+    street: street with a vehicle pose per frame.
+    cameras: the cameras of `rig`.
+    frames: frame numbers of the street.
   """
   count, items = len(frames), annotated(street)
   categories = sorted({_CATEGORIES[item.name] for item in items})
@@ -169,7 +171,7 @@ def tables(street: scenery.Street, cameras: camera.Rig, frames: list[int]) -> di
     for place, item in enumerate(items):
       if item.timestamp not in (-1, frame):
         continue
-      # What moves has one cuboid a frame, all of one instance.
+      # A moving object has one cuboid per frame, all of one instance.
       instance = token('instance', item.name, item.instance)
       out['instance'][instance] = {
         'token': instance,
@@ -189,30 +191,30 @@ def tables(street: scenery.Street, cameras: camera.Rig, frames: list[int]) -> di
 
 
 def image_name(name: str, number: int) -> str:
-  """Path of an image inside the dataset."""
+  """Return the path of an image inside the dataset."""
   return f'samples/{name}/example__{name}__{number:06d}.jpg'
 
 
 def write(out: pathlib.Path, samples: int, width: int, seed: int) -> None:
-  """Writes DIR; the tables come last."""
+  """Write DIR; the tables are written last."""
   files.check_is_folder(out, '--out')
   parameters = scenery.Parameters('boulevard', seed, samples, 0.25)
   parameters.check()
   street, cameras = scenery.build(parameters), rig(width)
-  network, exposure = generate.pretended_network(street, parameters), generate.metered(street)
-  dataset, beside = out / 'nuscenes', out / 'labels'
+  network, exposure = generate.simulated_network(street, parameters), generate.auto_exposure(street)
+  dataset, labels = out / 'nuscenes', out / 'labels'
   for number in tqdm.tqdm(range(samples), 'samples', unit='sample'):
     for eye, name in enumerate(CAMERAS):
       rng = np.random.default_rng([seed, number, eye])
-      image = generate.draw(street, cameras, number, eye, exposure, rng)
+      image = generate.render_image(street, cameras, number, eye, exposure, rng)
       with files.atomic_write(dataset / image_name(name, number)) as file:
         Image.fromarray(image.rgb).save(file, format='JPEG', quality=95)
       png_name = f'{kitti360.frame_name(number)}.png'
-      truth = lambda kind: kitti360.truth_folder(beside, SCENE, name, kind) / png_name
+      truth = lambda kind: kitti360.truth_folder(labels, SCENE, name, kind) / png_name
       image_io.write_label(truth('semantic'), image.semantic)
       image_io.write_instance(truth('instance'), image.instance)
       image_io.write_label(
-        kitti360.pseudo_label_folder(beside, SCENE, name) / png_name,
+        kitti360.pseudo_label_folder(labels, SCENE, name) / png_name,
         network.predict(image.owner, image.points, rng),
       )
   for table, records in tables(street, cameras, parameters.frame_numbers).items():
@@ -222,16 +224,16 @@ def write(out: pathlib.Path, samples: int, width: int, seed: int) -> None:
 
 
 def main() -> int:
-  """Writes the dataset of the command line; 1 where a flag is out of range."""
+  """Write the dataset of the command line; return 1 if a flag is out of range."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--out', type=pathlib.Path, required=True, help='DIR')
-  parser.add_argument('--samples', type=int, default=6, help='instants at which all cameras look')
-  parser.add_argument('--width', type=int, default=320, help='of the images, pixels')
-  parser.add_argument('--seed', type=int, default=0, help='another seed, another street')
+  parser.add_argument('--samples', type=int, default=6, help='number of instants')
+  parser.add_argument('--width', type=int, default=320, help='image width, pixels')
+  parser.add_argument('--seed', type=int, default=0, help='seed of the street')
   options = parser.parse_args()
   try:
     if not 32 <= options.width <= 1600:
-      raise InputError(f'--width={options.width}: is out of range. Use 32 to 1600.')
+      raise InputError(f'--width={options.width}: out of range. Use 32 to 1600.')
     write(options.out, options.samples, options.width, options.seed)
   except InputError as e:
     print(f'error: {e}', file=sys.stderr)

@@ -1,9 +1,9 @@
-"""All cameras of one instant side by side: photos, boxes over them, exported semantics, instances.
+"""Draw all cameras of one frame: images, boxes over them, exported semantics and instances.
 
     PYTHONPATH=. python launch/own_data_figure.py --run=RUN --labels=DIR --frame=3 \\
         --out=docs/figures/own_data.png [--cameras=CAM_FRONT_LEFT,CAM_FRONT] [--width=180]
 
-DIR is what `python -m pnerf_jax.render` wrote of RUN at full size.
+DIR is an output folder of `python -m pnerf_jax.render` for RUN at full size.
 """
 
 import argparse
@@ -16,30 +16,23 @@ from pnerf_jax.contrib.preparation import overlay
 from pnerf_jax.data import image_io, kitti360, labels, palettes
 from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.labelling.images import dataset_camera
+from pnerf_jax.rendering.scene import Scene
 from pnerf_jax.runs.trained_run import load_trained_run
 
-_CAPTION, _GAP = 16, 3
-_ROWS = ('photos', 'boxes of things', 'semantics', 'instances')
+_CAPTION_HEIGHT, _GAP = 16, 3  # pixels
+_ROWS = ('image', 'boxes of things', 'semantic labels', 'instance labels')
 
 
-def boxes_over(scene, image: int, num_intervals: int) -> np.ndarray:
-  """[H, W, 3] uint8, the boxes over the photo of a view; magenta where one moves."""
-  view, window = dataset_camera(scene, image, full=False), scene.window
+def draw_boxes(scene: Scene, image: int, num_intervals: int) -> np.ndarray:
+  """Return the boxes over an image, [H, W, 3] uint8; moving ones in magenta."""
+  camera, window = dataset_camera(scene, image, full=False), scene.window
   intervals, moving, _ = view_intervals(
-    scene.primitives,
-    view.intrinsics,
-    view.world_from_cam,
-    view.width,
-    view.height,
-    window.near,
-    float(window.far),
-    num_intervals,
-    view.frame,
+    scene.primitives, camera, window.near, float(window.far), num_intervals
   )
   semantic = np.asarray(scene.primitives.semantic)
-  first = overlay.first_named(np.asarray(intervals.primitive), semantic)
-  return overlay.primitives_over(
-    window.of_view(window.rgb, image),
+  first = overlay.first_labelled(np.asarray(intervals.primitive), semantic)
+  return overlay.overlay_primitives(
+    window.crop_to_image(window.rgb, image),
     first,
     np.where(first < 0, labels.VOID, semantic[first]),
     np.isfinite(np.asarray(moving)),
@@ -47,14 +40,14 @@ def boxes_over(scene, image: int, num_intervals: int) -> np.ndarray:
 
 
 def main() -> None:
-  """Writes the figure of the flags."""
+  """Draw the picture of the flags."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--run', type=pathlib.Path, required=True)
   parser.add_argument('--labels', type=pathlib.Path, required=True)
   parser.add_argument('--frame', type=int, required=True)
   parser.add_argument('--out', type=pathlib.Path, required=True)
-  parser.add_argument('--cameras', default='', help='in this order; all by default')
-  parser.add_argument('--width', type=int, default=180, help='of one picture')
+  parser.add_argument('--cameras', default='', help='names in order; all by default')
+  parser.add_argument('--width', type=int, default=180, help='pixels of one image')
   options = parser.parse_args()
   run = load_trained_run(options.run, None).run
   window = run.scene.window
@@ -65,16 +58,19 @@ def main() -> None:
     path = lambda kind: options.labels / camera / kind / f'{kitti360.frame_name(options.frame)}.png'
     columns.append(
       (
-        window.of_view(window.rgb, image),
-        boxes_over(run.scene, image, run.config.scene.max_intervals_per_ray),
+        window.crop_to_image(window.rgb, image),
+        draw_boxes(run.scene, image, run.config.scene.max_intervals_per_ray),
         palettes.semantic_rgb(image_io.read_label(path('semantic'))),
         palettes.instance_rgb(image_io.read_instance(path('instance'))),
       )
     )
-  height = max(round(options.width * photo.shape[0] / photo.shape[1]) for photo, *_ in columns)
+  height = max(round(options.width * rgb.shape[0] / rgb.shape[1]) for rgb, *_ in columns)
   sheet = Image.new(
     'RGB',
-    (len(columns) * (options.width + _GAP), _CAPTION + len(_ROWS) * (height + _CAPTION)),
+    (
+      len(columns) * (options.width + _GAP),
+      _CAPTION_HEIGHT + len(_ROWS) * (height + _CAPTION_HEIGHT),
+    ),
     'white',
   )
   pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
@@ -82,14 +78,14 @@ def main() -> None:
     left = x * (options.width + _GAP)
     pen.text((left + 2, 1), camera, fill='black', font=font)
     for y, (name, pixels) in enumerate(zip(_ROWS, column)):
-      top = _CAPTION + y * (height + _CAPTION)
+      top = _CAPTION_HEIGHT + y * (height + _CAPTION_HEIGHT)
       if x == 0:
         pen.text((2, top + 1), name, fill='grey', font=font)
       own = round(options.width * pixels.shape[0] / pixels.shape[1])
-      # Labels are never blended: a mixed colour would be another class.
+      # Labels are never interpolated: a mixed colour is another class.
       smooth = Image.Resampling.LANCZOS if y < 2 else Image.Resampling.NEAREST
       sheet.paste(
-        Image.fromarray(pixels).resize((options.width, own), smooth), (left, top + _CAPTION)
+        Image.fromarray(pixels).resize((options.width, own), smooth), (left, top + _CAPTION_HEIGHT)
       )
   options.out.parent.mkdir(parents=True, exist_ok=True)
   sheet.quantize(192).save(options.out, optimize=True)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The four windows of the paper, with its own recipe and with ours, beside the published figures.
+# Trains the paper's four windows with the paper's and the default config; compares with its results.
 #
 #     bash launch/reproduce_paper.sh DATA OUT [further flags of train ...]
 #
-# DATA: a root in KITTI-360's layout, such as `python -m pnerf_jax.prepare released` makes of the
-# authors' archive. Writes the runs to OUT/<first frame>_<recipe>, and OUT/table.md and
-# OUT/table.png. What is finished is skipped, and what was interrupted is resumed: call it again
-# with the same words. WINDOWS="1538 3353" and RECIPES="default" choose some. The published recipe has
-# the published far bounds and classes of the depth loss; the scene's centre is derived.
+# DATA: a root in KITTI-360's layout, such as `python -m pnerf_jax.prepare import-dataset` creates from
+# the authors' archive. Writes the runs to OUT/<first frame>_<variant>, and OUT/table.md and
+# OUT/table.png. Called again with the same arguments, it skips finished runs and resumes others.
+# WINDOWS="1538 3353" and VARIANTS="default" select some. The variant `paper` uses the published far
+# bounds and classes of the depth loss; the scene's centre is derived.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if (( $# < 2 )); then
@@ -18,9 +18,9 @@ data="$1" out="$2"
 shift 2
 sequence=2013_05_28_drive_0000_sync
 windows="${WINDOWS:-1538 1728 1908 3353}"
-recipes="${RECIPES:-published default}"
+variants="${VARIANTS:-paper default}"
 
-# First frame, far bound (m), frames that were scored, classes of the depth loss: as published.
+# Published far bound (m), scored frames and classes of the depth loss, by first frame.
 declare -A far=([1538]=270 [1728]=270 [1908]=210 [3353]=250)
 declare -A scored=(
   [1538]=1545,1555,1565,1575,1585,1595 [1728]=1745,1755,1765,1775
@@ -30,11 +30,11 @@ declare -A depth=([1538]=9,12,35 [1728]=7,8,12,13,35 [1908]=9,12,35 [3353]=9,12,
 missing() {
   cat >&2 <<END
 error: $1: no such file.
-The paper's windows need data of its authors that KITTI-360 does not hold (PSPNet labels, SGM depth,
+The paper's windows need data of its authors that is not part of KITTI-360 (PSPNet labels, SGM depth,
 manual labels of some frames):
   1. Get their datasets/KITTI-360 (see https://github.com/fuxiao0719/PanopticNeRF) and KITTI-360's
      own terms and files (https://www.cvlibs.net/datasets/kitti-360).
-  2. python -m pnerf_jax.prepare released --from=ARCHIVE --out=$data
+  2. python -m pnerf_jax.prepare import-dataset --from=ARCHIVE --out=$data
   3. Call this script again.
 END
   exit 1
@@ -42,7 +42,7 @@ END
 
 for window in $windows; do
   if [[ -z "${far[$window]:-}" ]]; then
-    echo "error: WINDOWS: $window is no window of the paper. Use some of 1538 1728 1908 3353." >&2
+    echo "error: WINDOWS: $window is not a window of the paper. Use some of 1538 1728 1908 3353." >&2
     exit 1
   fi
   frame="$(printf '%010d' "${scored[$window]%%,*}")"
@@ -53,9 +53,9 @@ for window in $windows; do
     [[ -f "$data/$file" ]] || missing "$data/$file"
   done
 done
-for recipe in $recipes; do
-  if [[ "$recipe" != published && "$recipe" != default && "$recipe" != tiny ]]; then
-    echo "error: RECIPES: $recipe is no recipe. Use published and default." >&2
+for variant in $variants; do
+  if [[ "$variant" != paper && "$variant" != default && "$variant" != tiny ]]; then
+    echo "error: VARIANTS: $variant is not a variant. Use paper and default." >&2
     exit 1
   fi
 done
@@ -64,13 +64,13 @@ source launch/env.sh
 pnerf_env requirements.txt
 rows=()
 for window in $windows; do
-  for recipe in $recipes; do
-    run="$out/${window}_$recipe"
+  for variant in $variants; do
+    run="$out/${window}_$variant"
     own=()
-    if [[ "$recipe" == published ]]; then
+    if [[ "$variant" == paper ]]; then
       own=(--config.scene.far="${far[$window]}" --config.loss.depth_classes="${depth[$window]}")
     fi
-    "$PNERF_PYTHON" -m pnerf_jax.train --config="configs/kitti360.py:$recipe" --workdir="$run" \
+    "$PNERF_PYTHON" -m pnerf_jax.train --config="configs/kitti360.py:$variant" --workdir="$run" \
       --config.data.root="$data" --config.data.sequence="$sequence" \
       --config.data.start="$window" --config.data.frames=64 \
       --config.data.eval_frames="${scored[$window]}" "${own[@]}" "$@"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A SLURM cluster of this one machine, on which launch/windows_slurm.sh is tried for real.
+# Tests launch/windows_slurm.sh on a SLURM cluster of this one machine.
 #
 #     apt-get install slurm-wlm munge
 #     bash launch/slurm_localhost.sh DIR
 #
-# As root. Starts munge, slurmctld and slurmd with all their files in DIR, cuts a tiny street into
-# four windows, runs them as an array, kills one midway and has it requeued, warns another one as at
-# its time limit, joins the labels, and stops the cluster again. Everything listens on the loopback
-# address alone. Ends with 0 only if every window is done and these two were resumed.
+# Needs root. Starts munge, slurmctld and slurmd with all files in DIR, splits a tiny street into four
+# windows, runs them as an array, kills and requeues one midway, signals another one as at its time
+# limit, merges the labels, and stops the cluster. All services listen on the loopback address only.
+# Exit code 0 only if every window is done and these two were resumed.
 # PNERF_PYTHON: the interpreter (default: that of the environment of launch/env.sh).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -70,7 +70,7 @@ END
     fi
     sleep 1
   done
-  echo "error: $dir/slurmctld.log: the node does not come up. See it and $dir/slurmd.log." >&2
+  echo "error: $dir/slurmctld.log: the node does not start. See it and $dir/slurmd.log." >&2
   return 1
 }
 
@@ -88,19 +88,19 @@ status() {
   "$PNERF_PYTHON" -m pnerf_jax.windows status --windows="$dir/windows.txt" --out="$dir/out" "$@"
 }
 
-wait_for() {  # WHAT COMMAND...: until the command succeeds, ten minutes at most
+wait_for() {  # WHAT COMMAND...: wait until the command succeeds, at most ten minutes
   local what="$1" end=$(( SECONDS + ${PNERF_PATIENCE:-600} ))
   shift
   until "$@"; do
     if (( SECONDS > end )); then
-      echo "error: $what has not come. See $dir/slurmctld.log and $dir/job_*.txt." >&2
+      echo "error: timeout waiting for $what. See $dir/slurmctld.log and $dir/job_*.txt." >&2
       return 1
     fi
     sleep 1
   done
 }
 
-window() {  # INDEX: its folder
+window() {  # INDEX: print the folder of a window
   awk -v index_="$1" -v out="$dir/out" '$1 == "window" && $2 == index_ {
     printf "%s/%s/%010d_%010d", out, $3, $4, $5 - 1 }' "$dir/windows.txt"
 }
@@ -108,12 +108,12 @@ window() {  # INDEX: its folder
 has_checkpoint() { compgen -G "$1/run/checkpoints/*/_CHECKPOINT_METADATA" >/dev/null; }
 has_failed() { [[ "$(status --indices=failed)" == 0 ]]; }
 is_queued() { [[ -n "$(squeue --noheader --states=PENDING --jobs="$1")" ]]; }
-number_of() { squeue --noheader --jobs="${job}_$1" --format=%A; }  # INDEX: of the task's own job
-# SLURM takes no signal for a job that it still counts as being set up, some 30 s long.
-warn() { scancel --batch --signal=USR1 "$(number_of "$1")" 2>/dev/null; }  # INDEX
+job_id() { squeue --noheader --jobs="${job}_$1" --format=%A; }  # INDEX: print the id of the task
+# SLURM rejects signals for some 30 s while it still sets up the job.
+warn() { scancel --batch --signal=USR1 "$(job_id "$1")" 2>/dev/null; }  # INDEX
 has_ended() { [[ -z "$(squeue --noheader)" ]]; }
 
-steps=6000  # of training: long enough to be stopped midway
+steps=6000  # long enough to be stopped midway
 trap stop_cluster EXIT
 start_cluster
 sinfo
@@ -133,18 +133,18 @@ echo "submitted array $job"
 wait_for 'a checkpoint of the first window' has_checkpoint "$(window 0)"
 status
 echo 'killing the first window midway'
-# By hand, as a machine short of memory would: of scancel SLURM makes a TERM first.
-scontrol listpids "$(number_of 0)" | awk 'NR > 1 && $1 > 0 { print $1 }' | xargs kill -KILL
+# Directly, as the kernel does when memory runs out: scancel sends TERM first.
+scontrol listpids "$(job_id 0)" | awk 'NR > 1 && $1 > 0 { print $1 }' | xargs kill -KILL
 wait_for 'a checkpoint of the second window' has_checkpoint "$(window 1)"
-echo 'warning the second window as if its time were up'
-wait_for 'the warning' warn 1
+echo 'signalling the second window as at its time limit'
+wait_for 'the signal' warn 1
 
 wait_for 'the end of the killed task' has_failed
 status
 scontrol requeue "${job}_0"
 wait_for 'the second window in the queue again' is_queued "${job}_1"
-sleep 3  # slurmd refuses a start within the second in which it ended the one before
-scontrol update JobId="${job}_0" StartTime=now  # a requeued job would wait two minutes
+sleep 3  # slurmd rejects a start in the second in which the previous one ended
+scontrol update JobId="${job}_0" StartTime=now  # a requeued job waits two minutes by default
 scontrol update JobId="${job}_1" StartTime=now
 squeue
 wait_for 'the end of the array' has_ended
@@ -156,4 +156,4 @@ done
 [[ "$(status --indices=done)" == 0-3 ]]
 "$PNERF_PYTHON" -m pnerf_jax.merge --windows="$dir/windows.txt" --runs="$dir/out" \
   --out="$dir/labels"
-echo 'all four windows are done; the two that were stopped went on from their checkpoints'
+echo 'all four windows are done; the two that were stopped resumed from their checkpoints'

@@ -1,17 +1,17 @@
-"""Kills training, export and merging at random moments and checks that nothing is lost.
+"""Soak test: kills training, export and merging at random moments, resumes them, compares results.
 
     PYTHONPATH=. python launch/soak.py --work=DIR [--kills=50] [--seed=0] [--steps=200]
         [--street=DATA]
 
-Draws a tiny street, does everything once undisturbed, then anew with kills (SIGKILL; of training
-every fourth time SIGTERM), and resumes each time. For every kill a phase is drawn, such as loading,
-training or saving, and a moment in it; a phase is told from what the process has written. After
-every kill, what has a name must be whole: PNGs decode, JSON parses. What is finished must be what
-the undisturbed run gave: parameters and optimiser bit by bit, the log's losses, exported files byte
-by byte. SIGTERM must end training within 10 s with exit code 130.
+Generates a tiny street, runs every command once without interruption, then again with kills
+(SIGKILL; every fourth kill of training SIGTERM), resuming after each. For every kill a phase, such
+as loading, training or saving, and a moment in it are drawn; the phase is inferred from the output
+of the process. After every kill all output files must be complete: PNGs decode, JSON parses. The
+final results must equal the uninterrupted ones: parameters and optimiser bit by bit, logged losses,
+exported files byte by byte. SIGTERM must end training within 10 s with exit code 130.
 
-Prints progress, and last a summary as JSON (also DIR/summary.json): how many kills fell into which
-phase. Exit code 1 at the first broken promise, with everything in DIR as it was left.
+Prints progress, then a summary as JSON (also DIR/summary.json) with the number of kills per phase.
+Exit code 1 at the first violation, leaving DIR unchanged.
 """
 
 import argparse
@@ -34,20 +34,21 @@ import numpy as np
 import orbax.checkpoint as ocp
 from PIL import Image
 
+_REFERENCE = 'uninterrupted'  # folder of the results to compare with
 _ROOT = Path(__file__).resolve().parents[1]
-_GRACE = 10.0  # seconds from SIGTERM to the end
-_GLANCE = 0.01  # seconds between looks at what a process has written
-_KILLS_A_ROUND = 4  # then the round is let finish and compared
-_MEASURED = ('seconds', 'rays_per_second', 'seconds_per_step')  # of the log; times differ
+_MAX_STOP_SECONDS = 10.0  # from SIGTERM to the exit
+_POLL_SECONDS = 0.01  # between checks of the output of a process
+_KILLS_PER_ROUND = 4  # then the command is completed and compared
+_TIMINGS = ('seconds', 'rays_per_second', 'seconds_per_step')  # of the log; not compared
 
-# The phases of the commands in their order, and how often of so many kills each is drawn.
+# The phases of the commands in order, with the number of kills of each phase per deck.
 _DECKS = {
   'train': {'start': 1, 'loading': 1, 'first step': 1, 'training': 2, 'saving': 3},
   'render': {'start': 1, 'loading': 1, 'rendering': 2, 'writing': 2},
   'merge': {'start': 1, 'merging': 2, 'writing': 2},
 }
-# What a process says when a phase begins. What is saved or written has a temporary name.
-_SIGNS = {
+# Output at the start of a phase; saving and writing are detected by temporary file names.
+_PHASE_OUTPUT = {
   'train': {'first step': r'intervals of \d+', 'training': r' step \d+/\d+ '},
   'render': {'loading': ' primitives ', 'rendering': 'render:'},
   'merge': {'merging': '_sync:'},
@@ -55,44 +56,52 @@ _SIGNS = {
 _TEMPORARY = {'saving': 'checkpoints/*tmp*', 'writing': '**/.*.tmp'}
 
 
-class Broken(Exception):
-  """A promise that was not kept."""
+class SoakError(Exception):
+  """A violated requirement."""
 
 
 @dataclasses.dataclass
 class Stage:
-  """One command. words: of its command line, for the folder that it writes. log: of a process."""
+  """One command.
+
+  Attributes:
+    name: name of the command.
+    arguments: module and arguments of its command line.
+    folder: folder that it writes.
+    log: log file of its process.
+    stale: temporary files of killed processes.
+  """
 
   name: str
-  words: list[str]
+  arguments: list[str]
   folder: Path
   log: Path
-  left: set[Path] = dataclasses.field(default_factory=set)  # temporary files of killed processes
+  stale: set[Path] = dataclasses.field(default_factory=set)
 
   def start(self) -> subprocess.Popen:
-    """Starts the command in a process of its own."""
-    self.left = set(self.folder.glob(_TEMPORARY['writing']))
+    """Start the command in a subprocess."""
+    self.stale = set(self.folder.glob(_TEMPORARY['writing']))
     with self.log.open('wb') as log:
       return subprocess.Popen(
-        [sys.executable, '-m', *self.words], cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT
+        [sys.executable, '-m', *self.arguments], cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT
       )
 
   def finish(self) -> dict[str, float]:
-    """Runs the command to its end; seconds of its phases, of those that recur the mean."""
-    process, seen = self.start(), []  # (phase, begin)
+    """Run the command to completion; return the seconds per phase, means of recurring phases."""
+    process, starts = self.start(), []  # (phase, start time)
     while process.poll() is None:
       phase = self.phase(process)
-      if not seen or seen[-1][0] != phase:
-        seen.append((phase, time.monotonic()))
-      time.sleep(_GLANCE)
+      if not starts or starts[-1][0] != phase:
+        starts.append((phase, time.monotonic()))
+      time.sleep(_POLL_SECONDS)
     if process.returncode != 0:
-      raise Broken(f'{self.name}: exit code {process.returncode}, see {self.log}')
+      raise SoakError(f'{self.name}: exit code {process.returncode}, see {self.log}')
     spans = collections.defaultdict(list)
-    for (phase, begin), (_, end) in zip(seen, [*seen[1:], ('end', time.monotonic())]):
-      spans[phase].append((begin, end))
+    for (phase, start), (_, end) in zip(starts, [*starts[1:], ('end', time.monotonic())]):
+      spans[phase].append((start, end))
     return {
       phase: (
-        sum(end - begin for begin, end in parts) / len(parts)
+        sum(end - start for start, end in parts) / len(parts)
         if phase in _TEMPORARY
         else parts[-1][1] - parts[0][0]
       )
@@ -100,25 +109,27 @@ class Stage:
     }
 
   def phase(self, process: subprocess.Popen) -> str:
-    """What a process is doing or, once it was killed, was doing."""
-    said = self.log.read_text(errors='replace')
-    begun = [phase for phase, sign in _SIGNS.get(self.name, {}).items() if re.search(sign, said)]
+    """Return the current phase of a process, or the last one if it was killed."""
+    output = self.log.read_text(errors='replace')
+    patterns = _PHASE_OUTPUT.get(self.name, {})
+    started = [phase for phase, pattern in patterns.items() if re.search(pattern, output)]
     for phase, pattern in _TEMPORARY.items():
-      if begun and phase in _DECKS[self.name] and set(self.folder.glob(pattern)) - self.left:
+      if started and phase in _DECKS[self.name] and set(self.folder.glob(pattern)) - self.stale:
         return phase
-    if begun or self.name != 'train':
-      return begun[-1] if begun else 'start'
+    if started or self.name != 'train':
+      return started[-1] if started else 'start'
     lock = self.folder / 'lock'
-    held = lock.exists() and f'process {process.pid} ' in lock.read_text()
-    return 'loading' if held else 'start'
+    is_locked = lock.exists() and f'process {process.pid} ' in lock.read_text()
+    return 'loading' if is_locked else 'start'
 
 
 class Soak:
-  """The stages in one work folder, and what was counted."""
+  """The stages in one work folder, with the counts of kills."""
 
   def __init__(
     self,
     work: Path,
+    *,
     seed: int,
     steps: int,
     street: Path | None = None,
@@ -127,17 +138,25 @@ class Soak:
       '--config.train.checkpoint_every=10',
     ),
   ):
-    """work: DIR. steps, settings: of training. street: a dataset's root; drawn where None."""
+    """Set up the commands.
+
+    Args:
+      work: DIR.
+      seed: of the kills and the street.
+      steps: training steps.
+      street: root of a dataset; None generates a street.
+      settings: config flags of training.
+    """
     self.work, self.random = work, random.Random(seed)
     self.counts = collections.Counter()
     self.finished = collections.Counter()
     self.slowest_stop = 0.0
-    self.spans = {}  # by command: seconds of its phases
-    self.decks = {name: [] for name in _DECKS}  # phases that are to be hit next, the last one first
-    self.before = []  # what the commands need
+    self.spans = {}  # seconds per phase, by command
+    self.decks = {name: [] for name in _DECKS}  # phases of the next kills, last one first
+    self.setup = []  # commands that create the input
     if street is None:
       street = work / 'street'
-      self.before.append(
+      self.setup.append(
         [
           'pnerf_jax.street',
           f'--out={street}',
@@ -148,48 +167,48 @@ class Soak:
         ]
       )
     config = ['--config=configs/kitti360.py:tiny', f'--config.data.root={street}', *settings]
-    run, table, windows = work / 'undisturbed' / 'train', work / 'windows.txt', work / 'windows'
-    self.before += [
+    run, manifest, windows = work / _REFERENCE / 'train', work / 'windows.txt', work / 'windows'
+    self.setup += [
       [
         'pnerf_jax.windows',
         'cut',
         *config,
         '--config.data.frames=2',
         '--overlap=1',
-        f'--out={table}',
+        f'--out={manifest}',
       ],
-      ['pnerf_jax.windows', 'run', f'--windows={table}', f'--out={windows}'],
+      ['pnerf_jax.windows', 'run', f'--windows={manifest}', f'--out={windows}'],
     ]
     self.commands = {
       'train': ['pnerf_jax.train', *config, f'--config.train.steps={steps}', '--workdir=FOLDER'],
       'render': ['pnerf_jax.render', f'--workdir={run}', '--out=FOLDER'],
-      'merge': ['pnerf_jax.merge', f'--windows={table}', f'--runs={windows}', '--out=FOLDER'],
+      'merge': ['pnerf_jax.merge', f'--windows={manifest}', f'--runs={windows}', '--out=FOLDER'],
     }
 
-  def stage(self, name: str, round_name: str, words: list[str] | None = None) -> Stage:
-    """A command that writes DIR/ROUND/NAME."""
+  def stage(self, name: str, round_name: str, arguments: list[str] | None = None) -> Stage:
+    """Return the stage of a command that writes DIR/ROUND/NAME."""
     folder = self.work / round_name / name
     folder.mkdir(parents=True, exist_ok=True)
-    words = [word.replace('FOLDER', str(folder)) for word in words or self.commands[name]]
-    return Stage(name, words, folder, folder.with_name(f'{name}.log'))
+    arguments = [a.replace('FOLDER', str(folder)) for a in arguments or self.commands[name]]
+    return Stage(name, arguments, folder, folder.with_name(f'{name}.log'))
 
   def run(self, kills: int) -> None:
-    """Everything undisturbed once, then rounds until so many processes were killed."""
-    for words in self.before:
-      self.stage('before', 'undisturbed', words).finish()
+    """Run everything uninterrupted once, then rounds until enough processes were killed."""
+    for arguments in self.setup:
+      self.stage('setup', _REFERENCE, arguments).finish()
     for name in self.commands:
-      self.stage(name, 'undisturbed').finish()  # compiles, which later processes need not
-      shutil.rmtree(self.work / 'undisturbed' / name)
-      self.spans[name] = self.stage(name, 'undisturbed').finish()
-      check_whole(self.work / 'undisturbed' / name)
+      self.stage(name, _REFERENCE).finish()  # fills the compilation cache
+      shutil.rmtree(self.work / _REFERENCE / name)
+      self.spans[name] = self.stage(name, _REFERENCE).finish()
+      check_complete(self.work / _REFERENCE / name)
       spans = ', '.join(f'{phase} {span:.2f} s' for phase, span in self.spans[name].items())
-      print(f'{name} undisturbed: {spans}', flush=True)
+      print(f'{name} uninterrupted: {spans}', flush=True)
     while self.counts.total() < kills:
       for name in self.commands:
-        self.round(name, min(_KILLS_A_ROUND, kills - self.counts.total()))
+        self.round(name, min(_KILLS_PER_ROUND, kills - self.counts.total()))
 
   def round(self, name: str, kills: int) -> None:
-    """Kills a command a few times, lets it finish, compares and cleans up."""
+    """Kill a command several times, complete it, compare the results and clean up."""
     stage = self.stage(name, f'round_{self.finished.total():03d}')
     for _ in range(kills):
       deck = self.decks[name]
@@ -197,57 +216,59 @@ class Soak:
         deck += self.random.sample(
           list(_DECKS[name]), sum(_DECKS[name].values()), counts=_DECKS[name].values()
         )
-      if not self.disturb(stage, deck[-1]):
-        break  # it was faster than the kill
+      if not self.interrupt(stage, deck[-1]):
+        break  # the command ended before the kill
       deck.pop()
-      check_whole(stage.folder)
+      check_complete(stage.folder)
     stage.finish()
-    check_whole(stage.folder)
-    _COMPARE[name](self.work / 'undisturbed' / name, stage.folder)
+    check_complete(stage.folder)
+    _COMPARE[name](self.work / _REFERENCE / name, stage.folder)
     self.finished[name] += 1
     shutil.rmtree(stage.folder.parent)
-    print(f'{self.counts.total()} kills; {name} is as undisturbed', flush=True)
+    print(f'{self.counts.total()} kills; {name} equals the uninterrupted run', flush=True)
 
-  def disturb(self, stage: Stage, wanted: str) -> bool:
-    """Starts a command and kills it in a phase; False where it ended before."""
+  def interrupt(self, stage: Stage, phase: str) -> bool:
+    """Start a command and kill it in a phase; return False if it ended before."""
     process = stage.start()
-    if wanted in _TEMPORARY:  # the first one or a later one
+    if phase in _TEMPORARY:  # the first occurrence or a later one
       for _ in range(self.random.randrange(4)):
-        _until(process, lambda: stage.phase(process) == wanted)
-        _until(process, lambda: stage.phase(process) != wanted)
-    _until(process, lambda: stage.phase(process) == wanted)
+        _until(process, lambda: stage.phase(process) == phase)
+        _until(process, lambda: stage.phase(process) != phase)
+    _until(process, lambda: stage.phase(process) == phase)
     try:
-      code = process.wait(self.random.uniform(0, self.spans[stage.name].get(wanted, 0.0)))
+      code = process.wait(self.random.uniform(0, self.spans[stage.name].get(phase, 0.0)))
       if code != 0:
-        raise Broken(f'{stage.name}: exit code {code}, see {stage.log}')
+        raise SoakError(f'{stage.name}: exit code {code}, see {stage.log}')
       return False
     except subprocess.TimeoutExpired:
       pass
     number = signal.SIGKILL
     if stage.name == 'train' and self.random.random() < 0.25:
       number = signal.SIGTERM
-    phase, start = stage.phase(process), time.monotonic()
+    actual, start = stage.phase(process), time.monotonic()
     process.send_signal(number)
     code = process.wait()
     if number == signal.SIGTERM:
-      self.check_stop(stage, phase, code, time.monotonic() - start)
+      self.check_stop(stage, actual, code, time.monotonic() - start)
     else:
-      phase = stage.phase(process)
-    self.counts[f'{stage.name}, {phase}, {number.name}'] += 1
+      actual = stage.phase(process)
+    self.counts[f'{stage.name}, {actual}, {number.name}'] += 1
     return True
 
   def check_stop(self, stage: Stage, phase: str, code: int, seconds: float) -> None:
-    """SIGTERM: 130 in time, or an end that came first; Python alone dies of it at the start."""
+    """Check the exit after SIGTERM: code 130 in time, or completion; at the start also SIGTERM."""
     self.slowest_stop = max(self.slowest_stop, seconds)
     if code not in ((130, -signal.SIGTERM) if phase == 'start' else (130, 0)):
-      raise Broken(f'{stage.name}: exit code {code} after SIGTERM while {phase}, see {stage.log}')
-    if seconds > _GRACE:
-      raise Broken(f'{stage.name}: {seconds:.1f} s from SIGTERM to the end, while {phase}')
+      raise SoakError(
+        f'{stage.name}: exit code {code} after SIGTERM while {phase}, see {stage.log}'
+      )
+    if seconds > _MAX_STOP_SECONDS:
+      raise SoakError(f'{stage.name}: {seconds:.1f} s from SIGTERM to the exit, while {phase}')
 
-  def summary(self, seconds: float, broken: str | None) -> dict:
-    """What was done, for people and programs."""
+  def summary(self, seconds: float, error: str | None) -> dict:
+    """Return the summary of the soak test as JSON types."""
     return {
-      'broken': broken,
+      'error': error,
       'kills': self.counts.total(),
       'seconds': round(seconds),
       'by_phase': dict(sorted(self.counts.items())),
@@ -256,14 +277,14 @@ class Soak:
     }
 
 
-def _until(process: subprocess.Popen, sign: Callable[[], bool]) -> None:
-  """Returns when a sign is there or the process has ended."""
-  while process.poll() is None and not sign():
-    time.sleep(_GLANCE)
+def _until(process: subprocess.Popen, condition: Callable[[], bool]) -> None:
+  """Wait until a condition is true or the process has ended."""
+  while process.poll() is None and not condition():
+    time.sleep(_POLL_SECONDS)
 
 
-def check_whole(folder: Path) -> None:
-  """Every file with an output's name can be read to its end."""
+def check_complete(folder: Path) -> None:
+  """Check that every output file can be read completely."""
   for path in sorted(folder.rglob('*')):
     if path.name.startswith('.') or not path.is_file() or 'orbax-checkpoint-tmp' in str(path):
       continue
@@ -274,19 +295,19 @@ def check_whole(folder: Path) -> None:
       elif path.suffix == '.json':
         json.loads(path.read_text())
     except Exception as e:
-      raise Broken(f'{path}: not whole ({e})') from e
+      raise SoakError(f'{path}: incomplete ({e})') from e
 
 
-def newest(run: Path) -> int:
-  """Step of the newest checkpoint that has its name; 0 for none."""
+def newest_step(run: Path) -> int:
+  """Return the step of the newest complete checkpoint, 0 if there is none."""
   return max(
     (int(path.name) for path in run.glob('checkpoints/*') if path.name.isdigit()), default=0
   )
 
 
 def _arrays(run: Path) -> dict[str, np.ndarray]:
-  """All arrays of the newest checkpoint, by name."""
-  tree = ocp.PyTreeCheckpointer().restore(run / 'checkpoints' / str(newest(run)) / 'default')
+  """Read all arrays of the newest checkpoint by name."""
+  tree = ocp.PyTreeCheckpointer().restore(run / 'checkpoints' / str(newest_step(run)) / 'default')
   return {
     jax.tree_util.keystr(key): np.asarray(value)
     for key, value in jax.tree_util.tree_leaves_with_path(tree)
@@ -294,27 +315,25 @@ def _arrays(run: Path) -> dict[str, np.ndarray]:
 
 
 def compare_runs(expected: Path, found: Path) -> None:
-  """Bit-equal checkpoints, the same losses at the same steps, the same previews."""
-  theirs, ours = _arrays(expected), _arrays(found)
-  different = [
-    name for name in theirs if name not in ours or theirs[name].tobytes() != ours[name].tobytes()
-  ]
-  if different or len(theirs) != len(ours) or len(theirs) < 20:
-    raise Broken(f'{found}: parameters differ from {expected}: {different[:3]}')
+  """Check for bit-equal checkpoints, equal logged losses and equal previews."""
+  a, b = _arrays(expected), _arrays(found)
+  different = [name for name in a if name not in b or a[name].tobytes() != b[name].tobytes()]
+  if different or len(a) != len(b) or len(a) < 20:
+    raise SoakError(f'{found}: parameters differ from {expected}: {different[:3]}')
   logs = []
   for run in (expected, found):
     lines = [json.loads(line) for line in (run / 'scalars.jsonl').read_text().splitlines()]
-    logs.append([{k: v for k, v in line.items() if k not in _MEASURED} for line in lines])
+    logs.append([{k: v for k, v in line.items() if k not in _TIMINGS} for line in lines])
   if logs[0] != logs[1] or not logs[0]:
-    raise Broken(f'{found}/scalars.jsonl: not as in {expected}')
+    raise SoakError(f'{found}/scalars.jsonl: differs from {expected}')
   compare_files(expected / 'previews', found / 'previews')
-  left = [path.name for path in (found / 'checkpoints').iterdir() if not path.name.isdigit()]
-  if left or (found / 'damaged_checkpoints').exists():
-    raise Broken(f'{found}: leaves {left} or damaged checkpoints')
+  stale = [path.name for path in (found / 'checkpoints').iterdir() if not path.name.isdigit()]
+  if stale or (found / 'damaged_checkpoints').exists():
+    raise SoakError(f'{found}: contains {stale} or damaged checkpoints')
 
 
 def compare_files(expected: Path, found: Path) -> None:
-  """The same files, byte by byte; hidden ones are no output."""
+  """Check for equal files, byte by byte, except hidden ones."""
   contents = []
   for folder in (expected, found):
     paths = [path for path in folder.rglob('*') if path.is_file() and not path.name.startswith('.')]
@@ -325,36 +344,38 @@ def compare_files(expected: Path, found: Path) -> None:
     if contents[0].get(name) != contents[1].get(name)
   )
   if different or not contents[0]:
-    raise Broken(f'{found}: not as {expected}: {different[:3]}')
+    raise SoakError(f'{found}: differs from {expected}: {different[:3]}')
 
 
 _COMPARE = {'train': compare_runs, 'render': compare_files, 'merge': compare_files}
 
 
 def main() -> int:
-  """Soaks as the command line says; 1 where a promise is broken."""
+  """Run the soak test of the command line; return 1 if a requirement is violated."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--work', type=Path, required=True, help='a new folder')
   parser.add_argument('--kills', type=int, default=50)
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--steps', type=int, default=200, help='of training')
-  parser.add_argument('--street', type=Path, help='root of a small dataset; drawn by default')
+  parser.add_argument('--steps', type=int, default=200, help='training steps')
+  parser.add_argument('--street', type=Path, help='root of a small dataset; generated by default')
   options = parser.parse_args()
   if options.work.exists() and any(options.work.iterdir()):
-    parser.error(f'--work={options.work}: not empty. Name a new folder.')
-  # Programs compiled once serve all processes; what a kill does to this cache is part of the soak.
+    parser.error(f'--work={options.work}: not empty. Use a new folder.')
+  # The processes share compiled programs; kills while this cache is written are tested as well.
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(options.work.absolute() / 'cache'))
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
-  start, broken = time.monotonic(), None
-  soak = Soak(options.work.absolute(), options.seed, options.steps, options.street)
+  start, error = time.monotonic(), None
+  soak = Soak(
+    options.work.absolute(), seed=options.seed, steps=options.steps, street=options.street
+  )
   try:
     soak.run(options.kills)
-  except Broken as e:
-    broken = str(e)
-  summary = json.dumps(soak.summary(time.monotonic() - start, broken), indent=2)
+  except SoakError as e:
+    error = str(e)
+  summary = json.dumps(soak.summary(time.monotonic() - start, error), indent=2)
   (options.work / 'summary.json').write_text(summary + '\n')
   print(summary)
-  return 1 if broken else 0
+  return 1 if error else 0
 
 
 if __name__ == '__main__':

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Runs the windows of a table on this machine, some at a time.
+# Runs the windows of a manifest on this machine, several at a time.
 #
 #     bash launch/windows_local.sh windows.txt OUT [N]
 #
-# N (default 1) workers take every Nth window each. Where there are GPUs, worker I sees the one with
-# number I modulo their number. Called again, it goes on; stopped, training saves first.
+# Each of N (default 1) workers runs one shard. With GPUs, worker I uses the GPU I modulo their
+# number. Called again, it resumes; when it is stopped, training saves first.
 # PNERF_PYTHON: the interpreter (default: that of the environment of launch/env.sh).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if (( $# < 2 )); then
-  echo "error: expected TABLE and OUT. See the head of launch/windows_local.sh." >&2
+  echo "error: expected MANIFEST and OUT. See the head of launch/windows_local.sh." >&2
   exit 1
 fi
-table="$1" out="$2" workers="${3:-1}"
+manifest="$1" out="$2" workers="${3:-1}"
 source launch/env.sh
 if [[ -z "${PNERF_PYTHON:-}" ]]; then
   pnerf_env requirements.txt
@@ -27,12 +27,12 @@ for (( i = 0; i < workers; i++ )); do
   if (( gpus > 0 )); then
     export CUDA_VISIBLE_DEVICES=$(( i % gpus ))
   fi
-  "$PNERF_PYTHON" -m pnerf_jax.windows run --windows="$table" --out="$out" --share="$i/$workers" &
+  "$PNERF_PYTHON" -m pnerf_jax.windows run --windows="$manifest" --out="$out" --shard="$i/$workers" &
   children+=($!)
 done
 code=0
 for child in "${children[@]}"; do
   wait "$child" || code=1
 done
-"$PNERF_PYTHON" -m pnerf_jax.windows status --windows="$table" --out="$out"
+"$PNERF_PYTHON" -m pnerf_jax.windows status --windows="$manifest" --out="$out"
 exit $code

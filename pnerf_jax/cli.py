@@ -1,6 +1,6 @@
-"""What all binaries do around their one call: flags, signals, and errors as one line.
+"""Entry point of all binaries: flags, signals, and errors in one line.
 
-Exit codes: 0 done, 1 a clear error, 130 interrupted.
+Exit codes: 0 success, 1 error, 130 interrupted.
 """
 
 import difflib
@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags
@@ -19,66 +20,66 @@ from absl import app, flags
 from pnerf_jax.distributed import initialization
 from pnerf_jax.errors import InputError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit of this process or disk
-_FULL_IN_WORDS = re.compile('|'.join(os.strerror(code) for code in _FULL))
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL_TEXT = re.compile('|'.join(os.strerror(code) for code in _DISK_FULL))
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def run(main: Callable[..., Any], positional: int = 0) -> None:
-  """Parses the command line, calls `main` and exits.
+  """Parse the command line, call `main` with the positional arguments, and exit.
 
   Args:
-    main: called with the words of the command line that are no flags; returns an exit code or None.
-    positional: how many such words there must be.
+    main: returns an exit code or None.
+    positional: number of positional arguments.
   """
-  signal.signal(signal.SIGTERM, _interrupt)
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
   try:
-    words = parse_flags(sys.argv)
-    if len(words) != positional:
-      given = ' '.join(words) or 'none'
+    arguments = parse_flags(sys.argv)
+    if len(arguments) != positional:
+      given = ' '.join(arguments) or 'none'
       raise InputError(
-        f'command line: expected {positional} words beside the flags, got: {given}. See --help.'
+        f'command line: expected {positional} positional arguments, got: {given}. See --help.'
       )
     with initialization.initialized():
-      code = main(*words) or 0
+      code = main(*arguments) or 0
     sys.exit(code)
   except KeyboardInterrupt:
-    _end('interrupted', 130)
+    _exit('interrupted', 130)
   except Exception as e:  # pylint: disable=broad-exception-caught
     line = error_line(e) or initialization.peer_failure_message(e)
     if line is None and not initialization.is_distributed():
       raise
-    _end(line or traceback.format_exc(), 1)
+    _exit(line or traceback.format_exc(), 1)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-  """Parses absl flags and config overrides; returns the other words; InputError if wrong."""
+  """Parse absl flags and config overrides; return the positional arguments."""
   app.define_help_flags()
-  config = _given('config', argv)
-  # ml_collections would tell only when the config is first used.
-  if config is not None and not os.path.isfile(config.partition(':')[0]):
-    raise InputError(f'--config: no such file: {config!r}. Use configs/kitti360.py.')
-  if config is not None and not config.partition(':')[0].endswith('.py'):
-    raise InputError(f'--config: {config!r} is no Python file. Use configs/kitti360.py.')
+  argv, config = list(argv), ''
+  for i, word in enumerate(argv):
+    flag, equals, value = word.partition('=')
+    if flag in ('-config', '--config'):
+      config = _find_config(value if equals else ''.join(argv[i + 1 : i + 2]))
+      argv[i : i + 1 + (not equals)] = [f'--config={config}']
   try:
-    words = flags.FLAGS(argv)[1:]
+    arguments = flags.FLAGS(argv)[1:]
   except (flags.Error, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as e:
-    raise InputError(_flag_message(e, argv)) from e
+    raise InputError(_flag_message(e, argv, config)) from e
   show_progress()
-  return words
+  return arguments
 
 
 def require_words(*names: str) -> None:
-  """Marks text flags without which, or with nothing in which, a binary does not start."""
+  """Require non-empty values of these text flags."""
   for name in names:
     flags.register_validator(name, bool, 'is missing. Name a folder.')
 
 
 def show_progress() -> None:
-  """The project's own log lines go to stderr; libraries speak only to warn."""
+  """Log the INFO messages of this project, and only warnings of libraries, to stderr."""
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
-  for name in ('pnerf_jax', '__main__'):  # a binary's own __name__ is __main__
+  for name in ('pnerf_jax', '__main__'):  # __main__: the binary itself
     logger = logging.getLogger(name)
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
@@ -86,7 +87,7 @@ def show_progress() -> None:
 
 
 def error_line(error: BaseException) -> str | None:
-  """The one line that tells a user of a bad input or a full disk; None for what is a bug."""
+  """Return the error line for bad input or an unwritable disk; None for a bug."""
   if isinstance(error, InputError):
     return f'error: {error}'
   quoted = re.search(r'"(/[^"]+)"', str(error))  # how libraries name the file
@@ -94,64 +95,52 @@ def error_line(error: BaseException) -> str | None:
   code = getattr(error, 'errno', None)
   if isinstance(error, OSError) and code in _DENIED:
     return f'error: {name}: {error.strerror}. Choose a folder that can be written.'
-  # Libraries wrap a full disk in errors of their own.
-  if code in _FULL or _FULL_IN_WORDS.search(str(error)):
+  if code in _DISK_FULL or _DISK_FULL_TEXT.search(str(error)):  # libraries wrap the OSError
     return f'error: {name}: the disk is full. Free some space and start again.'
   return None
 
 
-def _flag_message(error: BaseException, argv: list[str]) -> str:
-  """What is wrong with the command line, from absl's and ml_collections' many kinds of error."""
+def _find_config(value: str) -> str:
+  """Return --config with the path of the file, which may be relative to the installed package."""
+  name, colon, variant = value.partition(':')
+  package = Path(__file__).parent
+  candidates = [Path(folder, name) for folder in ('', package.parent, package)]
+  found = next((path for path in candidates if path.is_file()), None)
+  if found is None:
+    raise InputError(f'--config: no such file: {value!r}. Use configs/kitti360.py.')
+  if found.suffix != '.py':
+    raise InputError(f'--config: {value!r} is not a Python file. Use configs/kitti360.py.')
+  if str(found) != name:
+    sys.path.append(str(found.parents[1]))  # configs import each other from the package `configs`
+  return f'{found}{colon}{variant}'
+
+
+def _flag_message(error: BaseException, argv: list[str], config: str) -> str:
+  """Return what is wrong with the command line, from the errors of absl and ml_collections."""
   if isinstance(error, (AttributeError, KeyError)) and not isinstance(error, flags.Error):
     key = re.match(r'\W*(\w+)', str(error.args[0])).group(1)
-    flag = next(
-      (
-        a.split('=')[0]
-        for a in argv
-        if a.lstrip('-').startswith('config.') and key in a.split('=')[0].split('.')
-      ),
-      key,
-    )
-    return f'{flag}: unknown config field.{_suggestion(flag, key, argv)}'
-  root = error
-  while 'Traceback' in str(root) and root.__context__ is not None:
-    root = root.__context__
-  return f'command line: {str(root).rstrip(".")}. See --help.'
+    overrides = [word.partition('=')[0] for word in argv if word.lstrip('-').startswith('config.')]
+    flag = next((name for name in overrides if key in name.split('.')), key)
+    fields = [f'--config.{f}' for f in _field_names(flags.FLAGS['config'].parser.parse(config))]
+    similar = [field for field in fields if field.rpartition('.')[2] == key]
+    similar += difflib.get_close_matches(flag, fields, n=1, cutoff=0.6)
+    suggestion = f' Did you mean {similar[0]}?' if similar else ''
+    return f'{flag}: unknown config field.{suggestion}'
+  while 'Traceback' in str(error) and error.__context__ is not None:
+    error = error.__context__
+  return f'command line: {str(error).rstrip(".")}. See --help.'
 
 
-def _suggestion(flag: str, key: str, argv: list[str]) -> str:
-  """' Did you mean ...?' with the most similar field of the whole config, or ''."""
-  config = flags.FLAGS['config'].parser.parse(_given('config', argv))
-  fields = ['--config.' + name for name in _fields(config)]
-  leaf = [f for f in fields if f.rsplit('.', 1)[-1] == key]
-  close = leaf or difflib.get_close_matches(flag, fields, n=1, cutoff=0.6)
-  return f' Did you mean {close[0]}?' if close else ''
-
-
-def _fields(config: Any, prefix: str = '') -> list[str]:
+def _field_names(config: Any) -> list[str]:
   names = []
   for key, value in config.items():
-    nested = hasattr(value, 'items')
-    names += _fields(value, f'{prefix}{key}.') if nested else [prefix + key]
+    names += [f'{key}.{name}' for name in _field_names(value)] if hasattr(value, 'items') else [key]
   return names
 
 
-def _given(name: str, argv: list[str]) -> str | None:
-  """The value of a flag on the command line, in any spelling; None if it is not there."""
-  for word, following in zip(argv, [*argv[1:], '']):
-    flag, equals, value = word.partition('=')
-    if flag in (f'-{name}', f'--{name}'):
-      return value if equals else following
-  return None
-
-
-def _interrupt(*_: Any) -> None:
-  raise KeyboardInterrupt
-
-
-def _end(line: str, code: int) -> None:
+def _exit(line: str, code: int) -> None:
   print(line, file=sys.stderr)
-  if initialization.is_distributed():  # the others must not wait for this process
+  if initialization.is_distributed():  # the other processes must not wait for this one
     sys.stderr.flush()
     os._exit(code)
   sys.exit(code)

@@ -1,10 +1,10 @@
-"""The one error that users see: bad input, named with its file, value and remedy."""
+"""Exceptions that users see as one line instead of a traceback."""
 
 
 class InputError(ValueError):
   """Bad input. The message is one line that names the file or field, the value and the remedy.
 
-  Binaries print the message and exit with code 1; nothing else in the project is caught.
+  Binaries print the message and exit with code 1.
   """
 
   def __init__(self, message: str):
@@ -12,8 +12,8 @@ class InputError(ValueError):
 
 
 class SharedInputError(InputError):
-  """Bad input that one process found and all processes of a job raise together."""
+  """Bad input found by one process and raised in all processes of a distributed run."""
 
 
 class Interrupted(KeyboardInterrupt):
-  """Training stopped by a signal, after saving, in all processes of a job together."""
+  """Training stopped by a signal, after saving, in all processes of a distributed run."""

@@ -1,10 +1,11 @@
-"""Trains or fine-tunes a PSPNet on labelled photos.
+"""Train or fine-tune a PSPNet on labelled images.
 
     python -m pnerf_jax.pspnet --config=configs/pspnet.py[:variant] --workdir=RUN \\
         --config.data.roots=DATA1,DATA2 [--config.model.init_from=RUN0]
 
-Resumes from RUN by itself; `prepare labels --network=pspnet:RUN` labels with it. On several hosts,
-the flags of pnerf_jax.train. Exit codes: 0 done, 1 one clear error, 130 stopped after saving.
+Resumes from RUN automatically; `prepare labels --network=pspnet:RUN` predicts labels with it. On
+several hosts, use the flags of pnerf_jax.train. Exit codes: 0 done, 1 one clear error, 130 stopped
+after saving.
 """
 
 from absl import flags
@@ -17,14 +18,14 @@ from pnerf_jax.distributed import initialization
 
 def _define_flags() -> None:
   config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
-  flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
+  flags.DEFINE_string('workdir', None, 'RUN: the folder of the run.')
   flags.mark_flag_as_required('config')
   cli.require_words('workdir')
   initialization.define_flags()
 
 
 def main() -> None:
-  """Trains with the flags."""
+  """Train with the config of the flags."""
   train(flags.FLAGS.config, flags.FLAGS.workdir)
 
 

@@ -1,4 +1,4 @@
-"""The whole comparison on a tiny street: the same call that the binary makes."""
+"""The whole comparison on a tiny street, by the call of the binary."""
 
 import json
 import logging
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from configs import kitti360 as configs
-from pnerf_jax import baselines
-from pnerf_jax import eval as evaluation
+from pnerf_jax.contrib.baselines.compare import TITLES, compare
 from pnerf_jax.contrib.baselines.inputs import Reader
 from pnerf_jax.data import image_io, labels
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import ground_truth
+from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.runs.experiment import build_experiment
 from pnerf_jax.training import field_task
 
@@ -38,39 +38,38 @@ def run(config, tmp_path_factory):
 def compared(config, run, tmp_path_factory):
   """DIR of all methods, and the table that was returned."""
   out = tmp_path_factory.mktemp('out')
-  return out, baselines.compare(config, out, run)
+  return out, compare(config, out, workdir=run)
 
 
-def test_every_method_has_its_row(compared):
+def test_compare_has_a_row_per_method(compared):
   out, table = compared
   lines = table.splitlines()
   assert lines[0] == (
     '| method | mIoU | accuracy | MC | PQ | SQ | RQ | PQ (things) | RMSE (m) | δ < 1.25 |'
   )
-  assert [line.split(' | ')[0] for line in lines[2:]] == [
-    f'| {title}' for title in baselines.TITLES.values()
-  ]
+  assert [line.split(' | ')[0] for line in lines[2:]] == [f'| {title}' for title in TITLES.values()]
   assert table == (out / 'table.md').read_text() and (out / 'table.png').exists()
   assert len(list((out / 'panels').glob('image_00_*.png'))) == 2
   has_depth = {line.split(' | ')[0][2:]: '–' not in line for line in lines[2:]}
   assert {title for title, known in has_depth.items() if known} == {
-    baselines.TITLES[name] for name in ('nearest_primitive', 'semantic_nerf', 'ours')
+    TITLES[name] for name in ('nearest_primitive', 'semantic_nerf', 'ours')
   }
 
 
-def test_our_row_is_what_eval_says(compared, run):
+def test_our_scores_are_those_of_evaluate(compared, run):
   ours = json.loads((compared[0] / 'ours' / 'metrics.json').read_text())
-  want = evaluation.evaluate(run)
+  want = evaluate(run)
   for key, value in ours.items():
     if not key.startswith(('image.', 'timing.', 'fixed.', 'confidence.')):
       assert value == pytest.approx(want[key], abs=1e-3), key  # depth PNGs are rounded
 
 
-def test_semantic_nerf_knows_the_words_alone(compared, street):
+def test_semantic_nerf_uses_pseudo_labels_only(compared, street):
   out, _ = compared
-  said = json.loads((out / 'semantic_nerf' / 'config.json').read_text())
-  assert said['data']['boxes'] == 'none' and said['scene']['outside'] == 'void'
-  words = {
+  trained = json.loads((out / 'semantic_nerf' / 'config.json').read_text())
+  assert trained['data']['primitives'] == 'none'
+  assert trained['scene']['unannotated_space'] == 'void'
+  pseudo_labels = {
     *np.unique(
       [
         image_io.read_label(path, unknown_allowed=True)
@@ -81,45 +80,47 @@ def test_semantic_nerf_knows_the_words_alone(compared, street):
   }
   for path in (out / 'semantic_nerf' / 'instance').glob('*.png'):
     instance = image_io.read_instance(path)
-    assert set(np.unique(instance // 1000).tolist()) <= words and not (instance % 1000).any()
+    assert (
+      set(np.unique(instance // 1000).tolist()) <= pseudo_labels and not (instance % 1000).any()
+    )
 
 
-def test_a_rerun_keeps_what_is_finished_and_makes_what_is_missing(compared, config, run):
+def test_compare_resumes(compared, config, run):
   out, table = compared
-  lost = sorted((out / 'crf' / 'semantic').glob('*.png'))[1]
-  lost_pixels = lost.read_bytes()
-  lost.unlink()
+  missing = sorted((out / 'crf' / 'semantic').glob('*.png'))[1]
+  pixels = missing.read_bytes()
+  missing.unlink()
   (out / 'crf' / 'metrics.json').unlink()
   kept = [path for path in out.rglob('*.png') if path.parent.name in ('semantic', 'depth')]
-  kept += [path for path in out.rglob('metrics.json')]
+  kept += list(out.rglob('metrics.json'))
   before = {path: path.stat().st_mtime_ns for path in kept}
-  assert baselines.compare(config, out, run) == table
-  assert lost.read_bytes() == lost_pixels
+  assert compare(config, out, workdir=run) == table
+  assert missing.read_bytes() == pixels
   assert {path: path.stat().st_mtime_ns for path in kept} == before
 
 
-def test_what_lacks_its_input_is_left_out_with_a_line(config, tmp_path, caplog):
-  logger = logging.getLogger('pnerf_jax.baselines')
+def test_compare_skips_methods_without_their_input(config, tmp_path, caplog):
+  logger = logging.getLogger('pnerf_jax.contrib.baselines.compare')
   logger.addHandler(caplog.handler)  # where a binary ran before, its lines do not reach the root
   try:
     with caplog.at_level('INFO', logger.name):
-      table = baselines.compare(config, tmp_path, methods=['ours', 'pseudo_labels'])
+      table = compare(config, tmp_path, methods=['ours', 'pseudo_labels'])
   finally:
     logger.removeHandler(caplog.handler)
   assert [line.split(' | ')[0] for line in table.splitlines()[2:]] == ['| 2D pseudo labels']
-  lines = {record.getMessage() for record in caplog.records if 'left out' in record.getMessage()}
+  lines = {record.getMessage() for record in caplog.records if 'skipping' in record.getMessage()}
   assert len(lines) == 1 and '--workdir' in lines.pop()
 
 
-def test_bad_input_is_told_before_any_work(config, run, compared, tmp_path):
+def test_compare_rejects_bad_input_first(config, run, compared, tmp_path):
   def error(**changes):
     arguments = {'config': config, 'out': tmp_path / 'new', 'methods': _QUICK, **changes}
     with pytest.raises(InputError) as caught:
-      baselines.compare(**arguments)
+      compare(**arguments)
     assert not (tmp_path / 'new').exists()
     return str(caught.value)
 
-  assert 'there is no best' in error(methods=['best'])
+  assert 'unknown method best' in error(methods=['best'])
   assert 'give one with --workdir' in error(methods=['ours'])
   other = config.copy_and_resolve_references()
   other.train.steps = 8
@@ -137,19 +138,23 @@ def test_bad_input_is_told_before_any_work(config, run, compared, tmp_path):
     source.write_text(content)
 
 
-def test_lidar_points_lie_in_primitives_of_the_class_that_is_seen(config):
+def test_lidar_points_are_in_primitives_of_the_true_class(config):
   run = build_experiment(config)
   dataset = open_dataset(config.data)
   frame = dataset.frames[0]
   inputs = Reader(run.scene, dataset, 'image_00', config.scene.max_intervals_per_ray).read(frame)
-  height, width = inputs.word.shape
-  assert len(np.unique(inputs.pixel @ [width, 1])) == len(inputs.pixel) > 0.2 * height * width
-  found = ground_truth.read_ground_truth(
-    dataset, 'image_00', frame, inputs.view.world_from_cam, inputs.view.intrinsics
+  height, width = inputs.pseudo_label.shape
+  assert (
+    len(np.unique(inputs.point_pixel @ [width, 1]))
+    == len(inputs.point_pixel)
+    > 0.2 * height * width
   )
-  seen = found.truth_semantic[tuple(inputs.pixel.T)]
-  semantic = np.append(np.asarray(run.scene.primitives.semantic), -1)[inputs.primitive]
-  held = (semantic >= 0).any(axis=1)
-  assert held.mean() > 0.9
-  # The exceptions: points beside a pixel's centre, and what the scanner sees but the camera not.
-  assert np.mean((semantic == seen[:, None]).any(axis=1)[held]) > 0.9
+  truth = ground_truth.read_ground_truth(
+    dataset, 'image_00', frame, inputs.camera.world_from_cam, inputs.camera.intrinsics
+  )
+  true_class = truth.truth_semantic[tuple(inputs.point_pixel.T)]
+  semantic = np.append(np.asarray(run.scene.primitives.semantic), -1)[inputs.point_primitives]
+  in_primitive = (semantic >= 0).any(axis=1)
+  assert in_primitive.mean() > 0.9
+  # Exceptions: points at object edges, and points that are occluded from the camera.
+  assert np.mean((semantic == true_class[:, None]).any(axis=1)[in_primitive]) > 0.9

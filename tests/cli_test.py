@@ -1,4 +1,4 @@
-"""What the binaries do with a bad command line, a full disk and a signal; run as users run them."""
+"""Bad command lines, a full disk and signals, in subprocesses."""
 
 import errno
 import pathlib
@@ -57,10 +57,10 @@ def folder(tmp_path_factory):
   return folder
 
 
-def start(folder, *words):
-  # What a shell starts in the background ignores SIGINT and hands that on: set it back.
+def start(folder, *arguments):
+  # Background processes of a shell ignore SIGINT, and children inherit that.
   return subprocess.Popen(
-    [sys.executable, 'binary.py', *words],
+    [sys.executable, 'binary.py', *arguments],
     cwd=folder,
     env={'PYTHONPATH': str(ROOT)},
     text=True,
@@ -70,13 +70,13 @@ def start(folder, *words):
   )
 
 
-def run(folder, *words):
-  with start(folder, *words) as process:
+def run(folder, *arguments):
+  with start(folder, *arguments) as process:
     out, err = process.communicate(timeout=180)
   return process.returncode, out, err
 
 
-def test_a_good_command_line(folder):
+def test_run_passes_flags_and_arguments(folder):
   code, out, err = run(folder, 'word', '--config=config.py:b', '--config.group.number=7')
   assert (code, out) == (0, 'word 7\n') and err.endswith('a log line\n')
   code, out, _ = run(folder, '-config', 'config.py', '--config.group.number', '-1', 'word')
@@ -84,7 +84,7 @@ def test_a_good_command_line(folder):
 
 
 @pytest.mark.parametrize(
-  'words, expected',
+  'arguments, expected',
   [
     (['--config.group.numbr=2'], ['--config.group.numbr: unknown', 'mean --config.group.number?']),
     (['--config.steps=2'], ['--config.steps: unknown', 'Did you mean --config.other.steps?']),
@@ -95,31 +95,36 @@ def test_a_good_command_line(folder):
     (['--config=nowhere.py'], ["--config: no such file: 'nowhere.py'"]),
     (['--confg=config.py'], ['confg', 'Did you mean: config']),
     (['--config='], ["--config: no such file: ''"]),
-    (['another'], ['expected 1 words', 'word another']),
+    (['another'], ['expected 1 positional', 'word another']),
     (['--what=input'], ['error: file: bad. Remedy.']),
     (['--what=full'], ['/runs/a: the disk is full']),
   ],
 )
-def test_one_clear_line(folder, words, expected):
-  given = [] if words[0].startswith('--config=') else ['--config=config.py']
-  code, out, err = run(folder, 'word', *given, *words)
+def test_run_reports_errors_in_one_line(folder, arguments, expected):
+  given = [] if arguments[0].startswith('--config=') else ['--config=config.py']
+  code, out, err = run(folder, 'word', *given, *arguments)
   assert code == 1 and out == ''
   assert err.startswith('error: ') and err.count('\n') == 1 and 'Traceback' not in err
   for part in expected:
     assert part in err
 
 
-def test_a_bug_shows_its_trace(folder):
+def test_run_shows_the_traceback_of_a_bug(folder):
   code, _, err = run(folder, 'word', '--config=config.py', '--what=bug')
   assert code == 1 and 'Traceback' in err and err.endswith('ValueError: a bug\n')
 
 
-def test_exit_code_of_main(folder):
+def test_config_is_found_beside_the_package(folder):
+  code, out, _ = run(folder, 'word', '--config=configs/street.py', '--what=code')
+  assert (code, out) == (3, '')
+
+
+def test_run_returns_the_exit_code_of_main(folder):
   assert run(folder, 'word', '--config=config.py', '--what=code')[0] == 3
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_signals(folder, number):
+def test_run_is_interrupted_by_signals(folder, number):
   with start(folder, 'word', '--config=config.py', '--what=sleep') as process:
     assert process.stdout.readline() == 'ready\n'
     process.send_signal(number)

@@ -1,4 +1,4 @@
-"""What all tests share: simulated devices, compiled programs, the folder of real files."""
+"""Fixtures of all tests: simulated devices, compiled programs, genuine files, golden arrays."""
 
 import os
 import pathlib
@@ -6,44 +6,45 @@ import shutil
 import tempfile
 
 import jax
+import numpy as np
 import pytest
 
 _CACHE = 'JAX_COMPILATION_CACHE_DIR'
 
-# Here and in the processes that tests start: with other devices they would compile all anew.
+# Also for the processes that tests start: another device count would compile everything again.
 jax.config.update('jax_num_cpu_devices', 4)
 os.environ['JAX_NUM_CPU_DEVICES'] = '4'
 
 
 def pytest_configure(config):
-  """Lets all workers, and what they run, share what one of them has compiled."""
+  """Share compiled programs between all workers and the processes that they start."""
   if not hasattr(config, 'workerinput') and _CACHE not in os.environ:
     config.pnerf_cache = os.environ[_CACHE] = tempfile.mkdtemp(prefix='pnerf_tests_')
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
-    # For tests in this very process; jax read its environment when it was imported.
+    # For this process: jax has read its environment on import.
     jax.config.update('jax_compilation_cache_dir', config.pnerf_cache)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 
 
 def pytest_unconfigure(config):
-  """Removes the session's folder."""
+  """Remove the folder of compiled programs."""
   if hasattr(config, 'pnerf_cache'):
     shutil.rmtree(config.pnerf_cache, ignore_errors=True)
 
 
 @pytest.fixture(scope='session')
 def shared() -> pathlib.Path:
-  """Folder of real KITTI-360 files, streets and golden numbers, which lie outside the project."""
+  """Return the folder of genuine KITTI-360 files and streets, which is not part of the project."""
   default = pathlib.Path(__file__).resolve().parents[2] / 'shared'
   path = pathlib.Path(os.environ.get('PNERF_SHARED', default))
   if not path.is_dir():
-    pytest.skip(f'{path} is absent')
+    pytest.skip(f'{path} (genuine files, not part of the project) is absent; see PNERF_SHARED')
   return path
 
 
 @pytest.fixture(scope='session')
 def street(tmp_path_factory) -> pathlib.Path:
-  """A tiny street on disk, two stereo frames. Read it; what damages it copies it first."""
+  """Return a tiny street on disk, two stereo frames, read-only: tests that change it copy it."""
   from pnerf_jax.contrib.street import generate, scenery  # not every worker needs the ray caster
 
   root = tmp_path_factory.mktemp('street') / 'data'
@@ -51,3 +52,17 @@ def street(tmp_path_factory) -> pathlib.Path:
     root, scenery.Parameters('boulevard', seed=3, frames=2, scale=0.08, predictions='noise')
   )
   return root
+
+
+@pytest.fixture(scope='session')
+def paper_network() -> tuple[dict, dict]:
+  """Return the golden arrays of the authors' network: its parameters, and inputs and outputs."""
+  folder = pathlib.Path(__file__).with_name('assets')
+  params: dict = {}
+  with np.load(folder / 'paper_network_weights.npz') as file:
+    for name in file.files:
+      layer, kind = name.split('/')
+      planes = np.ascontiguousarray(np.moveaxis(file[name], 0, -1))
+      params.setdefault(layer, {})[kind] = planes.view('<f4')[..., 0]
+  with np.load(folder / 'paper_network.npz') as file:
+    return params, dict(file)

@@ -17,9 +17,12 @@ import pytest
 from PIL import Image
 
 from configs import kitti360 as configs
-from pnerf_jax import cli, render
-from pnerf_jax import eval as evaluation
+from pnerf_jax import cli
+from pnerf_jax.runs.evaluate import evaluate
+from pnerf_jax.runs.render import render
 from pnerf_jax.training import field_task
+
+pytestmark = pytest.mark.stress
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -45,7 +48,7 @@ def config(street):
 def work(config, tmp_path_factory):
   """A soak's work folder with an undisturbed training of this process, on its four devices."""
   work = tmp_path_factory.mktemp('soak')
-  field_task.train(config, work / 'undisturbed' / 'train')
+  field_task.train(config, work / 'uninterrupted' / 'train')
   return work
 
 
@@ -83,39 +86,39 @@ def test_the_soak_sees_what_is_lost(soak, work, tmp_path):
       lambda run: (run / 'damaged_checkpoints').mkdir(),
     )
   ):
-    run = shutil.copytree(work / 'undisturbed' / 'train', tmp_path / str(number))
-    soak.compare_runs(work / 'undisturbed' / 'train', run)
+    run = shutil.copytree(work / 'uninterrupted' / 'train', tmp_path / str(number))
+    soak.compare_runs(work / 'uninterrupted' / 'train', run)
     damage(run)
-    with pytest.raises(soak.Broken):
-      soak.compare_runs(work / 'undisturbed' / 'train', run)
-  soak.check_whole(run)
+    with pytest.raises(soak.SoakError):
+      soak.compare_runs(work / 'uninterrupted' / 'train', run)
+  soak.check_complete(run)
   picture = next(run.glob('previews/*/*.png'))
   picture.write_bytes(picture.read_bytes()[:-50])
-  with pytest.raises(soak.Broken, match='not whole'):
-    soak.check_whole(run)
+  with pytest.raises(soak.SoakError, match='incomplete'):
+    soak.check_complete(run)
 
 
 def test_a_stop_during_a_preview_is_saved(soak, config, work, tmp_path, monkeypatch):
-  stopped(config, tmp_path, monkeypatch, field_task.previews, 'write')
-  assert soak.newest(tmp_path) == 2  # though none was due before step 4
+  stopped(config, tmp_path, monkeypatch, field_task.FieldTask, 'write_preview')
+  assert soak.newest_step(tmp_path) == 2  # though none was due before step 4
   field_task.train(config, tmp_path)
-  soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
+  soak.compare_runs(work / 'uninterrupted' / 'train', tmp_path)
 
 
 def test_a_preview_that_was_cut_short_is_made_again(soak, config, work, tmp_path, monkeypatch):
-  whole = field_task.previews.write
+  original = field_task.FieldTask.write_preview
 
-  def cut(folder, *args):
-    if folder.name == '000004':  # the last one: training that is done makes none
+  def cut(task, params, folder):
+    if folder.name == '000004':  # the last one; finished training writes none
       raise SystemError('killed')
-    whole(folder, *args)
+    original(task, params, folder)
 
   with monkeypatch.context() as patch:
-    patch.setattr(field_task.previews, 'write', cut)
+    patch.setattr(field_task.FieldTask, 'write_preview', cut)
     with pytest.raises(SystemError):
       field_task.train(config, tmp_path)
   field_task.train(config, tmp_path)
-  soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
+  soak.compare_runs(work / 'uninterrupted' / 'train', tmp_path)
 
 
 @contextlib.contextmanager
@@ -159,25 +162,25 @@ def test_a_full_disk_stops_with_one_line_and_loses_nothing(
   request, soak, config, work, monkeypatch, no_room, where
 ):
   workdir = request.getfixturevalue(where) / 'run'
-  stopped(config, workdir, monkeypatch, field_task.previews, 'write')
+  stopped(config, workdir, monkeypatch, field_task.FieldTask, 'write_preview')
   with no_room(workdir.parent), pytest.raises(Exception) as error:
     field_task.train(config, workdir)
   assert 'the disk is full. Free some space' in (cli.error_line(error.value) or repr(error.value))
-  assert soak.newest(workdir) == 2
+  assert soak.newest_step(workdir) == 2
   field_task.train(config, workdir)
-  soak.compare_runs(work / 'undisturbed' / 'train', workdir)
+  soak.compare_runs(work / 'uninterrupted' / 'train', workdir)
 
 
 def test_clocks_that_jump_change_nothing(soak, config, work, tmp_path, monkeypatch):
   true, offset = time.time, 4e9
   monkeypatch.setattr(time, 'time', lambda: true() + offset)
-  stopped(config, tmp_path, monkeypatch, field_task.previews, 'write')
+  stopped(config, tmp_path, monkeypatch, field_task.FieldTask, 'write_preview')
   for path in (tmp_path / 'checkpoints').rglob('*'):
     os.utime(path, (4e9, 4e9))
   offset = -1.7e9
   field_task.train(config, tmp_path)
-  assert soak.newest(tmp_path) == config.train.steps
-  soak.compare_runs(work / 'undisturbed' / 'train', tmp_path)
+  assert soak.newest_step(tmp_path) == config.train.steps
+  soak.compare_runs(work / 'uninterrupted' / 'train', tmp_path)
 
 
 @contextlib.contextmanager
@@ -212,9 +215,9 @@ def test_data_and_finished_runs_may_be_read_only(config, street, work, tmp_path)
   run = tmp_path / 'run'
   with read_only(data):
     field_task.train(config, run)
-    assert evaluation.evaluate(run)['step'] == 4
+    assert evaluate(run)['step'] == 4
     with read_only(run):
-      assert render.render(run, tmp_path / 'labels') == 4
+      assert render(run, tmp_path / 'labels') == 4
   for path in (tmp_path / 'labels').rglob('*.png'):
     with Image.open(path) as image:
       image.load()

@@ -1,194 +1,177 @@
-"""The floors of the package, read from its source.
+"""The layers of the package, read from its source; each test lists every violation.
 
-    floor 6   the binaries
-    floor 5   drive  preparation
-    floor 4   training  comparison  street
-    floor 3   rendering  evaluation  transfer  segmentation
-    floor 2   fields  data
-    floor 1   geometry
-
-Imports run downwards only; rooms of one floor do not know each other. `errors` stands below all,
-`cli` and `job` are for what is run from a command line.
+Imports run downwards only: a room may import the rooms before it in _CORE. contrib may import the
+core and the core never imports contrib; the binaries are on top and import anything below them.
 """
 
 import ast
+import graphlib
 import pathlib
 
-import pytest
-
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'pnerf_jax'
-_FLOOR = {  # every other module on top of the package is a binary
-  'geometry': 1,
-  'fields': 2,
-  'data': 2,
-  'rendering': 3,
-  'evaluation': 3,
-  'transfer': 3,
-  'segmentation': 3,
-  'street': 4,
-  'training': 4,
-  'comparison': 4,
-  'drive': 5,
-  'preparation': 5,
-}
-_BINARY_FLOOR = 6
-# Rooms that may see less than the floors below them.
+_CORE = (
+  'errors',
+  'config',
+  'distributed',
+  'geometry',
+  'data',
+  'fields',
+  'label_noise',
+  'rendering',
+  'labelling',
+  'evaluation',
+  'runs',
+  'training',
+)
+# Rooms that see less than everything below them.
 _SEES_ONLY = {
-  'street': {'data', 'segmentation'},
-  'segmentation': {'data'},
-  'evaluation': {'data'},
+  'distributed': {'errors'},
+  'geometry': {'errors'},
   'fields': {'geometry'},
-  'transfer': {'data', 'geometry'},
-  'drive': {'data', 'training'},
+  'evaluation': {'errors', 'config', 'data'},
 }
-# Libraries that live in one place; a place is a module or the prefix of a room.
-_LIVES_IN = {
-  'flax': (
-    'fields.layers',
-    'fields.networks',
-    'fields.published',
-    'segmentation.checkpoint',
-    'segmentation.pspnet',
-  ),
-  'optax': ('training.state',),
-  'orbax': ('training.checkpoints',),
-  'tensorflow_datasets': ('data.builder',),
-  'fsspec': ('data.builder',),
-  'tensorboardX': ('training.logs',),
-  'trimesh': ('street.',),
-  'embreex': ('street.',),
-  'maxflow': ('transfer.graph_cut',),
-  'cv2': ('data.', 'segmentation.crops', 'street.', 'prepare'),
+_NOT_FOR_INFERENCE = ('eval', 'render')  # these binaries never reach the room of training
+# Libraries that are used in one place: modules, or rooms with a trailing dot.
+_USED_IN = {
+  'flax': ('fields.', 'contrib.segmentation.'),
+  'optax': ('training.', 'contrib.segmentation.'),
+  'orbax': ('runs.checkpoints',),
+  'ml_collections': ('config.', 'contrib.segmentation.config'),
+  'tensorflow_datasets': ('data.tfds.',),
+  'fsspec': ('data.tfds.', 'contrib.release.'),
+  'tensorboardX': ('runs.logs',),
+  'trimesh': ('contrib.street.',),
+  'embreex': ('contrib.street.',),
+  'maxflow': ('contrib.baselines.graph_cut',),
+  'cv2': ('data.', 'label_noise.transition', 'contrib.'),
+  'torch': ('contrib.segmentation.hugging_face',),
+  'transformers': ('contrib.segmentation.hugging_face',),
   'tensorflow': (),
-  'torch': ('segmentation.hugging_face',),
-  'transformers': ('segmentation.hugging_face',),
   'clu': (),
 }
-_NUMPY_ROOMS = ('data', 'evaluation', 'street')
-_JAX_IN_NUMPY_ROOMS = {'data.batches'}  # drawn inside the step, as a function of (seed, step)
-# Beside the binaries, which modules may see a whole config.
-_UNPACKS_CONFIG = {
-  'training.loop',
-  'training.released',
-  'training.segmenter',
-  'training.setup',
-  'training.trainer',
-}
-# The mathematics of the model: nothing here may fall back on numpy.
+_NUMPY_ROOMS = ('data', 'evaluation', 'contrib.street')
+# The mathematics of the model must not fall back on numpy.
 _PURE_JAX = {
-  'geometry.cameras',
-  'geometry.hits',
   'fields.encodings',
-  'fields.hashgrid',
-  'fields.layers',
-  'fields.networks',
-  'fields.outputs',
-  'fields.published',
-  'rendering.panoptic',
+  'fields.field',
+  'fields.hash_grid',
+  'fields.hash_grid_field',
+  'fields.mlp',
+  'fields.paper_field',
+  'geometry.hits',
+  'label_noise.model',
+  'labelling.panoptic',
+  'rendering.compositing',
   'rendering.rays',
   'rendering.sampling',
-  'rendering.volume',
+  'rendering.staged',
+  'training.losses',
   'training.step',
 }
 
 
-def _name(path: pathlib.Path) -> str:
-  """Dotted name below the package; '' for the package itself."""
+def _module(path: pathlib.Path) -> str:
+  """Return the dotted name of a file below the package; '' for the package itself."""
   parts = path.relative_to(_PACKAGE).with_suffix('').parts
   return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
 
 
-_PATHS = {_name(path): path for path in sorted(_PACKAGE.rglob('*.py'))}
+_PATHS = {_module(path): path for path in sorted(_PACKAGE.rglob('*.py'))}
 
 
-def _imported(path: pathlib.Path) -> list[str]:
-  """Dotted names that a file imports, wherever it does so; `from a import b` gives 'a.b'."""
-  names = []
+def _imports(path: pathlib.Path) -> set[str]:
+  """Return the dotted names that a file imports, anywhere in it; `from a import b` gives 'a.b'."""
+  names = set()
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
-      names += [alias.name for alias in node.names]
+      names |= {alias.name for alias in node.names}
     elif isinstance(node, ast.ImportFrom):
       assert node.level == 0, f'{path}:{node.lineno}: relative import'
-      names += [f'{node.module}.{alias.name}' for alias in node.names]
+      names |= {f'{node.module}.{alias.name}' for alias in node.names}
   return names
 
 
-def _own(path: pathlib.Path) -> set[str]:
-  """Modules of this package that a file imports, as dotted names below it."""
+def _own_imports(module: str) -> set[str]:
+  """Return the modules of this package that a module imports."""
   found = set()
-  for name in _imported(path):
+  for name in _imports(_PATHS[module]):
     if name.split('.')[0] == 'pnerf_jax':
       name = name.removeprefix('pnerf_jax').lstrip('.')
-      # The last part may be a function or class rather than a module.
       found.add(name if name in _PATHS else name.rpartition('.')[0])
-  assert found <= set(_PATHS), f'{path} imports what does not exist: {found - set(_PATHS)}'
   return found
 
 
+_IMPORTS = {module: _own_imports(module) for module in _PATHS}
+
+
 def _room(module: str) -> str:
-  return module.split('.')[0]
+  """Return the room of a module: 'geometry', 'contrib.street'; a binary is a room of its own."""
+  parts = module.split('.')
+  return '.'.join(parts[:2]) if parts[0] == 'contrib' else parts[0]
 
 
-def _floor(module: str) -> int:
-  return _FLOOR.get(_room(module), _BINARY_FLOOR)
+def _may_import(room: str, other: str) -> bool:
+  if room == other:
+    return True
+  if other in _SEES_ONLY.get(room, {other}) and room in _CORE:
+    return other in _CORE and _CORE.index(other) < _CORE.index(room)
+  if room.startswith('contrib'):
+    return other in _CORE or other.startswith('contrib')
+  return room not in _CORE and (other in _CORE or other.startswith('contrib') or other == 'cli')
 
 
-def _is_run(module: str) -> bool:
-  """Whether a module is run from a command line."""
-  return module.endswith('__main__') or (
-    _floor(module) == _BINARY_FLOOR and module not in ('', 'cli', 'errors', 'job')
-  )
+def _reachable(module: str) -> set[str]:
+  found, pending = set(), [module]
+  while pending:
+    for other in _IMPORTS[pending.pop()] - found:
+      found.add(other)
+      pending.append(other)
+  return found
 
 
-def test_every_room_has_a_floor():
-  rooms = {path.name for path in _PACKAGE.iterdir() if (path / '__init__.py').exists()}
-  assert rooms == set(_FLOOR)
+def test_imports_run_downwards():
+  rooms = {_room(module) for module in _PATHS}
+  assert set(_CORE) <= rooms
+  wrong = [
+    f'{module} imports {other}'
+    for module, others in _IMPORTS.items()
+    for other in others
+    if module and not _may_import(_room(module), _room(other))
+  ]
+  wrong += [
+    f'{binary} reaches {other}'
+    for binary in _NOT_FOR_INFERENCE
+    for other in _reachable(binary)
+    if _room(other) in ('training', *(room for room in rooms if room.startswith('contrib')))
+  ]
+  assert not wrong, '\n'.join(sorted(wrong))
+  # Raises CycleError: rooms of contrib may import each other, one way.
+  between = {room: set() for room in rooms}
+  for module, others in _IMPORTS.items():
+    between[_room(module)] |= {_room(other) for other in others} - {_room(module)}
+  graphlib.TopologicalSorter(between).prepare()
+  graphlib.TopologicalSorter(_IMPORTS).prepare()
 
 
-@pytest.mark.parametrize('module', sorted(_PATHS))
-def test_imports_run_downwards(module):
-  for other in _own(_PATHS[module]):
-    if other == 'errors':
-      continue
-    if other in ('cli', 'job'):
-      assert _is_run(module) or module == 'cli', f'{module} is not run, but imports {other}'
-    elif _room(other) != _room(module):
-      assert module not in ('', 'cli', 'errors', 'job'), f'{module} imports {other}'
-      assert _floor(other) < _floor(module), f'{module} imports {other}: not downwards'
-      sees = _SEES_ONLY.get(_room(module))
-      assert sees is None or _room(other) in sees, f'{module} may not know {other}'
+def test_libraries_are_used_in_one_place():
+  binaries = {module for module in _PATHS if module and '.' not in module and module not in _CORE}
+  wrong = []
+  for module, path in _PATHS.items():
+    for library in {name.split('.')[0] for name in _imports(path)} & _USED_IN.keys():
+      places = _USED_IN[library]
+      if not any(f'{module}.'.startswith(p) if p.endswith('.') else module == p for p in places):
+        if not (library == 'ml_collections' and module in binaries):
+          wrong.append(f'{module} imports {library}')
+  assert not wrong, '\n'.join(sorted(wrong))
 
 
-def test_no_circles():
-  finished, path = set(), []
-
-  def visit(module):
-    assert module not in path, f'circle: {" -> ".join([*path, module])}'
-    if module not in finished:
-      path.append(module)
-      for other in sorted(_own(_PATHS[module])):
-        visit(other)
-      finished.add(path.pop())
-
-  for module in _PATHS:
-    visit(module)
-
-
-@pytest.mark.parametrize('module', sorted(_PATHS))
-def test_libraries_stay_in_their_rooms(module):
-  libraries = {name.split('.')[0] for name in _imported(_PATHS[module])}
-  for library in libraries & set(_LIVES_IN):
-    assert any(
-      module == place or (place.endswith('.') and module.startswith(place))
-      for place in _LIVES_IN[library]
-    ), f'{module} imports {library}'
-  if 'ml_collections' in libraries:
-    assert _is_run(module) or module in _UNPACKS_CONFIG, f'{module} imports ml_collections'
-  if _room(module) in _NUMPY_ROOMS and module not in _JAX_IN_NUMPY_ROOMS:
-    assert 'jax' not in libraries, f"{module} imports jax; its room is numpy's"
-  if module in _PURE_JAX:
-    assert 'numpy' not in libraries, f'{module} imports numpy'
-
-
-def test_lists_of_this_test_name_modules_that_exist():
-  assert _PURE_JAX | _JAX_IN_NUMPY_ROOMS | _UNPACKS_CONFIG <= set(_PATHS)
+def test_numpy_and_jax_stay_in_their_rooms():
+  assert _PURE_JAX <= set(_PATHS), _PURE_JAX - set(_PATHS)
+  wrong = []
+  for module, path in _PATHS.items():
+    libraries = {name.split('.')[0] for name in _imports(path)}
+    if _room(module) in _NUMPY_ROOMS and libraries & {'jax', 'flax'}:
+      wrong.append(f'{module} imports jax')
+    if module in _PURE_JAX and 'numpy' in libraries:
+      wrong.append(f'{module} imports numpy')
+  assert not wrong, '\n'.join(sorted(wrong))

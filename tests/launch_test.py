@@ -284,7 +284,7 @@ def test_paper_is_reproduced_where_its_data_is(project):
   assert done.returncode == 1 and 'expected DATA and OUT' in done.stderr and not calls
   done, calls = reproduce('data', 'out')
   assert done.returncode == 1 and not calls and 'data_2d_raw' in done.stderr.splitlines()[0]
-  assert 'pnerf_jax.prepare released --from=ARCHIVE --out=data' in done.stderr
+  assert 'pnerf_jax.prepare import-dataset --from=ARCHIVE --out=data' in done.stderr
   sequence = '2013_05_28_drive_0000_sync'
   for frame in (1545, 1745, 1915, 3365):
     for folder in (
@@ -295,13 +295,13 @@ def test_paper_is_reproduced_where_its_data_is(project):
       path = project.root / 'data' / folder / f'{frame:010d}.png'
       path.parent.mkdir(parents=True, exist_ok=True)
       path.touch()
-  for wrong in ({'WINDOWS': '1539'}, {'RECIPES': 'best'}):
+  for wrong in ({'WINDOWS': '1539'}, {'VARIANTS': 'best'}):
     done, calls = reproduce('data', 'out', **wrong)
     assert done.returncode == 1 and done.stderr.startswith('error: ') and not calls
   done, calls = reproduce('data', 'out', '--config.train.seed=1')
   assert done.returncode == 0, done.stderr
   assert len(calls) == 2 + 2 * 8 + 1
-  train = calls[2 + 2 * 2].split()  # the second window, by the paper's recipe
+  train = calls[2 + 2 * 2].split()  # the second window with the paper's config
   assert {
     '--config=configs/kitti360.py:paper',
     '--config.data.start=1728',
@@ -309,15 +309,15 @@ def test_paper_is_reproduced_where_its_data_is(project):
     '--config.scene.far=270',
     '--config.train.seed=1',
     '--config.loss.depth_classes=7,8,12,13,35',
-    '--workdir=out/1728_published',
+    '--workdir=out/1728_paper',
     '--config.data.eval_frames=1745,1755,1765,1775',
   } < set(train)
   assert '--config.scene.far' not in calls[2 + 2 * 3]  # ours derives it
   assert calls[-1].split()[1:] == [
     *(
-      f'out/{window}_{recipe}'
+      f'out/{window}_{variant}'
       for window in (1538, 1728, 1908, 3353)
-      for recipe in ('paper', 'default')
+      for variant in ('paper', 'default')
     ),
     '--out=out/table',
     '--published',

@@ -1,7 +1,7 @@
-"""The launchers of windows: array jobs against a SLURM that only writes down, manifests by schema.
+"""Tests of the launchers of windows: with simulated commands, and against the schemas.
 
-Both manifests are read by models made of the schemas of Kubernetes and of JobSet
-(kubeflow-trainer-api). One more check needs `pip install kubernetes-validate`, 100 MB, and is
+The Kubernetes and JobSet files are parsed by models generated from their schemas
+(kubeflow-trainer-api). Another check needs `pip install kubernetes-validate`, 100 MB, and is
 skipped without it.
 """
 
@@ -16,14 +16,15 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LAUNCH = _ROOT / 'launch'
 
 
-def put(path, text):
+def write_script(path, text):
+  """Write an executable bash script."""
   path.write_text(f'#!/bin/bash\n{text}\n')
   path.chmod(0o755)
 
 
 @pytest.fixture
 def project(tmp_path):
-  """A copy of the launchers with a PATH of fakes; returns what runs one of them."""
+  """Runs a copy of a launcher with simulated commands in its PATH."""
   (tmp_path / 'launch').mkdir()
   for name in (
     'windows_slurm.sh',
@@ -38,13 +39,13 @@ def project(tmp_path):
   for tool in ('bash', 'dirname', 'sed', 'awk', 'seq', 'grep', 'tr'):
     (folder / tool).symlink_to(shutil.which(tool))
 
-  def call(script, *words, python='', **fakes):
-    put(folder / 'python', python)
-    for name, text in fakes.items():
-      put(folder / name, f'echo "{name} $*" >>"{calls}"\n{text}')
+  def call(script, *arguments, python='', **commands):
+    write_script(folder / 'python', python)
+    for name, text in commands.items():
+      write_script(folder / name, f'echo "{name} $*" >>"{calls}"\n{text}')
     calls.write_text('')
     done = subprocess.run(
-      ['bash', f'launch/{script}', *words],
+      ['bash', f'launch/{script}', *arguments],
       cwd=tmp_path,
       capture_output=True,
       text=True,
@@ -73,7 +74,7 @@ def project(tmp_path):
     ('10', ['0 t o 10']),
   ],
 )
-def test_windows_are_dealt_to_arrays_of_the_size_that_slurm_allows(project, indices, arrays):
+def test_slurm_arrays_respect_the_maximum_size(project, indices, arrays):
   done, calls = project(
     'windows_slurm.sh',
     't',
@@ -93,42 +94,42 @@ def test_windows_are_dealt_to_arrays_of_the_size_that_slurm_allows(project, indi
   assert done.stdout.split() == ['5'] * len(arrays)
 
 
-def test_an_array_task_runs_its_window_and_queues_again_before_the_time_limit(project):
+def test_an_array_task_runs_its_window_and_requeues_before_the_time_limit(project):
   done, calls = project(
     'windows.sbatch', 't', 'o', '20', python='echo "$*" >>"$CALLS"; exit 1', scontrol=''
   )
   assert done.returncode == 1
   assert calls == ['-m pnerf_jax.windows run --windows=t --out=o --index=23']
-  # Warned by USR1, as SLURM does, it has the window stop; 130 says that it can go on.
+  # After USR1, which SLURM sends before the time limit, the window stops with exit code 130.
   stop = (
     'trap "exit 130" TERM; kill -USR1 $PPID; '
     'while (( SECONDS < 60 )); do read -t 0.05 <> <(:); done'
   )
   done, calls = project('windows.sbatch', 't', 'o', python=stop, scontrol='')
   assert done.returncode == 130 and calls == ['scontrol requeue 77']
-  stop = stop.replace('USR1', 'TERM')  # cancelled: it stops, and that is all
+  stop = stop.replace('USR1', 'TERM')  # cancelled: it stops without requeueing
   done, calls = project('windows.sbatch', 't', 'o', python=stop, scontrol='')
   assert done.returncode == 130 and not calls
 
 
-def test_local_workers_share_the_windows_and_the_gpus(project):
+def test_local_workers_divide_the_windows_and_gpus(project):
   done, calls = project(
     'windows_local.sh',
     't',
     'o',
     '3',
     **{'nvidia-smi': 'echo "GPU 0"; echo "GPU 1"'},
-    python='echo "$CUDA_VISIBLE_DEVICES $*" >>"$CALLS"; [[ "$*" != *--share=1/3 ]]',
+    python='echo "$CUDA_VISIBLE_DEVICES $*" >>"$CALLS"; [[ "$*" != *--shard=1/3 ]]',
   )
-  assert done.returncode == 1  # one worker did not finish
+  assert done.returncode == 1  # one worker failed
   assert sorted(calls[1:-1]) == [
-    f'{gpu} -m pnerf_jax.windows run --windows=t --out=o --share={i}/3'
+    f'{gpu} -m pnerf_jax.windows run --windows=t --out=o --shard={i}/3'
     for gpu, i in ((0, 0), (0, 2), (1, 1))
   ]
   assert calls[-1].endswith('-m pnerf_jax.windows status --windows=t --out=o')
 
 
-def test_every_host_of_a_pod_gets_its_share(project):
+def test_every_host_of_a_pod_runs_its_shard(project):
   done, calls = project(
     'windows_tpu_pod.sh',
     'pod',
@@ -140,56 +141,56 @@ def test_every_host_of_a_pod_gets_its_share(project):
   )
   assert done.returncode == 0, done.stderr
   assert [
-    (re.search(r'--worker=(\d)', call)[1], re.search(r'--share=\S+', call)[0])
+    (re.search(r'--worker=(\d)', call)[1], re.search(r'--shard=\S+', call)[0])
     for call in sorted(calls[1:])
-  ] == [('0', '--share=0/2'), ('1', '--share=1/2')]
+  ] == [('0', '--shard=0/2'), ('1', '--shard=1/2')]
 
 
 @pytest.mark.parametrize(
   'script, count', [('windows_slurm.sh', 2), ('windows_local.sh', 2), ('windows_tpu_pod.sh', 5)]
 )
-def test_missing_words_are_one_clear_error(project, script, count):
+def test_missing_arguments_are_one_clear_error(project, script, count):
   done, calls = project(script, *['x'] * (count - 1))
   assert done.returncode == 1 and done.stderr.startswith('error: expected ') and not calls
 
 
-def _documents():
+def _read_documents():
   yaml = pytest.importorskip('yaml')
   job = yaml.safe_load((_LAUNCH / 'windows_kubernetes.yaml').read_text())
   jobs = yaml.safe_load((_LAUNCH / 'windows_jobset.yaml').read_text())
   return job, jobs
 
 
-def _fits(document, model):
-  """Whether a model takes it and loses nothing, which it would of an unknown field."""
+def _is_accepted(document, model):
+  """Return whether a model accepts a document completely; it would drop unknown fields."""
   try:
     return model.from_dict(document).to_dict() == document
   except ValueError:  # pydantic's
     return False
 
 
-def test_manifests_fit_the_models_of_kubernetes_and_jobset():
+def test_documents_match_the_models_of_kubernetes_and_jobset():
   import kubeflow_trainer_api.models as models  # seconds
 
-  job, jobs = _documents()
+  job, jobs = _read_documents()
   for document, model in (
     (job['spec'], models.IoK8sApiBatchV1JobSpec),
     (jobs, models.JobsetV1alpha2JobSet),
   ):
-    assert _fits(document, model)
-    slips = 0
-    for parent, key in list(_entries(document)):  # every single one would be found
+    assert _is_accepted(document, model)
+    undetected = 0
+    for parent, key in list(_entries(document)):  # every misspelt field is detected
       value = parent.pop(key)
       parent[f'{key}x'] = value
-      slips += _fits(document, model)
+      undetected += _is_accepted(document, model)
       parent[key] = parent.pop(f'{key}x')
-    assert not slips
+    assert not undetected
   jobs['spec']['replicatedJobs'][0]['replicas'] = 'one'
-  assert not _fits(jobs, models.JobsetV1alpha2JobSet)
+  assert not _is_accepted(jobs, models.JobsetV1alpha2JobSet)
 
 
 def _entries(document):
-  """(mapping, key) of every field, but for names that are free."""
+  """Yield (mapping, key) of every field, except user-defined names."""
   if isinstance(document, list):
     for item in document:
       yield from _entries(item)
@@ -200,9 +201,9 @@ def _entries(document):
         yield from _entries(value)
 
 
-def test_manifests_fit_the_schema_of_kubernetes():
+def test_documents_match_the_schema_of_kubernetes():
   validate = pytest.importorskip('kubernetes_validate')
-  job, jobs = _documents()
+  job, jobs = _read_documents()
   parts = [job] + [
     {
       'apiVersion': 'batch/v1',
@@ -214,13 +215,13 @@ def test_manifests_fit_the_schema_of_kubernetes():
   ]
   for part in parts:
     validate.validate(part, '1.29', strict=True)
-    part['spec']['template']['spec']['containers'][0]['comand'] = []  # a slip is found
+    part['spec']['template']['spec']['containers'][0]['comand'] = []  # a misspelt field is detected
     with pytest.raises(validate.ValidationError):
       validate.validate(part, '1.29', strict=True)
 
 
-def test_the_job_and_the_jobset_run_the_same_windows():
-  job, jobs = _documents()
+def test_job_and_jobset_run_the_same_windows():
+  job, jobs = _read_documents()
   first, second = jobs['spec']['replicatedJobs']
   assert first['template']['spec'] == job['spec']
   assert second['dependsOn'] == [{'name': first['name'], 'status': 'Complete'}]

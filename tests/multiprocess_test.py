@@ -1,7 +1,4 @@
-"""Two processes of two devices train one run: stopped by a signal, killed, gone on with by one.
-
-They also render one.
-"""
+"""Two processes of two devices train and render one run; one is interrupted or killed."""
 
 import json
 import os
@@ -18,21 +15,22 @@ import numpy as np
 import pytest
 
 from configs import kitti360 as configs
-from pnerf_jax import render
 from pnerf_jax.errors import Interrupted
+from pnerf_jax.labelling import export
 from pnerf_jax.runs import checkpoints
-from pnerf_jax.training import field_task, setup
+from pnerf_jax.runs.render import render
+from pnerf_jax.training import field_task
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _TRAIN = {
   'steps': 200,
-  'steps_per_dispatch': 2,
+  'steps_per_call': 2,
   'log_every': 2,
   'checkpoint_every': 20,
   'preview_every': 200,
 }
-_PATIENCE = 240  # seconds, for a machine that does other things too
-# Notes what a process opens for writing, makes and renames, from its first line of Python on.
+_TIMEOUT = 240  # seconds
+# Records the files that a process opens for writing, creates, renames or removes.
 _AUDIT = """
 import os, sys
 def note(event, args):
@@ -44,11 +42,10 @@ sys.addaudithook(note)
 """
 
 
-class Job:
-  """Two processes of `python -m pnerf_jax.MODULE`, of some simulated devices each; what they write
-  is noted in `audit`."""
+class DistributedRun:
+  """Two processes of `python -m pnerf_jax.MODULE` with simulated devices."""
 
-  def __init__(self, folder, module, *words, devices=2):
+  def __init__(self, folder, module, *arguments, devices=2):
     folder.mkdir()
     (folder / 'sitecustomize.py').write_text(_AUDIT)
     with socket.create_server(('127.0.0.1', 0)) as free:
@@ -71,7 +68,7 @@ class Job:
               sys.executable,
               '-m',
               f'pnerf_jax.{module}',
-              *words,
+              *arguments,
               f'--coordinator=127.0.0.1:{port}',
               '--processes=2',
               f'--process={index}',
@@ -83,16 +80,16 @@ class Job:
         )
 
   def wrote(self, index, folder):
-    """What a process opened for writing, made or renamed below a folder."""
+    """Return what a process opened for writing, created or renamed below a folder."""
     lines = self.audit[index].read_text().splitlines()
     return {line for line in lines if line.startswith(str(folder))}
 
-  def said(self):
+  def logs(self):
     return [path.read_text() for path in self.stderr]
 
-  def ends(self):
-    """Exit codes of both."""
-    return [process.wait(_PATIENCE) for process in self.processes]
+  def wait(self):
+    """Wait for both processes and return their exit codes."""
+    return [process.wait(_TIMEOUT) for process in self.processes]
 
   def __enter__(self):
     return self
@@ -103,7 +100,7 @@ class Job:
       process.wait()
 
 
-class Training(Job):
+class TrainingRun(DistributedRun):
   """Two processes that train a street."""
 
   def __init__(self, street, workdir, folder):
@@ -118,21 +115,21 @@ class Training(Job):
     )
 
   def step(self):
-    """The newest logged step."""
+    """Return the newest logged step."""
     path = self.workdir / 'scalars.jsonl'
     lines = path.read_text().splitlines() if path.exists() else []
     return json.loads(lines[-1])['step'] if lines else 0
 
   def reach(self, step):
-    """Waits for a step to be logged."""
-    end = time.monotonic() + _PATIENCE
+    """Wait until a step is logged."""
+    end = time.monotonic() + _TIMEOUT
     while self.step() < step:
-      assert time.monotonic() < end and all(p.poll() is None for p in self.processes), self.said()
+      assert time.monotonic() < end and all(p.poll() is None for p in self.processes), self.logs()
       time.sleep(0.05)
 
 
 def _params(workdir):
-  """(step, {name: array}) of the newest checkpoint."""
+  """Return (step, {name: array}) of the newest checkpoint."""
   saved = checkpoints.Checkpoints(workdir)
   step = saved.require(None)
   saved.close()
@@ -159,111 +156,109 @@ def config(street):
 
 @pytest.fixture(scope='module')
 def stopped(street, tmp_path_factory):
-  """A job of which process 1 alone got SIGTERM soon after the first step; with exit codes."""
-  folder = tmp_path_factory.mktemp('job')
-  with Training(street, folder / 'run', folder / 'first') as job:
-    job.reach(2)
-    job.processes[1].send_signal(signal.SIGTERM)
-    return job, job.ends()
+  """A run in which only process 1 received SIGTERM soon after the first step; its exit codes."""
+  folder = tmp_path_factory.mktemp('distributed')
+  with TrainingRun(street, folder / 'run', folder / 'first') as run:
+    run.reach(2)
+    run.processes[1].send_signal(signal.SIGTERM)
+    return run, run.wait()
 
 
-def test_a_signal_to_one_process_saves_and_stops_all(stopped):
-  job, codes = stopped
-  assert codes == [130, 130], job.said()
-  step, _ = _params(job.workdir)
-  assert step == job.step() < _TRAIN['steps']  # saved where it was stopped, which was at a log step
+def test_a_signal_to_one_process_stops_all_after_saving(stopped):
+  run, codes = stopped
+  assert codes == [130, 130], run.logs()
+  step, _ = _params(run.workdir)
+  assert step == run.step() < _TRAIN['steps']  # saved at the log step where it stopped
 
 
-def test_the_first_process_alone_wrote(stopped):
-  job, _ = stopped
-  # orbax writes by all, and every process keeps the intervals of its own views.
-  apart = tuple(str(job.workdir / name) for name in ('checkpoints', 'cache'))
+def test_only_the_first_process_writes(stopped):
+  run, _ = stopped
+  # orbax writes in all processes, and each caches the intervals of its own views.
+  shared = tuple(str(run.workdir / name) for name in ('checkpoints', 'cache'))
   first, second = (
-    {line for line in job.wrote(index, job.workdir) if not line.startswith(apart)}
+    {line for line in run.wrote(index, run.workdir) if not line.startswith(shared)}
     for index in range(2)
   )
-  assert str(job.workdir / 'lock') in first and str(job.workdir / 'scalars.jsonl') in first
+  assert str(run.workdir / 'lock') in first and str(run.workdir / 'scalars.jsonl') in first
   assert not second
-  assert 'step 2/200' in job.said()[0] and 'step 2/200' not in job.said()[1]
+  assert 'step 2/200' in run.logs()[0] and 'step 2/200' not in run.logs()[1]
 
 
-def test_parameters_are_those_of_one_process(stopped, config, tmp_path, monkeypatch):
+def test_parameters_match_a_single_process(stopped, config, tmp_path, monkeypatch):
   step, found = _params(stopped[0].workdir)
-  original = setup.make_steps
+  original, calls = field_task.make_train_steps, []
 
-  def stopping(*args, **kwargs):
-    dispatch, done = original(*args, **kwargs), []
+  def make_interrupted(*args, **kwargs):
+    train_steps = original(*args, **kwargs)
 
     def counted(*inner):
-      done.append(None)
-      if len(done) * _TRAIN['steps_per_dispatch'] == step:
+      calls.append(None)
+      if len(calls) * _TRAIN['steps_per_call'] == step:
         os.kill(os.getpid(), signal.SIGTERM)
-      return dispatch(*inner)
+      return train_steps(*inner)
 
     return counted
 
-  monkeypatch.setattr(setup, 'make_steps', stopping)
+  monkeypatch.setattr(field_task, 'make_train_steps', make_interrupted)
   with pytest.raises(Interrupted):
     field_task.train(config, tmp_path)
-  alone_step, alone = _params(tmp_path)
-  assert alone_step == step and alone.keys() == found.keys()
-  for name, value in alone.items():
+  single_step, single = _params(tmp_path)
+  assert single_step == step and single.keys() == found.keys()
+  for name, value in single.items():
     np.testing.assert_allclose(found[name], value, atol=1e-4 * step, err_msg=name)
 
 
-def test_two_processes_render_what_one_does(stopped, tmp_path):
-  workdir, alone, out = stopped[0].workdir, tmp_path / 'alone', tmp_path / 'together'
-  assert render.render(workdir, alone, size='train') == 4
-  # As many devices each as here: on some CPUs the rows of a device's share change its rounding, by
-  # one of the 65535 steps of a confidence.
-  with Job(
-    tmp_path / 'job',
+def test_render_matches_a_single_process(stopped, tmp_path):
+  workdir, single, out = stopped[0].workdir, tmp_path / 'single', tmp_path / 'distributed'
+  assert render(workdir, single, size='train') == 4
+  # The same number of devices as in this process: on some CPUs it changes the rounding of the
+  # confidence.
+  with DistributedRun(
+    tmp_path / 'logs',
     'render',
     f'--workdir={workdir}',
     f'--out={out}',
     '--size=train',
     devices=jax.local_device_count(),
-  ) as job:
-    assert job.ends() == [0, 0], job.said()
-  files = sorted(path.relative_to(alone) for path in alone.rglob('*') if path.is_file())
-  assert len(files) == 4 * len(render.KINDS) + 1
+  ) as run:
+    assert run.wait() == [0, 0], run.logs()
+  files = sorted(path.relative_to(single) for path in single.rglob('*') if path.is_file())
+  assert len(files) == 4 * len(export.KINDS) + 2  # with transforms.json and .lock
   assert files == sorted(path.relative_to(out) for path in out.rglob('*') if path.is_file())
   for name in files:
-    assert (out / name).read_bytes() == (alone / name).read_bytes(), name
-  # Each wrote its share of the images, under temporary names first; the first alone the table.
+    assert (out / name).read_bytes() == (single / name).read_bytes(), name
+  # Each process wrote its part of the images, under temporary names; only the first the table.
   images = [
     {
       re.sub(r'-[^-/]+\.tmp$', '', line)
-      for line in job.wrote(index, out)
+      for line in run.wrote(index, out)
       if '/image_0' in line and line.endswith('.tmp')
     }
     for index in range(2)
   ]
-  assert [len(names) for names in images] == [2 * len(render.KINDS)] * 2
+  assert [len(names) for names in images] == [2 * len(export.KINDS)] * 2
   assert not images[0] & images[1]
   tables = [
-    [line for line in job.wrote(index, out) if '/.transforms-' in line] for index in range(2)
+    [line for line in run.wrote(index, out) if '/.transforms-' in line] for index in range(2)
   ]
   assert tables[0] and not tables[1]
-  assert '4 views rendered' in job.said()[0]
+  assert '4 views rendered' in run.logs()[0]
 
 
-def test_a_killed_process_ends_the_job_with_one_error_and_one_process_goes_on(
-  street, config, stopped, tmp_path
-):
+def test_a_killed_process_ends_the_run_which_one_process_resumes(street, config, stopped, tmp_path):
   workdir = stopped[0].workdir
-  with Training(street, workdir, tmp_path / 'second') as job:
+  with TrainingRun(street, workdir, tmp_path / 'second') as run:
     before = _params(workdir)[0]
-    job.reach(before + 2)
-    job.processes[1].kill()
+    run.reach(before + 2)
+    run.processes[1].kill()
     start = time.monotonic()
-    code = job.processes[0].wait(90)  # the heartbeat's 60 s at most, whatever the devices
+    code = run.processes[0].wait(90)  # the heartbeat timeout is 60 s
     took = time.monotonic() - start
-  said = job.said()[0]
+  log = run.logs()[0]
   assert code == 1 and took < 90
-  lines = [line for line in said.splitlines() if line.startswith('error: ')]
-  assert len(lines) == 1 and 'start the job again' in lines[0], said
-  assert 'Traceback' not in said
+  lines = [line for line in log.splitlines() if line.startswith('error: ')]
+  assert len(lines) == 1 and 'start the run again' in lines[0], log
+  assert 'Traceback' not in log
   field_task.train(config, workdir)
   assert _params(workdir)[0] == _TRAIN['steps']
   steps = [json.loads(line)['step'] for line in (workdir / 'scalars.jsonl').open()]

@@ -1,4 +1,4 @@
-"""Cameras of different sizes in one window: the table of rays, training, evaluation, export."""
+"""A window with cameras of different sizes: ray table, training, evaluation, export."""
 
 import json
 
@@ -9,21 +9,22 @@ import pytest
 from PIL import Image
 
 from configs import transforms as configs
-from pnerf_jax import eval as evaluation
-from pnerf_jax import render
 from pnerf_jax.contrib.preparation import check
 from pnerf_jax.data import image_io, transforms
+from pnerf_jax.labelling import export
+from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.runs.experiment import build_experiment
-from pnerf_jax.training import field_task, ray_table, setup
+from pnerf_jax.runs.render import render
+from pnerf_jax.training import field_task, ray_table
 
 SIZES = {'left': (40, 24), 'rear': (24, 32)}
 
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
-  """Two cameras, two frames, a road and a car; every pixel has a colour of its own."""
+  """Return the config of two cameras, two frames, a road and cars; pixel colours are unique."""
   root = tmp_path_factory.mktemp('own')
-  shots = []
+  frames = []
   for frame in (0, 1):
     for number, (camera, (width, height)) in enumerate(SIZES.items()):
       name = f'{camera}/{frame}.png'
@@ -40,7 +41,7 @@ def config(tmp_path_factory):
         else [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
       )
       matrix = np.vstack([np.column_stack([turn, [100 + frame, 50, 2]]), [0, 0, 0, 1]])
-      shots.append(
+      frames.append(
         {
           'file_path': name,
           'semantics_path': f'labels/{name}',
@@ -65,19 +66,19 @@ def config(tmp_path_factory):
       }
     )
   )
-  (root / transforms.NAME).write_text(json.dumps({'boxes_path': 'boxes.json', 'frames': shots}))
+  (root / transforms.NAME).write_text(json.dumps({'boxes_path': 'boxes.json', 'frames': frames}))
   made = configs.get_config('tiny')
   made.data.root = str(root)
   return made
 
 
-def test_every_ray_that_can_be_drawn_is_a_pixel_of_its_own_image(config):
+def test_ray_table_holds_the_pixels_of_each_image(config):
   run = build_experiment(config)
-  table = setup.make_ray_table(run)
+  table = ray_table.build_ray_table(run)
   drawn = np.sort(np.asarray(table.uniform))
   assert len(drawn) == 2 * sum(width * height for width, height in SIZES.values())
-  assert set(np.asarray(table.focused).tolist()) <= set(drawn.tolist())
-  batch = jax.device_get(ray_table.gather(table, jnp.asarray(drawn), 1))
+  assert set(np.asarray(table.importance).tolist()) <= set(drawn.tolist())
+  batch = jax.device_get(ray_table.gather_batch(table, jnp.asarray(drawn), 1))
   seen = set()
   window = run.scene.window
   for ray in range(len(drawn)):
@@ -94,22 +95,22 @@ def test_every_ray_that_can_be_drawn_is_a_pixel_of_its_own_image(config):
     )
     seen.add((view, column, row))
   assert len(seen) == len(drawn)
-  # The road below the horizon is met by the rays of both cameras.
+  # The rays of both cameras intersect the road below the horizon.
   assert (np.asarray(batch.intervals.primitive)[batch.label == 7] >= 0).any()
 
 
 def test_check_train_eval_and_render(config, tmp_path):
-  lines = '\n'.join(check.check(config, tmp_path / 'check.png', probes=False))
+  lines = '\n'.join(check.check(config, tmp_path / 'check.png', estimates_cost=False))
   assert 'images 40 x 24 and 24 x 32, trained at 40 x 24 and 24 x 32' in lines
-  assert 'pseudo labels, rear: 2 of 2 frames' in lines and 'car 2' in lines
+  assert 'pseudo-labels, rear: 2 of 2 frames' in lines and 'car 2' in lines
   field_task.train(config, tmp_path / 'run')
-  metrics = evaluation.evaluate(tmp_path / 'run')
+  metrics = evaluate(tmp_path / 'run')
   assert metrics['frames'] == 2 and metrics['semantic.miou'] is not None
-  assert render.render(tmp_path / 'run', tmp_path / 'out') == 4
+  assert render(tmp_path / 'run', tmp_path / 'out') == 4
   for camera, size in SIZES.items():
-    for kind in render.KINDS:
+    for kind in export.KINDS:
       assert Image.open(tmp_path / 'out' / camera / kind / '0000000001.png').size == size
-  told = json.loads((tmp_path / 'out' / transforms.NAME).read_text())['views']
-  assert {(view['camera'], view['width'], view['height']) for view in told} == {
+  views = json.loads((tmp_path / 'out' / 'views.json').read_text())['views']
+  assert {(view['camera'], view['width'], view['height']) for view in views} == {
     (camera, *size) for camera, size in SIZES.items()
   }

@@ -1,170 +1,54 @@
-"""`prepare depth`: files, resuming, and what stops it."""
+"""Tests of the command line of the prepare binary."""
 
-import os
 import pathlib
 import subprocess
 import sys
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from pnerf_jax import prepare
-from pnerf_jax.data import image_io, kitti360
-from pnerf_jax.errors import InputError
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SEQUENCE = '2013_05_28_drive_0007_sync'
-DISPARITY = 10
 
 
-@pytest.fixture
-def data(tmp_path):
-  """config.data of a root with three stereo pairs of a plane at disparity 10, depth 2.5 m."""
-  root = tmp_path / 'root'
-  calibration = root / 'calibration'
-  calibration.mkdir(parents=True)
-  (calibration / 'perspective.txt').write_text(
-    ''.join(
-      f'S_rect_{c}: 640 80\nR_rect_{c}: 1 0 0 0 1 0 0 0 1\n'
-      f'P_rect_{c}: 50 0 319.5 {x} 0 50 39.5 0 0 0 1 0\n'
-      for c, x in (('00', 0), ('01', -25))
-    )
-  )
-  (calibration / 'calib_cam_to_pose.txt').write_text(
-    ''.join(f'image_0{i}: 0 0 1 0 -1 0 0 {y} 0 -1 0 0\n' for i, y in enumerate((0, -0.5, 0, 0)))
-  )
-  (calibration / 'calib_cam_to_velo.txt').write_text('0 0 1 0 -1 0 0 0 0 -1 0 0\n')
-  poses = root / 'data_poses' / SEQUENCE / 'poses.txt'
-  poses.parent.mkdir(parents=True)
-  poses.write_text(''.join(f'{f} 1 0 0 {f} 0 1 0 0 0 0 1 0\n' for f in range(3)))
-  rng = np.random.default_rng(0)
-  for frame in range(3):
-    wide = rng.integers(0, 240, (80, 640 + DISPARITY, 3)).astype(np.uint8)
-    for camera, first in (('image_00', 0), ('image_01', DISPARITY)):
-      image_io.write_rgb(
-        kitti360.rgb_folder(root, SEQUENCE, camera) / f'{frame:010d}.png',
-        wide[:, first : first + 640],
-      )
-  return SimpleNamespace(
-    root=str(root),
-    source='folder',
-    derived=str(tmp_path / 'derived'),
-    sequence='',
-    start=-1,
-    frames=64,
-    cameras=('image_00',),
-    boxes='auto',
-    scale=0.0,
-    max_width=704,
+def run_prepare(*arguments):
+  """Run `python -m pnerf_jax.prepare ARGUMENTS`."""
+  return subprocess.run(
+    [sys.executable, '-m', 'pnerf_jax.prepare', *arguments],
+    cwd=ROOT,
+    text=True,
+    capture_output=True,
+    timeout=300,
   )
 
 
-def outputs(data):
-  return sorted(pathlib.Path(data.derived_root).rglob('*.png'))
-
-
-def test_depth_of_both_cameras(data):
-  before = sorted(pathlib.Path(data.root).rglob('*'))
-  assert prepare.prepare_depth(data, min_depth=1.0) == {'written': 6, 'kept': 0}
-  paths = outputs(data)
-  assert [p.relative_to(data.derived_root).as_posix() for p in paths] == [
-    f'data_2d_pseudo_depth/{SEQUENCE}/image_0{c}/{f:010d}.png' for c in (0, 1) for f in range(3)
-  ]
-  for path in paths:
-    depth = image_io.read_depth(path, (640, 80))[8:-8, 40:-40]
-    assert (depth > 0).mean() > 0.95
-    assert np.median(depth[depth > 0]) == pytest.approx(50 * 0.5 / DISPARITY, abs=0.02)
-  assert sorted(pathlib.Path(data.root).rglob('*')) == before
-
-
-def test_whole_files_are_kept_and_damaged_ones_replaced(data):
-  prepare.prepare_depth(data, min_depth=1.0)
-  paths = outputs(data)
-  first = [path.read_bytes() for path in paths]
-  times = [path.stat().st_mtime_ns for path in paths]
-  paths[0].write_bytes(first[0][:100])  # frame 0 of image_00
-  paths[4].unlink()  # frame 1 of image_01
-  assert prepare.prepare_depth(data, min_depth=1.0) == {'written': 4, 'kept': 2}
-  assert [path.read_bytes() for path in outputs(data)] == first
-  assert [paths[i].stat().st_mtime_ns for i in (2, 5)] == [times[i] for i in (2, 5)]
-  assert prepare.prepare_depth(data, min_depth=1.0, overwrite=True) == {'written': 6, 'kept': 0}
-
-
-def test_missing_camera_is_named(data):
-  folder = kitti360.rgb_folder(data.root, SEQUENCE, 'image_01')
-  for path in folder.iterdir():
-    path.unlink()
-  with pytest.raises(InputError, match='image_01'):
-    prepare.prepare_depth(data)
-  assert not pathlib.Path(data.derived_root).exists()
-
-
-def test_damaged_photo_stops_with_its_name(data):
-  path = kitti360.rgb_folder(data.root, SEQUENCE, 'image_01') / '0000000001.png'
-  path.write_bytes(path.read_bytes()[:1000])
-  with pytest.raises(InputError, match='0000000001.png: damaged'):
-    prepare.prepare_depth(data, min_depth=1.0)
-  assert len(outputs(data)) == 2  # whole files of frame 0, to be kept by the next call
-
-
-def test_read_only_root_is_left_alone(data):
-  data.derived_root = ''
-  os.chmod(data.root, 0o555)
-  try:
-    with pytest.raises(InputError, match='cannot be written .*--config.data.derived_root'):
-      prepare.prepare_depth(data)
-    assert not (pathlib.Path(data.root) / 'data_2d_pseudo_depth').exists()
-  finally:
-    os.chmod(data.root, 0o755)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
-  'words, expected',
+  'arguments, expected',
   [
     (
       ['dpeth'],
-      'prepare dpeth: no such command. Use one of: check, depth, labels, nuscenes, released, tfds, '
-      'transforms, weights',
+      'prepare dpeth: no such command. Use one of: check, depth, import-dataset, import-weights, '
+      'labels, nuscenes, pack, transforms',
     ),
-    ([], 'expected 1 words'),
+    ([], 'expected 1 '),
     (['depth'], '--config is missing'),
     (['depth', '--min_depth=0'], 'min_depth'),
   ],
 )
-def test_command_line(words, expected):
-  done = subprocess.run(
-    [sys.executable, '-m', 'pnerf_jax.prepare', *words],
-    cwd=ROOT,
-    text=True,
-    capture_output=True,
-    timeout=60,
-  )
+def test_invalid_arguments_are_one_clear_error(arguments, expected):
+  done = run_prepare(*arguments)
   assert done.returncode == 1
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
   assert expected in done.stderr
 
 
-def test_command(data, tmp_path):
-  config = tmp_path / 'config.py'
-  config.write_text(
-    f'import ml_collections\n\ndef get_config():\n'
-    f'  return ml_collections.ConfigDict({{"data": {vars(data)!r}}})\n'
-  )
-  done = subprocess.run(
-    [
-      sys.executable,
-      '-m',
-      'pnerf_jax.prepare',
-      'depth',
-      f'--config={config}',
-      '--config.data.frames=1',
-      '--min_depth=1',
-    ],
-    cwd=ROOT,
-    text=True,
-    capture_output=True,
-    timeout=60,
+@pytest.mark.slow
+def test_depth_of_the_street(street, tmp_path):
+  done = run_prepare(
+    'depth',
+    '--config=configs/kitti360.py:tiny',
+    f'--config.data.root={street}',
+    f'--config.data.derived_root={tmp_path}',
+    '--config.data.frames=1',
   )
   assert done.returncode == 0, done.stderr
-  assert '2 files written, 0 kept' in done.stderr and len(outputs(data)) == 2
+  assert '2 files written, 0 kept' in done.stderr and len(list(tmp_path.rglob('*.png'))) == 2

@@ -18,17 +18,21 @@ from PIL import Image
 
 from configs import kitti360 as configs
 from configs import transforms as own_configs
-from pnerf_jax import eval as evaluation
-from pnerf_jax import render
 from pnerf_jax.contrib.preparation import export_transforms
 from pnerf_jax.data import labels
 from pnerf_jax.data.tfds import pack
 from pnerf_jax.distributed import sharding
 from pnerf_jax.errors import InputError
+from pnerf_jax.labelling import export
 from pnerf_jax.runs import checkpoints
 from pnerf_jax.runs.config_file import load_config
+from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.runs.experiment import build_experiment
-from pnerf_jax.training import field_task, setup
+from pnerf_jax.runs.render import render
+from pnerf_jax.training import field_task, stages
+from pnerf_jax.training.ray_table import build_ray_table
+
+pytestmark = pytest.mark.slow
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -64,7 +68,7 @@ def trained(config_of, tmp_path_factory):
   return workdir
 
 
-def test_train_writes_what_a_run_folder_holds(trained):
+def test_train_writes_the_documented_run_folder(trained):
   lines = [json.loads(line) for line in (trained / 'scalars.jsonl').read_text().splitlines()]
   assert [line['step'] for line in lines] == [2, 4]
   for line in lines:
@@ -74,7 +78,7 @@ def test_train_writes_what_a_run_folder_holds(trained):
       'loss',
       'psnr',
       'learning_rate',
-      *setup.LOSS_TERMS,
+      *stages.LOSS_TERMS,
     } <= set(line)
     assert all(np.isfinite(value) for value in line.values())
   assert json.loads((trained / 'config.json').read_text())['train']['steps'] == 4
@@ -84,15 +88,15 @@ def test_train_writes_what_a_run_folder_holds(trained):
 
 
 def test_loss_falls(config_of, tmp_path):
-  # Without a finish, in which a batch has a quarter of the pixels, and labels count less.
-  config = config_of(steps=300, log_every=50, checkpoint_every=300, preview_every=300, finish=0.0)
+  # Without refinement, in which a batch has a quarter of the pixels and labels weigh less.
+  config = config_of(steps=300, log_every=50, checkpoint_every=300, preview_every=300, refine_fraction=0.0)
   field_task.train(config, tmp_path)
   lines = [json.loads(line) for line in (tmp_path / 'scalars.jsonl').read_text().splitlines()]
   assert lines[-1]['rgb'] < 0.7 * lines[0]['rgb']
   assert lines[-1]['semantic_2d'] < lines[0]['semantic_2d']
 
 
-def test_a_second_run_of_the_seed_from_a_packed_window_is_bit_equal(config_of, trained, tmp_path):
+def test_a_packed_window_trains_bit_equal(config_of, trained, tmp_path):
   config = config_of()
   pack.pack(config.data, str(tmp_path / 'packed'))
   config.data.root, config.data.source = str(tmp_path / 'packed'), 'tfds'
@@ -101,18 +105,18 @@ def test_a_second_run_of_the_seed_from_a_packed_window_is_bit_equal(config_of, t
   assert folder.keys() == packed.keys() and len(folder) > 20
   for name, value in folder.items():
     np.testing.assert_array_equal(value, packed[name], err_msg=name)
-  scores = [evaluation.evaluate(workdir) for workdir in (trained, tmp_path / 'run')]
+  scores = [evaluate(workdir) for workdir in (trained, tmp_path / 'run')]
   for each in scores:
     each.pop('timing.seconds_per_frame')
   assert scores[0] == scores[1]
 
 
-def test_training_from_a_description_of_the_street_is_bit_equal(config_of, trained, tmp_path):
+def test_a_transforms_json_trains_bit_equal(config_of, trained, tmp_path):
   config = config_of()
-  export_transforms.write(config.data, tmp_path / 'own')
+  export_transforms.export_transforms(config.data, tmp_path / 'own')
   own = own_configs.get_config('tiny')
   own.data.root = str(tmp_path / 'own')
-  tables = [setup.make_ray_table(build_experiment(each)) for each in (config, own)]
+  tables = [build_ray_table(build_experiment(each)) for each in (config, own)]
   for ours, theirs in zip(*map(jax.tree.leaves, tables), strict=True):
     np.testing.assert_array_equal(ours, theirs)  # colours, labels, depth, intervals, cameras
   field_task.train(own, tmp_path / 'run')
@@ -120,7 +124,7 @@ def test_training_from_a_description_of_the_street_is_bit_equal(config_of, train
   assert folder.keys() == described.keys() and len(folder) > 20
   for name, value in folder.items():
     np.testing.assert_array_equal(value, described[name], err_msg=name)
-  scores = [evaluation.evaluate(workdir) for workdir in (trained, tmp_path / 'run')]
+  scores = [evaluate(workdir) for workdir in (trained, tmp_path / 'run')]
   for name, value in scores[0].items():
     if not name.startswith(('timing.', 'consistency.', 'depth.rmse', 'depth.delta1')):  # of LiDAR
       assert scores[1][name] == value, name
@@ -129,23 +133,22 @@ def test_training_from_a_description_of_the_street_is_bit_equal(config_of, train
 
 def test_resume_is_bit_exact(config_of, trained, tmp_path, monkeypatch):
   config = config_of()
-  # Stop after the first dispatch, as a signal would.
-  original = setup.make_steps
+  original = field_task.make_train_steps
 
   def stopping(*args, **kwargs):
-    dispatch = original(*args, **kwargs)
+    train_steps = original(*args, **kwargs)
 
     def wrapped(*inner):
-      out = dispatch(*inner)
+      out = train_steps(*inner)
       os.kill(os.getpid(), signal.SIGTERM)
       return out
 
     return wrapped
 
-  monkeypatch.setattr(setup, 'make_steps', stopping)
+  monkeypatch.setattr(field_task, 'make_train_steps', stopping)
   with pytest.raises(KeyboardInterrupt):
     field_task.train(config, tmp_path)
-  monkeypatch.setattr(setup, 'make_steps', original)
+  monkeypatch.setattr(field_task, 'make_train_steps', original)
   assert final_params(tmp_path)["['step']"] == 2
   field_task.train(config, tmp_path)
   whole, resumed = final_params(trained), final_params(tmp_path)
@@ -157,7 +160,7 @@ def test_resume_is_bit_exact(config_of, trained, tmp_path, monkeypatch):
 def test_one_device_and_four_give_the_same_training(config_of, trained, tmp_path, monkeypatch):
   assert jax.device_count() >= 4
   one = sharding.make_mesh(1)
-  monkeypatch.setattr(setup.sharding, 'make_mesh', lambda: one)
+  monkeypatch.setattr(sharding, 'make_mesh', lambda: one)
   field_task.train(config_of(), tmp_path)
   four, single = final_params(trained), final_params(tmp_path)
   for name, value in four.items():
@@ -173,7 +176,7 @@ def test_damaged_newest_checkpoint_falls_back(config_of, trained, tmp_path, capl
       file.write_bytes(b'')
   with caplog.at_level('WARNING'):
     field_task.train(config_of(), workdir)
-  assert 'cannot be read' in caplog.text
+  assert 'is unreadable' in caplog.text
   assert len(list((workdir / 'damaged_checkpoints').iterdir())) == 1
   whole, resumed = final_params(trained), final_params(workdir)
   for name, value in whole.items():
@@ -197,14 +200,14 @@ def test_loss_that_is_not_finite_stops_with_its_name(config_of, tmp_path):
 @pytest.mark.parametrize(
   'group, field, value, word',
   [
-    ('train', 'rays', 0, 'a whole number from 1'),
-    ('train', 'rays', 63, 'devices'),
+    ('train', 'batch_rays', 0, 'an integer from 1'),
+    ('train', 'batch_rays', 63, 'devices'),
     ('train', 'log_every', 3, 'multiple'),
-    ('model', 'network', 'mlp', 'one of'),
-    ('scene', 'outside', 'fog', 'one of'),
-    ('loss', 'depth_form', 'l2', 'one of'),
-    ('eval', 'labels', 'both', 'one of'),
-    ('eval', 'confidence', (1.0,), '6 numbers'),
+    ('model', 'field', 'mlp', 'one of'),
+    ('scene', 'unannotated_space', 'fog', 'one of'),
+    ('loss', 'depth_loss', 'l2', 'one of'),
+    ('eval', 'label_field', 'both', 'one of'),
+    ('eval', 'confidence_coefficients', (1.0,), '6 numbers'),
   ],
 )
 def test_bad_config_values_name_the_field(config_of, tmp_path, group, field, value, word):
@@ -216,7 +219,7 @@ def test_bad_config_values_name_the_field(config_of, tmp_path, group, field, val
 
 
 def test_eval_scores_all_frames_with_truth(trained):
-  metrics = evaluation.evaluate(trained)
+  metrics = evaluate(trained)
   assert metrics['step'] == 4 and metrics['frames'] == 2
   for name in (
     'semantic.miou',
@@ -234,7 +237,7 @@ def test_eval_scores_all_frames_with_truth(trained):
   assert list((trained / 'eval' / 'panels').glob('*.png'))
 
 
-def test_numbers_of_the_confidence_are_fitted_on_runs(trained, capsys, monkeypatch):
+def test_confidence_coefficients_are_fitted_on_runs(trained, capsys, monkeypatch):
   spec = importlib.util.spec_from_file_location('calibrate', _ROOT / 'launch' / 'calibrate.py')
   script = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(script)
@@ -251,7 +254,7 @@ def test_numbers_of_the_confidence_are_fitted_on_runs(trained, capsys, monkeypat
 
 
 def test_render_exports_the_documented_files_and_skips_finished_ones(trained, street, tmp_path):
-  assert render.render(trained, tmp_path, cameras=['image_01']) == 2
+  assert render(trained, tmp_path, cameras=['image_01']) == 2
   sizes = {}
   for kind, mode in (
     ('semantic', 'L'),
@@ -274,23 +277,23 @@ def test_render_exports_the_documented_files_and_skips_finished_ones(trained, st
   assert set(sizes.values()) == {Image.open(photo).size}
   np.testing.assert_array_equal(instance // 1000, semantic)
   assert (instance[~labels.IS_THING[semantic]] % 1000 == 0).all()
-  views = json.loads((tmp_path / 'transforms.json').read_text())['views']
+  views = json.loads((tmp_path / 'views.json').read_text())['views']
   assert len(views) == 2 and views[0]['camera'] == 'image_01'
   # A finished file is kept as it is; a missing one is made again.
   kept = files[0].read_bytes()
   files[1].unlink()
-  assert render.render(trained, tmp_path, cameras=['image_01']) == 1
+  assert render(trained, tmp_path, cameras=['image_01']) == 1
   assert files[0].read_bytes() == kept and files[1].exists()
-  assert render.render(trained, tmp_path) == 2
-  assert len(json.loads((tmp_path / 'transforms.json').read_text())['views']) == 4
+  assert render(trained, tmp_path) == 2
+  assert len(json.loads((tmp_path / 'views.json').read_text())['views']) == 4
 
 
 def test_views_of_other_weights_or_sizes_do_not_mix(trained, tmp_path):
   run = shutil.copytree(trained, tmp_path / 'run')
   out, some = tmp_path / 'out', {'cameras': ['image_00'], 'size': 'train'}
-  assert render.render(run, out, step=4, **some) == 2
+  assert render(run, out, step=4, **some) == 2
   older = {path: path.read_bytes() for path in out.rglob('*.png')}
-  assert render.render(run, out, size='train') == 2  # step 4 is the newest: the other camera
+  assert render(run, out, size='train') == 2  # step 4 is the newest: the other camera
   files = {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
   for words, options in (
     (r'step 4, size train, .*step 2, size train', {**some, 'step': 2}),
@@ -298,23 +301,23 @@ def test_views_of_other_weights_or_sizes_do_not_mix(trained, tmp_path):
     ('step 4.*step 2', {**some, 'step': 2, 'overwrite': True}),
   ):
     with pytest.raises(InputError, match=f'--out=.*holds .*{words}.*another --out'):
-      render.render(run, out, **options)
+      render(run, out, **options)
   assert files == {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
   # All that are there at once may be replaced. A kill midway leaves none of the old ones.
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(render, 'write_image', lambda *_: 1 / 0)
+    patch.setattr(export, 'write_image', lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-      render.render(run, out, step=2, size='train', overwrite=True)
+      render(run, out, step=2, size='train', overwrite=True)
   assert not list(out.rglob('*.png'))
-  assert render.render(run, out, step=2, size='train') == 4
-  table = json.loads((out / 'transforms.json').read_text())
+  assert render(run, out, step=2, size='train') == 4
+  table = json.loads((out / 'views.json').read_text())
   assert table['step'] == 2 and len(table['views']) == 4
   new = {path: path.read_bytes() for path in out.glob('image_00/*/*.png')}
   assert new.keys() == older.keys() and new != older
   # Without a table nothing is known of what is there.
-  (out / 'transforms.json').unlink()
+  (out / 'views.json').unlink()
   with pytest.raises(InputError, match='step unknown'):
-    render.render(run, out, step=2, size='train')
+    render(run, out, step=2, size='train')
 
 
 @pytest.mark.parametrize(
@@ -328,16 +331,16 @@ def test_views_of_other_weights_or_sizes_do_not_mix(trained, tmp_path):
 )
 def test_bad_render_options_are_named(trained, tmp_path, options, word):
   with pytest.raises(InputError, match=word):
-    render.render(trained, tmp_path / 'out', **options)
+    render(trained, tmp_path / 'out', **options)
   assert not (tmp_path / 'out').exists()
 
 
-def test_eval_of_a_folder_that_is_no_run(tmp_path):
+def test_eval_of_a_folder_without_a_run(tmp_path):
   with pytest.raises(InputError, match='config.json: no such file'):
-    evaluation.evaluate(tmp_path)
+    evaluate(tmp_path)
 
 
-def test_space_outside_void_trains_on_things_alone(street, config_of, tmp_path):
+def test_void_space_trains_with_partial_primitives(street, config_of, tmp_path):
   root = tmp_path / 'cars'
   shutil.copytree(street, root)
   path = next((root / 'data_3d_bboxes').rglob('*.xml'))
@@ -352,16 +355,16 @@ def test_space_outside_void_trains_on_things_alone(street, config_of, tmp_path):
   config.data.root = str(root)
   config.scene.unannotated_space = 'void'
   field_task.train(config, tmp_path / 'run')
-  metrics = evaluation.evaluate(tmp_path / 'run')
-  # Without the learned field nothing but cars and sky could be said.
+  metrics = evaluate(tmp_path / 'run')
+  # The fixed field alone predicts cars and sky only.
   assert {'semantic.iou.road', 'semantic.iou.building'} <= set(metrics)
   run = build_experiment(load_config(tmp_path / 'run'))
   assert {7, 11, 26} <= set(run.scene.class_ids)
 
 
-def test_published_network_trains(config_of, tmp_path):
+def test_paper_network_trains(config_of, tmp_path):
   config = config_of(
-    'paper', steps=2, rays=8, steps_per_call=1, log_every=1, checkpoint_every=2, preview_every=2
+    'paper', steps=2, batch_rays=8, steps_per_call=1, log_every=1, checkpoint_every=2, preview_every=2
   )
   config.data.image_scale = 0.0
   config.model.num_samples = 4

@@ -13,10 +13,10 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from launch.benchmarks import measure, scenes
 from pnerf_jax.data.window import load_window
-from pnerf_jax.geometry import cameras
+from pnerf_jax.geometry.cameras import Camera, camera_rays
 from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.geometry.tiles import find_candidates
-from pnerf_jax.labelling.images import Camera, dataset_camera
+from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.rendering.scene import Scene, make_scene
 
 _SHORTEST = 1e-4  # metres; shorter intervals are left out of the table
@@ -32,15 +32,7 @@ def geometry(root: Any, frames: int) -> Scene:
 def table(scene: Scene, view: Camera, num_intervals: int) -> Any:
   """Our table of one view."""
   return view_intervals(
-    scene.primitives,
-    view.intrinsics,
-    view.world_from_cam,
-    view.width,
-    view.height,
-    scene.window.near,
-    float(scene.window.far),
-    num_intervals,
-    view.frame,
+    scene.primitives, view, scene.window.near, float(scene.window.far), num_intervals
   )[0]
 
 
@@ -53,32 +45,17 @@ class Embree:
 
   def __init__(self, scene: Scene, view: Camera):
     window = scene.window
-    seen = np.unique(
-      find_candidates(
-        scene.primitives,
-        view.intrinsics,
-        view.world_from_cam,
-        view.width,
-        view.height,
-        window.near,
-        window.far,
-        view.frame,
-      ).primitive
-    )
-    self.primitives = [m for m in seen.tolist() if window.boxes[m].timestamp < 0]
+    seen = np.unique(find_candidates(scene.primitives, view, window.near, window.far).primitive)
+    self.primitives = [m for m in seen.tolist() if window.primitives[m].timestamp < 0]
     meshes = [
       trimesh.Trimesh(
-        window.boxes[m].vertices, window.boxes[m].faces, merge_norm=True, merge_tex=True
+        window.primitives[m].vertices, window.primitives[m].faces, merge_norm=True, merge_tex=True
       )
       for m in self.primitives
     ]
     self._trees = [RayMeshIntersector(mesh) for mesh in meshes]
     self._whole = RayMeshIntersector(trimesh.util.concatenate(meshes))
-    rays = jax.device_get(
-      cameras.pixel_rays(
-        view.intrinsics, view.world_from_cam, cameras.pixel_grid(view.width, view.height), 0
-      )
-    )
+    rays = jax.device_get(camera_rays(view))
     self._origins = rays.origins.reshape(-1, 3).astype(np.float64)
     self._directions = rays.directions.reshape(-1, 3).astype(np.float64)
     for tree in (*self._trees, self._whole):
@@ -141,7 +118,7 @@ def run(options: Any) -> list[measure.Figure]:
   embree = Embree(scene, view)
   k = 16
   size = (
-    f'{view.width}x{view.height}, {len(embree.primitives)} of {len(scene.window.boxes)} '
+    f'{view.width}x{view.height}, {len(embree.primitives)} of {len(scene.window.primitives)} '
     f'primitives in view, K {k}'
   )
   ours = functools.partial(table, scene, view, k)

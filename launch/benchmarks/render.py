@@ -11,29 +11,22 @@ import numpy as np
 
 from launch.benchmarks import intervals, measure, scenes
 from pnerf_jax.labelling import images
-from pnerf_jax.labelling.images import Renderer, dataset_camera, label_options, render_options
-from pnerf_jax.render import KINDS, render, write_image
+from pnerf_jax.labelling.export import KINDS, write_image
+from pnerf_jax.labelling.images import Renderer, dataset_camera
 from pnerf_jax.rendering.rays import render_rays
-from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
+from pnerf_jax.runs.render import render
+from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run, make_renderer
 
 
 def everywhere(trained: TrainedRun) -> Renderer:
   """A renderer that asks the field at every sample, seen or not."""
-  config, run = trained.run.config, trained.run
+  run = trained.run
 
   def at_all_samples(*args):
     return render_rays(*args, key=None)
 
   with mock.patch.object(images, 'render_pixels', at_all_samples):
-    renderer = Renderer(
-      run.scene,
-      run.module,
-      render_options(config.model),
-      run.mesh,
-      config.eval.chunk_rays,
-      config.scene.max_intervals_per_ray,
-      label_options(config.loss, config.eval),
-    )
+    renderer = make_renderer(run)
     view = dataset_camera(run.scene, 0, full=False)
     renderer(trained.params, view)  # traced while the other function is in its place
   return renderer
@@ -118,7 +111,10 @@ def _export(
     for turn in range(options.slow_repeats):
       start = time.perf_counter()
       done = render(
-        workdir, pathlib.Path(out) / str(turn), [camera], f'{first}:{first + options.exported}'
+        workdir,
+        pathlib.Path(out) / str(turn),
+        cameras=[camera],
+        frames=f'{first}:{first + options.exported}',
       )
       seconds.append((time.perf_counter() - start) / done)
   return [

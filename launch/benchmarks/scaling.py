@@ -23,14 +23,14 @@ _SHIFT = 7.0  # metres between copies where more primitives are asked for than t
 
 
 def devices_child(root: str, variant: str) -> None:
-  """Some dispatches on as many devices as XLA was told; prints losses and seconds."""
+  """Train for some calls on as many devices as XLA simulates; print losses and seconds."""
   trainer = Trainer(pathlib.Path(root), variant)
   seconds, losses = [], []
   for _ in range(4):
     start = time.perf_counter()
-    losses.append(float(trainer.dispatch()['loss']))
+    losses.append(float(trainer()['loss']))
     seconds.append(time.perf_counter() - start)
-  print(json.dumps({'seconds': seconds[1:], 'losses': losses, 'rays': trainer.rays_per_dispatch}))
+  print(json.dumps({'seconds': seconds[1:], 'losses': losses, 'rays': trainer.rays_per_call}))
 
 
 def _devices(options: Any) -> list[measure.Figure]:
@@ -54,7 +54,7 @@ def _devices(options: Any) -> list[measure.Figure]:
     rows.append(
       row(
         f'{count} simulated devices',
-        f'{one["rays"]} rays a dispatch',
+        f'{one["rays"]} rays per call',
         [one['rays'] / np.median(r['seconds']) for r in runs],
         'rays/s',
         f"losses differ from the first row's by at most {off:.1e} of themselves",
@@ -73,7 +73,7 @@ def _frames(options: Any) -> list[measure.Figure]:
     with measure.PeakMemory() as peak:
       found, _ = interval_cache.of_views(scene, range(2 * count), 16, None)
     seconds = time.perf_counter() - start
-    size = f'{count} stereo frames of {_WIDTH}, {len(scene.window.boxes)} primitives'
+    size = f'{count} stereo frames of {_WIDTH}, {len(scene.window.primitives)} primitives'
     rows += [
       row('intervals of a window', size, seconds, 's'),
       row(
@@ -91,21 +91,21 @@ def _frames(options: Any) -> list[measure.Figure]:
 def with_primitives(scene: Scene, position: np.ndarray, count: int) -> Scene:
   """The scene with the `count` static primitives that are nearest to a position [3], and where
   there are fewer, with copies of them shifted along x."""
-  boxes = [box for box in scene.window.boxes if box.timestamp < 0]
+  boxes = [box for box in scene.window.primitives if box.timestamp < 0]
   boxes.sort(key=lambda box: np.linalg.norm(box.vertices.mean(0) - position))
   shifts = [np.array([_SHIFT * (i // len(boxes)), 0.0, 0.0]) for i in range(count)]
   boxes = [boxes[i % len(boxes)] for i in range(count)]
   boxes = [dataclasses.replace(box, vertices=box.vertices + s) for box, s in zip(boxes, shifts)]
   return dataclasses.replace(
     scene,
-    window=dataclasses.replace(scene.window, boxes=boxes),
+    window=dataclasses.replace(scene.window, primitives=boxes),
     primitives=make_primitives(
       [b.vertices for b in boxes],
       [b.faces for b in boxes],
-      [b.semantic for b in boxes],
-      [b.instance for b in boxes],
-      [b.annotation for b in boxes],
-      [-1] * count,
+      semantic=[b.semantic for b in boxes],
+      instance=[b.instance for b in boxes],
+      annotation=[b.annotation for b in boxes],
+      timestamp=[-1] * count,
     ),
   )
 

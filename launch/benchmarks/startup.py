@@ -13,17 +13,16 @@ from typing import Any
 from launch.benchmarks import measure, scenes
 from pnerf_jax.runs.experiment import build_experiment
 
-_PARTS = ('imports', 'window', 'intervals', 'words', 'first dispatch')
+_PARTS = ('imports', 'window', 'intervals, label noise and first call')
 
 
 def child(root: str, frames: str, cache: str) -> None:
-  """One start in a process of its own; prints the seconds of its parts as JSON."""
+  """Start once in a new process; print the seconds of its parts as JSON."""
   marks = [time.perf_counter()]
   import jax
 
   from pnerf_jax.distributed import sharding
-  from pnerf_jax.training import setup
-  from pnerf_jax.training import train_state as states
+  from pnerf_jax.training.field_task import FieldTask
 
   def mark(done=None):
     jax.block_until_ready(done)
@@ -34,26 +33,10 @@ def child(root: str, frames: str, cache: str) -> None:
   config = scenes.real_config(pathlib.Path(root), int(frames))
   run = build_experiment(config)
   mark()
-  table = setup.make_ray_table(run, pathlib.Path(cache))
-  mark(table)
-  words = setup.make_words(run, table)
-  mark(words)
-  replicated = sharding.replicated(run.mesh)
-  optimizer = setup.make_optimizer(config)
-  state = jax.jit(
-    lambda: states.init_state(run.init_params(), optimizer, len(run.scene.class_ids)),
-    out_shardings=replicated,
-  )()
-  dispatch = setup.make_steps(run, optimizer, config.train.steps_per_call)
-  mark(
-    dispatch(
-      state,
-      table,
-      jax.device_put(run.scene.table, replicated),
-      words,
-      jax.device_put(jax.random.key(1), replicated),
-    )
-  )
+  task = FieldTask(run)
+  train_step = task.build_step(pathlib.Path(cache))
+  state = jax.jit(task.init_state, out_shardings=sharding.replicated(run.mesh))()
+  mark(train_step(state, 0))
   seconds = [b - a for a, b in zip(marks, marks[1:])]
   import resource
 
@@ -61,7 +44,7 @@ def child(root: str, frames: str, cache: str) -> None:
     json.dumps(
       {
         'seconds': seconds,
-        'rays': len(table.label),
+        'rays': int(run.scene.window.valid_pixels().sum()),
         'peak': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
       }
     )
@@ -69,14 +52,14 @@ def child(root: str, frames: str, cache: str) -> None:
 
 
 def run(options: Any) -> list[measure.Figure]:
-  """Starts with nothing kept, with the intervals kept, and with compiled programs kept too."""
+  """Measure starts without caches, with cached intervals, and with cached programs too."""
   root = scenes.real_window(options.work, options.real, options.frames, options.width)
   found = {'first': [], 'again': [], 'again, with JAX_COMPILATION_CACHE_DIR': []}
   for _ in range(options.slow_repeats):
     folder = pathlib.Path(tempfile.mkdtemp(dir=options.work))
-    cache, programs = folder / 'cache', {'JAX_COMPILATION_CACHE_DIR': str(folder / 'programs')}
+    cache, programs = folder, {'JAX_COMPILATION_CACHE_DIR': str(folder / 'programs')}
     for name, runs in found.items():
-      said = scenes.run(
+      output = scenes.run(
         '-m',
         'launch.benchmarks.startup',
         str(root),
@@ -84,8 +67,8 @@ def run(options: Any) -> list[measure.Figure]:
         str(cache),
         **({} if name == 'again' else programs),
       )
-      runs.append(json.loads(said.strip().splitlines()[-1]))
-    kept = sum(path.stat().st_size for path in cache.iterdir())
+      runs.append(json.loads(output.strip().splitlines()[-1]))
+    kept = sum(path.stat().st_size for path in (cache / 'cache').iterdir())
     shutil.rmtree(folder)
   size = f'{options.frames} stereo frames of {options.width}, {found["first"][0]["rays"]} rays'
   row = functools.partial(measure.figure, 'startup')
@@ -93,7 +76,7 @@ def run(options: Any) -> list[measure.Figure]:
   for name, runs in found.items():
     rows.append(
       row(
-        f'{name}: to the end of the first dispatch',
+        f'{name}: to the end of the first call',
         size,
         [sum(r['seconds']) for r in runs],
         's',
@@ -105,7 +88,7 @@ def run(options: Any) -> list[measure.Figure]:
       for i, part in enumerate(_PARTS)
     ]
     rows.append(row(f'{name}: memory, peak', size, [r['peak'] / 2**30 for r in runs], 'GiB'))
-  return [*rows, row('file of intervals', size, kept / 2**20, 'MiB')]
+  return [*rows, row('interval cache', size, kept / 2**20, 'MiB')]
 
 
 if __name__ == '__main__':

@@ -83,41 +83,42 @@ def loss(
     _, sky_rgb, _ = network(beyond[:, None], b['directions'])
   sigma, rgb, logits, sky_rgb = (x.float() for x in (sigma, rgb, logits, sky_rgb))
   optical = sigma * b['delta']
-  through = torch.cumsum(optical, -1)
-  before = torch.cat([torch.zeros_like(through[:, :1]), through[:, :-1]], -1)
+  optical_depth = torch.cumsum(optical, -1)
+  before = torch.cat([torch.zeros_like(optical_depth[:, :1]), optical_depth[:, :-1]], -1)
   w = torch.exp(-before) * -torch.expm1(-optical)
-  passed = torch.exp(-through[:, -1])
-  color = (w[..., None] * rgb).sum(1) + passed[:, None] * sky_rgb[:, 0]
-  depth = (w * b['t']).sum(-1) / (1 - passed).clamp(min=1e-6)
+  transmittance = torch.exp(-optical_depth[:, -1])
+  color = (w[..., None] * rgb).sum(1) + transmittance[:, None] * sky_rgb[:, 0]
+  depth = (w * b['t']).sum(-1) / (1 - transmittance).clamp(min=1e-6)
   sky = F.one_hot(torch.tensor(logits.shape[-1] - 1), logits.shape[-1])
   learned = torch.where(b['occupied'][..., None], logits.softmax(-1), torch.zeros(()))
-  learned = (w[..., None] * learned).sum(1) + passed[:, None] * sky
-  fixed = (w[..., None] * b['fixed']).sum(1) + passed[:, None] * sky
+  learned = (w[..., None] * learned).sum(1) + transmittance[:, None] * sky
+  fixed = (w[..., None] * b['fixed']).sum(1) + transmittance[:, None] * sky
 
-  def semantic(mass, mask):
-    """-log of the probability that a ray's class is called by its pseudo label."""
-    void = (1 - mass.sum(-1)).clamp(min=0)
-    plausible = (mass * b['called'][:, :-1]).sum(-1) + void * b['called'][:, -1]
-    return (-torch.log(plausible.clamp(min=1e-6)) * mask).sum() / (mask > 0).sum().clamp(min=1)
+  def forward_corrected_nll(mass, mask):
+    """Return -log P(y) of the pseudo-labels, as training.losses.forward_corrected_nll."""
+    free_space = (1 - mass.sum(-1)).clamp(min=0)
+    likelihood = b['likelihood']
+    probability = (mass * likelihood[:, :-1]).sum(-1) + free_space * likelihood[:, -1]
+    return (-torch.log(probability.clamp(min=1e-6)) * mask).sum() / (mask > 0).sum().clamp(min=1)
 
   error = (depth - b['target']).abs()
   huber = torch.where(error < 1, 0.5 * error**2, error - 0.5)
-  certain = (b['fixed'].amax(-1) > 0.999) & (w.detach() > 0.05)
+  unambiguous = (b['fixed'].amax(-1) > 0.999) & (w.detach() > 0.05)
   points = -(b['fixed'] * logits.log_softmax(-1)).sum(-1)
   terms = {
     'rgb': ((color - b['rgb']) ** 2).mean(),
-    'depth': _mean(huber, b['measured'] & (1 - passed.detach() > 0)),
-    'fixed': semantic(fixed, b['supervised']),
-    'semantic_2d': semantic(learned, b['supervised'] * b['reached']),
-    'semantic_3d': _mean(points, certain),
+    'depth': _mean(huber, b['measured'] & (1 - transmittance.detach() > 0)),
+    'semantic_2d_fixed': forward_corrected_nll(fixed, b['supervised']),
+    'semantic_2d': forward_corrected_nll(learned, b['supervised'] * b['supported']),
+    'semantic_3d': _mean(points, unambiguous),
   }
   return sum(weights[name] * value for name, value in terms.items())
 
 
 def prepared(arrays: dict[str, Any]) -> dict[str, torch.Tensor]:
-  """A batch as tensors: points [B, S, 3], directions, origins, rgb [B, 3], t, delta [B, S],
-  occupied [B, S] bool, fixed [B, S, C], called [B, C + 1] of the pseudo label, target,
-  supervised [B], measured, reached [B] bool."""
+  """Return a batch as tensors: points [B, S, 3], directions, origins, rgb [B, 3], t, delta [B, S],
+  occupied [B, S] bool, fixed [B, S, C], likelihood [B, C + 1] of the pseudo-label, target,
+  supervised [B], measured, supported [B] bool."""
   return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 

@@ -237,7 +237,7 @@ class EvalConfig:
     spec.sequence_of(
       float_range(-1e38, 1e38), '6 numbers, as printed by launch/calibrate.py', (6,)
     ),
-    'bias, learned, fixed, label agreement, boundary distance, no-label bias',
+    'bias, learned, fixed, label agreement, boundary distance, imputed agreement',
   )
 
 
@@ -259,7 +259,9 @@ def default_config() -> ml_collections.ConfigDict:
   return spec.defaults(Config)
 
 
-def parse_config(config: Mapping[str, Any], num_devices: int, source: str = '') -> Config:
+def parse_config(
+  config: Config | Mapping[str, Any], num_devices: int, source: str = ''
+) -> Config:
   """Check a config, field by field and across fields, and return it typed.
 
   Args:

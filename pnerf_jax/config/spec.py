@@ -132,7 +132,7 @@ def defaults(schema: type) -> ml_collections.ConfigDict:
 
 
 def parse(
-  schema: type[C], config: Mapping[str, Any], source: str = '', example: str = 'configs/kitti360.py'
+  schema: type[C], config: C | Mapping[str, Any], source: str = '', example: str = 'configs/kitti360.py'
 ) -> C:
   """Check every field of a config by itself and return the config typed.
 

@@ -1,9 +1,10 @@
-"""What of the annotated world a window sees: the primitives that matter, far bound, extent.
+"""Scene bounds: the primitives that a window sees, its far bound and its sampled volume.
 
 Letters: V views, N vertices of a primitive; metres, float64, in any one world frame.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,14 +12,20 @@ from pnerf_jax.data.primitives import PrimitiveRecord
 
 MAX_FAR = 250.0  # metres; the published windows use 210 to 270
 _MIN_FAR = 30.0
-_FAR_WITHOUT_BOXES = 100.0
-_COVERED = 0.98  # share of the visible primitives that the far bound covers whole
+_DEFAULT_FAR = 100.0  # where nothing is known
+_COVERED = 0.98  # fraction of the visible primitives, or of the depths, within the far bound
 _MIN_DEPTH = 5.0  # metres of every visible primitive within the far bound
 
 
 @dataclasses.dataclass(frozen=True)
 class CameraArray:
-  """Pinhole views. world_from_cam [V, 4, 4], intrinsics [V, 4] at sizes [V, 2] (width, height)."""
+  """Pinhole views.
+
+  Attributes:
+    world_from_cam: [V, 4, 4].
+    intrinsics: [V, 4] (fx, fy, cx, cy), pixels.
+    sizes: [V, 2] (width, height), pixels.
+  """
 
   world_from_cam: np.ndarray
   intrinsics: np.ndarray
@@ -30,7 +37,7 @@ class CameraArray:
     return self.world_from_cam[:, :3, 3]
 
   def rays(self, columns: int, rows: int) -> np.ndarray:
-    """Rays [V, rows, columns, 3], camera frame, z = 1, spread from outer edge to outer edge."""
+    """Return [V, rows, columns, 3], camera frame, z = 1, from outer edge to outer edge."""
     fx, fy, cx, cy = self.intrinsics.T[..., None, None]
     u = np.linspace(-0.5, self.sizes[:, 0] - 0.5, columns, axis=-1)[:, None]
     v = np.linspace(-0.5, self.sizes[:, 1] - 0.5, rows, axis=-1)[..., None]
@@ -38,91 +45,95 @@ class CameraArray:
     return np.stack([x, y, np.ones_like(x)], -1)
 
 
-def visible(box: PrimitiveRecord, views: CameraArray, far: float) -> np.ndarray:
-  """[V] whether a view may see the primitive within `far`; errs only towards True.
+def visible(primitive: PrimitiveRecord, views: CameraArray, far: float) -> np.ndarray:
+  """Return [V] bool, whether a view may see the primitive within `far`; never a false negative.
 
-  A view is ruled out only where all vertices lie beyond one plane of its pyramid, or the axis
-  aligned hull of the primitive is farther than `far`. A camera inside is never ruled out.
+  A view is excluded only if all vertices lie beyond one plane of its frustum, or the axis-aligned
+  hull of the primitive is farther than `far`. A camera inside is never excluded.
   """
   cam_from_world = np.linalg.inv(views.world_from_cam)
   points = (
-    np.einsum('vij,nj->vni', cam_from_world[:, :3, :3], box.vertices)
+    np.einsum('vij,nj->vni', cam_from_world[:, :3, :3], primitive.vertices)
     + cam_from_world[:, None, :3, 3]
   )  # [V, N, 3]
   rays = views.rays(2, 2).reshape(-1, 4, 3)[:, [0, 1, 3, 2]]  # corners, clockwise
   planes = np.cross(rays, np.roll(rays, -1, axis=1))  # inward normals [V, 4, 3]
   outside = (np.einsum('vni,vki->vnk', points, planes) < 0).all(1).any(-1)
   outside |= (points[..., 2] < 0).all(1)
-  return ~outside & (hull_distance(box, views.origins) <= far)
+  return ~outside & (hull_distance(primitive, views.origins) <= far)
 
 
-def hull_distance(box: PrimitiveRecord, origins: np.ndarray) -> np.ndarray:
-  """[V] distance from cameras to the axis-aligned hull of a primitive, 0 inside."""
-  low, high = box.vertices.min(0), box.vertices.max(0)
+def hull_distance(primitive: PrimitiveRecord, origins: np.ndarray) -> np.ndarray:
+  """Return [V] the distance from cameras to the axis-aligned hull of a primitive, 0 inside."""
+  low, high = primitive.vertices.min(0), primitive.vertices.max(0)
   return np.linalg.norm(np.maximum(np.maximum(low - origins, origins - high), 0), axis=-1)
 
 
 def cull_invisible(
-  boxes: list[PrimitiveRecord], views: CameraArray, far: float = 0.0
+  primitives: list[PrimitiveRecord], views: CameraArray, far: float = 0.0
 ) -> tuple[list[PrimitiveRecord], float]:
-  """The primitives that the views may see, and the far bound; far 0 = derived from the static."""
-  far = far or far_bound([box for box in boxes if box.timestamp < 0], views)
-  return [box for box in boxes if visible(box, views, far).any()], far
+  """Return the primitives that the views may see, and the far bound; far 0 = derived."""
+  far = far or far_bound([primitive for primitive in primitives if primitive.timestamp < 0], views)
+  return [primitive for primitive in primitives if visible(primitive, views, far).any()], far
 
 
-def far_bound(boxes: list[PrimitiveRecord], views: CameraArray) -> float:
-  """Far bound in metres: 98 % of the visible primitives lie within it, the others begin within.
+def far_bound(primitives: list[PrimitiveRecord], views: CameraArray) -> float:
+  """Return a far bound in metres that holds 98 % of the visible primitives and cuts the others.
 
   A primitive reaches from the nearest point of its hull to its farthest vertex, as seen from the
-  farthest camera that may see it within MAX_FAR: what the last frames show at a street's end must
-  not be sky in the first ones. One kilometre-wide terrain moves nothing.
+  farthest camera that may see it within MAX_FAR: the end of a street in the last frames must not be
+  sky in the first ones. A single kilometre-wide terrain has no effect.
   """
-  starts, reaches = [], []
-  for box in boxes:
-    seen = visible(box, views, MAX_FAR)
-    if seen.any():
-      offsets = box.vertices[None] - views.origins[seen][:, None]
-      starts.append(hull_distance(box, views.origins[seen]).max())
-      reaches.append(np.linalg.norm(offsets, axis=-1).max())
-  if not reaches:
-    return _FAR_WITHOUT_BOXES
-  reach = max(np.quantile(reaches, _COVERED, method='higher'), max(starts) + _MIN_DEPTH)
-  return float(np.clip(10 * np.ceil(reach / 10), _MIN_FAR, MAX_FAR))
+  starts, ends = [], []
+  for primitive in primitives:
+    origins = views.origins[visible(primitive, views, MAX_FAR)]
+    if len(origins):
+      starts.append(hull_distance(primitive, origins).max())
+      ends.append(np.linalg.norm(primitive.vertices[None] - origins[:, None], axis=-1).max())
+  if not ends:
+    return _DEFAULT_FAR
+  return _round_far(max(np.quantile(ends, _COVERED, method='higher'), max(starts) + _MIN_DEPTH))
 
 
 def far_from_depth(depth: np.ndarray | None, views: CameraArray) -> float:
-  """Far bound in metres where there are no primitives: 98 % of the measured surface lies within.
+  """Return a far bound in metres that holds 98 % of the measured surface.
 
   Args:
-    depth: [V, H, W] planar metres, 0 = unknown; None where there is none at all.
+    depth: [V, H, W] planar metres, 0 = unknown; None if there is none.
     views: of at most H x W pixels.
   """
   if depth is None or not (depth > 0).any():
-    return _FAR_WITHOUT_BOXES
+    return _DEFAULT_FAR
   fx, fy, cx, cy = views.intrinsics.T[..., None, None]
   x = (np.arange(depth.shape[2]) - cx) / fx
   y = (np.arange(depth.shape[1])[:, None] - cy) / fy
   distance = (depth * np.sqrt(1 + x**2 + y**2))[depth > 0]
-  return float(np.clip(10 * np.ceil(np.quantile(distance, _COVERED) / 10), _MIN_FAR, MAX_FAR))
+  return _round_far(np.quantile(distance, _COVERED))
+
+
+def _round_far(far: float) -> float:
+  return float(np.clip(10 * np.ceil(far / 10), _MIN_FAR, MAX_FAR))
 
 
 def view_bounds(views: CameraArray, far: float) -> np.ndarray:
-  """[2, 3] axis-aligned hull of all that the views see within `far`."""
+  """Return [2, 3], the axis-aligned hull of what the views see within `far`."""
   rays = views.rays(17, 9).reshape(len(views.origins), -1, 3)
-  # 1 % more, for the sphere bulges between the rays.
+  # 1 % more, since the sphere bulges between the rays.
   rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True) * (1.01 * far)
   points = np.einsum('vij,vkj->vki', views.world_from_cam[:, :3, :3], rays)
   points = np.concatenate([points, np.zeros_like(points[:, :1])], 1) + views.origins[:, None]
-  points = points.reshape(-1, 3)
+  return _hull(points.reshape(-1, 3))
+
+
+def _hull(points: np.ndarray) -> np.ndarray:
   return np.stack([points.min(0), points.max(0)])
 
 
-def primitive_bounds(boxes: list[PrimitiveRecord], views: CameraArray, far: float) -> np.ndarray:
-  """[2, 3] axis-aligned box around the parts of the primitives that the views see within `far`."""
+def primitive_bounds(
+  primitives: Sequence[PrimitiveRecord], views: CameraArray, far: float
+) -> np.ndarray:
+  """Return [2, 3], the axis-aligned hull of the visible parts of primitives within `far`."""
   region = view_bounds(views, far)
-  lows = np.array([np.maximum(box.vertices.min(0), region[0]) for box in boxes])
-  highs = np.array([np.minimum(box.vertices.max(0), region[1]) for box in boxes])
-  some = (lows < highs).all(-1)
-  if not some.any():
-    return region
-  return np.stack([lows[some].min(0), highs[some].max(0)])
+  hulls = np.array([np.clip(_hull(primitive.vertices), *region) for primitive in primitives])
+  inside = hulls[(hulls[:, 0] < hulls[:, 1]).all(-1)]
+  return _hull(inside.reshape(-1, 3)) if len(inside) else region

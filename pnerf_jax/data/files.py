@@ -1,55 +1,68 @@
-"""Reading files of bounded size; writing files so that they are whole or absent."""
+"""Reading of size-limited files, atomic writing, and file locks."""
 
 import contextlib
-import fcntl
+import errno
 import json
+import logging
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import filelock
+
 from pnerf_jax.errors import InputError
 
+_LOG = logging.getLogger(__name__)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_MAX_BYTES = 2**26
+_HINT = 'Replace or remove the file.'
 
-def join(root: Any, *parts: str) -> Any:
-  """The path root / parts. root: text, a Path, or a packed folder (packed.PackedPath)."""
-  return root.joinpath(*parts) if hasattr(root, 'joinpath') else Path(root, *parts)
+
+def join(root: Path | str, *parts: str) -> Path:
+  """Return the path root / parts."""
+  return Path(root, *parts)
 
 
-def read_bytes(path: Path, most: int, remedy: str) -> bytes:
-  """The content of a regular file of at most `most` bytes; nothing is read of a larger one.
+def read_bytes(path: Path, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> bytes:
+  """Read a regular file.
+
+  Args:
+    path: a path, or an object with its methods `stat` and `read_bytes`.
+    max_bytes: nothing is read of a larger file.
+    hint: end of the error message.
 
   Raises:
-    InputError: absent, no regular file, unreadable or too large; the message ends with `remedy`.
+    InputError: the file is absent, not regular, unreadable or too large.
   """
-  path = join(path)
+  path = Path(path) if isinstance(path, str) else path
   try:
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):  # a pipe or a device may never end
-      raise InputError(f'{path}: is not a regular file. {remedy}')
-    if found.st_size > most:
-      raise InputError(f'{path}: {found.st_size} bytes, expected at most {most}. {remedy}')
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+      raise InputError(f'{path}: is not a regular file. {hint}')
+    if status.st_size > max_bytes:
+      raise InputError(f'{path}: {status.st_size} bytes, expected at most {max_bytes}. {hint}')
     return path.read_bytes()
   except FileNotFoundError:
-    raise InputError(f'{path}: no such file. {remedy}') from None
+    raise InputError(f'{path}: no such file. {hint}') from None
   except OSError as e:
-    raise InputError(f'{path}: cannot be read ({e.strerror}). {remedy}') from None
+    raise InputError(f'{path}: cannot be read ({e.strerror}). {hint}') from None
 
 
-def read_json(path: Path, most: int, remedy: str) -> Any:
-  """What a JSON file of at most `most` bytes holds; InputError, as of `read_bytes`."""
-  content = read_bytes(path, most, remedy)
+def read_json(path: Path, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> Any:
+  """Read a JSON file; arguments and errors as of `read_bytes`."""
+  content = read_bytes(path, max_bytes, hint)
   try:
     return json.loads(content)
-  except (ValueError, RecursionError) as e:  # ValueError: also text that is not Unicode
-    raise InputError(f'{path}: not JSON ({str(e)[:80]}). {remedy}') from None
+  except (ValueError, RecursionError) as e:  # ValueError includes invalid Unicode
+    raise InputError(f'{path}: not JSON ({str(e)[:80]}). {hint}') from None
 
 
 def check_is_folder(path: Path, flag: str) -> None:
-  """Raises InputError, naming the flag, where a file stands in the way of a folder."""
+  """Raise InputError, naming the flag, if the path or one of its parents is a file."""
   path = Path(path)
   nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
   if not nearest.is_dir():
@@ -57,14 +70,14 @@ def check_is_folder(path: Path, flag: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-  """Writes a file under a temporary name, then renames it; missing folders are made."""
+  """Write a file atomically; missing folders are created."""
   with atomic_write(path) as file:
     file.write(content)
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-  """A binary file that gets its name when the block ends well; missing folders are made."""
+  """Open a temporary file that is renamed to `path` if the block succeeds."""
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}-', suffix='.tmp')
@@ -72,8 +85,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     with os.fdopen(handle, 'wb') as file:
       yield file
       file.flush()
-      os.fsync(file.fileno())  # or a machine that dies now may keep the name without the content
-    os.chmod(temporary, 0o644)  # mkstemp's own mode would hide the file from other users
+      os.fsync(file.fileno())  # otherwise a power failure may keep the name without the content
+    os.chmod(temporary, 0o644)  # mkstemp creates files that other users cannot read
     os.replace(temporary, path)
   except BaseException as e:
     Path(temporary).unlink(missing_ok=True)
@@ -83,23 +96,17 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-  """Waits until no other process is in such a block for this folder, which exists.
-
-  For reading a file, changing it and writing it back. Without effect on a filesystem that has no
-  locks.
-  """
-  handle = os.open(folder, os.O_RDONLY)
-  try:
-    with contextlib.suppress(OSError):
-      fcntl.flock(handle, fcntl.LOCK_EX)
-    yield
-  finally:
-    os.close(handle)
+def atomic_path(target: Path) -> Iterator[Path]:
+  """Yield a temporary path that is renamed to `target` if the block succeeds."""
+  target.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=target.parent, prefix='.temporary-') as folder:
+    partial = Path(folder, target.name)
+    yield partial
+    os.replace(partial, target)
 
 
 def link(source: Path, target: Path) -> None:
-  """The file under a second name, or a copy where the disk has no such links."""
+  """Create a hard link, or a copy if the filesystem does not support it."""
   with atomic_path(target) as partial:
     try:
       os.link(source.resolve(), partial)
@@ -108,10 +115,38 @@ def link(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-  """A free name beside a path, which is given its own name at the end of the block."""
-  target.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(dir=target.parent, prefix='.arriving-') as folder:
-    partial = Path(folder, target.name)
-    yield partial
-    os.replace(partial, target)
+def file_lock(
+  path: Path, timeout: float = -1, on_acquired: Callable[[int], None] | None = None
+) -> Iterator[None]:
+  """Hold the lock of a file, which is created if needed.
+
+  The kernel releases the lock when the process ends, however it ends. If the filesystem has no
+  locks, this logs a warning and holds nothing.
+
+  Args:
+    path: lock file.
+    timeout: seconds to wait; negative waits forever.
+    on_acquired: called with the file descriptor, which may be written to. A child process that
+      inherits the descriptor holds the lock too.
+
+  Raises:
+    filelock.Timeout: another process holds the lock.
+  """
+  lock = filelock.FileLock(
+    path, timeout, poll_interval=0.01, fallback_to_soft=False, on_acquired=on_acquired
+  )
+  with contextlib.ExitStack() as stack:
+    try:
+      stack.enter_context(lock)
+    except OSError as e:
+      if e.errno not in _NO_LOCKS:
+        raise
+      _LOG.warning(
+        '%s: this filesystem has no locks (%s); start no second process here.', path, e.strerror
+      )
+    yield
+
+
+def folder_lock(folder: Path) -> contextlib.AbstractContextManager[None]:
+  """Wait for and hold the lock of a folder, for reading a file, changing it and writing it back."""
+  return file_lock(Path(folder, '.lock'))

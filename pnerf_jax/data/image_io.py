@@ -1,8 +1,7 @@
-"""PNG files of KITTI-360's layout: photos (also JPEG), labels, instances, confidence, depth.
+"""PNG files of KITTI-360: RGB images (also JPEG), label, instance, confidence and depth maps.
 
-Arrays are `[H, W]` or `[H, W, 3]` numpy; depth is planar, in metres, 0 where there is none.
-Readers check the header before a pixel is decoded, so a wrong or hostile file costs nothing, and
-raise InputError with the file's name. Writers give a file its name only when it is whole.
+Arrays are numpy `[H, W]` or `[H, W, 3]`; depth is planar, in metres, 0 = none. Readers check the
+header before they decode pixels, and raise InputError with the file name. Writes are atomic.
 """
 
 import io
@@ -19,31 +18,31 @@ from pnerf_jax.errors import InputError
 DEPTH_UNITS_PER_METRE = 256.0  # KITTI's encoding
 MAX_DEPTH = 65535 / DEPTH_UNITS_PER_METRE
 _MAX_PIXELS = 64_000_000  # far above any camera here, far below a decompression bomb
-_PHOTO = ('PNG', 'JPEG')
+_RGB_FORMATS = ('PNG', 'JPEG')
 _MODES = {'RGB': ('RGB',), '8 bit grey': ('L',), '16 bit grey': ('I;16', 'I;16B', 'I')}
 
 
 def read_size(path: Path) -> tuple[int, int]:
-  """(width, height) of a photo from its header alone; InputError if it cannot be read."""
-  with _open(path, _PHOTO) as image:
+  """Read (width, height) of an RGB image from its header."""
+  with _open(path, _RGB_FORMATS) as image:
     return image.size
 
 
 def read_rgb(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-  """Photo [H, W, 3] uint8. `size`: the (width, height) that it must have."""
+  """Read [H, W, 3] uint8. size: required (width, height)."""
   return _read(path, 'RGB', size)
 
 
 def read_label(
   path: Path, size: tuple[int, int] | None = None, unknown_allowed: bool = False
 ) -> np.ndarray:
-  """Label map [H, W] uint8 of ids 0..44; 255 only with `unknown_allowed` (pseudo labels)."""
+  """Read a label map [H, W] uint8 of ids 0..44; 255 only if `unknown_allowed` (pseudo labels)."""
   label = _read(path, '8 bit grey', size)
-  wrong = label >= labels.NUM_IDS
+  invalid = label >= labels.NUM_IDS
   if unknown_allowed:
-    wrong &= label != 255
-  if wrong.any():
-    row, column = np.argwhere(wrong)[0]
+    invalid &= label != 255
+  if invalid.any():
+    row, column = np.argwhere(invalid)[0]
     remedy = f'Write ids 0..{labels.NUM_IDS - 1}' + (' or 255.' if unknown_allowed else '.')
     raise InputError(
       f'{path}: label id {label[row, column]} (pixel {column}, {row}) is not in the'
@@ -53,12 +52,12 @@ def read_label(
 
 
 def read_instance(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-  """Instance map [H, W] uint16, id * 1000 + instanceId, ids 0..44."""
+  """Read an instance map [H, W] uint16, id * 1000 + instanceId, ids 0..44."""
   instance = _read(path, '16 bit grey', size)
-  wrong = instance // 1000 >= labels.NUM_IDS
-  if wrong.any():
+  invalid = instance // 1000 >= labels.NUM_IDS
+  if invalid.any():
     raise InputError(
-      f'{path}: instance value {instance[wrong][0]} has a label id that is not in'
+      f'{path}: instance value {instance[invalid][0]} has a label id that is not in'
       ' the label table. Write id * 1000 + instanceId with'
       f' ids 0..{labels.NUM_IDS - 1}.'
     )
@@ -66,39 +65,39 @@ def read_instance(path: Path, size: tuple[int, int] | None = None) -> np.ndarray
 
 
 def read_confidence(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-  """Confidence [H, W] float32 in [0, 1] from a 16 bit PNG (value / 65535)."""
+  """Read confidence [H, W] float32 in [0, 1] from a 16 bit PNG (value / 65535)."""
   return (_read(path, '16 bit grey', size) / 65535.0).astype(np.float32)
 
 
 def read_depth(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-  """Planar depth [H, W] float32 in metres, 0 = none, from KITTI's 16 bit PNG (metres * 256)."""
+  """Read planar depth [H, W] float32, metres, 0 = none, from KITTI's 16 bit PNG (metres * 256)."""
   return _read(path, '16 bit grey', size).astype(np.float32) / np.float32(DEPTH_UNITS_PER_METRE)
 
 
 def write_rgb(path: Path, rgb: np.ndarray) -> None:
-  """Writes [H, W, 3] uint8."""
+  """Write [H, W, 3] uint8."""
   _write(path, rgb, np.uint8, 3)
 
 
 def write_label(path: Path, label: np.ndarray) -> None:
-  """Writes [H, W] ids 0..44 as 8 bit grey."""
+  """Write [H, W] ids 0..44 as 8 bit grey."""
   if np.max(label, initial=0) >= labels.NUM_IDS or np.min(label, initial=0) < 0:
     raise ValueError(f'label ids {np.min(label)}..{np.max(label)} are not in the label table')
   _write(path, label, np.uint8, 2)
 
 
 def write_instance(path: Path, instance: np.ndarray) -> None:
-  """Writes [H, W] uint16 values id * 1000 + instanceId."""
+  """Write [H, W] uint16 values id * 1000 + instanceId."""
   _write(path, instance, np.uint16, 2)
 
 
 def write_confidence(path: Path, confidence: np.ndarray) -> None:
-  """Writes [H, W] confidences in [0, 1] as 16 bit grey (value / 65535)."""
+  """Write [H, W] confidences in [0, 1] as 16 bit grey (value / 65535)."""
   _write(path, np.round(np.clip(confidence, 0, 1) * 65535), np.uint16, 2)
 
 
 def write_depth(path: Path, depth: np.ndarray) -> None:
-  """Writes planar depth [H, W] in metres; non-finite, negative or beyond 255.99 m becomes 0."""
+  """Write planar depth [H, W], metres; 0 where not finite, negative or beyond 255.99 m."""
   depth = np.where(np.isfinite(depth), depth, 0)
   units = np.round(depth * DEPTH_UNITS_PER_METRE)
   _write(path, np.where((units > 0) & (units <= 65535), units, 0), np.uint16, 2)
@@ -112,7 +111,7 @@ def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
       image = Image.open(path if on_disk else path.open('rb'), formats=formats)
   except FileNotFoundError:
     raise InputError(f'{path}: no such file.') from None
-  except InputError:  # of a packed window
+  except InputError:  # of a packed window (data/tfds)
     raise
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
     raise InputError(
@@ -127,7 +126,7 @@ def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
 
 
 def _read(path: Path, kind: str, size: tuple[int, int] | None) -> np.ndarray:
-  with _open(path, _PHOTO if kind == 'RGB' else ('PNG',)) as image:
+  with _open(path, _RGB_FORMATS if kind == 'RGB' else ('PNG',)) as image:
     if size is not None and image.size != tuple(size):
       raise InputError(
         f'{path}: size {image.width}x{image.height}, expected {size[0]}x{size[1]}.'

@@ -1,7 +1,7 @@
-"""What training learns from in every view of a window: photos, pseudo labels, pseudo depth.
+"""The images of a window at training size: RGB, pseudo labels and pseudo depth.
 
 Letters: V views (frame-major, cameras inner), H x W the largest training size of any view. A view
-of a smaller one is in the upper left corner; beyond it there is nothing to learn from.
+of a smaller one fills the upper left corner; beyond it there is no supervision.
 """
 
 import dataclasses
@@ -13,67 +13,29 @@ import cv2
 import numpy as np
 
 from pnerf_jax.data import image_io, labels
-from pnerf_jax.data.dataset import DatasetIndex
-from pnerf_jax.distributed.process_shard import ProcessShard
+from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.distributed import processes
 from pnerf_jax.errors import InputError
 
 
 def training_sizes(full_sizes: np.ndarray, scale: float, max_width: int) -> np.ndarray:
-  """[V, 2] (width, height) of all training images: one scale, which the widest image decides."""
-  scale = scale or _automatic(full_sizes[:, 0].max(), max_width)
-  return np.array([training_size(tuple(size), scale, max_width) for size in full_sizes.tolist()])
+  """Return the [V, 2] (width, height) of training images.
 
-
-def _automatic(width: int, max_width: int) -> float:
-  return next((s for s in (1.0, 0.5) if width * s <= max_width), 0.25)
-
-
-def training_size(full_size: tuple[int, int], scale: float, max_width: int) -> tuple[int, int]:
-  """(width, height) of training images; scale 0 is the largest of 1, 1/2, 1/4 within max_width."""
-  if not 0 <= scale <= 1:
-    raise InputError(
-      f'config.data.image_scale is {scale}. Use a share in (0, 1], or 0 for automatic.'
-    )
-  scale = scale or _automatic(full_size[0], max_width)
-  width, height = (int(round(scale * x)) for x in full_size)
-  if min(width, height) < 8:
+  Args:
+    full_sizes: [V, 2] (width, height).
+    scale: of all images; 0 = the largest of 1, 1/2 and 1/4 at which none is wider than max_width.
+    max_width: pixels.
+  """
+  if not scale:
+    width = full_sizes[:, 0].max()
+    scale = next((s for s in (1.0, 0.5) if width * s <= max_width), 0.25)
+  sizes = np.round(scale * full_sizes).astype(int)
+  if sizes.min() < 8:
+    width, height = sizes[sizes.min(1).argmin()]
     raise InputError(
       f'config.data.image_scale {scale} makes images of {width}x{height}. Use a larger one.'
     )
-  return width, height
-
-
-def read_layers(
-  dataset: DatasetIndex, sizes: np.ndarray, share: ProcessShard, notes: list[str]
-) -> tuple[np.ndarray | None, ...]:
-  """(rgb, pseudo_label, pseudo_confidence, pseudo_depth) of all views at training size.
-
-  Args:
-    footage: of the window.
-    sizes: [V, 2] (width, height) of training.
-    share: the views that this process reads; the others' come from the others.
-    notes: gets a line for the log on everything that is missing.
-
-  Raises:
-    InputError: a file that is missing or damaged.
-  """
-  views = dataset.views()
-  if share.count > len(views):
-    raise InputError(
-      f'--processes: {share.count} processes for {len(views)} views. Start at most'
-      ' as many as there are views.'
-    )
-  mine = share.range_of(len(views))
-  rgb = np.zeros((len(mine), *sizes.max(0)[::-1], 3), np.uint8)
-  with share.raise_together():
-    for i in mine:
-      photo = image_io.read_rgb(dataset.image_path(*views[i]), dataset.size(*views[i]))
-      width, height = sizes[i].tolist()
-      rgb[i - mine.start, :height, :width] = resize_area(photo, (width, height))
-  return (
-    share.join(rgb),
-    *(read_layer(layer, dataset, sizes, share, notes) for layer in (_LABEL, _CONFIDENCE, DEPTH)),
-  )
+  return sizes
 
 
 def _read_pseudo_label(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -83,76 +45,118 @@ def _read_pseudo_label(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class ImageLayer:
-  """One kind of supervision beside the photos, and what stands where there is none."""
+  """A kind of supervision other than RGB.
+
+  Attributes:
+    name: for the log.
+    kind: a key of kitti360.DERIVED.
+    read: returns [H, W] of a path and a (width, height).
+    fill_value: value where there is no file; its type is that of the layer.
+    note: consequence, for the log, of a camera without this layer; '' = none.
+  """
 
   name: str
-  kind: str  # of kitti360.DERIVED
+  kind: str
   read: Callable[[Path, tuple[int, int]], np.ndarray]
-  fill_value: Any  # its type is that of the layer
-  consequence: str
+  fill_value: Any
+  note: str
 
 
 _LABEL = ImageLayer(
-  'pseudo labels', 'pseudo_label', _read_pseudo_label, np.uint8(0), 'its label losses are off'
+  'pseudo-labels', 'pseudo_label', _read_pseudo_label, np.uint8(0), 'its label losses are off'
 )
 _CONFIDENCE = ImageLayer(
-  'confidence of the pseudo labels',
-  'pseudo_confidence',
-  image_io.read_confidence,
-  np.float32(1),
-  '',
+  'pseudo-label confidence', 'pseudo_confidence', image_io.read_confidence, np.float32(1), ''
 )
 DEPTH = ImageLayer(
   'pseudo depth', 'pseudo_depth', image_io.read_depth, np.float32(0), 'its depth loss is off'
 )
 
 
+def read_layers(
+  dataset: DatasetIndex, sizes: np.ndarray, notes: list[str]
+) -> tuple[np.ndarray | None, ...]:
+  """Read (rgb, pseudo_label, pseudo_confidence, pseudo_depth) of all views at training size.
+
+  Every process reads its share of the views and returns all of them.
+
+  Args:
+    dataset: the window's files.
+    sizes: [V, 2] (width, height) of training.
+    notes: receives a line for the log on everything that is missing.
+
+  Raises:
+    InputError: a file is missing or damaged.
+  """
+  views = dataset.views()
+  if processes.count() > len(views):
+    raise InputError(
+      f'--processes: {processes.count()} processes for {len(views)} views. Start at most as many'
+      ' as there are views.'
+    )
+
+  def read_rgb(i: int) -> np.ndarray:
+    image = image_io.read_rgb(dataset.image_path(*views[i]), dataset.size(*views[i]))
+    return resize_area(image, tuple(sizes[i].tolist()))
+
+  rgb = _read_views(sizes, np.zeros(3, np.uint8), read_rgb)
+  layers = (read_layer(layer, dataset, sizes, notes) for layer in (_LABEL, _CONFIDENCE, DEPTH))
+  return rgb, *layers
+
+
 def read_layer(
-  layer: ImageLayer, dataset: DatasetIndex, sizes: np.ndarray, share: ProcessShard, notes: list[str]
+  layer: ImageLayer, dataset: DatasetIndex, sizes: np.ndarray, notes: list[str]
 ) -> np.ndarray | None:
-  """One supervision layer [V, H, W]; `absent` where a view has none, None if no view has.
+  """Read one layer [V, H, W]; None if no view has it.
 
   Args: as of `read_layers`.
   """
   views = dataset.views()
   paths = [dataset.path_of(layer.kind, *view) for view in views]
-  known = {camera for (_, camera), path in zip(views, paths) if path is not None}
+  available = {camera for (_, camera), path in zip(views, paths) if path is not None}
   for camera in dataset.cameras:
-    if layer.consequence and camera not in known:
-      notes.append(
-        f'no {layer.name} for {camera}: {layer.consequence}'
-        f' ({dataset.folder_of(layer.kind, camera)})'
-      )
-  if not known:
+    if layer.note and camera not in available:
+      folder = dataset.folder_of(layer.kind, camera)
+      notes.append(f'no {layer.name} for {camera}: {layer.note} ({folder})')
+  if not available:
     return None
-  mine = share.range_of(len(views))
-  stack = np.full((len(mine), *sizes.max(0)[::-1]), layer.fill_value)
-  with share.raise_together():
-    for i, (view, path) in enumerate(zip(views, paths)):
-      if view[1] not in known:
-        continue
-      if path is None or not path.exists():
-        notes.append(
-          f'warning: {path or f"frame {view[0]} of {view[1]}"}: missing, no {layer.name}'
-          ' for this frame'
-        )
-      elif i in mine:
-        width, height = sizes[i].tolist()
-        stack[i - mine.start, :height, :width] = resize_nearest(
-          layer.read(path, dataset.size(*view)), (width, height)
-        )
-  return share.join(stack)
+  missing = [path is None or not path.exists() for path in paths]
+  for (frame, camera), path, is_missing in zip(views, paths, missing):
+    if is_missing and camera in available:
+      name = path or f'frame {frame} of {camera}'
+      notes.append(f'warning: {name}: missing, no {layer.name} for this frame')
+
+  def read(i: int) -> np.ndarray | None:
+    if missing[i]:
+      return None
+    return resize_nearest(layer.read(paths[i], dataset.size(*views[i])), sizes[i])
+
+  return _read_views(sizes, layer.fill_value, read)
+
+
+def _read_views(
+  sizes: np.ndarray, fill_value: np.ndarray, read: Callable[[int], np.ndarray | None]
+) -> np.ndarray:
+  """Stack `read(i)` [h, w, ...] of all views to [V, H, W, ...]; the processes share the work."""
+  part = processes.range_of(len(sizes))
+  stack = np.full((len(part), *sizes.max(0)[::-1], *fill_value.shape), fill_value)
+  with processes.raise_together():
+    for i in part:
+      image = read(i)
+      if image is not None:
+        stack[i - part.start, : image.shape[0], : image.shape[1]] = image
+  return processes.all_gather_rows(stack)
 
 
 def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Averages [H, W, 3] uint8 over the area of each new pixel; size: (width, height)."""
-  if image.shape[1::-1] == tuple(size):
+  """Average [H, W, 3] uint8 over the area of each pixel of an image of `size` (width, height)."""
+  if image.shape[1::-1] == size:
     return image
   return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def resize_nearest(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """The pixel under each new pixel's centre; [H, W]; size: (width, height)."""
+  """Sample [H, W] at the pixel centres of an image of `size` (width, height)."""
   rows, columns = (
     ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size[::-1], image.shape)
   )

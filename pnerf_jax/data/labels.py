@@ -1,8 +1,10 @@
-"""KITTI-360's class table, colours, id packing, and what a 2D network may call each class.
+"""KITTI-360's label table, instance encoding, and labels of a 2D network compatible with a class.
 
-Letters: `id` is the Cityscapes-like number of every PNG (0..44), `kitti_id` the number in the
-primitive XML (1..37), `train_id` one of Cityscapes' 19 classes (255 ignored).
-Source: kitti360Scripts, helpers/labels.py.
+`id` is the class id in PNG files (0..44), `kitti_id` that in the XML of the primitives (1..37),
+`train_id` one of the 19 classes of Cityscapes (255 = ignored).
+
+References:
+  kitti360Scripts, helpers/labels.py.
 """
 
 import dataclasses
@@ -78,7 +80,7 @@ LABELS = (
 
 VOID = 0
 SKY = 23
-UNKNOWN = (0, 255)  # values of a pseudo label that give no supervision
+UNKNOWN = (0, 255)  # pseudo labels without supervision
 NUM_IDS = 45  # ids run from 0 to 44
 
 BY_ID = {label.id: label for label in LABELS if label.id >= 0}
@@ -88,9 +90,9 @@ IS_THING = np.array([BY_ID[i].has_instances for i in range(NUM_IDS)])
 COLORS = np.zeros((256, 3), np.uint8)
 COLORS[:NUM_IDS] = [BY_ID[i].color for i in range(NUM_IDS)]
 
-# The words that a network trained on Cityscapes has for the classes it does not know.
-# A class absent here and from Cityscapes may be called anything but sky.
-_PSEUDO_NAMES = {
+# Labels of a Cityscapes network that are compatible with classes which Cityscapes lacks. All labels
+# but sky are compatible with a class that is neither here nor in Cityscapes.
+_COMPATIBLE_NAMES = {
   'ground': ('road', 'sidewalk', 'terrain'),
   'parking': ('road', 'sidewalk'),
   'rail track': ('road', 'terrain'),
@@ -106,57 +108,54 @@ _PSEUDO_NAMES = {
   'lamp': ('pole',),
 }
 
-# People, what has four wheels or more, what has two.
-_MOVERS = ((24, 25), (26, 27, 28, 29, 30, 31, 43), (32, 33))
+# People, vehicles, two-wheelers.
+_CONFUSABLE = ((24, 25), (26, 27, 28, 29, 30, 31, 43), (32, 33))
 
-# What the published program merges, for want of words in Cityscapes: class -> merged class.
+# Class -> class into which the published code merges it, since Cityscapes lacks it.
 _MERGED = {27: 26, 28: 26, 29: 26, 30: 26, 31: 26, 39: 41, 9: 8, 35: 13}
 
 
 def paper_merged_class(class_id: int) -> int:
-  """The class that the published program takes `class_id` for in training."""
+  """Return the class into which the published code merges `class_id` for training."""
   return _MERGED.get(class_id, class_id)
 
 
 def pack_instance(semantic: np.ndarray, instance: np.ndarray) -> np.ndarray:
-  """Instance PNG value id * 1000 + instanceId, uint16; stuff always carries instanceId 0."""
+  """Return id * 1000 + instanceId, uint16, with instanceId 0 for stuff."""
   semantic = np.asarray(semantic, np.int64)
   instance = np.where(IS_THING[semantic], instance, 0)
   return (semantic * 1000 + instance).astype(np.uint16)
 
 
 def strict_labels(class_id: int) -> tuple[int, ...]:
-  """Ids that plainly name `class_id`: itself, and the words of a network that lacks its own."""
-  words = _PSEUDO_NAMES.get(BY_ID[class_id].name, ())
-  return (class_id, *(BY_NAME[name].id for name in words))
+  """Return the class itself and the labels for it of a network whose classes lack it."""
+  names = _COMPATIBLE_NAMES.get(BY_ID[class_id].name, ())
+  return (class_id, *(BY_NAME[name].id for name in names))
 
 
 def compatible_labels(class_id: int) -> tuple[int, ...]:
-  """Ids that a 2D network may plausibly give to a pixel of `class_id` (always holds itself)."""
-  label, plain = BY_ID[class_id], strict_labels(class_id)
-  if label.name in _PSEUDO_NAMES or 0 <= label.train_id < 19:
-    return plain
+  """Return the labels of a 2D network that are compatible with a class, itself first."""
+  label = BY_ID[class_id]
+  if label.name in _COMPATIBLE_NAMES or 0 <= label.train_id < 19:
+    return strict_labels(class_id)
   return (class_id, *(i for i in range(1, NUM_IDS) if i not in (class_id, SKY)))
 
 
 def confusable_classes(class_id: int) -> tuple[int, ...]:
-  """Ids that a 2D network may give to a moving object: also those of what moves alike.
+  """Return the compatible labels of a dynamic class and those of similar dynamic classes.
 
-  A walker is often called a rider, a van a truck; what stands still behind either seldom is.
+  Networks often confuse persons with riders and vans with trucks, but seldom with the background.
   """
-  alike = next((group for group in _MOVERS if class_id in group), ())
-  return tuple(sorted({*compatible_labels(class_id), *alike}))
+  similar = next((group for group in _CONFUSABLE if class_id in group), ())
+  return tuple(sorted({*compatible_labels(class_id), *similar}))
 
 
 def compatibility_matrix(class_ids: tuple[int, ...], merged: bool) -> np.ndarray:
-  """Whether class c may be called y.
+  """Return [C, 45] bool, the labels that are compatible with each class.
 
   Args:
-    class_ids: C ids present in the window.
-    merged: the published program's hard merging instead of sets.
-
-  Returns:
-    [C, 45] bool.
+    class_ids: C ids.
+    merged: by the published code's merging of classes instead of compatible labels.
   """
   if merged:
     return np.array(

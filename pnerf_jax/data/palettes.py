@@ -1,7 +1,7 @@
-"""Colours for pictures of labels, instances and depth; every picture of the project uses these.
+"""Colour maps of all visualisations: labels, instances, depth and confidence.
 
-Letters: maps are [H, W] (any leading shape works), pictures [H, W, 3] uint8. Equal values have
-equal colours in every picture: nothing here looks at the range of its input.
+Maps [...] become colours [..., 3] uint8. Colours do not depend on the range of the input, so equal
+values have equal colours in all images.
 """
 
 import matplotlib
@@ -11,24 +11,23 @@ from pnerf_jax.data import labels
 
 _TURBO = (matplotlib.colormaps['turbo'](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 _NO_DEPTH = (0, 0, 0)
-_NO_INSTANCE = 0.45  # share of its class colour that stuff keeps beside instances
+_NO_INSTANCE = 0.45  # brightness of stuff in instance images, relative to its class colour
 
-# What one more instanceId adds to hue, saturation and value, modulo 1. Neighbours in a street
-# mostly have near ids; these steps keep any two of 16 in a row a CIELAB distance of 19 apart.
+# Increment of hue, saturation and value per instanceId, modulo 1. Neighbours in a street mostly
+# have close ids; any 16 consecutive ids are at least a CIELAB distance of 19 apart.
 _STEPS = np.array([0.648, 0.241, 0.466])
 
 
 def semantic_rgb(semantic: np.ndarray) -> np.ndarray:
-  """Colours of the label table; ids outside it, 255 among them, are black."""
+  """Return the colours of the label table; other ids, e.g. 255, are black."""
   return labels.COLORS[np.asarray(semantic, np.uint8)]
 
 
 def instance_rgb(instance: np.ndarray) -> np.ndarray:
-  """A colour for every instance; stuff and things without instanceId are a dimmed class colour.
+  """Return one colour per instance; stuff and things without instanceId get a dark class colour.
 
   Args:
-    instance: [...] uint16, id * 1000 + instanceId. The colour depends on this value alone, so an
-      object keeps it in all views.
+    instance: [...] uint16, id * 1000 + instanceId.
 
   Returns:
     [..., 3] uint8.
@@ -44,32 +43,32 @@ def instance_rgb(instance: np.ndarray) -> np.ndarray:
 
 
 def depth_rgb(depth: np.ndarray, near: float = 3.0, far: float = 100.0) -> np.ndarray:
-  """Turbo over log depth: near is red, far is blue, no depth is black.
+  """Map log depth to the Turbo colour map; no depth is black.
 
   Args:
     depth: [...] metres, 0 or not finite = none.
-    near: metres, the red end; nearer is red too.
-    far: metres, the blue end; farther is blue too.
+    near: metres, depth of the red end.
+    far: metres, depth of the blue end.
 
   Returns:
     [..., 3] uint8.
   """
   depth = np.asarray(depth, np.float64)
-  known = np.isfinite(depth) & (depth > 0)
-  clipped = np.clip(np.where(known, depth, far), near, far)
-  share = np.log(far / clipped) / np.log(far / near)
-  rgb = _TURBO[(255 * share).round().astype(np.int64)]
-  return np.where(known[..., None], rgb, np.uint8(_NO_DEPTH))
+  valid = np.isfinite(depth) & (depth > 0)
+  clipped = np.clip(np.where(valid, depth, far), near, far)
+  nearness = np.log(far / clipped) / np.log(far / near)
+  rgb = _TURBO[(255 * nearness).round().astype(np.int64)]
+  return np.where(valid[..., None], rgb, np.uint8(_NO_DEPTH))
 
 
-def share_rgb(share: np.ndarray) -> np.ndarray:
-  """Grey from black (0) to white (1), for confidences and opacities [...]: [..., 3] uint8."""
-  grey = (255 * np.clip(share, 0, 1)).round().astype(np.uint8)
+def fraction_rgb(fraction: np.ndarray) -> np.ndarray:
+  """Map confidences or opacities [...] in [0, 1] to grey [..., 3] uint8."""
+  grey = (255 * np.clip(fraction, 0, 1)).round().astype(np.uint8)
   return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def _rgb_from_hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-  """Hue, saturation, value [...] in [0, 1] as RGB [..., 3] in [0, 1]."""
+  """Convert hue, saturation and value [...] in [0, 1] to RGB [..., 3] in [0, 1]."""
   offset = (np.array([5, 3, 1]) + 6 * hue[..., None]) % 6
   ramp = np.clip(np.minimum(offset, 4 - offset), 0, 1)
   return value[..., None] * (1 - saturation[..., None] * ramp)

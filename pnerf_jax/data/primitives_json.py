@@ -1,9 +1,9 @@
-"""Primitives as a plain list of boxes in JSON, for data that is not annotated with meshes.
+"""Primitives as a list of cuboids in JSON, for data that is not annotated with meshes.
 
     {"boxes": [{"class": "car", "instance": 3, "center": [x, y, z], "size": [l, w, h], "yaw": 0.5}]}
 
-Metres, radians, the world of the poses; a box's own axes are x along its length, y along its width,
-z up. docs/own_data.md tells every key.
+Metres, radians, the world of the poses; the axes of a cuboid are x along its length, y along its
+width, z up. docs/data_custom.md describes every key.
 """
 
 import json
@@ -12,61 +12,54 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from pnerf_jax.data import files, kitti360, labels
-from pnerf_jax.data import primitives as boxes_lib
+from pnerf_jax.data import files, json_object, kitti360, labels
+from pnerf_jax.data import primitives as primitives_lib
+from pnerf_jax.data.json_object import JsonObject
 from pnerf_jax.data.primitives import PrimitiveRecord
-from pnerf_jax.errors import InputError
 
-_MAX_BYTES = 2**28
-_MAX_FRAMES = 100_000  # through which one box may move
+_MAX_MOVING_FRAMES = 100_000
 _MAX_SIZE = 1e5  # metres
 _KEYS = {'class', 'instance', 'center', 'size', 'rotation', 'yaw', 'frame', 'frames', 'velocity'}
-_REMEDY = 'Correct it; docs/own_data.md describes the file.'
 
 
 def read_primitives(
-  path: Path, selects: Callable[[int, int, int], bool] = lambda *_: True
+  path: Path, predicate: Callable[[int, int, int], bool] = lambda *_: True
 ) -> list[PrimitiveRecord]:
-  """All primitives of an XML or JSON file; arguments and errors as of `boxes.read_boxes`."""
-  read = read_primitives_json if str(path).endswith('.json') else boxes_lib.read_primitives_xml
-  return read(path, selects)
+  """Read the primitives of an XML or JSON file; see `primitives.read_primitives_xml`."""
+  read = read_primitives_json if str(path).endswith('.json') else primitives_lib.read_primitives_xml
+  return read(path, predicate)
 
 
 def read_primitives_json(
-  path: Path, selects: Callable[[int, int, int], bool] = lambda *_: True
+  path: Path, predicate: Callable[[int, int, int], bool] = lambda *_: True
 ) -> list[PrimitiveRecord]:
-  """The boxes of a JSON list that `selects(start_frame, end_frame, timestamp)` accepts.
+  """Read the cuboids of a JSON list for which `predicate(start_frame, end_frame, timestamp)` holds.
 
-  A box with a velocity becomes one primitive for every frame that is accepted. All entries are
-  checked, whether they are selected or not.
+  A cuboid with a velocity becomes one primitive for every accepted frame. All entries are checked,
+  including those that are not accepted.
+
+  Raises:
+    InputError: the file is absent or damaged, or a value is unusable; the entry is named.
   """
-  found = files.read_json(path, _MAX_BYTES, _REMEDY)
-  if not isinstance(found, dict) or not isinstance(found.get('boxes'), list):
-    raise InputError(f'{path}: holds no list "boxes". {_REMEDY}')
-  boxes = []
-  for number, entry in enumerate(found['boxes']):
-    where = f'{path}: boxes[{number}]'
-    if not isinstance(entry, dict):
-      raise InputError(f'{where}: {entry!r:.40} is no object. {_REMEDY}')
-    unknown = sorted(entry.keys() - _KEYS)
-    if unknown:
-      raise InputError(f'{where}: {unknown[0]!r:.40} is no key of a box. Use {sorted(_KEYS)}.')
-    semantic = _class_id(entry.get('class'), where)
-    instance = _whole(entry, 'instance', where, 0, boxes_lib.MAX_INSTANCE)
-    size = _vector(entry, 'size', where, 3)
-    if size.min() < boxes_lib.MIN_EXTENT or size.max() > _MAX_SIZE:
-      raise InputError(
-        f'{where}: size is {size.tolist()}, expected {boxes_lib.MIN_EXTENT:g} to'
-        f' {_MAX_SIZE:g} m. {_REMEDY}'
+  records = []
+  for index, entry in enumerate(json_object.read_list(path, 'boxes')[1]):
+    entry.check_keys(_KEYS)
+    semantic = _class_id(entry)
+    instance = entry.integer('instance', 0, primitives_lib.MAX_INSTANCE, default=0)
+    size = entry.numbers('size', 3)
+    if size.min() < primitives_lib.MIN_EXTENT or size.max() > _MAX_SIZE:
+      raise entry.error(
+        f'size is {size.tolist()}, expected {primitives_lib.MIN_EXTENT:g} to {_MAX_SIZE:g} m'
       )
-    corners = (boxes_lib.CUBE - 0.5) * size @ _rotation(entry, where).T
-    for (start, end, timestamp), center in _places(entry, where):
-      if selects(start, end, timestamp):
-        boxes.append(
+    corners = (primitives_lib.CUBE_VERTICES - 0.5) * size @ _rotation(entry).T
+    for (start, end, timestamp), center in _placements(entry):
+      if predicate(start, end, timestamp):
+        records.append(
           PrimitiveRecord(
-            index=number,
-            annotation=number + 1,
+            index=index,
+            annotation=index + 1,
             label=labels.BY_ID[semantic].name,
             semantic=semantic,
             instance=instance,
@@ -74,117 +67,72 @@ def read_primitives_json(
             start_frame=start,
             end_frame=end,
             vertices=corners + center,
-            faces=boxes_lib.CUBE_FACES,
+            faces=primitives_lib.CUBE_FACES,
           )
         )
-  return boxes
+  return records
 
 
 def write_primitives_json(path: Path, entries: list[dict[str, Any]]) -> None:
-  """Writes entries of the form above; the file is whole or absent."""
+  """Write entries of the form above, atomically."""
   lines = ',\n'.join(json.dumps(entry) for entry in entries)
   files.write_bytes(path, f'{{"boxes": [\n{lines}\n]}}\n'.encode())
 
 
-def _places(entry: dict[str, Any], where: str) -> list[tuple[tuple[int, int, int], np.ndarray]]:
-  """((start_frame, end_frame, timestamp) as of Box, centre [3]) of every primitive of an entry."""
-  center = _vector(entry, 'center', where, 3)
-  frames = entry.get('frames')
+def _placements(entry: JsonObject) -> list[tuple[tuple[int, int, int], np.ndarray]]:
+  """Return ((start_frame, end_frame, timestamp), center [3]) of every primitive of an entry."""
+  center = entry.numbers('center', 3)
+  frames = entry.values.get('frames')
   if frames is not None and not (
     isinstance(frames, list)
     and len(frames) == 2
-    and all(map(_is_frame, frames))
+    and all(json_object.is_integer(frame, 0, kitti360.MAX_FRAME) for frame in frames)
     and frames[0] <= frames[1]
   ):
-    raise InputError(f'{where}: frames is {frames!r:.60}, expected [first, last]. {_REMEDY}')
-  if 'frame' not in entry:
-    if 'velocity' in entry:
-      raise InputError(
-        f'{where}: velocity without the frame at which the box is at its center.'
-        ' Give "frame" and "frames" too.'
+    raise entry.error(f'frames is {frames!r:.60}, expected [first, last]')
+  if 'frame' not in entry.values:
+    if 'velocity' in entry.values:
+      raise entry.error(
+        'velocity without the frame at which the box is at its center',
+        'Give "frame" and "frames" too.',
       )
-    # Where both are 0 or less a primitive belongs everywhere (boxes.belongs).
+    # A range of 0 to 0 would mean "unknown" (primitives.annotated_in_window).
     start, end = (-1, -1) if frames is None else (frames[0], max(frames[1], 1))
     return [((start, end, -1), center)]
-  frame = _whole(entry, 'frame', where, 0, kitti360.MAX_FRAME)
-  if ('velocity' in entry) != (frames is not None):
-    raise InputError(f'{where}: of velocity and frames, a moving box has both or none. {_REMEDY}')
+  frame = entry.integer('frame', 0, kitti360.MAX_FRAME, default=None)
+  if ('velocity' in entry.values) != (frames is not None):
+    raise entry.error('of velocity and frames, a moving box has both or none')
   if frames is None:
     return [((-1, -1, frame), center)]
-  velocity = _vector(entry, 'velocity', where, 3)
-  if frames[1] - frames[0] >= _MAX_FRAMES:
-    raise InputError(f'{where}: frames {frames} are more than {_MAX_FRAMES}. {_REMEDY}')
+  velocity = entry.numbers('velocity', 3)
+  if frames[1] - frames[0] >= _MAX_MOVING_FRAMES:
+    raise entry.error(f'frames {frames} are more than {_MAX_MOVING_FRAMES}')
   return [((-1, -1, f), center + (f - frame) * velocity) for f in range(frames[0], frames[1] + 1)]
 
 
-def _class_id(value: Any, where: str) -> int:
-  """The id of a class that is given by its name or by that id."""
+def _class_id(entry: JsonObject) -> int:
+  """Return the id of a class that is given by its name or by its id."""
+  value = entry.values.get('class')
   if isinstance(value, str) and value in labels.BY_NAME:
     value = labels.BY_NAME[value].id
-  if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < labels.NUM_IDS:
-    raise InputError(
-      f'{where}: class is {value!r:.40}, no name and no id (1 to'
-      f' {labels.NUM_IDS - 1}) of the label table. {_REMEDY}'
+  if not json_object.is_integer(value, 1, labels.NUM_IDS - 1):
+    raise entry.error(
+      f'class is {value!r:.40}, not a name or an id (1 to {labels.NUM_IDS - 1}) of the label table'
     )
   return value
 
 
-def _rotation(entry: dict[str, Any], where: str) -> np.ndarray:
-  """[3, 3] world_from_box from a quaternion (w, x, y, z), or from radians about the world's z."""
-  if ('rotation' in entry) == ('yaw' in entry):
-    has = 'both rotation and' if 'yaw' in entry else 'neither rotation nor'
-    raise InputError(f'{where}: has {has} yaw. Give one of them.')
-  if 'yaw' in entry:
-    yaw = _vector({'yaw': [entry['yaw']]}, 'yaw', where, 1)[0]
-    return np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-  quaternion = _vector(entry, 'rotation', where, 4)
+def _rotation(entry: JsonObject) -> np.ndarray:
+  """Return world_from_box [3, 3] of a quaternion (w, x, y, z) or of a yaw about z, radians."""
+  if ('rotation' in entry.values) == ('yaw' in entry.values):
+    has = 'both rotation and' if 'yaw' in entry.values else 'neither rotation nor'
+    raise entry.error(f'{has} yaw', 'Give one of them.')
+  if 'yaw' in entry.values:
+    return Rotation.from_euler('z', float(entry.numbers('yaw'))).as_matrix()
+  quaternion = entry.numbers('rotation', 4)
   if abs(np.linalg.norm(quaternion) - 1) > 1e-3:
-    raise InputError(
-      f'{where}: rotation is {quaternion.tolist()}, a quaternion (w, x, y, z) of'
-      f' length {np.linalg.norm(quaternion):.4g}, not 1. {_REMEDY}'
+    raise entry.error(
+      f'rotation is {quaternion.tolist()}, a quaternion (w, x, y, z) of length'
+      f' {np.linalg.norm(quaternion):.4g}, not 1'
     )
-  return quaternion_matrix(quaternion)
-
-
-def quaternion_matrix(quaternion: np.ndarray) -> np.ndarray:
-  """Rotation [3, 3] of a quaternion [4] (w, x, y, z) of any length but 0."""
-  w, x, y, z = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
-  return np.array(
-    [
-      [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-      [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-      [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-  )
-
-
-def _is_frame(value: Any) -> bool:
-  return (
-    isinstance(value, int) and not isinstance(value, bool) and (0 <= value <= kitti360.MAX_FRAME)
-  )
-
-
-def _whole(entry: dict[str, Any], key: str, where: str, low: int, high: int) -> int:
-  value = entry.get(key, 0)
-  if not _is_frame(value) or not low <= value <= high:
-    raise InputError(
-      f'{where}: {key} is {value!r:.40}, not a whole number from {low} to {high}. {_REMEDY}'
-    )
-  return value
-
-
-def _vector(entry: dict[str, Any], key: str, where: str, count: int) -> np.ndarray:
-  values = entry.get(key)
-  if (
-    not isinstance(values, list)
-    or len(values) != count
-    or not all(
-      isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) <= kitti360.FAR_AWAY
-      for x in values
-    )
-  ):
-    raise InputError(
-      f'{where}: {key} is {str(values)[:80]}, expected {count} numbers of at most'
-      f' {kitti360.FAR_AWAY:g}. {_REMEDY}'
-    )
-  return np.array(values, np.float64)
+  return Rotation.from_quat(quaternion, scalar_first=True).as_matrix()

@@ -1,9 +1,11 @@
 """transforms.json: any set of calibrated pinhole cameras, in nerfstudio's convention.
 
-There, camera axes are x right, y up, z backward and a pixel's centre has the coordinates
+There, camera axes are x right, y up, z backward, and the centre of a pixel has the coordinates
 (column + 0.5, row + 0.5); here, y down, z forward and integers (as in kitti360.py). Both are
-converted while reading; nothing else in the project knows the other convention.
-Source: nerfstudio's documentation, "Data conventions"; docs/own_data.md tells the further keys.
+converted here; no other module knows nerfstudio's convention.
+
+References:
+  nerfstudio's documentation, "Data conventions"; docs/data_custom.md describes the additional keys.
 """
 
 import dataclasses
@@ -14,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pnerf_jax.data import files, kitti360
+from pnerf_jax.data import files, json_object, kitti360
+from pnerf_jax.data.json_object import JsonObject
 from pnerf_jax.errors import InputError
 
 NAME = 'transforms.json'
@@ -28,12 +31,10 @@ KINDS = {  # key of a frame -> kind of file (kitti360.DERIVED and RECORDED)
   'gt_instances_path': 'true_instance',
   'gt_confidence_path': 'true_confidence',
 }
-_MAX_BYTES = 2**28
-_MAX_PIXELS = 65535  # image size and focal length
-_DISTORTION = ('k1', 'k2', 'k3', 'k4', 'k5', 'k6', 'p1', 'p2')
+_DISTORTION = ('k1', 'k2', 'k3', 'k4', 'k5', 'k6', 'p1', 'p2', 'distortion_params')
 _UNDISTORTED = ('PINHOLE', 'SIMPLE_PINHOLE', 'OPENCV')  # the last with coefficients of 0 only
-_REMEDY = 'Correct it; docs/own_data.md describes the file.'
-_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # our camera axes in nerfstudio's, and the other way round
+_HINT = 'Correct it; docs/data_custom.md describes the file.'
+_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # between our camera axes and nerfstudio's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,12 @@ class ImageRecord:
   """One image.
 
   Attributes:
-    camera, frame: its camera's name and the number that all images of one instant share.
+    camera: name of its camera.
+    frame: number that all images of one instant share.
     size: (width, height).
     intrinsics: [4] float64 (fx, fy, cx, cy), integer coordinates are pixel centres.
     world_from_cam: [4, 4] float64, camera axes x right, y down, z forward.
-    files: paths from the json's folder, by kind; 'rgb' is always there.
+    files: by kind, paths relative to the folder of transforms.json; there is always an 'rgb'.
   """
 
   camera: str
@@ -58,213 +60,169 @@ class ImageRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Transforms:
-  """What the file holds.
+  """The content of transforms.json.
 
   Attributes:
     sequence: name of the drive.
-    shots: by (frame, camera).
-    cameras: names, in the order in which the file first names them.
+    records: the images by (frame, camera).
+    cameras: names, in the order of their first appearance.
     stereo: (left, right) of the rectified pair, or ().
-    boxes: path of the primitives from the json's folder, '' where none are named.
+    primitives: path of the primitives relative to the folder of transforms.json, or ''.
   """
 
   sequence: str
-  shots: dict[tuple[int, str], ImageRecord]
+  records: dict[tuple[int, str], ImageRecord]
   cameras: tuple[str, ...]
   stereo: tuple[str, ...]
-  boxes: str
+  primitives: str
 
 
 def read(root: Path) -> Transforms:
-  """Reads and checks ROOT/transforms.json; whether the images are there is not looked at.
+  """Read and check ROOT/transforms.json; the files that it names are not accessed.
 
   Raises:
-    InputError: anything in the file that is not as docs/own_data.md says; the entry is named.
+    InputError: anything that contradicts docs/data_custom.md; the entry is named.
   """
-  path = files.join(root, NAME)
-  found = files.read_json(path, _MAX_BYTES, _REMEDY)
-  entries = found.get('frames') if isinstance(found, dict) else None
-  if not isinstance(entries, list) or not entries:
-    raise InputError(f'{path}: holds no list "frames" of images. {_REMEDY}')
-  shots: dict[tuple[int, str], ImageRecord] = {}
-  owner: dict[str, str] = {}
+  content, entries = json_object.read_list(files.join(root, NAME), 'frames')
+  if not entries:
+    raise content.error('the list "frames" is empty')
+  records: dict[tuple[int, str], ImageRecord] = {}
+  owners: dict[str, int] = {}
   for number, entry in enumerate(entries):
-    where = f'{path}: frames[{number}]'
-    if not isinstance(entry, dict):
-      raise InputError(f'{where}: {entry!r:.40} is no object. {_REMEDY}')
-    shot = _shot({**found, **entry}, entry, where)
-    key = (shot.frame, shot.camera)
-    if key in shots:
-      raise InputError(
-        f'{where}: frame {shot.frame} of camera {shot.camera} is there twice. Give'
-        ' every image a "frame" and a "camera" of its own.'
+    record = _read_record(entry, content.values)
+    key = (record.frame, record.camera)
+    if key in records:
+      raise entry.error(
+        f'there is another image of frame {record.frame} and camera {record.camera}',
+        'Give every image a unique pair of "frame" and "camera".',
       )
-    for name in shot.files.values():
-      if name in owner:
-        raise InputError(f'{where}: {name} belongs to {owner[name]} too. {_REMEDY}')
-      owner[name] = f'frames[{number}]'
-    shots[key] = shot
-  cameras = tuple(dict.fromkeys(shot.camera for shot in shots.values()))
-  stereo = found.get('stereo', [])
-  if (
-    not isinstance(stereo, list)
-    or len(stereo) not in (0, 2)
-    or len(set(map(str, stereo))) != len(stereo)
-    or not all(name in cameras for name in stereo)
+    for name in record.files.values():
+      if name in owners:
+        raise entry.error(f'{name} belongs to frames[{owners[name]}] too')
+      owners[name] = number
+    records[key] = record
+  cameras = tuple(dict.fromkeys(record.camera for record in records.values()))
+  stereo = content.values.get('stereo', [])
+  if stereo != [] and not (
+    isinstance(stereo, list)
+    and len(stereo) == 2
+    and stereo[0] != stereo[1]
+    and all(name in cameras for name in stereo)
   ):
-    raise InputError(
-      f'{path}: "stereo" is {stereo!r:.80}, expected [left, right], two of the'
-      f' cameras {cameras}. {_REMEDY}'
+    raise content.error(
+      f'"stereo" is {stereo!r:.80}, expected [left, right], two of the cameras {cameras}'
     )
-  boxes = found.get('boxes_path', '')
-  if boxes != '':
-    boxes = inside(boxes, 'boxes_path', str(path))
-    if not boxes.endswith(('.xml', '.json')):
-      raise InputError(f'{path}: boxes_path: {boxes:.80} is neither .xml nor .json. {_REMEDY}')
-  sequence = folder_name(found.get('sequence', 'scene'), 'sequence', str(path))
-  return Transforms(sequence, shots, cameras, tuple(stereo), boxes)
+  primitives = content.values.get('boxes_path', '')
+  if primitives != '':
+    primitives = relative_path(primitives, 'boxes_path', content.where)
+    if not primitives.endswith(('.xml', '.json')):
+      raise content.error(f'boxes_path: {primitives:.80} is neither .xml nor .json')
+  sequence = folder_name(content.values.get('sequence', 'scene'), 'sequence', content.where)
+  return Transforms(sequence, records, cameras, tuple(stereo), primitives)
 
 
 def write(path: Path, transforms: Transforms) -> None:
-  """Writes the file that `read` reads; every number comes back exactly but for the last bit."""
+  """Write the file that `read` reads; numbers are restored up to the last bit."""
   frames = []
   order = lambda key: (key[0], transforms.cameras.index(key[1]))
-  for frame, camera in sorted(transforms.shots, key=order):
-    shot = transforms.shots[frame, camera]
-    fx, fy, cx, cy = (float(x) for x in shot.intrinsics)
-    names = {key: shot.files[kind] for key, kind in KINDS.items() if kind in shot.files}
+  for frame, camera in sorted(transforms.records, key=order):
+    record = transforms.records[frame, camera]
+    fx, fy, cx, cy = (float(x) for x in record.intrinsics)
     frames.append(
-      {
-        **names,
-        'camera': camera,
-        'frame': frame,
-        'w': shot.size[0],
-        'h': shot.size[1],
-        'fl_x': fx,
-        'fl_y': fy,
-        'cx': cx + 0.5,
-        'cy': cy + 0.5,
-        'transform_matrix': (shot.world_from_cam @ _FLIP).tolist(),
-      }
+      {key: record.files[kind] for key, kind in KINDS.items() if kind in record.files}
+      | {'camera': camera, 'frame': frame, 'w': record.size[0], 'h': record.size[1]}
+      | {'fl_x': fx, 'fl_y': fy, 'cx': cx + 0.5, 'cy': cy + 0.5}
+      | {'transform_matrix': (record.world_from_cam @ _FLIP).tolist()}
     )
   content: dict[str, Any] = {'camera_model': 'PINHOLE', 'sequence': transforms.sequence}
-  if transforms.boxes:
-    content['boxes_path'] = transforms.boxes
+  if transforms.primitives:
+    content['boxes_path'] = transforms.primitives
   if transforms.stereo:
     content['stereo'] = list(transforms.stereo)
   files.write_bytes(path, json.dumps({**content, 'frames': frames}, indent=1).encode())
 
 
-def _shot(values: dict[str, Any], entry: dict[str, Any], where: str) -> ImageRecord:
-  """One image. values: what the file says of all images, and over it, what `entry` says."""
-  if 'file_path' not in entry:
-    raise InputError(f'{where}: no file_path. {_REMEDY}')
-  names = {kind: inside(entry[key], key, where) for key, kind in KINDS.items() if key in entry}
-  photo = files.join(Path(), *names['rgb'].split('/'))
-  where = f'{where} ({names["rgb"]:.80})'
-  _check_undistorted(values, where)
-  width, height = (_number(values, key, where) for key in ('w', 'h'))
-  fx, fy, cx, cy = (_number(values, key, where) for key in ('fl_x', 'fl_y', 'cx', 'cy'))
-  if (
-    width != int(width)
-    or height != int(height)
-    or not (
-      min(width, height) >= 1
-      and min(fx, fy) > 0
-      and max(width, height, fx, fy) <= _MAX_PIXELS
-      and max(abs(cx), abs(cy)) <= _MAX_PIXELS
-    )
-  ):
-    raise InputError(
-      f'{where}: no camera has {width:g} x {height:g} pixels, focal lengths {fx:g}'
-      f' and {fy:g}, centre ({cx:g}, {cy:g}). {_REMEDY}'
-    )
+def _read_record(entry: JsonObject, common: dict[str, Any]) -> ImageRecord:
+  """Read one image; `common` holds the values of images that do not give their own."""
+  if 'file_path' not in entry.values:
+    raise entry.error('no file_path')
+  names = {
+    kind: relative_path(entry.values[key], key, entry.where)
+    for key, kind in KINDS.items()
+    if key in entry.values
+  }
+  entry = dataclasses.replace(entry, where=f'{entry.where} ({names["rgb"]:.80})')
+  merged = JsonObject(common | entry.values, entry.where)
+  _check_undistorted(merged)
+  width, height, fx, fy, cx, cy = (
+    float(merged.numbers(key)) for key in ('w', 'h', 'fl_x', 'fl_y', 'cx', 'cy')
+  )
+  kitti360.check_camera((width, height), (fx, fy, cx, cy), entry.where, _HINT)
+  if width % 1 or height % 1:
+    raise entry.error(f'{width:g} x {height:g} is not a whole number of pixels')
+  image = Path(names['rgb'])
+  digits = re.findall('[0-9]+', image.stem)
+  frame = entry.integer(
+    'frame',
+    0,
+    kitti360.MAX_FRAME,
+    default=int(digits[-1][:20]) if digits else None,
+    hint='Give the entry a "frame".',
+  )
   return ImageRecord(
-    camera=folder_name(entry.get('camera', photo.parent.name), 'camera', where),
-    frame=_frame(entry, photo.stem, where),
+    camera=folder_name(entry.values.get('camera', image.parent.name), 'camera', entry.where),
+    frame=frame,
     size=(int(width), int(height)),
     intrinsics=np.array([fx, fy, cx - 0.5, cy - 0.5]),
-    world_from_cam=_pose(entry.get('transform_matrix'), where) @ _FLIP,
+    world_from_cam=_pose(entry) @ _FLIP,
     files=names,
   )
 
 
-def _frame(entry: dict[str, Any], stem: str, where: str) -> int:
-  """ "frame" of an entry, else the last digits of the file's name."""
-  digits = re.findall('[0-9]+', stem)
-  frame = entry.get('frame', int(digits[-1][:20]) if digits else None)
-  if not isinstance(frame, int) or isinstance(frame, bool) or not 0 <= frame <= kitti360.MAX_FRAME:
-    raise InputError(
-      f'{where}: frame is {frame!r:.40}, not a whole number from 0 to'
-      f' {kitti360.MAX_FRAME}. Give the entry a "frame".'
-    )
-  return frame
-
-
-def _pose(rows: Any, where: str) -> np.ndarray:
-  """[4, 4] of transform_matrix, checked to be a rigid motion."""
-  where = f'{where}: transform_matrix'
-  if (
-    not isinstance(rows, list)
-    or len(rows) != 4
-    or not all(isinstance(row, list) and len(row) == 4 for row in rows)
-  ):
-    raise InputError(f'{where}: {rows!r:.60} is not 4 rows of 4 numbers. {_REMEDY}')
-  matrix = np.array([[_number({'entry': x}, 'entry', where) for x in row] for row in rows])
+def _pose(entry: JsonObject) -> np.ndarray:
+  """Return the [4, 4] transform_matrix, a rigid motion."""
+  matrix = entry.numbers('transform_matrix', 4, 4)
   if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
-    raise InputError(f'{where}: the last row is {matrix[3].tolist()}, expected 0 0 0 1. {_REMEDY}')
-  kitti360.check_rotation(matrix[:3, :3], where, _REMEDY)
-  if np.abs(matrix[:3, 3]).max() > kitti360.FAR_AWAY:
-    raise InputError(
-      f'{where}: position {matrix[:3, 3].tolist()} is farther than'
-      f' {kitti360.FAR_AWAY:g} m. {_REMEDY}'
-    )
+    raise entry.error(f'transform_matrix: the last row is {matrix[3].tolist()}, expected 0 0 0 1')
+  kitti360.check_rotation(matrix[:3, :3], f'{entry.where}: transform_matrix', _HINT)
   return matrix
 
 
-def _check_undistorted(values: dict[str, Any], where: str) -> None:
-  model = values.get('camera_model', 'PINHOLE')
+def _check_undistorted(image: JsonObject) -> None:
+  model = image.values.get('camera_model', 'PINHOLE')
   if model not in _UNDISTORTED:
-    raise InputError(
-      f'{where}: camera_model is {model!r:.40}, not that of a pinhole camera.'
-      " Undistort the images first, for example with COLMAP's image_undistorter."
+    raise image.error(
+      f'camera_model is {model!r:.40}, not that of a pinhole camera',
+      "Undistort the images first, for example with COLMAP's image_undistorter.",
     )
-  bent = [key for key in _DISTORTION if values.get(key, 0) not in (0, 0.0)]
-  if bent or values.get('distortion_params'):
-    key = bent[0] if bent else 'distortion_params'
-    raise InputError(
-      f'{where}: {key} is {values[key]!r:.40}: the image is distorted. Undistort the'
-      " images first (COLMAP's image_undistorter, or cv2.undistort with its new"
-      ' camera matrix) and write 0.'
-    )
-
-
-def _number(values: dict[str, Any], key: str, where: str) -> float:
-  value = values.get(key)
-  # Compared, not asked: a whole number may be too large to be turned into a float.
-  if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e300:
-    raise InputError(f'{where}: {key} is {str(value)[:40]}, not a finite number. {_REMEDY}')
-  return float(value)
+  params = {'distortion_params': image.values.get('distortion_params') or 0}
+  for key, value in (image.values | params).items():
+    if key in _DISTORTION and value != 0:
+      raise image.error(
+        f'{key} is {value!r:.40}: the image is distorted',
+        "Undistort the images first (COLMAP's image_undistorter, or cv2.undistort with its new"
+        ' camera matrix) and write 0.',
+      )
 
 
 def folder_name(value: Any, key: str, where: str) -> str:
-  """A word that may become the name of a folder."""
+  """Return a name that is safe as the name of a folder."""
   if not isinstance(value, str) or not re.fullmatch('[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}', value):
     raise InputError(
-      f'{where}: {key} is {value!r:.40}; it names folders here. Give a "{key}" of'
-      ' letters, digits, "_", "-" and ".".'
+      f'{where}: {key} is {value!r:.40}, but names a folder. Give a "{key}" of letters, digits,'
+      ' "_", "-" and ".".'
     )
   return value
 
 
-def inside(value: Any, key: str, where: str) -> str:
-  """A path that stays below the json's folder."""
+def relative_path(value: Any, key: str, where: str) -> str:
+  """Return a path that stays below the folder of transforms.json."""
   if not isinstance(value, str) or not value or '\0' in value or '\\' in value:
-    raise InputError(f'{where}: {key} is {value!r:.80}, not a path. {_REMEDY}')
+    raise InputError(f'{where}: {key} is {value!r:.80}, not a path. {_HINT}')
   parts = [part for part in value.split('/') if part != '.']
   if '..' in parts or '' in parts or not parts:  # '' begins an absolute path
     raise InputError(
-      f"{where}: {key} is {value:.80}, which does not lie below the file's own"
-      ' folder. Write a path relative to it, without "..".'
+      f"{where}: {key} is {value:.80}, which does not lie below the file's own folder. Write a path"
+      ' relative to it, without "..".'
     )
   return '/'.join(parts)

@@ -1,17 +1,7 @@
-"""Several processes as one job: joining it, leaving it, and telling that one of them was lost.
-
-A job is what `jax.distributed` makes of processes on one or more hosts: all see all devices and run
-the same program. Each process is watched by a small parent of its own, for where JAX learns that
-another process is gone it aborts with a page of C++ stack; the parent adds the one line that a
-person needs and a proper exit code.
-"""
+"""Initialization of a distributed run: one program on several processes, see jax.distributed."""
 
 import contextlib
-import ctypes
 import logging
-import os
-import signal
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,107 +9,97 @@ from absl import flags
 
 from pnerf_jax.errors import InputError, Interrupted, SharedInputError
 
-_CONNECT = 300  # seconds in which all processes must have come
-_HEARTBEAT = 60  # seconds without a sign of life after which a process counts as lost
-_LEAVE = 120  # seconds that a process which has finished waits for the others
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
-_AGAIN = (
-  'What was saved is intact: start the job again, on any number of processes; it resumes'
-  ' from the newest checkpoint.'
-)
-_LOST_WORDS = (
-  'Gloo',
-  'NCCL',
-  'UNAVAILABLE',
-  'DEADLINE_EXCEEDED',
-  'ABORTED',
-  'eartbeat',
-  'oordination',
-  'Connection reset',
-  'Socket closed',
-)
-_joined = False
+_INITIALIZATION_TIMEOUT = 300  # seconds
+_HEARTBEAT_TIMEOUT = 60  # seconds; jax then ends the processes that are left
+_SHUTDOWN_TIMEOUT = 120  # seconds
+_distributed = False
 
 
 def define_flags() -> None:
-  """The flags of a binary that can run as several processes."""
+  """Define the flags of a binary that can run on several processes."""
   flags.DEFINE_enum(
     'distributed',
     '',
     ['', 'auto'],
-    'auto: as many processes as SLURM, Open MPI, '
-    'Kubernetes or a TPU pod have started. Without it, one process.',
+    'auto: processes started by SLURM, Open MPI, Kubernetes or a TPU pod. Default: one process.',
   )
-  flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0, where nothing is detected.')
-  flags.DEFINE_integer('processes', 0, 'How many processes there are, with --coordinator.', 0)
-  flags.DEFINE_integer('process', -1, 'Which one this is, from 0, with --coordinator.', -1)
+  flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0, if it cannot be detected.')
+  flags.DEFINE_integer('processes', 0, 'Number of processes, with --coordinator.', 0)
+  flags.DEFINE_integer('process', -1, 'Index of this process, from 0, with --coordinator.', -1)
 
 
 def is_distributed() -> bool:
-  """Whether other processes count on this one."""
-  return _joined
+  """Return whether other processes depend on this one."""
+  return _distributed
 
 
 @contextlib.contextmanager
 def initialized() -> Iterator[None]:
-  """The block runs as one process of the job that the flags name, if they name one.
+  """Run the block as one process of the distributed run that the flags describe, if any.
 
-  Where all processes leave the block alike (at its end, stopped by a signal, or with an error that
-  all were told), they wait for each other. Otherwise this one is still counted on: who catches the
-  error ends the process at once, so that the others learn of it.
+  If all processes leave the block in the same way (at its end, stopped by a signal, or by an error
+  that all raise), they wait for each other. Otherwise `is_distributed` stays true, and the caller
+  must end the process at once, so that the others notice.
   """
-  global _joined
-  how = _arguments(flags.FLAGS.flag_values_dict())
-  if how is None:
+  global _distributed
+  arguments = _arguments(flags.FLAGS.flag_values_dict())
+  if arguments is None:
     yield
     return
-  _watched()
-  import jax  # not before the fork, and not by binaries that need none
+  import jax  # some binaries run without it
 
-  # SIGTERM is training's own; JAX's preemption service would take it away.
+  # Training handles SIGTERM itself.
   jax.config.update('jax_enable_preemption_service', False)
   try:
     jax.distributed.initialize(
-      **how,
-      initialization_timeout=_CONNECT,
-      heartbeat_timeout_seconds=_HEARTBEAT,
-      shutdown_timeout_seconds=_LEAVE,
+      **arguments,
+      initialization_timeout=_INITIALIZATION_TIMEOUT,
+      heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
+      shutdown_timeout_seconds=_SHUTDOWN_TIMEOUT,
     )
   except (ValueError, RuntimeError) as e:
+    address = arguments.get('coordinator_address')
+    flag = f'--coordinator={address}' if address else '--distributed=auto'
     raise InputError(
-      f'{_words(how)}: no job could be joined ({str(e):.200}). Give --coordinator,'
-      ' --processes and --process, the same coordinator to all.'
+      f'{flag}: the processes could not connect ({str(e):.200}). Give all of them the same'
+      ' --coordinator and --processes, and each its --process.'
     ) from None
-  _joined = True
-  if jax.process_index() > 0:  # one log, not many
+  _distributed = True
+  if jax.process_index() > 0:  # only the first process logs
     for name in ('pnerf_jax', '__main__'):
       logging.getLogger(name).setLevel(logging.WARNING)
   try:
     yield
   except (Interrupted, SharedInputError):
-    _leave()
+    _shut_down()
     raise
-  _leave()
+  _shut_down()
 
 
 def peer_failure_message(error: BaseException) -> str | None:
-  """The line that tells of a lost process, if that is what the error means; else None."""
-  if not _joined or not any(word in str(error) for word in _LOST_WORDS):
+  """Return the error line for a failed collective operation; None for other errors."""
+  if not _distributed:
+    return None
+  import jax
+
+  if not isinstance(error, jax.errors.JaxRuntimeError):
     return None
   first = (str(error).splitlines() or [''])[0]
-  return f'error: another process of the job was lost ({first[:160]}). {_AGAIN}'
+  return (
+    f'error: this or another process of the distributed run failed ({first[:160]}). Saved'
+    ' checkpoints are intact: start the run again, on any number of processes, to resume.'
+  )
 
 
-def _arguments(given: dict[str, Any]) -> dict[str, Any] | None:
-  """Arguments of jax.distributed.initialize from the flags; None for a process on its own."""
-  if 'coordinator' not in given:
+def _arguments(values: dict[str, Any]) -> dict[str, Any] | None:
+  """Return arguments of jax.distributed.initialize from flag values; None for a single process."""
+  if 'coordinator' not in values:
     return None
-  coordinator, count, index = (given[name] for name in ('coordinator', 'processes', 'process'))
-  if given['distributed']:
+  coordinator, count, index = (values[name] for name in ('coordinator', 'processes', 'process'))
+  if values['distributed']:
     if coordinator or count or index >= 0:
       raise InputError(
-        '--distributed=auto: --coordinator, --processes and --process are found by'
-        ' itself. Leave them out.'
+        '--distributed=auto: detects --coordinator, --processes and --process. Leave them out.'
       )
     return {}
   if not coordinator and not count and index < 0:
@@ -132,45 +112,16 @@ def _arguments(given: dict[str, Any]) -> dict[str, Any] | None:
     )
   if not 0 <= index < count:
     raise InputError(
-      f'--process: {index} of --processes={count}: not one of 0 to'
-      f' {max(count, 1) - 1}. Number the processes from 0.'
+      f'--process: {index} is not in 0..{max(count, 1) - 1}, as --processes={count} requires.'
+      ' Number the processes from 0.'
     )
   return {'coordinator_address': coordinator, 'num_processes': count, 'process_id': index}
 
 
-def _words(how: dict[str, Any]) -> str:
-  return f'--coordinator={how["coordinator_address"]}' if how else '--distributed=auto'
-
-
-def _leave() -> None:
-  """Waits until all processes have come here, and is on its own again."""
-  global _joined
+def _shut_down() -> None:
+  """Wait until all processes have reached this point, and leave the distributed run."""
+  global _distributed
   import jax
 
   jax.distributed.shutdown()
-  _joined = False
-
-
-def _watched() -> None:
-  """Goes on in a child process; the parent passes signals on and ends as the child ends."""
-  sys.stdout.flush()
-  sys.stderr.flush()
-  child = os.fork()
-  if child == 0:
-    # Whoever kills the parent means this process.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    return
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda number, _: os.kill(child, number))
-  code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-  if code < 0:
-    name = signal.Signals(-code).name
-    cause = (
-      'the job has lost a process, or its process 0 cannot be reached'
-      if code == -signal.SIGABRT
-      else 'out of memory, or killed by somebody'
-    )
-    print(f'error: this process of the job ended by {name}: {cause}. {_AGAIN}', file=sys.stderr)
-    code = 1
-  sys.stderr.flush()
-  os._exit(code)
+  _distributed = False

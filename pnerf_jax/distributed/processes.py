@@ -1,7 +1,7 @@
-"""What the processes of one job do together: agree, share work out, put the results together.
+"""Collective operations of the processes of one run.
 
-Every process runs the same program on its own devices and its own host. All of this is nothing
-where there is one process. Each function must be reached by all processes in the same order.
+Every process runs the same program on its own devices and its own host. In a single process every
+function here is the identity. Each must be called by all processes in the same order.
 """
 
 import contextlib
@@ -11,73 +11,81 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pnerf_jax.distributed.process_shard import ProcessShard
 from pnerf_jax.errors import InputError, SharedInputError
 
-_MESSAGE = 2048  # bytes of an error that is told to all
+_MESSAGE_BYTES = 2048
 
 
 def is_first() -> bool:
-  """Whether this is the process that writes and logs for all."""
+  """Return whether this process writes and logs for all of them."""
   return jax.process_index() == 0
+
+
+def count() -> int:
+  """Return the number of processes."""
+  return jax.process_count()
+
+
+def range_of(total: int) -> range:
+  """Return this process's part of `total` items: consecutive, in process order, balanced."""
+  index, count = jax.process_index(), jax.process_count()
+  return range(total * index // count, total * (index + 1) // count)
 
 
 @contextlib.contextmanager
 def raise_together() -> Iterator[None]:
-  """Leaves the block in all processes alike: what one of them refuses, all refuse."""
+  """Raise an InputError or OSError of the block in all processes if any process raises one.
+
+  Raises:
+    SharedInputError: with the message of the first process that failed.
+  """
   if jax.process_count() == 1:
     yield
     return
   error = None
   try:
     yield
-  except SharedInputError:  # told already
+  except SharedInputError:  # already raised in all processes
     raise
   except (InputError, OSError) as e:
     error = e
-  told = np.zeros(_MESSAGE, np.uint8)
-  text = str(error).encode()[:_MESSAGE] if error else b''
-  told[: len(text)] = np.frombuffer(text, np.uint8)
-  for message in multihost_utils.process_allgather(told):
-    if message.any():
-      raise SharedInputError(bytes(message[message > 0]).decode(errors='replace')) from error
+  text = str(error).encode()[:_MESSAGE_BYTES] if error else b''
+  message = np.frombuffer(text.ljust(_MESSAGE_BYTES, b'\0'), np.uint8)
+  for received in multihost_utils.process_allgather(message):
+    if received.any():
+      raise SharedInputError(received.tobytes().rstrip(b'\0').decode(errors='replace')) from error
 
 
 def any_of(flag: bool) -> bool:
-  """Whether the flag is set in any process."""
+  """Return whether the flag is set in any process."""
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.process_allgather(np.array([flag], np.uint8)).any())
 
 
 def all_gather_rows(part: np.ndarray) -> np.ndarray:
-  """[n, ...] of every process, in their order, as one array [N, ...] in all of them.
+  """Concatenate the rows [n, ...] of all processes, in process order, to [N, ...].
 
   Args:
-    part: 32 bits an item or fewer; n may differ between processes.
+    part: of at most 32 bits per item; n may differ between processes.
   """
   if jax.process_count() == 1:
     return part
   counts = multihost_utils.process_allgather(np.array([len(part)], np.int32)).ravel()
   padded = np.zeros((counts.max(), *part.shape[1:]), part.dtype)
   padded[: len(part)] = part
-  whole = multihost_utils.process_allgather(padded)
-  return np.concatenate([rows[:count] for rows, count in zip(whole, counts)])
+  gathered = multihost_utils.process_allgather(padded)
+  return np.concatenate([rows[:count] for rows, count in zip(gathered, counts)])
 
 
 def total(counts: np.ndarray) -> np.ndarray:
-  """Sums over all processes. counts: [n] int32."""
+  """Sum [n] int32 over all processes."""
   if jax.process_count() == 1:
     return counts
   return multihost_utils.process_allgather(counts).sum(axis=0)
 
 
-def process_shard() -> ProcessShard:
-  """What this process reads and intersects of the views."""
-  return ProcessShard(jax.process_index(), jax.process_count(), raise_together, all_gather_rows)
-
-
 def wait(name: str) -> None:
-  """Returns when all processes have come here."""
+  """Wait until all processes have called this with the same name."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)

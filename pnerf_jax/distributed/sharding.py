@@ -1,4 +1,4 @@
-"""One mesh over all devices of all processes: parameters replicated, rays split along 'data'."""
+"""Mesh over all devices of all processes: parameters are replicated, rays sharded along 'data'."""
 
 from typing import Any
 
@@ -8,26 +8,25 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
 def make_mesh(num_devices: int | None = None) -> jax.sharding.Mesh:
-  """A ('data',) mesh over the first `num_devices` devices, all by default.
+  """Return a ('data',) mesh over the first `num_devices` devices, by default all.
 
-  Auto axes: gathers, scatters and sorts are refused or slow under explicit ones.
+  Its axes are Auto, since explicit axes reject or slow down gathers, scatters and sorts.
   """
-  devices = jax.devices()[:num_devices]
-  return jax.make_mesh((len(devices),), ('data',), axis_types=(AxisType.Auto,), devices=devices)
+  return _mesh_over(jax.devices()[:num_devices])
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
-  """Every device holds the whole array."""
+  """Return the sharding with the whole array on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def by_ray(mesh: jax.sharding.Mesh) -> NamedSharding:
-  """The leading axis is split over the devices."""
+  """Return the sharding that splits the leading axis over the devices."""
   return NamedSharding(mesh, PartitionSpec('data'))
 
 
 def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
-  """Puts arrays that are the same in all processes on every device of the mesh."""
+  """Put arrays that are equal in all processes on every device of the mesh."""
   sharding = replicated(mesh)
   if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
@@ -37,16 +36,18 @@ def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 def local_mesh(mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
-  """The part of a ('data',) mesh that belongs to this process; the mesh itself if all does."""
+  """Return the part of a ('data',) mesh that belongs to this process."""
   devices = mesh.local_devices
-  if len(devices) == mesh.devices.size:
-    return mesh
-  return jax.make_mesh((len(devices),), ('data',), axis_types=(AxisType.Auto,), devices=devices)
+  return mesh if len(devices) == mesh.devices.size else _mesh_over(devices)
 
 
 def local(tree: Any, mesh: jax.sharding.Mesh) -> Any:
-  """Arrays replicated over the mesh, as this process alone can use them: over its local_mesh."""
+  """Return arrays replicated over the mesh as arrays replicated over its local_mesh."""
   if replicated(mesh).is_fully_addressable:
     return tree
-  own = replicated(local_mesh(mesh))
-  return jax.tree.map(lambda x: jax.device_put(x.addressable_data(0), own), tree)
+  sharding = replicated(local_mesh(mesh))
+  return jax.tree.map(lambda x: jax.device_put(x.addressable_data(0), sharding), tree)
+
+
+def _mesh_over(devices: Any) -> jax.sharding.Mesh:
+  return jax.make_mesh((len(devices),), ('data',), axis_types=(AxisType.Auto,), devices=devices)

@@ -1,20 +1,19 @@
-"""The same work on one view after the other, several at a time."""
+"""Map over items with a small thread pool."""
 
 import os
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from typing import Any
 
-_MAX_WORKERS = 4  # at a time, each with some hundred megabytes of its own
+_MAX_WORKERS = 4  # each may need some hundred megabytes
 
 
-def map_threads(work: Callable[..., Any], *items: Iterable[Any]) -> list[Any]:
-  """list(map(work, *items)), a thread a core and at most four.
+def map_threads(function: Callable[..., Any], *items: Iterable[Any]) -> list[Any]:
+  """Return list(map(function, *items)), computed by one thread per core, at most four.
 
   Args:
-    work: by numpy or XLA, which leave Python to others; what it makes of one item may not depend
-      on the others.
+    function: mostly numpy or XLA, which release the GIL; calls must be independent.
     *items: its arguments.
   """
   with futures.ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), _MAX_WORKERS)) as pool:
-    return list(pool.map(work, *items))
+    return list(pool.map(function, *items))

@@ -1,1 +1,1 @@
-"""Metrics and report."""
+"""Metrics and report of a run."""

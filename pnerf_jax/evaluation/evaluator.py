@@ -1,12 +1,12 @@
-"""All metrics of one run: every evaluated image goes in once, one flat dictionary comes out.
+"""Accumulates all metrics over the evaluated images of a run.
 
-Each metric lives in its own module as sums and counts that merge; this one only feeds them. The
-images of all cameras that are added count alike, so add only image_00 for figures to compare with
-published ones. Keys are those of RUN/eval/metrics.json; fractions lie in [0, 1], `depth.rmse` is in
-metres, `image.psnr` in decibels; None stands for a metric whose truth is absent.
+Each metric lives in its own module as sums and counts that merge. Images of all added cameras count
+equally, so add only image_00 for results that are comparable with published ones. Fractions lie in
+[0, 1], depth.rmse is in metres, image.psnr in decibels; a metric without ground truth is None.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,6 @@ from pnerf_jax.evaluation.metrics import (
   semantic,
 )
 
-_MAX_METRICS = 2**20  # bytes
 _CLASSES = {
   'all': np.ones(labels.NUM_IDS, bool),
   'things': labels.IS_THING,
@@ -46,18 +45,19 @@ class Evaluator:
     self._fixed = semantic.Confusion.empty()
     self._pseudo = semantic.Confusion.empty()
     self._official = semantic.Confusion.empty()
-    self._published = semantic.Confusion.empty()
+    self._paper = semantic.Confusion.empty()
     self._panoptic = panoptic.SegmentCounts.empty()
-    self._published_panoptic = panoptic.SegmentCounts.empty()
+    self._paper_panoptic = panoptic.SegmentCounts.empty()
     self._depth = depth.DepthCounts()
     self._visible_depth = depth.DepthCounts()
+    self._stereo = depth.DepthCounts()
     self._image = image.ImageCounts()
-    self._tracks = {}  # camera -> frame -> consistency.Sighting
+    self._tracks = {}  # camera -> frame -> consistency.FramePoints
     self._added = set()
     self._seconds = []
 
   def add(self, result: FrameResult) -> None:
-    """Counts one image.
+    """Add the counts of one image.
 
     Raises:
       ValueError: the image was added before, or holds ids that do not exist.
@@ -65,77 +65,71 @@ class Evaluator:
     if (result.camera, result.frame) in self._added:
       raise ValueError(f'{result.camera} {result.frame} was added twice.')
     self._added.add((result.camera, result.frame))
+    truth, instance = result.truth_semantic, result.truth_instance
     if result.seconds is not None:
       self._seconds.append(result.seconds)
-    if result.truth_semantic is not None:
-      self._add_semantic(result)
+    if truth is not None:
+      self._merge('confusion', semantic.count, result.semantic, truth)
+      self._merge('_official', semantic.count, result.semantic, truth, result.truth_confidence)
+      self._merge('_paper', paper_metrics.count_semantic, result.instance, truth)
+      self._merge('_fixed', semantic.count, result.fixed, truth)
+      self._merge('_pseudo', semantic.count, result.pseudo, truth)
     if result.confidence is not None:
-      self.reliability = self.reliability.merge(
-        calibration_error.count(
-          result.confidence, result.semantic, result.truth_semantic, result.outside
-        )
+      counts = calibration_error.count(
+        result.confidence, result.semantic, truth, result.unsupported
       )
-    if result.truth_instance is not None:
-      self._panoptic = self._panoptic.merge(panoptic.count(result.instance, result.truth_instance))
-      self._published_panoptic = self._published_panoptic.merge(
-        paper_metrics.count_panoptic(result.instance, result.truth_instance)
-      )
-    if result.rgb is not None:
-      self._image = self._image.merge(image.count(result.rgb, result.photo))
+      self.reliability = self.reliability.merge(counts)
+    self._merge('_panoptic', panoptic.count, result.instance, instance)
+    self._merge('_paper_panoptic', paper_metrics.count_panoptic, result.instance, instance)
+    self._merge('_image', image.count, result.rgb, result.photo)
+    self._merge('_stereo', depth.count, result.depth, result.stereo_uvz)
     if result.lidar_uvz is not None:
-      if result.depth is not None:
-        self._add_depth(result)
-      at_points = lambda ids: None if ids is None else sample_at(ids, result.lidar_uvz)
-      self._tracks.setdefault(result.camera, {})[result.frame] = consistency.Sighting(
-        result.lidar_world,
-        at_points(result.semantic),
-        result.lidar_visible,
-        at_points(result.truth_semantic),
-      )
+      self._add_lidar(result)
 
-  def _add_depth(self, result: FrameResult) -> None:
-    points, seen = result.lidar_uvz, result.lidar_visible
-    self._depth = self._depth.merge(depth.count(result.depth, points))
-    self._visible_depth = self._visible_depth.merge(
-      depth.count(result.depth, points if seen is None else points[seen])
-    )
+  def _merge(self, name: str, count: Callable, prediction, truth, *options) -> None:
+    """Add `count(prediction, truth, *options)` to a counter, unless one of the two is None."""
+    if prediction is not None and truth is not None:
+      setattr(self, name, getattr(self, name).merge(count(prediction, truth, *options)))
 
-  def _add_semantic(self, result: FrameResult) -> None:
+  def _add_lidar(self, result: FrameResult) -> None:
+    points, visible = result.lidar_uvz, result.lidar_visible
+    self._merge('_depth', depth.count, result.depth, points)
+    visible_points = points if visible is None else points[visible]
+    self._merge('_visible_depth', depth.count, result.depth, visible_points)
     truth = result.truth_semantic
-    self.confusion = self.confusion.merge(semantic.count(result.semantic, truth))
-    self._official = self._official.merge(
-      semantic.count(result.semantic, truth, result.truth_confidence)
+    self._tracks.setdefault(result.camera, {})[result.frame] = consistency.FramePoints(
+      points=result.lidar_world,
+      classes=sample_at(result.semantic, points),
+      visible=visible,
+      truth=None if truth is None else sample_at(truth, points),
     )
-    self._published = self._published.merge(paper_metrics.count_semantic(result.instance, truth))
-    if result.fixed is not None:
-      self._fixed = self._fixed.merge(semantic.count(result.fixed, truth))
-    if result.pseudo is not None:
-      self._pseudo = self._pseudo.merge(semantic.count(result.pseudo, truth))
 
   def compute(self, step: int | None = None) -> dict[str, int | float | None]:
-    """Metrics of all images so far; step: of the checkpoint, recorded as it is."""
+    """Return the metrics of all images so far; step: of the checkpoint, copied."""
     return {
       'step': step,
       'frames': len(self._added),
       'semantic.miou': self.confusion.miou(),
       'semantic.accuracy': self.confusion.accuracy(),
-      'semantic.miou_published': paper_metrics.miou(self._published),
+      'semantic.miou_published': paper_metrics.miou(self._paper),
       'semantic.miou_official': semantic.official_miou(self._official),
       'fixed.miou': self._fixed.miou(),
       'fixed.accuracy': self._fixed.accuracy(),
       'pseudo.miou': self._pseudo.miou(),
       'pseudo.accuracy': self._pseudo.accuracy(),
       **self._panoptic_means(),
-      'panoptic.pq_published': paper_metrics.pq(self._published_panoptic),
+      'panoptic.pq_published': paper_metrics.pq(self._paper_panoptic),
       **self._consistency(),
       'confidence.ece': self.reliability.ece(),
       'confidence.aurc': self.reliability.aurc(),
       'confidence.aurc_oracle': self.reliability.oracle_aurc(),
-      'confidence.outside_mean': self.reliability.outside_mean(),
+      'confidence.unsupported_mean': self.reliability.unsupported_mean(),
       'depth.rmse': self._depth.rmse(),
       'depth.delta1': self._depth.delta1(),
       'depth.rmse_visible': self._visible_depth.rmse(),
       'depth.delta1_visible': self._visible_depth.delta1(),
+      'depth.stereo_rmse': self._stereo.rmse(),
+      'depth.stereo_delta1': self._stereo.delta1(),
       'image.psnr': self._image.psnr(),
       'image.ssim': self._image.ssim(),
       'timing.seconds_per_frame': float(np.mean(self._seconds)) if self._seconds else None,
@@ -151,10 +145,10 @@ class Evaluator:
       ('mc_truth', False, True),
       ('mc_visible_truth', True, True),
     ):
-      matches = consistency.MatchCounts()
+      counts = consistency.MatchCounts()
       for track in self._tracks.values():
-        matches = matches.merge(consistency.count_track(track, visible, truth))
-      metrics[f'consistency.{name}'] = matches.mc()
+        counts = counts.merge(consistency.count_track(track, visible, truth))
+      metrics[f'consistency.{name}'] = counts.mc()
     return metrics
 
   def _panoptic_means(self) -> dict[str, float | None]:
@@ -167,7 +161,7 @@ class Evaluator:
 
 
 def _per_class(prefix: str, values: np.ndarray) -> dict[str, float]:
-  """Values [45] by class name, classes absent from the truth (nan) left out."""
+  """Return values [45] by class name, without classes absent from the ground truth (nan)."""
   return {
     f'{prefix}.{labels.BY_ID[i].name}': float(value)
     for i, value in enumerate(values)
@@ -176,19 +170,20 @@ def _per_class(prefix: str, values: np.ndarray) -> dict[str, float]:
 
 
 def read_metrics(path: Path) -> dict[str, int | float | None]:
-  """What write_metrics wrote. Raises InputError where it is damaged."""
-  remedy = 'Remove it and score again.'
-  try:
-    metrics = json.loads(files.read_bytes(path, _MAX_METRICS, remedy))
-  except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
-    raise InputError(f'{path}: not JSON ({e}). {remedy}') from None
+  """Read a metrics.json.
+
+  Raises:
+    InputError: the file is damaged.
+  """
+  hint = 'Remove it and evaluate again.'
+  metrics = files.read_json(path, hint=hint)
   if not isinstance(metrics, dict) or not all(
     value is None or isinstance(value, (int, float)) for value in metrics.values()
   ):
-    raise InputError(f'{path}: holds no metrics ({metrics!r:.60}). {remedy}')
+    raise InputError(f'{path}: holds no metrics ({metrics!r:.60}). {hint}')
   return metrics
 
 
 def write_metrics(path: Path, metrics: dict[str, int | float | None]) -> None:
-  """Writes metrics.json; the file appears under its name only when it is whole."""
+  """Write metrics.json atomically."""
   files.write_bytes(path, (json.dumps(metrics, indent=2, allow_nan=False) + '\n').encode())

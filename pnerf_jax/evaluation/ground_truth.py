@@ -1,94 +1,70 @@
-"""What there is on disk to compare one image with: photo, labels, pseudo labels, LiDAR, stereo.
+"""Selects the frames to score and reads their ground truth: labels, pseudo labels, LiDAR, stereo.
 
-Letters: H, W size of the source images, N points. All positions are recentred world metres.
+All positions are recentred world metres.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from pnerf_jax.data import image_io, kitti360
-from pnerf_jax.data.dataset import DatasetIndex
+from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import frame_result
+from pnerf_jax.evaluation.frame_result import GroundTruth
 from pnerf_jax.evaluation.metrics import visibility
 
 
-@dataclasses.dataclass(frozen=True)
-class GroundTruth:
-  """Fields of frames.FrameResult that come from files, and `stereo_uvz` [N, 3] (u, v, z) of the
-  pseudo depth, or None."""
-
-  photo: np.ndarray
-  truth_semantic: np.ndarray | None
-  truth_instance: np.ndarray | None
-  truth_confidence: np.ndarray | None
-  pseudo: np.ndarray | None
-  lidar_uvz: np.ndarray | None
-  lidar_world: np.ndarray | None
-  lidar_visible: np.ndarray | None
-  stereo_uvz: np.ndarray | None
-
-  def fields(self) -> dict[str, np.ndarray | None]:
-    """All but the stereo depth, by name, for FrameResult."""
-    return {
-      field.name: getattr(self, field.name)
-      for field in dataclasses.fields(self)
-      if field.name != 'stereo_uvz'
-    }
-
-
 def frames_with_ground_truth(dataset: DatasetIndex, camera: str) -> list[int]:
-  """Frames of the window that have a true semantic map."""
+  """Return the frames of the window that have a true semantic map."""
   paths = {frame: dataset.path_of('true_semantic', frame, camera) for frame in dataset.frames}
   return [frame for frame, path in paths.items() if path is not None and path.exists()]
 
 
-def camera_to_score(dataset: DatasetIndex, asked: str) -> str:
-  """The camera that is asked for (config.eval.camera), the first one of the window for ''."""
-  if asked and asked not in dataset.cameras:
+def camera_to_score(dataset: DatasetIndex, requested: str) -> str:
+  """Return the requested camera (config.eval.camera), or the first of the window for ''."""
+  if requested and requested not in dataset.cameras:
     raise InputError(
-      f'config.eval.camera: {asked} is not among config.data.cameras '
+      f'config.eval.camera: {requested} is not among config.data.cameras '
       f"{dataset.cameras}. Choose one of them, or '' for the first."
     )
-  return asked or dataset.cameras[0]
+  return requested or dataset.cameras[0]
 
 
-def frames_to_score(dataset: DatasetIndex, camera: str, asked: Sequence[int]) -> list[int]:
-  """The frames that are asked for, else those with truth, else all.
+def frames_to_score(dataset: DatasetIndex, camera: str, requested: Sequence[int]) -> list[int]:
+  """Return the requested frames, else those with ground truth, else all.
 
   Args:
-    footage: of the window.
+    dataset: the window's files.
     camera: of camera_to_score.
-    asked: config.data.eval_frames.
+    requested: config.data.eval_frames.
 
   Raises:
-    InputError: a frame that the window does not have.
+    InputError: a requested frame is not in the window.
   """
-  absent = sorted(set(asked) - set(dataset.frames))
+  absent = sorted(set(requested) - set(dataset.frames))
   if absent:
     raise InputError(
       f'config.data.eval_frames: {absent} are not frames of the window '
-      f'({dataset.frames[0]}-{dataset.frames[-1]}). Leave them out.'
+      f'({dataset.frames[0]}-{dataset.frames[-1]}). Remove them.'
     )
-  return sorted(asked) or frames_with_ground_truth(dataset, camera) or list(dataset.frames)
+  return sorted(requested) or frames_with_ground_truth(dataset, camera) or list(dataset.frames)
 
 
 def read_ground_truth(
   dataset: DatasetIndex, camera: str, frame: int, world_from_cam: np.ndarray, intrinsics: np.ndarray
 ) -> GroundTruth:
-  """Reads what there is for one image.
+  """Read the available ground truth of one image.
 
   Args:
-    footage: of the window.
+    dataset: the window's files.
     camera: e.g. 'image_00'.
-    frame: its number.
+    frame: frame number.
     world_from_cam: [4, 4] recentred.
-    intrinsics: [4] at the size of the source images.
+    intrinsics: [4] fx, fy, cx, cy in pixels of the source images.
 
   Raises:
-    InputError: a file that is there but cannot be used.
+    InputError: a file exists but cannot be used.
   """
   size = dataset.size(frame, camera)
 
@@ -97,7 +73,10 @@ def read_ground_truth(
     return reader(path, size, **options) if path is not None and path.exists() else None
 
   depth = read('pseudo_depth', image_io.read_depth)
-  uvz, world, seen = _lidar(dataset, camera, frame, world_from_cam, intrinsics)
+  stereo = None
+  if depth is not None:
+    stereo, _ = frame_result.unproject_depth(depth, world_from_cam, intrinsics)
+  uvz, world, visible = _lidar(dataset, camera, frame, world_from_cam, intrinsics)
   return GroundTruth(
     photo=image_io.read_rgb(dataset.image_path(frame, camera), size),
     truth_semantic=read('true_semantic', image_io.read_label, unknown_allowed=True),
@@ -106,19 +85,17 @@ def read_ground_truth(
     pseudo=read('pseudo_label', image_io.read_label, unknown_allowed=True),
     lidar_uvz=uvz,
     lidar_world=world,
-    lidar_visible=seen,
-    stereo_uvz=None
-    if depth is None
-    else frame_result.unproject_depth(depth, world_from_cam, intrinsics)[0],
+    lidar_visible=visible,
+    stereo_uvz=stereo,
   )
 
 
 def _lidar(
   dataset: DatasetIndex, camera: str, frame: int, world_from_cam: np.ndarray, intrinsics: np.ndarray
 ) -> tuple[np.ndarray | None, ...]:
-  """Points inside the image, in pixels and in the world, and which of them it sees.
+  """Return `lidar_uvz`, `lidar_world` and `lidar_visible` of `GroundTruth`.
 
-  They are of accumulated LiDAR depth if there is any, else of the frame's scan.
+  They are of the accumulated LiDAR depth if there is any, else of the frame's scan.
   """
   size = dataset.size(frame, camera)
   accumulated = dataset.path_of('lidar_depth', frame, camera)

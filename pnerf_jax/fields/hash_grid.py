@@ -1,6 +1,10 @@
-"""Multiresolution hash grid (Mueller et al., Instant-NGP, 2022, section 3); dense where it fits.
+"""Multiresolution hash grid; a level is dense where its nodes fit into the table.
 
-Letters: L levels, F features a level, B points, N nodes along an axis of one level.
+Letters: L levels, F features per level, R table rows of a level, B points.
+
+References:
+  Mueller et al., Instant neural graphics primitives with a multiresolution hash encoding,
+  SIGGRAPH 2022, section 3.
 """
 
 import dataclasses
@@ -15,7 +19,13 @@ _PRIMES = (1, 2654435761, 805459861)
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-  """One level: `cell` metres between nodes, `nodes` along each axis, `rows` of the table."""
+  """Geometry of one level.
+
+  Attributes:
+    cell: distance between nodes, metres.
+    nodes: number of nodes along each axis.
+    rows: R.
+  """
 
   cell: float
   nodes: tuple[int, int, int]
@@ -23,34 +33,39 @@ class Level:
 
   @property
   def is_dense(self) -> bool:
-    """Whether every node has a row of its own."""
+    """Return whether every node has its own row."""
     return math.prod(self.nodes) <= self.rows
 
 
 def make_levels(
-  extent: tuple[float, float, float], coarse: float, fine: float, num_levels: int, max_rows: int
+  extent: tuple[float, float, float],
+  *,
+  max_cell: float,
+  min_cell: float,
+  num_levels: int,
+  hashmap_size: int,
 ) -> tuple[Level, ...]:
-  """Levels with cells growing geometrically from `fine` to `coarse` metres, coarsest first.
+  """Build levels whose cells shrink geometrically, coarsest first.
 
   Args:
-    extent: size of the box in metres along each axis.
-    coarse: cell size of the first level, metres.
-    fine: cell size of the last level, metres.
+    extent: size of the box along each axis, metres.
+    max_cell: cell size of the first level, metres.
+    min_cell: cell size of the last level, metres.
     num_levels: L.
-    max_rows: cap of a level's table; a power of two, since hashing wraps by a bit mask.
+    hashmap_size: maximum R; a power of two, as hashing wraps with a bit mask.
   """
-  if max_rows & (max_rows - 1):
-    raise ValueError(f'max_rows must be a power of two, not {max_rows}')
+  if hashmap_size & (hashmap_size - 1):
+    raise ValueError(f'hashmap_size must be a power of two, got {hashmap_size}')
   levels = []
   for i in range(num_levels):
-    cell = coarse * (fine / coarse) ** (i / max(num_levels - 1, 1))
+    cell = max_cell * (min_cell / max_cell) ** (i / max(num_levels - 1, 1))
     nodes = tuple(int(math.ceil(size / cell)) + 1 for size in extent)
-    levels.append(Level(cell, nodes, min(math.prod(nodes), max_rows)))
+    levels.append(Level(cell, nodes, min(math.prod(nodes), hashmap_size)))
   return tuple(levels)
 
 
 def _corners(level: Level, points: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Table rows and trilinear weights of the 8 nodes around points, [8, B] each.
+  """Return table rows and trilinear weights [8, B] of the 8 nodes around points.
 
   points: [B, 3] metres from the box's lower corner; clipped to the box.
   """
@@ -59,29 +74,29 @@ def _corners(level: Level, points: jax.Array) -> tuple[jax.Array, jax.Array]:
   low = jnp.minimum(jnp.floor(position), last - 1.0)
   frac = position - low
   low = low.astype(jnp.uint32)
-  # Per axis, the part that its coordinate adds to the row of the low and of the high node.
+  # Per axis, the contribution of the low and the high node's coordinate to the row index.
   factors = _PRIMES if not level.is_dense else (level.nodes[1] * level.nodes[2], level.nodes[2], 1)
-  parts = [
+  terms = [
     [(low[:, axis] + jnp.uint32(i)) * jnp.uint32(factor) for i in (0, 1)]
     for axis, factor in enumerate(factors)
   ]
-  sides = [[1.0 - frac[:, axis], frac[:, axis]] for axis in range(3)]
+  axis_weights = [[1.0 - frac[:, axis], frac[:, axis]] for axis in range(3)]
   rows, weights = [], []
   for i, j, k in itertools.product((0, 1), repeat=3):
     if level.is_dense:
-      rows.append(parts[0][i] + parts[1][j] + parts[2][k])
+      rows.append(terms[0][i] + terms[1][j] + terms[2][k])
     else:
-      rows.append((parts[0][i] ^ parts[1][j] ^ parts[2][k]) & jnp.uint32(level.rows - 1))
-    weights.append(sides[0][i] * sides[1][j] * sides[2][k])
+      rows.append((terms[0][i] ^ terms[1][j] ^ terms[2][k]) & jnp.uint32(level.rows - 1))
+    weights.append(axis_weights[0][i] * axis_weights[1][j] * axis_weights[2][k])
   return jnp.stack(rows).astype(jnp.int32), jnp.stack(weights)
 
 
 @jax.custom_vjp
 def _interpolate(table: jax.Array, rows: jax.Array, weights: jax.Array) -> jax.Array:
-  """Sum over the corners of weight times row. table: [R, F]; rows, weights: [8, B] -> [B, F].
+  """Return the weighted sum of table rows, [B, F]. table: [R, F]; rows, weights: [8, B].
 
-  Written corner by corner, and with its own backward pass: left to itself XLA on CPU fuses the
-  hashing into the gather and the scatter and repeats it for every feature, ten times slower.
+  The loop over corners and the custom backward pass keep XLA on CPU from fusing the hashing into
+  the gather and the scatter, where it is repeated for every feature (ten times slower).
   """
   total = 0.0
   for corner in range(8):
@@ -95,25 +110,25 @@ def _interpolate_forward(table, rows, weights):
 
 
 def _interpolate_backward(saved, grads):
-  rows, weights, count = saved
+  rows, weights, num_rows = saved
   updates = grads[None] * weights[..., None]
   table = (
-    jnp.zeros((count, grads.shape[-1]))
+    jnp.zeros((num_rows, grads.shape[-1]))
     .at[rows.reshape(-1)]
     .add(updates.reshape(-1, grads.shape[-1]), mode='promise_in_bounds')
   )
-  return table, None, None  # where samples lie is never learned
+  return table, None, None  # sample positions are not learned
 
 
 _interpolate.defvjp(_interpolate_forward, _interpolate_backward)
 
 
 def lookup(level: Level, table: jax.Array, points: jax.Array) -> jax.Array:
-  """Trilinear features of one level; gradients reach the table, not the points.
+  """Interpolate the features of one level; gradients reach the table, not the points.
 
   Args:
     level: its geometry.
-    table: [rows, F].
+    table: [R, F].
     points: [B, 3] metres from the box's lower corner; clipped to the box.
 
   Returns:

@@ -1,4 +1,4 @@
-"""The layer that all networks are made of."""
+"""Dense layer of the fields."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,13 @@ from flax import linen as nn
 
 
 class Dense(nn.Module):
-  """A dense layer with bfloat16 operands where asked, float32 sums and float32 output."""
+  """Dense layer with operands of a chosen type, float32 accumulation and float32 output.
+
+  Attributes:
+    features: output size.
+    compute_dtype: operand type of the matrix product.
+    kernel_init: initialiser of the kernel.
+  """
 
   features: int
   compute_dtype: jnp.dtype
@@ -16,6 +22,7 @@ class Dense(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
+    """Map x [..., D] to [..., features]."""
     kernel = self.param('kernel', self.kernel_init, (x.shape[-1], self.features))
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
     product = jnp.matmul(

@@ -1,8 +1,12 @@
-"""The network of the paper, layer for layer, so that its released checkpoints fit.
+"""Network of the paper, compatible with the released checkpoints.
 
-Letters: S samples of a ray, C classes present in the window. Layers carry the names of the released
-checkpoint with `_` for `.`; a kernel is the transpose of the released weight.
-Source: Fu et al., Panoptic NeRF, 3DV 2022, supplement, and the authors' released network.
+Layers have the names of the released checkpoint with `_` for `.`; a kernel is the transpose of the
+released weight.
+
+Letters: C classes present in the window.
+
+References:
+  Fu et al., Panoptic NeRF, 3DV 2022, supplement, and the authors' released code.
 """
 
 import jax
@@ -10,27 +14,27 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from pnerf_jax.fields import encodings
-from pnerf_jax.fields.field import FieldOutput
+from pnerf_jax.fields.field import FieldModule
 from pnerf_jax.fields.mlp import Dense
 
 _WIDTH = 256
 _DEPTH = 8
-_SKIP = 4  # the encoded point joins the output of this layer
+_SKIP = 4  # the encoded point is concatenated to the output of this layer
 _POINT_FREQUENCIES = 15
 _DIRECTION_FREQUENCIES = 4
 _NUM_CHANNELS = 50  # semantic channels, indexed by label id
-_SKY_BEYOND = 10.0  # metres past `scale`: middle of the 20 m in which the authors sample the sky
+_SKY_OFFSET = 10.0  # metres past `scale`: middle of the 20 m in which the authors sample the sky
 
 
-class PaperField(nn.Module):
-  """8 x 256 trunk with a skip; density, colour and a 4 x 256 + 128 semantic head.
+class PaperField(FieldModule):
+  """8 x 256 trunk with a skip connection; density, colour and a 4 x 256 + 128 semantic head.
 
-  The semantic head reads the trunk's last activations, as the density does; neither sees the
-  direction. There is no appearance code.
+  Density and semantics are computed from the trunk's output and independent of the direction.
+  There are no appearance embeddings; `image` arguments are unused.
 
   Attributes:
-    scale: far bound of the window in metres; points are divided by it.
-    class_ids: label ids of the C classes, each < 50: the channels that are answered.
+    scale: far bound of the window, metres; points are divided by it.
+    class_ids: label ids of the C classes, each < 50: the semantic channels to return.
     compute_dtype: operand type of the matrix products.
   """
 
@@ -39,7 +43,7 @@ class PaperField(nn.Module):
   compute_dtype: jnp.dtype = jnp.float32
 
   def setup(self):
-    """Layers by their released names; called by linen."""
+    """Create the layers under their released names."""
     dense = lambda features: Dense(
       features,
       self.compute_dtype,
@@ -55,7 +59,7 @@ class PaperField(nn.Module):
     self.semantic_output2 = dense(_NUM_CHANNELS)
 
   def raw(self, points: jax.Array, directions: jax.Array) -> jax.Array:
-    """The released network's own output.
+    """Return the output of the released network.
 
     Args:
       points: [..., 3], already divided by the far bound.
@@ -71,7 +75,7 @@ class PaperField(nn.Module):
     )
 
   def _trunk(self, points: jax.Array) -> jax.Array:
-    """Last activations [..., 256] of the trunk at points [..., 3] over the far bound."""
+    """Return the trunk's output [..., 256] at points [..., 3], already divided by `scale`."""
     encoded = encodings.frequency(points, _POINT_FREQUENCIES)
     hidden = encoded
     for i, layer in enumerate(self.pts_linears):
@@ -81,58 +85,34 @@ class PaperField(nn.Module):
     return hidden
 
   def _color(self, hidden: jax.Array, view: jax.Array) -> jax.Array:
-    """Colour [..., 3] before the sigmoid. hidden: [..., 256]; view: [..., 27]."""
-    # No activation in between.
+    """Return colour [..., 3] before the sigmoid. hidden: [..., 256]; view: [..., 27]."""
+    # As released, there is no activation after feature_linear.
     color = jnp.concatenate([self.feature_linear(hidden), view], axis=-1)
     return self.rgb_linear(nn.relu(self.rgb_linears[0](color)))
 
   def _semantic(self, hidden: jax.Array) -> jax.Array:
-    """Class logits [..., 50]. hidden: [..., 256]."""
+    """Return class logits [..., 50]. hidden: [..., 256]."""
     for layer in (*self.semantic_linears, self.semantic_output1):
       hidden = nn.relu(layer(hidden))
     return self.semantic_output2(hidden)
 
-  def __call__(self, points: jax.Array, directions: jax.Array, image: jax.Array) -> FieldOutput:
-    """Evaluates the field.
-
-    Args:
-      points: [..., S, 3] metres, recentred world.
-      directions: [..., 3] unit, one for all samples of a ray.
-      image: [...] unused: there is no appearance code.
-
-    Returns:
-      FieldOut with leading dimensions [..., S].
-    """
-    sigma, features = self.density(points)
-    rgb, logits = self.heads(features, self.encode_view(directions, image)[..., None, :])
-    return FieldOutput(sigma, rgb, logits)
-
   def density(self, points: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Density [...] in 1/m and features [..., 256] at points [..., 3], metres."""
+    """Return density [...] in 1/m and features [..., 256] at points [..., 3], metres."""
     hidden = self._trunk(points / self.scale)
     return nn.relu(self.alpha_linear(hidden)[..., 0]), hidden
 
   def encode_view(self, directions: jax.Array, image: jax.Array) -> jax.Array:
-    """Encoded directions [..., 27]; the image is unused."""
+    """Return encoded directions [..., 27]."""
     del image
     return encodings.frequency(directions, _DIRECTION_FREQUENCIES)
 
   def heads(self, features: jax.Array, view: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Colour [..., 3] and logits [..., C]. features: [..., 256]; view broadcasts to them."""
+    """Return colour [..., 3] and logits [..., C]. features: [..., 256]; view: [..., 27]."""
     view = jnp.broadcast_to(view, (*features.shape[:-1], view.shape[-1]))
     channels = jnp.asarray(self.class_ids, jnp.int32)
     return nn.sigmoid(self._color(features, view)), self._semantic(features)[..., channels]
 
   def sky(self, origins: jax.Array, directions: jax.Array, image: jax.Array) -> jax.Array:
-    """Colour of the sky: the field just beyond the far bound.
-
-    Args:
-      origins: [..., 3] metres, recentred world.
-      directions: [..., 3] unit.
-      image: [...] unused.
-
-    Returns:
-      [..., 3] in [0, 1].
-    """
-    points = origins + (self.scale + _SKY_BEYOND) * directions
+    """Return the sky's colour [..., 3]: that of the field just beyond the far bound."""
+    points = origins + (self.scale + _SKY_OFFSET) * directions
     return self(points[..., None, :], directions, image).rgb[..., 0, :]

@@ -1,10 +1,11 @@
-"""Rays x primitives: the intervals in which a ray is inside a primitive.
+"""Intersection of rays with primitives: the intervals in which a ray is inside a primitive.
 
-Two forms of the same test: `intersect` takes any rays and looks at every face; `view_intervals`
-takes a pinhole view, in which the rays share their origin, and looks only at the faces that an
-image tile can meet.
+`view_intervals` intersects all pixels of a pinhole camera and is what training and inference use:
+the rays share their origin, so that only the faces which an image tile can see are tested.
+`intersect` takes arbitrary rays and tests every face of every primitive near them; it is for rays
+that do not belong to an image, and a second implementation against which the first is tested.
 
-Letters: `R` rays, `K` intervals kept per ray, `t` distance along the ray in metres.
+Letters: `R` rays, `K` intervals kept per ray, `H`, `W` image size.
 """
 
 import dataclasses
@@ -15,40 +16,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from pnerf_jax.geometry import hits as hits_lib
-from pnerf_jax.geometry import intervals as table_lib
-from pnerf_jax.geometry import tile_intersection
-from pnerf_jax.geometry import tiles as tiles_lib
-from pnerf_jax.geometry.intervals import Intervals
+from pnerf_jax.geometry import tile_intersection, tiles
+from pnerf_jax.geometry.cameras import Camera
+from pnerf_jax.geometry.intervals import Intervals, add_interval, empty_intervals
 from pnerf_jax.geometry.primitives import Primitives
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Scalar product over the first axis, not left to a matrix unit of fewer bits."""
+  """Return the scalar product over the first axis, without a matrix unit, which has fewer bits."""
   return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _cross_primitive(
+def _primitive_intervals(
   primitives: Primitives,
   m: jax.Array,
   origins: jax.Array,
   axes: tuple[jax.Array, jax.Array, jax.Array],
-  near: jax.Array,
-  far: jax.Array,
+  bounds: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """What pair_hits returns, of all rays with primitive m.
+  """Return the intervals of all rays with primitive m, as hits_lib.hits_to_intervals does.
 
   Args:
-    primitives: of the window.
-    m: index.
-    origins: [3, R].
-    axes: [3, R] each, right and down of the ray's frame, and its direction.
-    near: metres.
-    far: metres.
+    primitives: metres, recentred world.
+    m: index of the primitive.
+    origins: [3, R], metres.
+    axes: [3, R] each, the right and down axes of the ray's frame, and its direction.
+    bounds: near and far, metres.
   """
   right, down, forward = axes
 
-  def add_face(face, account):
-    """Adds where the R rays cross face `face` to the account of hits_lib.empty_hits."""
+  def add_face(face, hits):
     corners = primitives.vertices[primitives.faces[face]][..., None] - origins
     planar = [(_dot(corner, right), _dot(corner, down)) for corner in corners]
     a, b, c = (_dot(corner, forward) for corner in corners)
@@ -59,19 +56,19 @@ def _cross_primitive(
     crossed = hits_lib.crosses_face(*planar)
     return jax.lax.cond(
       jnp.any(crossed),
-      lambda account: hits_lib.add_hit(*account, crossed, t, near, far),
-      lambda account: account,
-      account,
+      lambda hits: hits_lib.add_hit(hits, crossed, t, *bounds),
+      lambda hits: hits,
+      hits,
     )
 
   centre = primitives.spheres[m, :3, None] - origins
   off_axis = _dot(centre, right) ** 2 + _dot(centre, down) ** 2
-  met = jnp.any(off_axis < primitives.spheres[m, 3] ** 2)
-  wanted = primitives.valid[m] & (primitives.timestamp[m] < 0) & met
+  is_near_ray = jnp.any(off_axis < primitives.spheres[m, 3] ** 2)
+  is_tested = primitives.valid[m] & (primitives.timestamp[m] < 0) & is_near_ray
   first, last = primitives.face_start[m], primitives.face_start[m + 1]
-  account = hits_lib.empty_hits(hits_lib.MAX_HITS, origins.shape[1])
-  account = jax.lax.fori_loop(first, jnp.where(wanted, last, first), add_face, account)
-  return hits_lib.hits_to_intervals(*account, near, far)
+  hits = hits_lib.empty_hits(hits_lib.MAX_HITS, origins.shape[1])
+  hits = jax.lax.fori_loop(first, jnp.where(is_tested, last, first), add_face, hits)
+  return hits_lib.hits_to_intervals(hits, *bounds)
 
 
 @functools.partial(jax.jit, static_argnames='num_intervals')
@@ -81,13 +78,14 @@ def intersect(
   directions: jax.Array,
   near: jax.Array,
   far: jax.Array,
+  *,
   num_intervals: int = 16,
 ) -> Intervals:
-  """Intervals of any rays with the static primitives, face by face.
+  """Intersect arbitrary rays with the static primitives.
 
-  A ray that starts inside a primitive is inside from `near`. An interval shorter than 0.1 mm is
-  absent. A primitive whose sphere none of the rays meets is passed over: rays that are near each
-  other go together, some thousands at a time.
+  A ray that starts inside a primitive is inside from `near`. Intervals shorter than 0.1 mm are left
+  out. Primitives whose bounding sphere no ray intersects are skipped, so pass rays that are close
+  to each other together, some thousands at a time.
 
   Args:
     primitives: metres, recentred world.
@@ -98,82 +96,63 @@ def intersect(
     num_intervals: K.
 
   Returns:
-    Intervals [R, K]; `dropped` also counts what exceeds 16 crossings of one primitive.
+    Intervals [R, K]; `num_truncated` includes those beyond 16 crossings of one primitive.
   """
-  # The frame of each ray; the smallest component keeps the product away from 0.
+  # The axis of the smallest component is never parallel to the direction.
   right = jnp.cross(directions, jax.nn.one_hot(jnp.argmin(jnp.abs(directions), axis=-1), 3))
   right = right / jnp.linalg.norm(right, axis=-1, keepdims=True)
   axes = (right.T, jnp.cross(directions, right).T, directions.T)
 
-  def add_primitive(m, table):
-    """Adds the intervals of primitive m to the table [K, R]."""
-    enter, leave, lost = _cross_primitive(primitives, m, origins.T, axes, near, far)
-    table = dataclasses.replace(table, num_truncated=table.num_truncated + lost)
-    used = jnp.sum(jnp.any(jnp.isfinite(enter), axis=-1))
+  def add_primitive(m, intervals):
+    enter, leave, num_truncated = _primitive_intervals(primitives, m, origins.T, axes, (near, far))
+    intervals = dataclasses.replace(
+      intervals, num_truncated=intervals.num_truncated + num_truncated
+    )
+    num_used = jnp.sum(jnp.any(jnp.isfinite(enter), axis=-1))
     return jax.lax.fori_loop(
-      0, used, lambda i, table: table_lib.add_interval(table, enter[i], leave[i], m), table
+      0, num_used, lambda i, found: add_interval(found, enter[i], leave[i], m), intervals
     )
 
-  table = table_lib.empty_table(num_intervals, directions.shape[0])
-  table = jax.lax.fori_loop(0, primitives.valid.shape[0], add_primitive, table)
-  return Intervals(table.enter.T, table.exit.T, table.primitive.T, table.num_truncated)
+  intervals = empty_intervals(num_intervals, directions.shape[0])
+  intervals = jax.lax.fori_loop(0, primitives.valid.shape[0], add_primitive, intervals)
+  return Intervals(
+    intervals.enter.T, intervals.exit.T, intervals.primitive.T, intervals.num_truncated
+  )
 
 
 def view_intervals(
-  primitives: Primitives,
-  intrinsics: jax.Array,
-  world_from_cam: jax.Array,
-  width: int,
-  height: int,
-  near: float,
-  far: float,
-  num_intervals: int = 16,
-  frame: int = -1,
+  primitives: Primitives, camera: Camera, near: float, far: float, num_intervals: int = 16
 ) -> tuple[Intervals, jax.Array, jax.Array]:
-  """Intervals of all pixels of one pinhole view; not for use inside jit.
+  """Intersect the rays of all pixels of a camera with the primitives; not for use inside jit.
 
   Args:
     primitives: metres, recentred world.
-    intrinsics: [4], fx, fy, cx, cy in pixels.
-    world_from_cam: [4, 4], rigid, metres.
-    width: of the image, pixels.
-    height: of the image, pixels.
+    camera: its pose is in the world of the primitives.
     near: metres along the ray.
     far: metres along the ray.
     num_intervals: K.
-    frame: of the view; a primitive with this timestamp is where it moves past, -1 for none.
 
   Returns:
-    Intervals [height, width, K] with the static primitives, as `intersect` gives them; where rays
-    enter the nearest primitive of that frame [height, width], metres, inf for none; and the index
-    of that primitive [height, width] int32, -1 for none.
+    Intervals [H, W, K] with the static primitives, as of `intersect`; the entry [H, W] into the
+    nearest moving primitive of the camera's frame, metres along the ray, inf for none; and the
+    index [H, W] int32 of that primitive, -1 for none.
   """
-  across, down = tiles_lib.tiles_of(width, height)
-  candidates = tiles_lib.find_candidates(
-    primitives, intrinsics, world_from_cam, width, height, near, far, frame
-  )
-  moves = np.asarray(primitives.timestamp) >= 0
-  static = table_lib.empty_table(num_intervals, across * down, tile_intersection.PIXELS)
-  moving = table_lib.empty_table(1, across * down, tile_intersection.PIXELS)
-  too_many = np.zeros(static.num_truncated.shape, np.int32)
-  corners = tile_intersection.upload_corners(candidates)
-  intrinsics = jnp.asarray(intrinsics, jnp.float32)
-  bounds = jnp.asarray([near, far], jnp.float32)
-  rows = tile_intersection.empty_rows(candidates)
-  for group in tile_intersection.groups_of(candidates):
-    rows, filled, pair, crowded, lost = tile_intersection.intersect_group(
-      rows, candidates, group, across, corners, intrinsics, bounds
+  candidates = tiles.find_candidates(primitives, camera, near, far)
+  is_moving = (np.asarray(primitives.timestamp) >= 0)[candidates.primitive]
+  across, down = tiles.tiles_of(camera.width, camera.height)
+  static = empty_intervals(num_intervals, across * down, tile_intersection.PIXELS)
+  moving = empty_intervals(1, across * down, tile_intersection.PIXELS)
+  num_truncated = np.zeros(static.num_truncated.shape, np.int32)
+  for found in tile_intersection.intersect_pairs(candidates):
+    static = tile_intersection.merge_pairs(static, found, candidates, ~is_moving[found.pair])
+    moving = tile_intersection.merge_pairs(moving, found, candidates, is_moving[found.pair])
+    is_static = ~is_moving[found.overflow_pairs]
+    np.add.at(
+      num_truncated,
+      candidates.tile[found.overflow_pairs[is_static]],
+      found.num_truncated[is_static],
     )
-    primitive = candidates.primitive[pair]
-    static, moving = (
-      tile_intersection.merge_group(
-        table, rows, filled[kind], candidates.tile[pair[kind]], primitive[kind]
-      )
-      for table, kind in ((static, ~moves[primitive]), (moving, moves[primitive]))
-    )
-    stands = ~moves[candidates.primitive[crowded]]
-    np.add.at(too_many, candidates.tile[crowded[stands]], lost[stands])
-  static = dataclasses.replace(static, num_truncated=static.num_truncated + too_many)
-  static = tile_intersection.image_from_tiles(static, width, height)
-  moving = tile_intersection.image_from_tiles(moving, width, height)
+  static = dataclasses.replace(static, num_truncated=static.num_truncated + num_truncated)
+  static = tile_intersection.image_from_tiles(static, camera.width, camera.height)
+  moving = tile_intersection.image_from_tiles(moving, camera.width, camera.height)
   return static, moving.enter[..., 0], moving.primitive[..., 0]

@@ -1,4 +1,4 @@
-"""The table of a ray's intervals: the nearest K of all primitives, sorted by where they begin.
+"""The intervals in which a ray is inside primitives: the nearest K, sorted by their entry.
 
 Letters: `K` intervals kept per ray; `t` distance along the ray in metres.
 """
@@ -14,13 +14,13 @@ from pnerf_jax.geometry import hits as hits_lib
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-  """Where rays are inside primitives, clipped to [near, far].
+  """Intervals of rays inside primitives, clipped to [near, far].
 
   Attributes:
-    enter: [..., K] float32, metres along the ray, ascending; inf where there is none.
-    exit: [..., K] float32, metres; inf where there is none.
-    primitive: [..., K] int32, index into Primitives; -1 where there is none.
-    dropped: [...] int32, intervals beyond the nearest K, which did not fit.
+    enter: [..., K] float32, metres along the ray, ascending; inf in unused entries.
+    exit: [..., K] float32, metres along the ray; inf in unused entries.
+    primitive: [..., K] int32, index into Primitives; -1 in unused entries.
+    num_truncated: [...] int32, number of intervals beyond those kept.
   """
 
   enter: jax.Array
@@ -29,8 +29,8 @@ class Intervals:
   num_truncated: jax.Array
 
 
-def empty_table(num_intervals: int, *shape: int) -> Intervals:
-  """Intervals [K, ...] without entries: while a table is filled, K comes first."""
+def empty_intervals(num_intervals: int, *shape: int) -> Intervals:
+  """Return unused intervals with K as the first axis, [K, *shape], to be filled by add_interval."""
   return Intervals(
     enter=jnp.full((num_intervals, *shape), jnp.inf),
     exit=jnp.full((num_intervals, *shape), jnp.inf),
@@ -40,21 +40,21 @@ def empty_table(num_intervals: int, *shape: int) -> Intervals:
 
 
 def add_interval(
-  table: Intervals, enter: jax.Array, leave: jax.Array, primitive: jax.Array
+  intervals: Intervals, enter: jax.Array, leave: jax.Array, primitive: jax.Array
 ) -> Intervals:
-  """Adds at most one interval per ray; if the list is full, the farthest is dropped.
+  """Add at most one interval per ray; if K are stored already, the farthest is truncated.
 
   Args:
-    table: [K, ...].
+    intervals: [K, ...].
     enter: [...], metres, inf for none.
     leave: [...], metres.
     primitive: index, broadcasts to [...].
 
   Returns:
-    The new table; of intervals that begin together the first added comes first.
+    The new intervals [K, ...]; those with equal entries stay in the order in which they were added.
   """
-  full = jnp.isfinite(table.enter[-1]) & jnp.isfinite(enter)
-  enters, (exits, owners) = hits_lib.insert(
-    table.enter, enter, (table.exit, table.primitive), (leave, primitive)
+  is_truncated = jnp.isfinite(intervals.enter[-1]) & jnp.isfinite(enter)
+  enters, (exits, primitives) = hits_lib.insert(
+    intervals.enter, enter, (intervals.exit, intervals.primitive), (leave, primitive)
   )
-  return Intervals(enters, exits, owners, table.num_truncated + full)
+  return Intervals(enters, exits, primitives, intervals.num_truncated + is_truncated)

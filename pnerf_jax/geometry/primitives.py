@@ -1,11 +1,11 @@
-"""Bounding primitives: one struct of arrays for every shape, each a closed triangle mesh.
+"""Bounding primitives: closed triangle meshes of any shape, as one struct of arrays.
 
-Cuboids, ellipsoids (as meshes), extruded polygons and any other closed mesh are told apart nowhere:
-what is inside follows from the parity of the faces that a ray crosses, so that winding, mirrored or
-sheared transforms and concavity do not matter.
+Cuboids, ellipsoids and extruded polygons are all meshes. The inside of a mesh follows from the
+parity of the faces that a ray crosses (even-odd rule), so winding, mirrored or sheared transforms
+and concavity do not matter.
 
-Letters: `M` primitives, `NV` vertices and `NF` faces of all primitives one after the other; metres
-in the recentred world.
+Letters: `M` primitives, `NV` vertices and `NF` faces of all primitives, concatenated; `N` vertices
+and `F` faces of one primitive; metres in the recentred world.
 """
 
 import dataclasses
@@ -20,26 +20,26 @@ from scipy import sparse, spatial
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
-_MERGE = 1e-6  # vertices nearer than this share of the mesh's diagonal are one vertex
-_FLAT = 1e-9  # a mesh thinner than this share of its diagonal encloses nothing
+_MERGE_DISTANCE = 1e-6  # of vertices, as a fraction of the mesh's diagonal
+_MIN_THICKNESS = 1e-9  # of a mesh with volume, as a fraction of its largest extent
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Primitives:
-  """All primitives of a window; a window without any holds one that is not valid.
+  """All primitives of a window; a window without primitives has one that is not valid.
 
   Attributes:
     valid: [M] bool.
     semantic: [M] int32, label id 0..44.
     instance: [M] int32, instanceId, 0 for stuff.
     annotation: [M] int32, number of the annotation in the file.
-    timestamp: [M] int32, -1 for a static primitive, else the frame at which it stands here.
-    vertices: [NV, 3] float32, metres, recentred world; equal ones are merged.
-    faces: [NF, 3] int32 into `vertices`, ascending within a face: the order of a face's corners
-      says nothing about its outside, and an edge has one direction in all faces that share it.
-    normals: [NF, 3] float32, unit length (zero for a face without area), of arbitrary side.
-    spheres: [M, 4] float32, centre and radius of a sphere around each, metres, with some room.
+    timestamp: [M] int32, frame of a moving primitive, -1 for a static one.
+    vertices: [NV, 3] float32, metres, recentred world; equal vertices are merged.
+    faces: [NF, 3] int32, indices into `vertices`, ascending within a face, so that an edge has the
+      same direction in all faces that share it.
+    normals: [NF, 3] float32, unit length (zero for a face without area), of arbitrary orientation.
+    spheres: [M, 4] float32, centre and radius of a bounding sphere, metres, with a margin.
     face_start: [M + 1] int32; primitive m has the faces face_start[m] to face_start[m + 1] - 1.
   """
 
@@ -56,9 +56,9 @@ class Primitives:
 
 
 def _merge_vertices(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Makes vertices at (nearly) the same place one; drops the faces that collapse."""
+  """Merge (nearly) coincident vertices, and drop the faces that collapse."""
   diagonal = np.linalg.norm(np.ptp(vertices, axis=0))
-  pairs = spatial.cKDTree(vertices).query_pairs(_MERGE * diagonal, output_type='ndarray')
+  pairs = spatial.cKDTree(vertices).query_pairs(_MERGE_DISTANCE * diagonal, output_type='ndarray')
   graph = sparse.coo_array((np.ones(len(pairs)), pairs.T), shape=(len(vertices),) * 2)
   _, group = sparse.csgraph.connected_components(graph, directed=False)
   used, faces = np.unique(group[faces], return_inverse=True)
@@ -69,7 +69,7 @@ def _merge_vertices(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray
 
 
 def _is_open(faces: np.ndarray) -> bool:
-  """Whether an edge bounds an odd number of faces, so that parity does not tell the inside."""
+  """Return whether some edge bounds an odd number of faces, so that parity gives no inside."""
   edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [0, 2]]])
   return bool(np.any(np.unique(edges, axis=0, return_counts=True)[1] % 2))
 
@@ -77,18 +77,18 @@ def _is_open(faces: np.ndarray) -> bool:
 def _closed_mesh(
   vertices: np.ndarray, faces: np.ndarray, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Merged vertices and the faces of a closed surface.
+  """Merge the vertices of a mesh, and replace it by its convex hull if it is not watertight.
 
   Args:
     vertices: [N, 3] float64, metres.
     faces: [F, 3] int, any winding.
-    name: of the primitive, for messages.
+    name: name of the primitive, for messages.
 
   Returns:
     vertices [N', 3] and faces [F', 3] with ascending corners.
 
   Raises:
-    InputError: for geometry that is empty, not finite or without volume.
+    InputError: the mesh is empty, not finite or without volume.
   """
   if not vertices.size or not faces.size:
     raise InputError(f'{name}: {len(vertices)} vertices and {len(faces)} faces. Remedy: remove it.')
@@ -96,24 +96,24 @@ def _closed_mesh(
     raise InputError(f'{name}: vertices are not finite. Remedy: correct or remove it.')
   if faces.min() < 0 or faces.max() >= len(vertices):
     raise InputError(
-      f'{name}: faces name vertices {faces.min()}..{faces.max()} of {len(vertices)}. '
+      f'{name}: faces refer to vertices {faces.min()}..{faces.max()} of {len(vertices)}. '
       'Remedy: correct or remove it.'
     )
   vertices, faces = _merge_vertices(vertices, faces)
-  # A face that is there twice bounds nothing.
+  # Duplicate faces cancel.
   faces, copies = np.unique(faces, axis=0, return_counts=True)
   faces = faces[copies % 2 == 1]
   extent = np.linalg.svd(vertices - vertices.mean(axis=0), compute_uv=False)
-  if len(faces) < 3 or extent[2] <= _FLAT * extent[0]:
+  if len(faces) < 3 or extent[2] <= _MIN_THICKNESS * extent[0]:
     raise InputError(f'{name}: the mesh encloses no volume. Remedy: remove it.')
   if _is_open(faces):
-    _LOG.warning('%s: open mesh, its convex hull takes its place.', name)
+    _LOG.warning('%s: mesh is not watertight; using its convex hull', name)
     faces = np.sort(spatial.ConvexHull(vertices).simplices, axis=1)
   return vertices, faces
 
 
-def _sphere(vertices: np.ndarray) -> np.ndarray:
-  """Centre and radius of a sphere around vertices [N, 3], with room for rounding: [4]."""
+def _bounding_sphere(vertices: np.ndarray) -> np.ndarray:
+  """Return centre and radius [4] of a sphere around vertices [N, 3], with a margin for rounding."""
   centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
   radius = np.max(np.linalg.norm(vertices - centre, axis=-1))
   return np.append(centre, 1.001 * radius + 0.1)
@@ -122,18 +122,19 @@ def _sphere(vertices: np.ndarray) -> np.ndarray:
 def make_primitives(
   vertices: Sequence[np.ndarray],
   faces: Sequence[np.ndarray],
+  *,
   semantic: Sequence[int],
   instance: Sequence[int],
   annotation: Sequence[int],
   timestamp: Sequence[int],
 ) -> Primitives:
-  """Packs meshes into one struct; entry m of every argument describes primitive m.
+  """Pack meshes into one struct; entry m of every argument describes primitive m.
 
-  An open mesh has no inside: its convex hull takes its place, with a warning in the log.
+  A mesh that is not watertight has no inside: it is replaced by its convex hull, with a warning.
 
   Args:
     vertices: M arrays [N, 3], metres, recentred world.
-    faces: M arrays [F, 3], int, any winding; the mesh closes when equal vertices are merged.
+    faces: M arrays [F, 3], int, any winding; coincident vertices may be separate.
     semantic: M label ids.
     instance: M instance ids.
     annotation: M annotation numbers.
@@ -143,7 +144,7 @@ def make_primitives(
     Primitives in the given order.
 
   Raises:
-    InputError: names the annotation whose geometry is empty, not finite or without volume.
+    InputError: a mesh is empty, not finite or without volume; the message names its annotation.
   """
   meshes = [
     _closed_mesh(
@@ -174,6 +175,6 @@ def make_primitives(
     vertices=jnp.asarray(all_vertices, jnp.float32),
     faces=jnp.asarray(all_faces, jnp.int32),
     normals=jnp.asarray(normals, jnp.float32),
-    spheres=jnp.asarray(np.stack([_sphere(v) for v, _ in meshes]), jnp.float32),
+    spheres=jnp.asarray(np.stack([_bounding_sphere(v) for v, _ in meshes]), jnp.float32),
     face_start=jnp.asarray(np.cumsum([0] + [len(f) for _, f in meshes]), jnp.int32),
   )

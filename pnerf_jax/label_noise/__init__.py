@@ -1,1 +1,1 @@
-"""Models of the errors of 2D pseudo labels and stereo depth."""
+"""Noise models of the supervision: 2D pseudo-labels and stereo depth."""

@@ -1,13 +1,17 @@
-"""What is known of the classes before training: how the 2D network calls them, and their odds.
+"""Estimates the noise model of a window's pseudo-labels before training, without ground truth.
 
-A network misses most of what is thin, and has no word at all for some classes: a pseudo label is
-evidence of a class, not the class. Where a ray passes the core of a primitive that nothing hides,
-and stereo depth lies in it, the class is all but certain, so those pixels count how often class c
-is called y. No ground truth is read, and a class that nobody sees keeps the words that its label
-set gives it.
+A segmentation network misses most thin objects and has no label at all for some classes, so a
+pseudo-label is an observation of a class, not the class. Where the centre of a primitive is
+visible and stereo depth lies inside it, the class of a pixel is nearly certain: these anchor pixels
+give the transition matrix P(y | c) by counting. Classes without anchor pixels keep the prior of
+their label set.
 
-Letters: V views, H, W image size, K intervals of a ray, M primitives, C classes present in the
-window (the sky is the last), y a word: the id of a pseudo label, 0 = none.
+Letters: H, W image size, K intervals of a ray, M primitives, C classes present in the window (the
+sky is the last), y pseudo-label id (0 = none).
+
+References:
+  Liu and Tao, Classification with noisy labels by importance reweighting, 2016 (anchor points).
+  Patrini et al., Making deep neural networks robust to label noise, CVPR 2017 (transition matrix).
 """
 
 from collections.abc import Sequence
@@ -18,195 +22,197 @@ import scipy.spatial
 
 from pnerf_jax.data import labels
 from pnerf_jax.data.primitives import PrimitiveRecord
+from pnerf_jax.geometry.intervals import Intervals
 
-_BEHIND = 2.0  # metres; what begins that soon behind the nearest entry may be seen through it
-_CORE = 0.5  # a core pixel is at least this share of the deepest one from the primitive's edge
+_SEE_THROUGH = 2.0  # metres after the nearest entry within which a primitive may be the visible one
+_CORE = 0.5  # distance of an anchor pixel from the primitive's edge, relative to the largest one
 
 
 def depth_consistent_primitives(
-  primitive: np.ndarray,
-  enter: np.ndarray,
-  exit_: np.ndarray,
-  depth: np.ndarray,
-  tolerance: np.ndarray,
+  intervals: Intervals, depth: np.ndarray, tolerance: np.ndarray
 ) -> np.ndarray:
-  """The primitives within which the surface of a pixel can lie, of one view.
+  """Return the primitives of each pixel that may contain its surface, of one view.
 
-  The box around a lamp and its arm is nearly empty: what most of its pixels show lies behind it.
+  The box around a lamp and its arm is nearly empty: most of its pixels show what is behind it.
 
   Args:
-    primitive: [H, W, K] index, -1 = none.
-    enter, exit_: [H, W, K] metres along the ray.
-    depth: [H, W] metres along the ray, measured; 0 = unknown.
-    tolerance: [H, W] metres, by which it may err.
+    intervals: [H, W, K], numpy.
+    depth: [H, W], measured distance along the ray in metres; 0 = unknown.
+    tolerance: [H, W], standard error of the depth, metres.
 
   Returns:
-    [H, W, K] primitive, -1 where the depth is known and lies outside.
+    [H, W, K], primitive indices; -1 where a known depth lies outside the interval.
   """
   depth, tolerance = depth[..., None], tolerance[..., None]
-  inside = (depth >= enter - tolerance) & (depth <= exit_ + tolerance)
-  return np.where((depth > 0) & ~inside, -1, primitive)
+  inside = (depth >= intervals.enter - tolerance) & (depth <= intervals.exit + tolerance)
+  return np.where((depth > 0) & ~inside, -1, intervals.primitive)
 
 
-def anchor_pixels(primitive: np.ndarray, enter: np.ndarray, exit_: np.ndarray) -> np.ndarray:
-  """The primitive whose core a pixel shows, of one view.
+def anchor_pixels(primitive: np.ndarray, enter: np.ndarray, exit: np.ndarray) -> np.ndarray:
+  """Return the primitive whose centre a pixel shows, of one view.
 
-  Of the primitives that a ray enters first or soon after (before it leaves the first), the one
-  with the fewest pixels is taken as seen: people draw a sign on a wall, not a wall on a sign.
+  Of the primitives that a ray enters first or soon after (before it leaves the first), the one with
+  the fewest pixels is assumed visible: a sign is annotated in front of a wall, not the reverse.
 
   Args:
-    primitive: [H, W, K] index, -1 = none.
-    enter, exit_: [H, W, K] metres along the ray, sorted by entry.
+    primitive: [H, W, K], indices, -1 = none.
+    enter: [H, W, K], metres along the ray, ascending.
+    exit: [H, W, K], metres along the ray.
 
   Returns:
-    [H, W] int32 index, -1 where no core is seen.
+    [H, W] int32, indices; -1 for pixels that are not anchors.
   """
   primitive = primitive.astype(np.int32)
   used = primitive >= 0
-  pixels = np.append(np.bincount(primitive[used], minlength=1).astype(np.float64), np.inf)
+  pixel_count = np.append(np.bincount(primitive[used], minlength=1).astype(np.float64), np.inf)
   first = np.argmax(used, axis=-1)[..., None]
   of_first = lambda x: np.take_along_axis(x, first, axis=-1)
-  reach = np.minimum(of_first(exit_), of_first(enter) + _BEHIND)
-  size = np.where(used & (enter <= reach), pixels[np.where(used, primitive, -1)], np.inf)
-  slot = np.argmin(size, axis=-1)[..., None]
-  seen = np.where(used.any(axis=-1), np.take_along_axis(primitive, slot, axis=-1)[..., 0], -1)
-  edge = np.zeros(seen.shape, bool)
+  reach = np.minimum(of_first(exit), of_first(enter) + _SEE_THROUGH)
+  size = np.where(used & (enter <= reach), pixel_count[np.where(used, primitive, -1)], np.inf)
+  smallest = np.argmin(size, axis=-1)[..., None]
+  visible = np.take_along_axis(primitive, smallest, axis=-1)[..., 0]
+  visible = np.where(used.any(axis=-1), visible, -1)
+  distance = _edge_distance(visible)
+  largest = np.zeros(len(pixel_count), np.float32)
+  np.maximum.at(largest, visible.ravel(), distance.ravel())
+  return np.where(distance >= _CORE * largest[visible], visible, -1).astype(np.int32)
+
+
+def _edge_distance(index: np.ndarray) -> np.ndarray:
+  """Return the distance of pixels to the nearest one next to another index, [H, W] pixels."""
+  edge = np.zeros(index.shape, bool)
   for axis in (0, 1):
-    changes = np.diff(seen, axis=axis) != 0
+    changes = np.diff(index, axis=axis) != 0
     before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
     before[axis], after[axis] = (1, 0), (0, 1)
     edge |= np.pad(changes, before) | np.pad(changes, after)
-  depth = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, 3)
-  deepest = np.zeros(len(pixels), np.float32)
-  np.maximum.at(deepest, seen.ravel(), depth.ravel())
-  return np.where(depth >= _CORE * deepest[seen], seen, -1).astype(np.int32)
+  return cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, 3)
 
 
 def count_anchor_labels(
-  primitive: np.ndarray,
-  enter: np.ndarray,
-  exit_: np.ndarray,
+  intervals: Intervals,
   depth: np.ndarray,
   tolerance: np.ndarray,
   label: np.ndarray,
+  *,
   semantic: np.ndarray,
   class_ids: tuple[int, ...],
 ) -> np.ndarray:
-  """How often each class is called each word, of one view.
+  """Count the pseudo-labels of the anchor pixels of each class, of one view.
 
   Args:
-    primitive, enter, exit_: [H, W, K] intervals of the view.
-    depth, tolerance: of at_depth; pixels whose depth lies in none of their primitives do not count.
-    label: [H, W] words; 0 is not counted.
-    semantic: [M] ids of the primitives, 0 = void.
+    intervals: [H, W, K], numpy, of the view.
+    depth: [H, W], measured distance along the ray in metres; 0 = unknown. Pixels whose depth lies
+      in none of their primitives are not counted.
+    tolerance: [H, W], standard error of the depth, metres.
+    label: [H, W], pseudo-label ids; 0 is not counted.
+    semantic: [M], ids of the primitives, 0 = void.
     class_ids: the C ids present, the sky last.
 
   Returns:
-    [C + 1, 45] counts; the last row is void's. Pixels whose ray meets no primitive are sky.
+    [C + 1, 45]; the last row is that of void primitives. Pixels whose ray intersects no primitive
+    are sky.
   """
   column = np.full(labels.NUM_IDS, len(class_ids))
   column[list(class_ids)] = np.arange(len(class_ids))
-  seen = anchor_pixels(
-    depth_consistent_primitives(primitive, enter, exit_, depth, tolerance), enter, exit_
-  )
-  sky = (primitive < 0).all(axis=-1)
-  shown = np.where(sky, len(class_ids) - 1, column[np.asarray(semantic)[seen]])
-  counted = (label > 0) & ((seen >= 0) | sky)
-  total = np.zeros((len(class_ids) + 1, labels.NUM_IDS))
-  np.add.at(total, (shown[counted], label[counted]), 1)
-  return total
+  consistent = depth_consistent_primitives(intervals, depth, tolerance)
+  anchor = anchor_pixels(consistent, intervals.enter, intervals.exit)
+  sky = (intervals.primitive < 0).all(axis=-1)
+  anchor_class = np.where(sky, len(class_ids) - 1, column[np.asarray(semantic)[anchor]])
+  counted = (label > 0) & ((anchor >= 0) | sky)
+  counts = np.zeros((len(class_ids) + 1, labels.NUM_IDS))
+  np.add.at(counts, (anchor_class[counted], label[counted]), 1)
+  return counts
 
 
 def estimate_transition(
-  counts: np.ndarray, class_ids: tuple[int, ...], prior: float, floor: float
+  counts: np.ndarray, class_ids: tuple[int, ...], *, prior_count: float, uniform_noise: float
 ) -> np.ndarray:
-  """Word probabilities from counts, with the label sets as their prior.
+  """Estimate the transition matrix from anchor counts, with the label sets as its prior.
 
   Args:
-    counts: [C + 1, 45] of all views (`count`).
+    counts: [C + 1, 45], of all views (`count_anchor_labels`).
     class_ids: the C ids present.
-    prior: pixels that the label set's uniform division counts as.
-    floor: share of every class's pixels that may be called anything: the network's plain errors.
+    prior_count: pixels that the uniform distribution over a label set counts as.
+    uniform_noise: probability of a class-independent error.
 
   Returns:
-    [C + 1, 45] float32, P(y | c); the last row is void's.
+    [C + 1, 45] float32, P(y | c); the last row is that of free space.
   """
-  named = labels.compatibility_matrix(class_ids, merged=False)
-  anything = np.arange(labels.NUM_IDS) > 0
-  sets = np.concatenate([named, anything[None]]).astype(np.float64)
+  compatible = labels.compatibility_matrix(class_ids, merged=False)
+  any_label = np.arange(labels.NUM_IDS) > 0
+  sets = np.concatenate([compatible, any_label[None]]).astype(np.float64)
   used = counts.sum(axis=0) > 0
-  # A word that the network never says here needs no share, unless it is all that a class has.
-  spoken = np.where((sets * used).any(axis=-1, keepdims=True), sets * used, sets)
-  division = spoken / spoken.sum(axis=-1, keepdims=True)
-  mass = counts + prior * division
+  # A label that the network never predicts here gets no mass, unless the class has no other.
+  predicted = np.where((sets * used).any(axis=-1, keepdims=True), sets * used, sets)
+  prior = predicted / predicted.sum(axis=-1, keepdims=True)
+  mass = counts + prior_count * prior
   probability = mass / np.maximum(mass.sum(axis=-1, keepdims=True), 1e-12)
-  everywhere = (used | ~used.any()) & anything
-  probability = (1.0 - floor) * probability + floor * everywhere / everywhere.sum()
+  noise = (used | ~used.any()) & any_label
+  probability = (1.0 - uniform_noise) * probability + uniform_noise * noise / noise.sum()
   return probability.astype(np.float32)
 
 
-def label_reliability(counts: np.ndarray, class_ids: tuple[int, ...]) -> float:
-  """How far the network may be followed in this window: the odds that its words are true.
-
-  A network errs alike on all photos of a thing, so that many wrong labels prove no more than one.
-  Where its words are oftener wrong than right, they must not shape the geometry as independent
-  ones would.
+def transition_from_label_sets(
+  class_ids: tuple[int, ...], merged: bool, uniform_noise: float
+) -> np.ndarray:
+  """Return likelihoods of 1 for every label of a class's label set, `uniform_noise` for others.
 
   Args:
-    counts: [C + 1, 45] of all views (`count`).
+    class_ids: the C ids present.
+    merged: use the class merging of the paper's program instead of the label sets.
+    uniform_noise: likelihood of a label outside of the set.
+
+  Returns:
+    [C + 1, 45] float32; the last row is that of free space, compatible with any label but sky.
+  """
+  compatible = labels.compatibility_matrix(class_ids, merged)
+  not_sky = np.arange(labels.NUM_IDS) != labels.SKY
+  sets = np.concatenate([compatible, not_sky[None]])
+  return (uniform_noise + (1.0 - uniform_noise) * sets).astype(np.float32)
+
+
+def label_reliability(counts: np.ndarray, class_ids: tuple[int, ...]) -> float:
+  """Return the reliability of the pseudo-labels: the odds that they are right, at most 1.
+
+  Label errors are correlated across views, so many wrong labels carry no more evidence than one.
+  Where labels are wrong more often than right, the label losses must not count each as independent.
+
+  Args:
+    counts: [C + 1, 45], of all views (`count_anchor_labels`).
     class_ids: the C ids present.
 
   Returns:
-    s / (1 - s), at most 1; s is the share of a word's pixels that show a class which it names, the
-    mean of all words said. 1 where none is.
+    s / (1 - s), at most 1, with s the mean over all predicted labels of the fraction of its anchor
+    pixels whose class is compatible; 1 without anchor pixels.
   """
   counts = counts[:-1]
-  said = counts.sum(axis=0) > 0
-  if not said.any():
+  predicted = counts.sum(axis=0) > 0
+  if not predicted.any():
     return 1.0
-  true = (counts * labels.compatibility_matrix(class_ids, merged=False)).sum(axis=0)
-  share = np.mean(true[said] / counts.sum(axis=0)[said])
-  return float(min(1.0, share / max(1.0 - share, 1e-6)))
+  right = (counts * labels.compatibility_matrix(class_ids, merged=False)).sum(axis=0)
+  precision = np.mean(right[predicted] / counts.sum(axis=0)[predicted])
+  return float(min(1.0, precision / max(1.0 - precision, 1e-6)))
 
 
-def class_prior(boxes: Sequence[PrimitiveRecord], class_ids: tuple[int, ...]) -> np.ndarray:
-  """Odds of the classes where a ray meets primitives of several, before anything is seen.
+def class_prior(records: Sequence[PrimitiveRecord], class_ids: tuple[int, ...]) -> np.ndarray:
+  """Return prior odds of the classes that a ray intersects: surface to volume of their primitives.
 
-  A small object's primitive is full of its surface, a large one's nearly empty: a primitive of
-  size a holds some a^2 of surface in a^3 of space, so that what a ray is stopped by is the smaller
-  one's with odds of the sizes. Many classes have no word of their own, and no label will tell them
-  from what they stand against.
+  A primitive of size a holds some a^2 of surface in a^3 of space, so a ray is more likely to hit
+  the surface of the smaller of two primitives. Classes that share a label with their background
+  are separated by this prior alone.
 
   Args:
-    boxes: of the window.
+    records: the primitives of the window.
     class_ids: the C ids present.
 
   Returns:
-    [C] float32, geometric mean of the surface in a cubic metre (1/m) of the convex hulls of a
-    class's primitives; 1 where it has none.
+    [C] float32, 1/m, geometric mean of the surface-to-volume ratios of the convex hulls of a
+    class's primitives; 1 for a class without primitives.
   """
-  found = {class_id: [] for class_id in class_ids}
-  for box in boxes:
-    if box.semantic in found:
-      hull = scipy.spatial.ConvexHull(box.vertices - box.vertices.mean(axis=0))
-      found[box.semantic].append(np.log(hull.area / hull.volume))
-  return np.exp([np.mean(logs) if logs else 0.0 for logs in found.values()]).astype(np.float32)
-
-
-def transition_from_label_sets(
-  class_ids: tuple[int, ...], merged: bool, floor: float
-) -> np.ndarray:
-  """Every word of a class's label set is taken as certain, any other as `floor`.
-
-  Args:
-    class_ids: the C ids present.
-    merged: the published program's merging of classes instead of the label sets.
-    floor: plausibility of a word outside of the set.
-
-  Returns:
-    [C + 1, 45] float32 plausibilities; the last row is void's, which may be anything but sky.
-  """
-  named = labels.compatibility_matrix(class_ids, merged)
-  void = np.arange(labels.NUM_IDS) != labels.SKY
-  sets = np.concatenate([named, void[None]])
-  return (floor + (1.0 - floor) * sets).astype(np.float32)
+  ratios: dict[int, list[float]] = {class_id: [] for class_id in class_ids}
+  for record in records:
+    if record.semantic in ratios:
+      hull = scipy.spatial.ConvexHull(record.vertices - record.vertices.mean(axis=0))
+      ratios[record.semantic].append(np.log(hull.area / hull.volume))
+  return np.exp([np.mean(logs) if logs else 0.0 for logs in ratios.values()]).astype(np.float32)

@@ -1,103 +1,125 @@
-"""How far a label may be trusted, judged without ground truth.
+"""Calibrated confidence of labels: the probability that a label is right, without ground truth.
 
-The log-odds of a label being right are taken to be
+Logistic calibration (Platt scaling) of four features:
 
-    bias + learned * logit(m) + fixed * logit(f) + word * w + border * log2(1 + d)
+    logit(confidence) = bias + learned * logit(m) + fixed * logit(f)
+                        + label_agreement * a + boundary_distance * log2(1 + d)
 
-m: the label's mass in the field that gave it; f: its mass in the fixed semantic field; w: 1 where
-the 2D pseudo label plainly names the class, 0 where it names another or the class has no name, and
-`unseen` where there is no pseudo label, as in views that were never recorded; d: angle to the
-nearest pixel that touches another label, in units of 0.4 degrees, at most 16. The sum grows with
-each of them. Its numbers are fitted once, on streets other than the one at hand
-(launch/calibrate.py). What no primitive vouches for keeps half of that confidence.
+m: probability of the label in the field that gave it; f: its probability in the fixed semantic
+field; a: 1 where the 2D pseudo-label is one of the class's strict labels, else 0, and
+`imputed_agreement` where there is no pseudo-label, as in views that were not recorded; d: angular
+distance to the nearest semantic boundary, in units of 0.4 degrees, at most 16. The confidence
+increases with each of them. The coefficients are fitted once, on scenes other than the one
+rendered (launch/calibrate.py). The confidence of pixels without primitive support is halved.
 
-Letters: H, W image size. Numpy: it runs on whole images.
-Source: logistic calibration, Platt, Probabilistic outputs for support vector machines, 1999.
+Letters: H, W image size.
+
+References:
+  Platt, Probabilistic Outputs for Support Vector Machines, 1999.
 """
 
 import dataclasses
 
 import numpy as np
-import scipy.ndimage
+from scipy import ndimage
 
 from pnerf_jax.data import labels
 
-_LEAST = 1e-5  # masses this near to 0 and 1 are not told apart
-_UNIT = np.deg2rad(0.4)  # of d: about a pixel of a quarter-size image of KITTI-360
-_FARTHEST = 16.0
-_DOUBT = 0.5  # share of the confidence that is left where no primitive vouches for the label
-# [45, 256] whether a class is plainly named by a word: some classes may be called anything.
-_NAMED = np.zeros((labels.NUM_IDS, 256), bool)
+_MIN_PROBABILITY = 1e-5  # probabilities are clipped to [1e-5, 1 - 1e-5]
+_DISTANCE_UNIT = np.deg2rad(0.4)  # about a pixel of a quarter-size image of KITTI-360
+_MAX_DISTANCE = 16.0
+_UNSUPPORTED_FACTOR = 0.5  # on the confidence of pixels without primitive support
+# [45, 256] bool, whether a pseudo-label is a strict label of a class.
+_IS_STRICT_LABEL = np.zeros((labels.NUM_IDS, 256), bool)
 for _id in range(labels.NUM_IDS):
-  _NAMED[_id, list(labels.strict_labels(_id))] = True
+  _IS_STRICT_LABEL[_id, list(labels.strict_labels(_id))] = True
 
 
 @dataclasses.dataclass(frozen=True)
 class ConfidenceModel:
-  """The numbers of the module's formula."""
+  """Coefficients of the module's formula, in the order of `config.eval.confidence_coefficients`.
+
+  Attributes:
+    bias: intercept.
+    learned: coefficient of logit(m).
+    fixed: coefficient of logit(f).
+    label_agreement: coefficient of a.
+    boundary_distance: coefficient of log2(1 + d).
+    imputed_agreement: value of a where there is no pseudo-label.
+  """
 
   bias: float
   learned: float
   fixed: float
-  word: float
-  border: float
-  unseen: float
+  label_agreement: float
+  boundary_distance: float
+  imputed_agreement: float
 
 
 def calibration_features(
-  mass: np.ndarray, fixed_mass: np.ndarray, semantic: np.ndarray, words: np.ndarray, focal: float
+  mass: np.ndarray,
+  fixed_mass: np.ndarray,
+  semantic: np.ndarray,
+  pseudo_label: np.ndarray,
+  focal: float,
 ) -> np.ndarray:
-  """What is known of each label.
+  """Compute the features that the confidence of each label is calibrated from.
 
   Args:
-    mass: [H, W] of the label in the field that gave it, in [0, 1].
-    fixed_mass: [H, W] of the label in the fixed field.
-    semantic: [H, W] id.
-    words: [H, W] id of the pseudo label, 0 or 255 = none.
+    mass: [H, W], probability of the label in the field that gave it.
+    fixed_mass: [H, W], probability of the label in the fixed field.
+    semantic: [H, W], label id.
+    pseudo_label: [H, W], label id, 0 or 255 for none.
     focal: focal length in pixels.
 
   Returns:
-    [H, W, 4] float32: logit(m), logit(f), w, which is nan without a pseudo label, and log2(1 + d).
+    [H, W, 4] float32: logit(m), logit(f), a (nan without a pseudo-label) and log2(1 + d).
   """
-  word = np.where(np.isin(words, labels.UNKNOWN), np.nan, _NAMED[semantic, words])
-  units = np.minimum(_border_distance(semantic) / (focal * _UNIT), _FARTHEST)
-  return np.stack([_logit(mass), _logit(fixed_mass), word, np.log2(1 + units)], axis=-1).astype(
-    np.float32
+  agreement = np.where(
+    np.isin(pseudo_label, labels.UNKNOWN), np.nan, _IS_STRICT_LABEL[semantic, pseudo_label]
   )
+  distance = np.minimum(_boundary_distance(semantic) / (focal * _DISTANCE_UNIT), _MAX_DISTANCE)
+  return np.stack(
+    [_logit(mass), _logit(fixed_mass), agreement, np.log2(1 + distance)], axis=-1
+  ).astype(np.float32)
 
 
-def _logit(mass: np.ndarray) -> np.ndarray:
-  mass = np.clip(mass.astype(np.float64), _LEAST, 1 - _LEAST)
-  return np.log(mass) - np.log1p(-mass)
+def _logit(probability: np.ndarray) -> np.ndarray:
+  probability = np.clip(probability.astype(np.float64), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+  return np.log(probability) - np.log1p(-probability)
 
 
-def _border_distance(semantic: np.ndarray) -> np.ndarray:
-  """Distance to the nearest pixel that touches another label, [H, W] pixels; inf without one."""
+def _boundary_distance(semantic: np.ndarray) -> np.ndarray:
+  """Return the distance [H, W] to the nearest pixel with a neighbour of another label.
+
+  In pixels; inf if there is none.
+  """
   padded = np.pad(semantic, 1, mode='edge')
-  border = np.zeros(semantic.shape, bool)
+  is_boundary = np.zeros(semantic.shape, bool)
   for other in (padded[2:, 1:-1], padded[:-2, 1:-1], padded[1:-1, 2:], padded[1:-1, :-2]):
-    border |= other != semantic
-  if not border.any():
+    is_boundary |= other != semantic
+  if not is_boundary.any():
     return np.full(semantic.shape, np.inf)
-  return scipy.ndimage.distance_transform_edt(~border)
+  return ndimage.distance_transform_edt(~is_boundary)
 
 
 def calibrated_confidence(
-  known: np.ndarray, outside: np.ndarray, numbers: ConfidenceModel
+  features: np.ndarray, unsupported: np.ndarray, model: ConfidenceModel
 ) -> np.ndarray:
-  """Confidence [H, W] float32 in (0, 1).
+  """Return the confidence [H, W] float32 in (0, 1).
 
   Args:
-    known: [H, W, 4] of `evidence`.
-    outside: [H, W] bool, what no primitive vouches for.
-    numbers: of the formula.
+    features: [H, W, 4], of calibration_features.
+    unsupported: [H, W] bool, pixels without primitive support.
+    model: coefficients.
   """
-  word = np.where(np.isnan(known[..., 2]), numbers.unseen, known[..., 2])
-  odds = (
-    numbers.bias
-    + numbers.learned * known[..., 0]
-    + numbers.fixed * known[..., 1]
-    + numbers.word * word
-    + numbers.border * known[..., 3]
+  agreement = np.where(np.isnan(features[..., 2]), model.imputed_agreement, features[..., 2])
+  log_odds = (
+    model.bias
+    + model.learned * features[..., 0]
+    + model.fixed * features[..., 1]
+    + model.label_agreement * agreement
+    + model.boundary_distance * features[..., 3]
   )
-  return (np.where(outside, _DOUBT, 1.0) / (1.0 + np.exp(-odds))).astype(np.float32)
+  factor = np.where(unsupported, _UNSUPPORTED_FACTOR, 1.0)
+  return (factor / (1.0 + np.exp(-log_odds))).astype(np.float32)

@@ -1,4 +1,7 @@
-"""Whole images: intervals of a view, then its rays in chunks over all devices.
+"""Rendering of whole images with semantic, instance and panoptic labels and their confidence.
+
+The static scene is rendered in chunks of rays over all devices; the moving objects of the camera's
+frame are composited over it.
 
 Letters: H, W image size, B rays of a chunk, K intervals of a ray.
 """
@@ -12,40 +15,33 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from pnerf_jax.data import labels
+from pnerf_jax.fields.field import BoundField, FieldModule
 from pnerf_jax.geometry import cameras
+from pnerf_jax.geometry.cameras import Camera
 from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.labelling import confidence, panoptic
 from pnerf_jax.labelling.moving_objects import dynamic_object_mask
-from pnerf_jax.rendering.rays import RenderOptions, render_pixels
-from pnerf_jax.rendering.scene import BoundField, Scene
+from pnerf_jax.rendering.rays import RenderOptions
+from pnerf_jax.rendering.scene import Scene
+from pnerf_jax.rendering.staged import render_pixels
 
 
-@dataclasses.dataclass(frozen=True)
-class Camera:
-  """What is rendered: a pinhole camera and the image whose appearance code and frame it takes.
-
-  intrinsics: [4] fx, fy, cx, cy.   world_from_cam: [4, 4] recentred.   image: index of the view in
-  the window.   frame: its number, for moving objects.
-  """
-
-  intrinsics: np.ndarray
-  world_from_cam: np.ndarray
-  width: int
-  height: int
-  image: int
-  frame: int
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
-  """One rendered view, numpy.
+  """One rendered and labelled image, numpy.
 
-  rgb: [H, W, 3] uint8.   depth: [H, W] float32 planar metres, 0 = sky.   semantic, fixed: [H, W]
-  uint8 ids.   instance: [H, W] uint16 id * 1000 + instanceId.   confidence: [H, W] float32.
-  evidence: [H, W, 4] float32 of confidence.calibration_features, from which the confidence is made.
-  outside: [H, W] bool, no primitive vouches for the label: the ray met none and no pseudo label
-  calls it sky, or most of what it saw is void's, or it met more than the table had room for.
-  dropped: intervals that the table had no room for, summed over the rays.
+  Attributes:
+    rgb: [H, W, 3] uint8.
+    depth: [H, W] float32, planar metres, 0 for sky.
+    semantic: [H, W] uint8, label id.
+    fixed: [H, W] uint8, label id of the fixed field.
+    instance: [H, W] uint16, id * 1000 + instanceId.
+    confidence: [H, W] float32 in (0, 1).
+    features: [H, W, 4] float32, confidence.calibration_features.
+    unsupported: [H, W] bool, pixels without primitive support: the ray intersects no primitive and
+      the pseudo-label is not sky, or most of its weight lies in free space, or its intervals were
+      truncated.
+    num_truncated: number of truncated intervals of all rays.
   """
 
   rgb: np.ndarray
@@ -54,96 +50,103 @@ class Image:
   fixed: np.ndarray
   instance: np.ndarray
   confidence: np.ndarray
-  evidence: np.ndarray
-  outside: np.ndarray
+  features: np.ndarray
+  unsupported: np.ndarray
   num_truncated: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelOptions:
-  """How pixels are labelled at inference.
+  """Labelling options.
 
-  merged: classes were merged in training as in the published program; the primitives split them.
-  source: the field that labels, 'learned' or 'fixed'.   calibration: of the confidence.
+  Attributes:
+    merged: classes were merged in training as in the paper's program; the primitives split them.
+    label_field: the field that gives the labels, 'learned' or 'fixed'.
+    confidence_model: coefficients of the calibrated confidence.
   """
 
   merged: bool
-  source: str
-  calibration: confidence.ConfidenceModel
+  label_field: str
+  confidence_model: confidence.ConfidenceModel
 
 
 def dataset_camera(scene: Scene, image: int, full: bool) -> Camera:
-  """The window's own view `image`, at the size of the source images or of training."""
+  """Return the camera of a source image of the window.
+
+  Args:
+    scene: the scene of the window.
+    image: index of the source image.
+    full: at the size of the source images instead of the training size.
+  """
   window = scene.window
   intrinsics = window.full_intrinsics if full else window.intrinsics
   width, height = (window.full_sizes if full else window.sizes)[image].tolist()
   return Camera(
-    np.asarray(intrinsics[image], np.float32),
-    np.asarray(window.world_from_cam[image], np.float32),
-    width,
-    height,
-    image,
-    int(window.view_frame[image]),
+    intrinsics=np.asarray(intrinsics[image], np.float32),
+    world_from_cam=np.asarray(window.world_from_cam[image], np.float32),
+    width=width,
+    height=height,
+    image=image,
+    frame=int(window.view_frame[image]),
   )
 
 
 class Renderer:
-  """Renders views of a scene; compiles once for all of one size."""
+  """Renderer of labelled images of a scene; compiles once per image size."""
 
   def __init__(
     self,
     scene: Scene,
-    module: Any,
-    options: RenderOptions,
+    module: FieldModule,
     mesh: jax.sharding.Mesh,
-    chunk: int,
+    *,
+    render_options: RenderOptions,
+    label_options: LabelOptions,
+    chunk_rays: int,
     num_intervals: int,
-    labelling: LabelOptions,
   ):
-    """Binds what does not change between views.
+    """Prepare rendering.
 
     Args:
       scene: the window on the device.
-      module: the field (linen).
-      options: of the rendering.
+      module: the field.
       mesh: ('data',).
-      chunk: rays rendered at once; rounded up to a multiple of the device count.
+      render_options: rendering options.
+      label_options: labelling options.
+      chunk_rays: rays rendered at a time; rounded up to a multiple of the device count.
       num_intervals: K.
-      labelling: how pixels are labelled.
     """
-    devices = mesh.devices.size
+    num_devices = mesh.devices.size
     self._scene = scene
-    self._chunk = -(-chunk // devices) * devices
+    self._chunk_rays = -(-chunk_rays // num_devices) * num_devices
     self._num_intervals = num_intervals
-    self._calibration = labelling.calibration
-    # [chunks, rays of a chunk, ...]: the chunks follow each other, a chunk's rays are shared out.
-    by_ray, replicated = PartitionSpec(None, 'data'), PartitionSpec()
+    self._confidence_model = label_options.confidence_model
     class_ids = jnp.asarray(scene.class_ids, jnp.int32)
-    taken_for = [labels.paper_merged_class(i) if labelling.merged else i for i in scene.class_ids]
-    groups = jnp.asarray(np.equal.outer(taken_for, taken_for))
-    primitives = scene.primitives
+    trained_ids = [
+      labels.paper_merged_class(i) if label_options.merged else i for i in scene.class_ids
+    ]
+    merged = jnp.asarray(np.equal.outer(trained_ids, trained_ids))
 
     def render_chunk(params, rays, intervals):
-      """B rays -> rgb [B, 3] uint8, planar depth [B] in metres (0 = sky), panoptic.PixelLabels [B]."""
-      out = render_pixels(
-        BoundField(module, params), rays, intervals, scene.table, len(scene.class_ids), options
-      )
-      picked = panoptic.label_pixels(
+      """Return rgb [B, 3] uint8, planar depth [B] in metres (0 = sky) and labels [B]."""
+      out = render_pixels(BoundField(module, params), rays, intervals, scene.table, render_options)
+      pixel_labels = panoptic.label_pixels(
         out,
         intervals,
+        scene.primitives,
         class_ids,
-        groups,
-        primitives.semantic,
-        primitives.instance,
-        labelling.source,
+        merged=merged,
+        label_field=label_options.label_field,
       )
       depth = jnp.where(out.opacity > 0.5, out.median_depth * rays.depth_per_t, 0.0)
       rgb = jnp.round(jnp.clip(out.rgb, 0.0, 1.0) * 255.0).astype(jnp.uint8)
-      return rgb, depth, picked
+      return rgb, depth, pixel_labels
 
-    # One call an image: a loop inside keeps reusing one chunk's memory, which on CPU doubles the
-    # speed, for there each call maps its temporaries afresh. Each device chooses among the samples
-    # of its own rays, hence shard_map.
+    # [chunks, rays of a chunk, ...]: chunks are rendered in turn, their rays are divided over the
+    # devices. The loop is inside the jitted function, where all chunks reuse the same memory; on
+    # CPU this doubles the speed, since each call allocates its temporaries again. shard_map, since
+    # each device selects among the samples of its own rays.
+    by_ray, replicated = PartitionSpec(None, 'data'), PartitionSpec()
     self._render_chunks = jax.jit(
       jax.shard_map(
         lambda params, rays, intervals: jax.lax.map(
@@ -156,129 +159,130 @@ class Renderer:
       )
     )
 
-  def __call__(self, params: Any, view: Camera) -> Image:
-    """Renders one view. params: the field's parameters."""
-    scene = self._scene
-    intrinsics, world_from_cam = jnp.asarray(view.intrinsics), jnp.asarray(view.world_from_cam)
-    intervals, moving, moving_primitive = view_intervals(
-      scene.primitives,
-      intrinsics,
-      world_from_cam,
-      view.width,
-      view.height,
-      scene.window.near,
-      float(scene.window.far),
-      self._num_intervals,
-      view.frame,
+  def __call__(self, params: Any, camera: Camera) -> Image:
+    """Render the image of a camera with the given parameters of the field."""
+    window = self._scene.window
+    intervals, moving_t, moving_primitive = view_intervals(
+      self._scene.primitives, camera, window.near, float(window.far), self._num_intervals
     )
-    rays = cameras.pixel_rays(
-      intrinsics, world_from_cam, cameras.pixel_grid(view.width, view.height), jnp.int32(view.image)
-    )
-    count = view.width * view.height
-    chunks = -(-count // self._chunk)
+    num_rays = camera.width * camera.height
+    num_chunks = -(-num_rays // self._chunk_rays)
 
     def split(x):
-      """[H, W, ...] to [chunks, rays of a chunk, ...]; the last rays are rendered more than once
-      where they do not fill the last chunk."""
-      x = x.reshape(count, *x.shape[2:])
-      index = jnp.minimum(jnp.arange(chunks * self._chunk), count - 1)
-      return x[index].reshape(chunks, self._chunk, *x.shape[1:])
+      """Reshape [H, W, ...] to [chunks, rays of a chunk, ...], padded with the last ray."""
+      x = x.reshape(num_rays, *x.shape[2:])
+      index = jnp.minimum(jnp.arange(num_chunks * self._chunk_rays), num_rays - 1)
+      return x[index].reshape(num_chunks, self._chunk_rays, *x.shape[1:])
 
+    def join(x):
+      x = np.asarray(x).reshape(-1, *x.shape[2:])[:num_rays]
+      return x.reshape(camera.height, camera.width, *x.shape[1:])
+
+    rays = cameras.camera_rays(camera)
     out = self._render_chunks(params, *jax.tree.map(split, (rays, intervals)))
-    whole = jax.tree.map(
-      lambda x: (
-        np.asarray(x)
-        .reshape(-1, *x.shape[2:])[:count]
-        .reshape(view.height, view.width, *x.shape[2:])
-      ),
-      out,
-    )
-    return self._finish(
-      whole,
-      view,
-      np.asarray(moving),
+    return self._composite_moving(
+      camera,
+      jax.tree.map(join, out),
+      np.asarray(moving_t),
       np.asarray(moving_primitive),
       int(jnp.sum(intervals.num_truncated)),
     )
 
-  def _finish(
-    self, whole, view: Camera, moving: np.ndarray, moving_primitive: np.ndarray, dropped: int
+  def _composite_moving(
+    self,
+    camera: Camera,
+    static: tuple[np.ndarray, np.ndarray, panoptic.PixelLabels],
+    moving_t: np.ndarray,
+    moving_primitive: np.ndarray,
+    num_truncated: int,
   ) -> Image:
-    """Lays the moving objects of the view's own frame over the static scene and packs the ids."""
-    rgb, depth, picked = whole
-    semantic, instance, depth = picked.semantic.copy(), picked.instance.copy(), depth.copy()
-    mass, fixed_mass = picked.mass.copy(), picked.fixed_mass.copy()
-    words = self._recorded(view, 'pseudo_label')
-    if words is None:
-      words = np.zeros((view.height, view.width), np.uint8)
-    outside = picked.overflowed | picked.unnamed | (picked.unmet & (words != labels.SKY))
-    planar = moving / _ray_length(view)
-    box = (moving_primitive >= 0) & ((depth == 0) | (planar < depth))
-    moving_semantic = np.asarray(self._scene.primitives.semantic)[moving_primitive]
-    seen = dynamic_object_mask(box, moving_semantic, words, rgb, self._recorded(view, 'rgb'))
-    over = moving_primitive[seen]
-    semantic[seen] = moving_semantic[seen]
-    instance[seen] = np.asarray(self._scene.primitives.instance)[over]
-    depth[seen] = planar[seen]
-    # The box says where the object is, not which of its pixels it covers.
-    mass[seen] = fixed_mass[seen] = 0.5
-    outside[seen] = False
-    known = confidence.calibration_features(mass, fixed_mass, semantic, words, view.intrinsics[0])
-    trust = confidence.calibrated_confidence(known, outside, self._calibration)
+    """Composite the moving objects of the camera's frame over the static scene.
+
+    Args:
+      camera: the camera of the image.
+      static: rgb, planar depth and labels of the static scene.
+      moving_t: [H, W], entry into the nearest moving primitive, metres along the ray.
+      moving_primitive: [H, W], index of this primitive, -1 for none.
+      num_truncated: number of truncated intervals of all rays.
+    """
+    rgb, depth, pixels = static
+    primitives = self._scene.primitives
+    semantic, instance, depth = np.array(pixels.semantic), np.array(pixels.instance), depth.copy()
+    mass, fixed_mass = np.array(pixels.mass), np.array(pixels.fixed_mass)
+    pseudo_label = self._source_layer(camera, 'pseudo_label')
+    if pseudo_label is None:
+      pseudo_label = np.zeros((camera.height, camera.width), np.uint8)
+    unsupported = (
+      pixels.truncated
+      | pixels.mostly_free_space
+      | (pixels.no_primitive_hit & (pseudo_label != labels.SKY))
+    )
+    moving_depth = moving_t / cameras.t_per_depth(camera)
+    is_nearer = (moving_primitive >= 0) & ((depth == 0) | (moving_depth < depth))
+    moving_semantic = np.asarray(primitives.semantic)[moving_primitive]
+    mask = dynamic_object_mask(
+      is_nearer, moving_semantic, pseudo_label, rgb, self._source_layer(camera, 'rgb')
+    )
+    semantic[mask] = moving_semantic[mask]
+    instance[mask] = np.asarray(primitives.instance)[moving_primitive[mask]]
+    depth[mask] = moving_depth[mask]
+    mass[mask] = fixed_mass[mask] = 0.5  # the primitive is known, the pixels it covers are not
+    unsupported[mask] = False
+    features = confidence.calibration_features(
+      mass, fixed_mass, semantic, pseudo_label, float(camera.intrinsics[0])
+    )
     return Image(
-      rgb,
-      depth,
-      semantic.astype(np.uint8),
-      picked.fixed.astype(np.uint8),
-      labels.pack_instance(semantic, instance),
-      trust,
-      known,
-      outside,
-      dropped,
+      rgb=rgb,
+      depth=depth,
+      semantic=semantic.astype(np.uint8),
+      fixed=np.asarray(pixels.fixed, np.uint8),
+      instance=labels.pack_instance(semantic, instance),
+      confidence=confidence.calibrated_confidence(features, unsupported, self._confidence_model),
+      features=features,
+      unsupported=unsupported,
+      num_truncated=num_truncated,
     )
 
-  def _recorded(self, view: Camera, layer: str) -> np.ndarray | None:
-    """A layer of the window ('rgb', 'pseudo_label') at the view's size, [H, W, ...]; None where
-    there is none or the view was not recorded."""
-    window, image = self._scene.window, view.image
+  def _source_layer(self, camera: Camera, layer: str) -> np.ndarray | None:
+    """Return a layer of the source image ('rgb', 'pseudo_label') at the camera's size.
+
+    Returns [H, W, ...], or None if the window lacks the layer or the camera has no source image,
+    or another pose or field of view than its source image.
+    """
+    window, image = self._scene.window, camera.image
     values = getattr(window, layer)
-    if values is None or not (
-      np.allclose(view.world_from_cam, window.world_from_cam[image], atol=1e-5)
-      and np.allclose(
-        view.intrinsics[:2] / view.width,
+    if (
+      values is None
+      or image < 0
+      or not np.allclose(camera.world_from_cam, window.world_from_cam[image], atol=1e-5)
+      or not np.allclose(
+        camera.intrinsics[:2] / camera.width,
         window.intrinsics[image, :2] / window.sizes[image, 0],
         rtol=1e-4,
       )
     ):
       return None
     width, height = window.sizes[image]
-    rows = (np.arange(view.height) * height) // view.height
-    columns = (np.arange(view.width) * width) // view.width
+    rows = (np.arange(camera.height) * height) // camera.height
+    columns = (np.arange(camera.width) * width) // camera.width
     return values[image][rows[:, None], columns[None, :]]
 
 
-def _ray_length(view: Camera) -> np.ndarray:
-  """Distance along the ray for one metre of planar depth, [H, W]."""
-  fx, fy, cx, cy = view.intrinsics
-  u, v = np.meshgrid(np.arange(view.width), np.arange(view.height))
-  return np.sqrt(1.0 + ((u - cx) / fx) ** 2 + ((v - cy) / fy) ** 2)
-
-
 def render_options(model: Any) -> RenderOptions:
-  """Options of inference from `config.model`."""
+  """Return the rendering options of inference from `config.model`."""
   return RenderOptions(
-    model.num_render_samples,
-    model.num_coarse_samples,
-    model.uniform_fraction,
-    model.per_interval_fraction,
-    model.mask_semantics,
+    num_samples=model.num_render_samples,
+    num_coarse_samples=model.num_coarse_samples,
+    uniform_fraction=model.uniform_fraction,
+    per_interval_fraction=model.per_interval_fraction,
+    mask_semantics=model.mask_semantics,
   )
 
 
 def label_options(loss: Any, evaluation: Any) -> LabelOptions:
-  """How pixels are labelled, from `config.loss` and `config.eval`."""
+  """Return the labelling options from `config.loss` and `config.eval`."""
   return LabelOptions(
-    loss.label_noise == 'merged',
-    evaluation.label_field,
-    confidence.ConfidenceModel(*evaluation.confidence_coefficients),
+    merged=loss.label_noise == 'merged',
+    label_field=evaluation.label_field,
+    confidence_model=confidence.ConfidenceModel(*evaluation.confidence_coefficients),
   )

@@ -1,73 +1,79 @@
-"""Which pixels a moving object covers: a box says where it may be, labels and colours where it is.
+"""Segmentation of moving objects inside their primitives, from pseudo-labels and photometric error.
 
-Moving objects are not trained; they are laid over the static scene in their own frame. A 2D
-network's outlines are about a pixel too wide, and inside a box nothing else would correct them.
-Where the photo looks as the static scene behind does, the object is not.
+Moving objects are not trained; they are composited over the static scene in their own frame.
+Pseudo-label masks are about one pixel too wide, and inside the primitive nothing else would correct
+them: pixels where the image looks like the static scene behind the object are removed. The decision
+is a likelihood ratio test, whose prior is the reliability of the pseudo-label and whose photometric
+errors are exponentially distributed.
 
 Letters: H, W image size.
 """
 
 import numpy as np
-import scipy.ndimage
+from scipy import ndimage
 
 from pnerf_jax.data import labels
 
-# How likely a label of a moving object is true, by its distance in pixels from where the label
-# ends: on the outermost pixel, one further in, deeper. A label without an inside is no wider than
-# what it names.
-_TRUE = (0.3, 0.85, 0.99)
-_UNLABELLED = 0.5  # the same where there is no label
-_LEAST_ERROR = 2.0  # of 255; photos are no more exact than that
-_ENOUGH = 20  # pixels whose colour error can be averaged
+# Prior probability that a label of a moving object is right, by the distance in pixels from the
+# label's edge: the outermost pixel, the next one, all others.
+_LABEL_RELIABILITY = (0.3, 0.85, 0.99)
+_UNLABELLED_PRIOR = 0.5
+_MIN_ERROR = 2.0  # mean photometric error, of 255: the noise of images
+_MIN_PIXELS = 20  # for an estimate of the mean error
 
 
 def dynamic_object_mask(
-  box: np.ndarray,
+  candidate: np.ndarray,
   semantic: np.ndarray,
-  words: np.ndarray,
+  pseudo_label: np.ndarray,
   static_rgb: np.ndarray,
-  photo: np.ndarray | None,
+  image: np.ndarray | None,
 ) -> np.ndarray:
-  """Pixels of a view that show the moving object whose box is in front there.
-
-  The colour error of what stands still, and that of what moves, are taken to be exponential, with
-  the means of this view.
+  """Return the pixels of a view that show a moving object, [H, W] bool, within `candidate`.
 
   Args:
-    box: [H, W] bool, a moving primitive is nearer than the static scene.
-    semantic: [H, W] its id; anything where there is no box.
-    words: [H, W] pseudo labels, 0 = unknown.
+    candidate: [H, W] bool, a moving primitive is nearer than the static scene.
+    semantic: [H, W], label id of that primitive; arbitrary elsewhere.
+    pseudo_label: [H, W], label id, 0 for unknown.
     static_rgb: [H, W, 3] uint8, the static scene as rendered.
-    photo: [H, W, 3] uint8, or None where the view was not recorded; labels alone decide then.
-
-  Returns:
-    [H, W] bool, within `box`.
+    image: [H, W, 3] uint8, or None if the view was not recorded: labels alone decide.
   """
-  found = np.zeros(box.shape, bool)
-  inward = np.zeros(box.shape, np.float32)
-  for moving in np.unique(semantic[box]):
-    named = np.isin(words, (0, *labels.confusable_classes(int(moving))))
-    here = box & (semantic == moving) & named
-    found |= here
-    # Where the label has no end, all of it is deep: beyond the image's edge the object goes on.
-    ends = (
-      np.full(named.shape, np.inf) if named.all() else scipy.ndimage.distance_transform_edt(named)
+  mask = np.zeros(candidate.shape, bool)
+  edge_distance = np.zeros(candidate.shape, np.float32)
+  for class_id in np.unique(semantic[candidate]):
+    confusable = np.isin(pseudo_label, (0, *labels.confusable_classes(int(class_id))))
+    selected = candidate & (semantic == class_id) & confusable
+    mask |= selected
+    # The image border is no edge of a label: the object continues beyond it.
+    distance = (
+      np.full(confusable.shape, np.inf)
+      if confusable.all()
+      else ndimage.distance_transform_edt(confusable)
     )
-    thin = (ends < 2) & (scipy.ndimage.maximum_filter(ends, 3) < 2)
-    inward[here] = np.where(thin, 2, ends)[here]
-  if photo is None or not found.any():
-    return found
-  error = np.abs(photo.astype(np.float32) - static_rgb).max(axis=-1)
-  deep = found & (inward > len(_TRUE) - 1)
-  still = max(_LEAST_ERROR, _mean_error(error[~box]))
-  # An object of the background's own colour hides from this test: it keeps its labels.
-  moves = max(2.0 * still, _mean_error(error[deep]))
-  true = np.asarray(_TRUE)[np.clip(inward - 1, 0, len(_TRUE) - 1).astype(int)]
-  true = np.where(words == 0, _UNLABELLED, true)
-  odds = np.log(true / (1 - true)) + np.log(still / moves) + error / still - error / moves
-  return found & (odds > 0)
+    # Labels without interior pixels are no wider than their object.
+    is_thin = (distance < 2) & (ndimage.maximum_filter(distance, 3) < 2)
+    edge_distance[selected] = np.where(is_thin, 2, distance)[selected]
+  if image is None or not mask.any():
+    return mask
+  error = np.abs(image.astype(np.float32) - static_rgb).max(axis=-1)
+  interior = mask & (edge_distance > len(_LABEL_RELIABILITY) - 1)
+  static_error = max(_MIN_ERROR, _mean_error(error[~candidate]))
+  # An object of the colour of its background cannot be tested: it keeps its labels.
+  moving_error = max(2.0 * static_error, _mean_error(error[interior]))
+  index = np.clip(edge_distance - 1, 0, len(_LABEL_RELIABILITY) - 1).astype(int)
+  prior = np.where(pseudo_label == 0, _UNLABELLED_PRIOR, np.asarray(_LABEL_RELIABILITY)[index])
+  log_odds = (
+    np.log(prior / (1 - prior))
+    + np.log(static_error / moving_error)
+    + error / static_error
+    - error / moving_error
+  )
+  return mask & (log_odds > 0)
 
 
 def _mean_error(error: np.ndarray) -> float:
-  """Mean of an exponential distribution by its median, which outliers do not move; 0 for few."""
-  return float(np.median(error) / np.log(2.0)) if error.size >= _ENOUGH else 0.0
+  """Estimate the mean of an exponential distribution from its median, robust to outliers.
+
+  Returns 0 for fewer than _MIN_PIXELS values.
+  """
+  return float(np.median(error) / np.log(2.0)) if error.size >= _MIN_PIXELS else 0.0

@@ -1,7 +1,10 @@
-"""From rendered class and instance mass to one label a pixel.
+"""Semantic and instance labels of pixels from rendered class and instance weights.
 
-Letters: K intervals of a ray, C classes present in the window, M primitives.
-Source: Fu et al., Panoptic NeRF, section 3.5.
+Letters: C classes present in the window, K intervals of a ray, M primitives.
+
+References:
+  Fu et al., Panoptic NeRF: 3D-to-2D Label Transfer for Panoptic Urban Scene Segmentation, 3DV 2022,
+  section 3.5.
 """
 
 import dataclasses
@@ -9,21 +12,26 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from pnerf_jax.data import labels
 from pnerf_jax.geometry.intervals import Intervals
+from pnerf_jax.geometry.primitives import Primitives
 from pnerf_jax.rendering.rays import Pixels
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelLabels:
-  """Labels of pixels, and what speaks for them.
+  """Labels of pixels and the quantities that their confidence depends on.
 
-  semantic, fixed: [...] ids, the latter of the fixed field.
-  instance: [...] instanceId within the class, 0 = none.
-  mass, fixed_mass: [...] of the label in the field that gave it and in the fixed field.
-  overflowed: [...] bool, the ray met more primitives than were kept.
-  unnamed: [...] bool, most of what the ray saw lies in no primitive but void.
-  unmet: [...] bool, the ray met no primitive but void.
+  Attributes:
+    semantic: [...], label id.
+    fixed: [...], label id of the fixed field.
+    instance: [...], instanceId within the class, 0 for none.
+    mass: [...], probability of the label in the field that gave it.
+    fixed_mass: [...], probability of the label in the fixed field.
+    truncated: [...] bool, the ray intersects more primitives than are kept.
+    mostly_free_space: [...] bool, more than half of the ray's weight lies in void primitives alone.
+    no_primitive_hit: [...] bool, the ray intersects no primitive, or void primitives only.
   """
 
   semantic: jax.Array
@@ -31,77 +39,80 @@ class PixelLabels:
   instance: jax.Array
   mass: jax.Array
   fixed_mass: jax.Array
-  overflowed: jax.Array
-  unnamed: jax.Array
-  unmet: jax.Array
+  truncated: jax.Array
+  mostly_free_space: jax.Array
+  no_primitive_hit: jax.Array
 
 
-def split_merged(semantics: jax.Array, fixed: jax.Array, groups: jax.Array) -> jax.Array:
-  """Deals the mass of classes that were merged in training out by the primitives' weights.
+def split_merged(semantics: jax.Array, fixed: jax.Array, merged: jax.Array) -> jax.Array:
+  """Distribute the probability of classes merged in training in proportion to the fixed field.
 
   Args:
-    semantics: [..., C] rendered learned field, whose classes of one group cannot be told apart.
-    fixed: [..., C] rendered fixed field.
-    groups: [C, C] bool, classes that were merged; the identity where none were.
+    semantics: [..., C], rendered learned field.
+    fixed: [..., C], rendered fixed field.
+    merged: [C, C] bool, pairs of classes merged in training; the identity if none were.
 
   Returns:
-    [..., C]; a group without any fixed mass keeps its own division.
+    [..., C]; a group of merged classes without fixed probability is left unchanged.
   """
-  same = groups.astype(semantics.dtype)
-  mass, held = semantics @ same, fixed @ same
-  return jnp.where(held > 1e-6, mass * fixed / jnp.maximum(held, 1e-6), semantics)
+  same = merged.astype(semantics.dtype)
+  group_mass, group_fixed = semantics @ same, fixed @ same
+  return jnp.where(
+    group_fixed > 1e-6, group_mass * fixed / jnp.maximum(group_fixed, 1e-6), semantics
+  )
 
 
 def label_pixels(
   rendered: Pixels,
   intervals: Intervals,
+  primitives: Primitives,
   class_ids: jax.Array,
-  groups: jax.Array,
-  primitive_semantic: jax.Array,
-  primitive_instance: jax.Array,
-  source: str,
+  *,
+  merged: jax.Array,
+  label_field: str,
 ) -> PixelLabels:
-  """Picks each pixel's class, then the instance of that class with the largest mass.
+  """Choose the most probable class of each pixel, then the heaviest instance of that class.
 
-  Ids come from the primitives, so they agree across views and windows.
+  Instance ids are those of the primitives, so they are consistent across views and windows.
 
   Args:
-    rendered: of rays [...].
+    rendered: pixels [...].
     intervals: [..., K].
-    class_ids: [C] ids.
-    groups: [C, C] bool, classes that were merged in training (split_merged).
-    primitive_semantic, primitive_instance: [M].
-    source: the field that labels, 'learned' or 'fixed'; static.
+    primitives: the M primitives that the intervals refer to.
+    class_ids: [C], label ids.
+    merged: [C, C] bool, pairs of classes merged in training (split_merged).
+    label_field: the field that gives the labels, 'learned' or 'fixed'; static.
   """
   fixed_semantics = rendered.fixed_semantics
-  unspoken = 1.0 - jnp.sum(fixed_semantics, axis=-1)  # held by a void primitive alone
+  free_space_mass = 1.0 - jnp.sum(fixed_semantics, axis=-1)
   fixed_best = jnp.argmax(fixed_semantics, axis=-1)
-  void = unspoken > jnp.max(fixed_semantics, axis=-1)
-  fixed = jnp.where(void, 0, class_ids[fixed_best])
-  if source == 'fixed':
+  is_free_space = free_space_mass > jnp.max(fixed_semantics, axis=-1)
+  fixed = jnp.where(is_free_space, labels.VOID, class_ids[fixed_best])
+  if label_field == 'fixed':
     best, semantic, semantics = fixed_best, fixed, fixed_semantics
   else:
-    semantics = split_merged(rendered.semantics, fixed_semantics, groups)
+    semantics = split_merged(rendered.semantics, fixed_semantics, merged)
     best = jnp.argmax(semantics, axis=-1)
     semantic = class_ids[best]
   primitive = intervals.primitive.astype(jnp.int32)
-  used = primitive >= 0
-  same_class = used & (primitive_semantic[primitive] == semantic[..., None])
-  instance = primitive_instance[primitive]
-  # An instance may hold several slots: a concave primitive, or one object in several parts.
+  is_used = primitive >= 0
+  interval_class = primitives.semantic[primitive]
+  same_class = is_used & (interval_class == semantic[..., None])
+  instance = primitives.instance[primitive]
+  # An instance may have several intervals: of a concave primitive, or of several primitives.
   same_instance = (instance[..., :, None] == instance[..., None, :]) & same_class[..., None, :]
-  mass = jnp.sum(jnp.where(same_instance, rendered.slots[..., None, :], 0.0), axis=-1)
+  mass = jnp.sum(jnp.where(same_instance, rendered.interval_weights[..., None, :], 0.0), axis=-1)
   heaviest = jnp.argmax(jnp.where(same_class, mass, -1.0), axis=-1, keepdims=True)
   chosen = jnp.take_along_axis(instance, heaviest, axis=-1)[..., 0]
   chosen = jnp.where(jnp.any(same_class, axis=-1), chosen, 0)
-  of_label = lambda field: jnp.take_along_axis(field, best[..., None], axis=-1)[..., 0]
+  at_best = lambda values: jnp.take_along_axis(values, best[..., None], axis=-1)[..., 0]
   return PixelLabels(
-    semantic,
-    fixed,
-    chosen,
-    mass=of_label(semantics),
-    fixed_mass=of_label(fixed_semantics),
-    overflowed=intervals.num_truncated > 0,
-    unnamed=unspoken > 0.5,
-    unmet=~jnp.any(used & (primitive_semantic[primitive] != 0), axis=-1),
+    semantic=semantic,
+    fixed=fixed,
+    instance=chosen,
+    mass=at_best(semantics),
+    fixed_mass=at_best(fixed_semantics),
+    truncated=intervals.num_truncated > 0,
+    mostly_free_space=free_space_mass > 0.5,
+    no_primitive_hit=~jnp.any(is_used & (interval_class != labels.VOID), axis=-1),
   )

@@ -1,6 +1,6 @@
-"""A window made ready for the device: its primitives, its classes, and the field that fits it.
+"""Scene of a window on the device, and the field of `config.model`.
 
-Letters: M primitives, C classes present in the window, V views.
+Letters: M primitives, C classes present in the window.
 """
 
 import dataclasses
@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from pnerf_jax.data import labels
-from pnerf_jax.data.primitives import CUBE, CUBE_FACES
+from pnerf_jax.data.primitives import CUBE_FACES, CUBE_VERTICES
 from pnerf_jax.data.window import Window
 from pnerf_jax.fields import hash_grid
+from pnerf_jax.fields.field import FieldModule
 from pnerf_jax.fields.fixed import ClassTable, make_class_table
 from pnerf_jax.fields.hash_grid_field import HashGridField
 from pnerf_jax.fields.paper_field import PaperField
@@ -23,38 +24,14 @@ _VOID_INSTANCE = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class BoundField:
-  """A linen field with its parameters (rendering.rays.Field)."""
-
-  module: Any
-  params: Any
-
-  def __call__(self, points, directions, image):
-    """The field at points [..., S, 3] seen along directions [..., 3]."""
-    return self.module.apply({'params': self.params}, points, directions, image)
-
-  def density(self, points):
-    """Density [...] and features [..., W] at points [..., 3]."""
-    return self.module.apply({'params': self.params}, points, method='density')
-
-  def encode_view(self, directions, image):
-    """What `heads` needs to know of rays [...]."""
-    return self.module.apply({'params': self.params}, directions, image, method='encode_view')
-
-  def heads(self, features, view):
-    """Colour [..., 3] and logits [..., C] from features and view."""
-    return self.module.apply({'params': self.params}, features, view, method='heads')
-
-  def sky(self, origins, directions, image):
-    """Colour of the sky, [..., 3]."""
-    return self.module.apply({'params': self.params}, origins, directions, image, method='sky')
-
-
-@dataclasses.dataclass(frozen=True)
 class Scene:
-  """What rendering needs to know of a window besides the field.
+  """A window and its device arrays.
 
-  class_ids: the C ids present, the sky last.   table: class bits of the primitives.
+  Attributes:
+    window: the data on the host.
+    primitives: M primitives.
+    class_ids: label ids of the C classes, the sky last.
+    table: classes of the primitives.
   """
 
   window: Window
@@ -64,23 +41,23 @@ class Scene:
 
 
 def make_scene(window: Window) -> Scene:
-  """Builds the primitives and the class table of a window.
+  """Build the primitives and the class table of a window.
 
-  With space outside void, a primitive of class void is put around the scene: density is free in
-  it and the learned field alone gives its label, so the words of the pseudo labels join the
-  classes.
+  If unannotated space is void, the scene is enclosed in a void primitive: density is allowed
+  everywhere in it, its class is predicted by the learned field alone, and the classes of the
+  pseudo-labels are added to those of the primitives.
   """
-  boxes = window.boxes
-  vertices = [box.vertices for box in boxes]
-  faces = [box.faces for box in boxes]
-  semantic = [box.semantic for box in boxes]
-  instance = [box.instance for box in boxes]
-  annotation = [box.annotation for box in boxes]
-  timestamp = [box.timestamp for box in boxes]
-  present = {box.semantic for box in boxes if box.timestamp < 0}
-  if window.outside == 'void':
+  records = window.primitives
+  vertices = [record.vertices for record in records]
+  faces = [record.faces for record in records]
+  semantic = [record.semantic for record in records]
+  instance = [record.instance for record in records]
+  annotation = [record.annotation for record in records]
+  timestamp = [record.timestamp for record in records]
+  present = {record.semantic for record in records if record.timestamp < 0}
+  if window.unannotated_space == 'void':
     low, high = np.asarray(window.bounds, np.float64)
-    vertices.append(low + CUBE * (high - low))
+    vertices.append(low + CUBE_VERTICES * (high - low))
     faces.append(CUBE_FACES)
     semantic.append(labels.VOID)
     instance.append(_VOID_INSTANCE)
@@ -89,47 +66,50 @@ def make_scene(window: Window) -> Scene:
     if window.pseudo_label is not None:
       present |= set(np.unique(window.pseudo_label).tolist())
   class_ids = (*sorted(present - {labels.SKY, *labels.UNKNOWN}), labels.SKY)
-  primitives = make_primitives(vertices, faces, semantic, instance, annotation, timestamp)
-  return Scene(
-    window,
-    primitives,
-    class_ids,
-    make_class_table(np.asarray(primitives.semantic), class_ids, labels.SKY),
+  primitives = make_primitives(
+    vertices,
+    faces,
+    semantic=semantic,
+    instance=instance,
+    annotation=annotation,
+    timestamp=timestamp,
   )
+  table = make_class_table(np.asarray(primitives.semantic), class_ids, labels.SKY)
+  return Scene(window, primitives, class_ids, table)
 
 
-def make_field(model: Any, scene: Scene) -> Any:
-  """The field of a window from `config.model`: 'hash_grid' or 'paper'."""
+def make_field(model: Any, scene: Scene) -> FieldModule:
+  """Build the field of `config.model`: 'hash_grid' or 'paper'."""
   window = scene.window
   if model.field == 'paper':
     return PaperField(float(window.far), scene.class_ids, jnp.dtype(model.compute_dtype))
   low, high = np.asarray(window.bounds, np.float64)
   levels = hash_grid.make_levels(
     tuple(high - low),
-    model.grid_max_cell,
-    model.grid_min_cell,
-    model.grid_levels,
-    2**model.log2_hashmap_size,
+    max_cell=model.grid_max_cell,
+    min_cell=model.grid_min_cell,
+    num_levels=model.grid_levels,
+    hashmap_size=2**model.log2_hashmap_size,
   )
   return HashGridField(
     low=tuple(low.tolist()),
     levels=levels,
     num_classes=len(scene.class_ids),
     num_images=len(window.view_frame),
-    features=model.grid_features,
-    width=model.hidden_dim,
-    code=model.appearance_embed_dim,
+    grid_features=model.grid_features,
+    hidden_dim=model.hidden_dim,
+    appearance_embed_dim=model.appearance_embed_dim,
     density_bias=model.density_bias,
     compute_dtype=jnp.dtype(model.compute_dtype),
   )
 
 
-def init_params(module: Any, key: jax.Array) -> Any:
-  """Fresh parameters of a field."""
+def init_params(module: FieldModule, key: jax.Array) -> Any:
+  """Initialise the parameters of a field."""
   point, direction = jnp.zeros((1, 1, 3)), jnp.array([[0.0, 0.0, 1.0]])
   image = jnp.zeros((1,), jnp.int32)
 
-  def touch_all(field, *args):
+  def call_all(field, *args):
     return field(*args), field.sky(direction, direction, image)
 
-  return module.init(key, point, direction, image, method=touch_all)['params']
+  return module.init(key, point, direction, image, method=call_all)['params']

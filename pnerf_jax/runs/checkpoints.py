@@ -1,10 +1,10 @@
-"""Checkpoints of a run: whole or absent, the newest whole one is used.
+"""Checkpoints of a run: complete or absent; the newest intact one is used.
 
-A checkpoint that a kill cuts short never gets its name. What happens to one afterwards (a disk that
-errs, a copy cut short) is found by digests of all arrays, saved with them: orbax itself compresses
-the numbers without a check sum, and most flipped bits would come back as other numbers.
+An interrupted save leaves no checkpoint. Later damage (disk errors, an incomplete copy) is detected
+by digests of all arrays, saved with them: orbax compresses arrays without a check sum, so most
+flipped bits would be restored as other numbers.
 
-Where several processes train, all of them call every method, and RUN is one folder for all.
+If several processes train, all of them call every method, and RUN is one folder for all.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import logging
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,23 +23,30 @@ import orbax.checkpoint as ocp
 
 from pnerf_jax.distributed import processes
 from pnerf_jax.errors import InputError, Interrupted, SharedInputError
-from pnerf_jax.training.train_state import TrainState
 
 _LOG = logging.getLogger(__name__)
+
+T = TypeVar('T')
 
 _DIGESTS = 'digests'  # entry of a checkpoint's metadata
 
 
 class Checkpoints:
-  """The checkpoints under RUN/checkpoints."""
+  """The checkpoints of RUN/checkpoints."""
 
   def __init__(self, workdir: pathlib.Path, keep: int = 2, read_only: bool = False):
-    """workdir: RUN. keep: how many are kept. read_only: RUN may be another process's."""
+    """Open the folder.
+
+    Args:
+      workdir: RUN.
+      keep: number of checkpoints to keep.
+      read_only: never write; another process may be training.
+    """
     self._folder = (workdir / 'checkpoints').absolute()
     if self._folder.exists() and not self._folder.is_dir():
       raise SharedInputError(f'{self._folder}: is a file. Remove it, or use another --workdir.')
-    # What a kill left half-written goes when the next training starts; for a reader it may be what
-    # the training is writing just now.
+    # Incomplete checkpoints are removed when training starts; a reader must leave them, since a
+    # training may be writing one.
     self._manager = ocp.CheckpointManager(
       self._folder,
       options=ocp.CheckpointManagerOptions(
@@ -48,13 +55,13 @@ class Checkpoints:
     )
 
   def steps(self) -> list[int]:
-    """Steps with a checkpoint, oldest first."""
+    """Return the steps with a checkpoint, ascending."""
     return sorted(self._manager.all_steps())
 
-  def save(self, step: int, state: TrainState) -> None:
-    """Starts saving; a step that is saved already is left alone."""
+  def save(self, step: int, state: Any) -> None:
+    """Start saving a state; do nothing if the step is saved already."""
     if step not in self._manager.all_steps():
-      with self._in_time():  # the save before this one must be on disk first
+      with self._report_timeout():  # waits until the previous save is on disk
         self._manager.save(
           step,
           args=ocp.args.StandardSave(state),
@@ -62,17 +69,17 @@ class Checkpoints:
           custom_metadata={_DIGESTS: _digests(state)},
         )
 
-  def restore(self, template: TrainState) -> TrainState | None:
-    """The newest state that can be read, None where there is no checkpoint at all.
+  def restore(self, template: T) -> T | None:
+    """Restore the newest readable state; return None if there is no checkpoint.
 
-    Newer ones that cannot be read are moved to RUN/damaged_checkpoints: training repeats their
-    steps and saves them anew.
+    Newer unreadable ones are moved to RUN/damaged_checkpoints: training repeats and saves their
+    steps again.
 
     Args:
       template: ShapeDtypeStructs with shardings.
 
     Raises:
-      InputError: there are checkpoints, none can be read.
+      InputError: there are checkpoints, but none is readable.
     """
     steps = self.steps()
     if not steps:
@@ -82,12 +89,12 @@ class Checkpoints:
     )
     for step in steps:
       if step > found and processes.is_first():
-        self._put_aside(step)
+        self._move_damaged(step)
     processes.wait('damaged checkpoints are moved')
     self._manager.reload()
     return state
 
-  def _put_aside(self, step: int) -> None:
+  def _move_damaged(self, step: int) -> None:
     folder = self._folder.with_name('damaged_checkpoints')
     folder.mkdir(exist_ok=True)
     names = (f'{step}-{count}' for count in itertools.count(1))
@@ -97,7 +104,7 @@ class Checkpoints:
     )
 
   def _newest_readable(self, steps: list[int], read: Callable[[int], Any]) -> tuple[int, Any]:
-    """The last of `steps` that `read` can read, and what it read."""
+    """Return the last of `steps` that `read` can read, and the result."""
     for step in reversed(steps):
       found = None
       try:
@@ -106,7 +113,7 @@ class Checkpoints:
       except Exception as error:  # orbax raises many kinds for a damaged file
         found = None
         _LOG.warning(
-          '%s: cannot be read (%s); trying the one before.',
+          'checkpoint %s is unreadable (%s); falling back to the previous one.',
           self._folder / str(step),
           (str(error).splitlines() or [''])[0][:200],
         )
@@ -114,19 +121,19 @@ class Checkpoints:
         return step, found
     raise SharedInputError(
       f'{self._folder}: none of the checkpoints {steps} can be read. '
-      'Remove the folder to train anew.'
+      'Remove the folder to train from the start.'
     )
 
   def _check(self, step: int, found: Any) -> None:
-    """ValueError naming the first array that is not what was saved, or not finite."""
+    """Raise ValueError for the first array that differs from the saved one or is not finite."""
     saved = (self._manager.metadata(step).custom_metadata or {}).get(_DIGESTS)
     for name, digest in _digests(found).items() if saved is not None else ():
       if saved.get(name) != digest:
-        raise ValueError(f'{name} is not what was saved')
+        raise ValueError(f'{name} differs from what was saved')
     _check_finite(found)
 
   def require(self, step: int | None) -> int:
-    """The step itself, or the newest for None. Raises InputError where there is none."""
+    """Return the step, or the newest for None; raise InputError if it has no checkpoint."""
     steps = self.steps()
     if not steps or (step is not None and step not in steps):
       raise InputError(
@@ -136,14 +143,14 @@ class Checkpoints:
     return steps[-1] if step is None else step
 
   def restore_params(self, params: Any, step: int | None) -> tuple[int, Any]:
-    """Parameters alone, for evaluation.
+    """Restore the parameters alone, for evaluation.
 
     Args:
       params: ShapeDtypeStructs with shardings.
-      step: which checkpoint; None = the newest that can be read.
+      step: of the checkpoint; None = the newest readable one.
 
     Raises:
-      InputError: no such checkpoint, or it cannot be read.
+      InputError: there is no such checkpoint, or it is unreadable.
     """
     newest = self.require(step)
     steps = self.steps() if step is None else [newest]
@@ -162,34 +169,34 @@ class Checkpoints:
     return self
 
   def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-    """Closes, but for where another process may be gone, whom closing would wait for."""
-    together = kind is None or issubclass(kind, (Interrupted, SharedInputError))
-    if together or jax.process_count() == 1:
+    """Close, unless another process may have been lost: closing would wait for it."""
+    shared = kind is None or issubclass(kind, (Interrupted, SharedInputError))
+    if shared or jax.process_count() == 1:
       self.close()
 
   def wait(self) -> None:
-    """Returns when everything started is on disk."""
-    with self._in_time():
+    """Wait until every started save is on disk."""
+    with self._report_timeout():
       self._manager.wait_until_finished()
 
   @contextlib.contextmanager
-  def _in_time(self) -> Iterator[None]:
-    """Says as one line that orbax gave up waiting; it measures by the wall clock."""
+  def _report_timeout(self) -> Iterator[None]:
+    """Turn the timeout of orbax, which uses the wall clock, into one clear error."""
     try:
       yield
     except TimeoutError as e:
       raise InputError(
         f'{self._folder}: saving took too long ({e}); the disk is slow, or the clock'
-        ' was set meanwhile. What was saved before is whole: start again.'
+        ' was changed. Earlier checkpoints are intact: start again.'
       ) from e
 
   def close(self) -> None:
-    """Waits and lets go of the folder."""
+    """Wait for saves and close the folder."""
     self._manager.close()
 
 
 def _digests(tree: Any) -> dict[str, str]:
-  """A digest of the bytes of every array, by its path in the tree."""
+  """Return a digest of the bytes of every array by its path in the tree."""
   return {
     jax.tree_util.keystr(path, simple=True, separator='/'): hashlib.blake2b(
       np.ascontiguousarray(leaf).tobytes(), digest_size=8
@@ -199,13 +206,13 @@ def _digests(tree: Any) -> dict[str, str]:
 
 
 def _check_finite(tree: Any) -> None:
-  """ValueError naming the first array that holds a NaN or an infinity."""
+  """Raise ValueError for the first array with a NaN or an infinity."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    own = leaf.addressable_data(0)  # of what is replicated, the whole
+    own = leaf.addressable_data(0)  # the whole array, since it is replicated
     if jnp.issubdtype(own.dtype, jnp.inexact) and not bool(jnp.isfinite(own).all()):
       raise ValueError(f'{jax.tree_util.keystr(path)} is not finite')
 
 
 def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-  """Shapes, types and sharding of a tree of arrays."""
+  """Return ShapeDtypeStructs of a tree of arrays with one sharding."""
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from flax import linen as nn
 
 from pnerf_jax.config.schema import Config, parse_config
 from pnerf_jax.data.window import load_window
 from pnerf_jax.distributed import processes, sharding
+from pnerf_jax.fields.field import FieldModule
 from pnerf_jax.rendering.scene import Scene, init_params, make_field, make_scene
 
 _LOG = logging.getLogger(__name__)
@@ -24,13 +24,13 @@ class Experiment:
     config: the parsed config.
     mesh: ('data',), over all devices of all processes.
     scene: the window on the device.
-    module: the field, a linen module.
+    module: the field.
   """
 
   config: Config
   mesh: jax.sharding.Mesh
   scene: Scene
-  module: nn.Module
+  module: FieldModule
 
   def init_params(self) -> Any:
     """Return the parameters of the field before training, drawn from the config's seed."""
@@ -46,7 +46,7 @@ def build_experiment(config: Config | Mapping[str, Any]) -> Experiment:
   mesh = sharding.make_mesh()
   with processes.raise_together():
     config = parse_config(config, mesh.devices.size)
-    window = load_window(config.data, config.scene, share=processes.process_shard())
+    window = load_window(config.data, config.scene)
   for note in window.notes:
     _LOG.info('%s', note)
   scene = make_scene(window)
@@ -58,7 +58,7 @@ def build_experiment(config: Config | Mapping[str, Any]) -> Experiment:
     len(window.view_frame),
     window.width,
     window.height,
-    len(window.boxes),
+    len(window.primitives),
     window.far,
     scene.class_ids,
   )

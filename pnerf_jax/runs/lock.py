@@ -1,69 +1,69 @@
-"""One training a run folder: a second one would mix its checkpoints and logs with the first's.
+"""Lock of a run folder: one training process at a time.
 
-The kernel holds the lock and lets go of it when the process ends, however it ends. Readers (eval,
-render) need none: what they read is renamed into place when it is whole.
+eval and render need no lock, since checkpoints are renamed into place when they are complete.
 """
 
 import contextlib
-import errno
 import fcntl
-import logging
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from pnerf_jax.errors import InputError
+import filelock
 
-_LOG = logging.getLogger(__name__)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+from pnerf_jax.data.files import file_lock
+from pnerf_jax.errors import InputError
 
 
 @contextlib.contextmanager
-def acquire(workdir: Path) -> Iterator[int]:
-  """Holds RUN/lock until the block is left. workdir: RUN, a folder that exists.
+def acquire(workdir: Path) -> Iterator[tuple[int, ...]]:
+  """Hold RUN/lock, which names the owner, until the block ends.
 
-  On a filesystem without locks it holds nothing and says so in the log. Yields the file descriptor
-  of the lock; a process that inherits it holds the lock, too.
+  Args:
+    workdir: RUN, an existing folder.
+
+  Yields:
+    The file descriptor of the lock, for pass_fds of subprocess: a child process that inherits it
+    holds the lock too. Empty if the filesystem has no locks.
 
   Raises:
-    InputError: another process holds it.
+    InputError: another process holds the lock.
   """
   path = Path(workdir, 'lock')
-  # 'a' and not 'w': the holder's name must not be cut off by who comes second.
-  with path.open('a+', encoding='utf-8', errors='replace') as file:
+  descriptors = ()
+
+  def write_owner(fd: int) -> None:
+    nonlocal descriptors
+    descriptors = (fd,)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f'process {os.getpid()} on {socket.gethostname()}\n'.encode(), 0)
+
+  with contextlib.ExitStack() as stack:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      file.seek(0)
-      owner = file.read(200).strip() or 'another process'
+      stack.enter_context(file_lock(path, timeout=0, on_acquired=write_owner))
+    except filelock.Timeout:
       raise InputError(
-        f'{path}: {owner} is training in this folder. Wait until it ends, or use another --workdir.'
+        f'{path}: {_recorded_owner(path)} is training in this folder. Wait until it ends, or use'
+        ' another --workdir.'
       ) from None
-    except OSError as e:
-      if e.errno not in _NO_LOCKS:
-        raise
-      _LOG.warning(
-        '%s: this filesystem has no locks (%s); start no second training here.', path, e.strerror
-      )
-    else:
-      file.truncate(0)
-      file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-      file.flush()
-    yield file.fileno()
+    yield descriptors
 
 
 def owner(workdir: Path) -> str:
-  """Who holds RUN/lock, 'process 12 on host'; '' if nobody does or there is no such file."""
-  try:
-    with Path(workdir, 'lock').open(encoding='utf-8', errors='replace') as file:
-      try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of when the file is closed
-      except BlockingIOError:
-        return file.read(200).strip() or 'another process'
-      except OSError as e:
-        if e.errno not in _NO_LOCKS:
-          raise
-  except FileNotFoundError:
-    pass
+  """Return the owner of RUN/lock, 'process 12 on host'; '' if the lock is free or absent."""
+  path = Path(workdir, 'lock')
+  with contextlib.suppress(FileNotFoundError), path.open('rb') as file:
+    try:
+      # A shared lock needs no write permission, and two callers do not block each other.
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+      return _recorded_owner(path)
+    except OSError:  # a filesystem without locks
+      pass
   return ''
+
+
+def _recorded_owner(path: Path) -> str:
+  with path.open(encoding='utf-8', errors='replace') as file:
+    return file.read(200).strip() or 'another process'

@@ -1,4 +1,4 @@
-"""A finished (or unfinished) run, loaded to be rendered."""
+"""A trained run, loaded for rendering."""
 
 import dataclasses
 from pathlib import Path
@@ -15,7 +15,14 @@ from pnerf_jax.runs.experiment import Experiment, build_experiment
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-  """A run with its trained parameters. step: of the checkpoint."""
+  """A run with its trained parameters.
+
+  Attributes:
+    run: the experiment.
+    params: parameters of the field, on this process's devices.
+    renderer: renders views with these parameters.
+    step: of the checkpoint.
+  """
 
   run: Experiment
   params: Any
@@ -23,35 +30,37 @@ class TrainedRun:
   step: int
 
 
+def make_renderer(run: Experiment) -> Renderer:
+  """Return the renderer of whole images on this process's devices."""
+  config = run.config
+  return Renderer(
+    run.scene,
+    run.module,
+    sharding.local_mesh(run.mesh),
+    render_options=render_options(config.model),
+    label_options=label_options(config.loss, config.eval),
+    chunk_rays=config.eval.chunk_rays,
+    num_intervals=config.scene.max_intervals_per_ray,
+  )
+
+
 def load_trained_run(workdir: Path, step: int | None) -> TrainedRun:
-  """Rebuilds a run from its own config and a checkpoint.
+  """Rebuild a run from its own config and a checkpoint.
 
   Args:
     workdir: RUN.
-    step: which checkpoint; None = the newest.
+    step: of the checkpoint; None = the newest.
 
   Raises:
-    InputError: no config, no such checkpoint, or input that changed since.
+    InputError: no config, no such checkpoint, or input that has changed since.
   """
   config = load_config(workdir)
   saved = checkpoints.Checkpoints(workdir, read_only=True)
   try:
     saved.require(step)  # before the window is read
     run = build_experiment(config)
-    template = checkpoints.abstract(
-      jax.eval_shape(lambda: run.init_params()), sharding.replicated(run.mesh)
-    )
+    template = checkpoints.abstract(jax.eval_shape(run.init_params), sharding.replicated(run.mesh))
     step, params = saved.restore_params(template, step)
   finally:
     saved.close()
-  params = sharding.local(params, run.mesh)
-  renderer = Renderer(
-    run.scene,
-    run.module,
-    render_options(config.model),
-    sharding.local_mesh(run.mesh),
-    config.eval.chunk_rays,
-    config.scene.max_intervals_per_ray,
-    label_options(config.loss, config.eval),
-  )
-  return TrainedRun(run, params, renderer, step)
+  return TrainedRun(run, sharding.local(params, run.mesh), make_renderer(run), step)

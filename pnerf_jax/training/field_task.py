@@ -1,27 +1,37 @@
-"""What training does with the field of one window; the machinery around it is trainer.py's.
+"""Training of the field of one window; the loop is in trainer.py.
 
-Parameters, optimiser and the table of rays are on every device: a step draws its rays from the
-whole window, and the table of a window fits a device. Only the rays of a step are split. Each
-process keeps the intervals of its views.
+Parameters, optimiser state and ray table are replicated: a step draws its rays from the whole
+window, and the table of a window fits a device. Only the rays of a step are sharded.
 """
 
-import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import ml_collections
+import jax.numpy as jnp
 import numpy as np
 
+from pnerf_jax.config.schema import Config
+from pnerf_jax.data import image_io, kitti360, palettes
+from pnerf_jax.data.labels import NUM_IDS
 from pnerf_jax.distributed import sharding
-from pnerf_jax.labelling.images import Renderer, dataset_camera, label_options, render_options
+from pnerf_jax.label_noise.estimation import build_label_noise
+from pnerf_jax.label_noise.model import LabelNoise
+from pnerf_jax.labelling.images import Renderer, dataset_camera
 from pnerf_jax.runs.experiment import Experiment, build_experiment
-from pnerf_jax.training import previews, setup, trainer
-from pnerf_jax.training import train_state as states
+from pnerf_jax.runs.trained_run import make_renderer
+from pnerf_jax.training import stages, train_state, trainer
+from pnerf_jax.training.ray_table import RayTable, build_ray_table
+from pnerf_jax.training.step import TrainSteps, make_train_steps
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Trains to `config.train.steps`, resuming from RUN's newest checkpoint.
+def train(config: Config | Mapping[str, Any], workdir: pathlib.Path | str) -> None:
+  """Train to `config.train.steps`, resuming from RUN's newest checkpoint.
+
+  Args:
+    config: of the run.
+    workdir: RUN.
 
   Raises:
     InputError: bad input, another training in RUN, or a loss that is not finite.
@@ -31,70 +41,94 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 class FieldTask:
-  """Fits the field of a window; see trainer.Task."""
+  """The training task of a field; see trainer.Task."""
 
   def __init__(self, run: Experiment):
-    """run: of build_experiment."""
+    """Bind the experiment."""
     self.config, self.mesh = run.config, run.mesh
     self.steps_per_call = run.config.train.steps_per_call
     self._run = run
-    self._optimizer = setup.make_optimizer(run.config)
-    self._view = dataset_camera(run.scene, len(run.scene.window.view_frame) // 2, full=False)
-    self._renderer = None
+    self._optimizer = train_state.make_optimizer(run.config.optim, run.config.train.steps)
+    self._renderer: Renderer  # made by build_step
 
-  def fresh_state(self) -> states.TrainState:
-    """Parameters from the config's seed."""
-    return states.init_state(
-      setup.fresh_params(self._run), self._optimizer, len(self._run.scene.class_ids)
-    )
+  def init_state(self) -> train_state.TrainState:
+    """Return the state before the first step, with parameters from the config's seed."""
+    counts = jnp.zeros((len(self._run.scene.class_ids) + 1, NUM_IDS))
+    return train_state.init_state(self._run.init_params(), self._optimizer, counts)
 
-  def prepare(self, workdir: pathlib.Path) -> trainer.Dispatch:
-    """The table of rays and the compiled steps: those of most of the run, those of its finish."""
-    run, config, settings = self._run, self.config, self.config.train
-    table = setup.make_ray_table(run, workdir / 'cache')
-    coarse, fine = (
-      setup.make_steps(run, self._optimizer, settings.steps_per_call, finish)
-      for finish in (False, True)
-    )
-    begins = setup.refinement_start(settings)
+  def build_step(self, workdir: pathlib.Path) -> trainer.TrainStep:
+    """Build the ray table, the noise model and the compiled steps of both stages."""
+    run, seed = self._run, self.config.train.seed
+    table = build_ray_table(run, workdir / 'cache')
+    first, refinement = (self._train_steps(refinement) for refinement in (False, True))
+    start = stages.refinement_start(self.config.train)
     classes = sharding.replicate(run.scene.table, run.mesh)
-    words = setup.make_words(run, table)
-    root_key = jax.jit(
-      lambda: jax.random.key(settings.seed + 1), out_shardings=sharding.replicated(run.mesh)
-    )()
-    self._renderer = Renderer(
-      run.scene,
-      run.module,
-      render_options(config.model),
-      sharding.local_mesh(run.mesh),
-      config.eval.chunk_rays,
-      config.scene.max_intervals_per_ray,
-      label_options(config.loss, config.eval),
-    )
+    noise = window_label_noise(run, table)
+    replicated = sharding.replicated(run.mesh)
+    root_key = jax.jit(lambda: jax.random.key(seed + 1), out_shardings=replicated)()
+    self._renderer = make_renderer(run)
 
-    def dispatch(state, step):
-      part = coarse if step < begins else fine
-      return part(state, table, classes, words, root_key)
+    def train_step(state, step):
+      train_steps = first if step < start else refinement
+      return train_steps(state, table, classes, noise, root_key)
 
-    return dispatch
+    return train_step
 
-  def scalars(self, metrics: dict[str, float], step: int, per_second: float) -> dict[str, float]:
-    """PSNR, rate and speed."""
-    optim, settings = self.config.optim, self.config.train
-    schedule = functools.partial(
-      states.learning_rate,
-      rate=optim.learning_rate,
-      final=optim.final_lr_fraction,
-      steps=settings.steps,
-      warmup=optim.warmup_steps,
-    )
+  def _train_steps(self, refinement: bool) -> TrainSteps:
+    run = self._run
+    options = stages.stage_options(run.config, run.scene.class_ids, refinement=refinement)
+    return make_train_steps(run.module, self._optimizer, options, run.mesh, self.steps_per_call)
+
+  def metrics(self, means: dict[str, float], step: int, per_second: float) -> dict[str, float]:
+    """Return PSNR, learning rate and speed."""
+    config = self.config
+    rate = train_state.learning_rate(step, config.optim, config.train.steps)
     return {
-      'psnr': float(-10.0 * np.log10(max(metrics['rgb'], 1e-10))),
-      'learning_rate': float(schedule(step)),
-      'rays_per_second': settings.batch_rays * per_second,
+      'psnr': float(-10.0 * np.log10(max(means['rgb'], 1e-10))),
+      'learning_rate': float(rate),
+      'rays_per_second': config.train.batch_rays * per_second,
     }
 
-  def preview(self, params: Any, folder: pathlib.Path) -> None:
-    """Panels of the view in the middle."""
-    image = self._renderer(params, self._view)
-    previews.write(folder, image, self._run.scene.window, self._view)
+  def progress(self, scalars: dict[str, float]) -> str:
+    """Return speed and quality for the progress line."""
+    speed = f'{scalars["rays_per_second"] / 1e3:.1f}k rays/s'
+    return f'{speed}  loss {scalars["loss"]:.4f}  psnr {scalars["psnr"]:.2f}'
+
+  def write_preview(self, params: Any, folder: pathlib.Path) -> None:
+    """Write FOLDER/CAMERA_FRAME.png of the middle view: image, rgb, depth, semantic, instance."""
+    window = self._run.scene.window
+    view = len(window.view_frame) // 2
+    rendered = self._renderer(params, dataset_camera(self._run.scene, view, full=False))
+    panel = np.concatenate(
+      [
+        window.crop_to_image(window.rgb, view),
+        rendered.rgb,
+        palettes.depth_rgb(rendered.depth),
+        palettes.semantic_rgb(rendered.semantic),
+        palettes.instance_rgb(rendered.instance),
+      ]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    camera = window.cameras[int(window.view_camera[view])]
+    frame = kitti360.frame_name(int(window.view_frame[view]))
+    image_io.write_rgb(folder / f'{camera}_{frame}.png', panel)
+
+
+def window_label_noise(run: Experiment, table: RayTable) -> LabelNoise:
+  """Build the noise model of the window's pseudo-labels, replicated on the devices.
+
+  Args:
+    run: with the window.
+    table: of the window; pixels that it excludes are not counted.
+  """
+  usable = np.zeros(len(table.label), bool)
+  usable[np.asarray(table.uniform)] = True
+  noise = build_label_noise(
+    run.scene.window,
+    run.config.loss,
+    run.scene.class_ids,
+    semantic=np.asarray(run.scene.primitives.semantic),
+    intervals=jax.device_get(table.intervals),
+    label=np.where(usable, np.asarray(table.label), 0),
+  )
+  return sharding.replicate(noise, run.mesh)

@@ -1,10 +1,10 @@
-"""The intervals of all training rays: made once, kept on disk, read back where nothing changed.
+"""The intervals of all training rays, computed once and cached on disk.
 
-A file holds, of some views, how many intervals each ray has and those intervals one after the
-other: a fifth of the table. It is named by a digest of all that the intervals depend on, so that a
-file is found only where making it anew would give the same bits.
+A file holds, for some views, the number of intervals of each ray and the intervals themselves
+without padding, a fifth of the padded size. Its name is a digest of everything that the intervals
+depend on, including the source of the geometry, so a cached result equals a new one bit by bit.
 
-Letters: V views, N their rays, K intervals kept of a ray, Q intervals of all rays.
+Letters: V views, N their rays, K intervals kept per ray, Q intervals of all rays.
 """
 
 import dataclasses
@@ -17,28 +17,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pnerf_jax.data.files import atomic_write
 from pnerf_jax.distributed.threads import map_threads
-from pnerf_jax.geometry import intersection as intervals_lib
+from pnerf_jax.geometry import intersection
+from pnerf_jax.geometry.cameras import Camera
 from pnerf_jax.geometry.intervals import Intervals
-from pnerf_jax.labelling.images import Camera, dataset_camera
+from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.rendering.scene import Scene
 
 _LOG = logging.getLogger(__name__)
 
-_FORMAT = 1  # of the file; what the geometry computes is part of the digest by its source
+_FORMAT = 2  # of the file
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
-  """What one file holds.
+class _PackedIntervals:
+  """The contents of a file.
 
-  count: [N] uint16 intervals of each ray.   enter, exit: [Q] float32 metres.
-  primitive: [Q] int32.   dropped: [N] int32 intervals that did not fit.   moving: [N] bool, the ray
-  meets an object that moves.
+  Attributes:
+    count: [N] uint16, intervals of each ray.
+    enter: [Q] float32, metres.
+    exit: [Q] float32, metres.
+    primitive: [Q] int32.
+    num_truncated: [N] int32, intervals beyond the nearest K.
+    moving: [N] bool, whether the ray intersects a moving object.
   """
 
   count: np.ndarray
@@ -49,161 +53,145 @@ class _Found:
   moving: np.ndarray
 
 
-_NAMES = tuple(field.name for field in dataclasses.fields(_Found))
+_NAMES = tuple(field.name for field in dataclasses.fields(_PackedIntervals))
 
 
-def of_views(
-  scene: Scene, images: Sequence[int], num_intervals: int, folder: pathlib.Path | None
+def view_intervals(
+  scene: Scene, views: Sequence[int], num_intervals: int, folder: pathlib.Path | None
 ) -> tuple[Intervals, np.ndarray]:
-  """The intervals of the rays of some of the window's views, at training size.
+  """Return the intervals of the rays of some of the window's views, at training size.
 
   Args:
     scene: the window with its primitives.
-    images: indices of the V views.
+    views: indices of the V views.
     num_intervals: K.
-    folder: where they are kept between calls; None keeps nothing.
+    folder: of the cache; None computes without a cache.
 
   Returns:
-    Intervals [N, K], numpy, and [N] bool, whether a ray meets an object that moves. N counts W x H
-    pixels of every view, the largest training size; beyond a smaller view's own image rays meet
-    nothing.
+    Intervals [N, K], numpy, and [N] bool, whether a ray intersects a moving object. N counts W x H
+    pixels of every view, W x H the largest training size; beyond a smaller image, rays have no
+    intervals.
   """
-  views = [dataset_camera(scene, image, full=False) for image in images]
-  found, path = None, None
+  cameras = [dataset_camera(scene, view, full=False) for view in views]
+  packed, path = None, None
   if folder is not None:
-    path = folder / f'intervals_{_digest(scene, views, num_intervals)[:32]}.npz'
-    found = _read(
-      path,
-      sum(view.width * view.height for view in views),
-      num_intervals,
-      len(scene.primitives.valid),
+    path = folder / f'intervals_{_digest(scene, cameras, num_intervals)[:32]}.npz'
+    num_rays = sum(camera.width * camera.height for camera in cameras)
+    packed = _read(path, num_rays, num_intervals, len(scene.primitives.valid))
+  if packed is None:
+    per_view = map_threads(functools.partial(_intersect_view, scene, num_intervals), cameras)
+    packed = _PackedIntervals(
+      *(np.concatenate([getattr(view, name) for view in per_view]) for name in _NAMES)
     )
-  if found is None:
-    found = _intersect(scene, views, num_intervals)
     if path is not None:
-      _write(path, found)
-  within = scene.window.within()[list(images)].ravel()
+      _write(path, packed)
+  valid = scene.window.valid_pixels()[list(views)].ravel()
   return jax.tree.map(
-    lambda x, empty: _spread(x, within, empty),
-    (_unpack(found, num_intervals), found.moving),
-    _NOTHING,
+    lambda x, empty: _scatter(x, valid, empty),
+    (_unpack(packed, num_intervals), packed.moving),
+    (Intervals(np.inf, np.inf, -1, 0), False),
   )
 
 
-def _digest(scene: Scene, views: list[Camera], num_intervals: int) -> str:
-  """Names all that the intervals depend on: numbers, and the code that works on them."""
+def _digest(scene: Scene, cameras: list[Camera], num_intervals: int) -> str:
+  """Return a digest of everything that the intervals depend on: numbers and code."""
   digest = hashlib.sha256(
     f'{_FORMAT} {num_intervals} {scene.window.near} {scene.window.far} {jax.__version__} '
-    f'{jax.default_backend()} {len(views)}'.encode()
+    f'{jax.default_backend()} {len(cameras)}'.encode()
   )
-  for source in sorted(pathlib.Path(intervals_lib.__file__).parent.glob('*.py')):
+  for source in sorted(pathlib.Path(intersection.__file__).parent.glob('*.py')):
     digest.update(source.read_bytes())
   for array in jax.tree.leaves(scene.primitives):
     array = np.ascontiguousarray(array)
     digest.update(f'{array.dtype} {array.shape}'.encode())
     digest.update(array.tobytes())
-  for view in views:
-    digest.update(f'{view.width} {view.height} {view.frame}'.encode())
-    digest.update(view.intrinsics.tobytes() + view.world_from_cam.tobytes())
+  for camera in cameras:
+    digest.update(f'{camera.width} {camera.height} {int(camera.frame)}'.encode())
+    digest.update(np.asarray(camera.intrinsics).tobytes())
+    digest.update(np.asarray(camera.world_from_cam).tobytes())
   return digest.hexdigest()
 
 
-def _intersect(scene: Scene, views: list[Camera], num_intervals: int) -> _Found:
-  """Intersects view after view, a few at a time: much of it is done by one core alone."""
-  parts = map_threads(functools.partial(_intersect_view, scene, num_intervals), views)
-  return _Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in _NAMES))
-
-
-def _intersect_view(scene: Scene, num_intervals: int, view: Camera) -> _Found:
-  found, moving, _ = intervals_lib.view_intervals(
-    scene.primitives,
-    jnp.asarray(view.intrinsics),
-    jnp.asarray(view.world_from_cam),
-    view.width,
-    view.height,
-    scene.window.near,
-    float(scene.window.far),
-    num_intervals,
-    view.frame,
+def _intersect_view(scene: Scene, num_intervals: int, camera: Camera) -> _PackedIntervals:
+  intervals, moving, _ = intersection.view_intervals(
+    scene.primitives, camera, scene.window.near, float(scene.window.far), num_intervals
   )
-  found = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), found)
-  used = found.primitive >= 0  # the first of the K: intervals are sorted
-  return _Found(
-    np.sum(used, axis=-1, dtype=np.uint16),
-    found.enter[used],
-    found.exit[used],
-    found.primitive[used],
-    found.num_truncated,
-    np.isfinite(np.asarray(moving)).ravel(),
+  intervals = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), intervals)
+  used = intervals.primitive >= 0  # the first ones of the K: intervals are sorted
+  return _PackedIntervals(
+    count=np.sum(used, axis=-1, dtype=np.uint16),
+    enter=intervals.enter[used],
+    exit=intervals.exit[used],
+    primitive=intervals.primitive[used],
+    num_truncated=intervals.num_truncated,
+    moving=np.isfinite(np.asarray(moving)).ravel(),
   )
 
 
-def _unpack(found: _Found, num_intervals: int) -> Intervals:
-  """The table [N, K] of a file's lists."""
-  used = np.arange(num_intervals) < found.count[:, None]
+def _unpack(packed: _PackedIntervals, num_intervals: int) -> Intervals:
+  """Return the padded intervals [N, K]."""
+  used = np.arange(num_intervals) < packed.count[:, None]
 
-  def table(values, empty):
-    whole = np.full(used.shape, empty, values.dtype)
-    whole[used] = values
-    return whole
+  def pad(values, empty):
+    padded = np.full(used.shape, empty, values.dtype)
+    padded[used] = values
+    return padded
 
-  lists = (found.enter, found.exit, found.primitive)
-  return Intervals(*map_threads(table, lists, (np.inf, np.inf, -1)), found.num_truncated)
-
-
-_NOTHING = (Intervals(np.inf, np.inf, -1, 0), False)  # what _spread writes where there is no ray
+  lists = (packed.enter, packed.exit, packed.primitive)
+  return Intervals(*map_threads(pad, lists, (np.inf, np.inf, -1)), packed.num_truncated)
 
 
-def _spread(values: np.ndarray, within: np.ndarray, empty: Any) -> np.ndarray:
-  """Puts values [n, ...] where `within` [N] says, `empty` elsewhere."""
-  if within.all():
+def _scatter(values: np.ndarray, valid: np.ndarray, empty: Any) -> np.ndarray:
+  """Place values [n, ...] at the n True entries of `valid` [N], and `empty` elsewhere."""
+  if valid.all():
     return values
-  whole = np.full((len(within), *values.shape[1:]), empty, values.dtype)
-  whole[within] = values
-  return whole
+  out = np.full((len(valid), *values.shape[1:]), empty, values.dtype)
+  out[valid] = values
+  return out
 
 
-def _write(path: pathlib.Path, found: _Found) -> None:
-  """Keeps what was found; a disk on which it has no room is no reason to stop."""
+def _write(path: pathlib.Path, packed: _PackedIntervals) -> None:
+  """Write a file; a full disk only costs the cache."""
   try:
     with atomic_write(path) as file:
-      np.savez(file, **{name: getattr(found, name) for name in _NAMES})
+      np.savez(file, **{name: getattr(packed, name) for name in _NAMES})
   except OSError as error:
-    _LOG.warning('%s: the intervals are not kept (%s)', path, error.strerror or error)
+    _LOG.warning('%s: interval cache not written (%s)', path, error.strerror or error)
 
 
-def _read(path: pathlib.Path, rays: int, num_intervals: int, primitives: int) -> _Found | None:
-  """What a file holds; None where there is none, or none that can be what was written.
-
-  Args:
-    path: of the file.
-    rays: N that it must have.
-    num_intervals: K, the most that a ray may have.
-    primitives: number of primitives.
-  """
+def _read(
+  path: pathlib.Path, num_rays: int, num_intervals: int, num_primitives: int
+) -> _PackedIntervals | None:
+  """Read a file; return None if there is none, or none that `_write` can have written."""
   if not path.exists():
     return None
   try:
-    with np.load(path, allow_pickle=False) as file:  # checks the sum of each array
-      found = _Found(*(file[name] for name in _NAMES))
-    kinds = {name: (getattr(found, name).dtype, getattr(found, name).shape) for name in _NAMES}
-    total = int(found.count.sum())
-    fits = kinds == {
-      'count': (np.uint16, (rays,)),
-      'enter': (np.float32, (total,)),
-      'exit': (np.float32, (total,)),
-      'primitive': (np.int32, (total,)),
-      'dropped': (np.int32, (rays,)),
-      'moving': (bool, (rays,)),
-    } and bool(
-      np.all(found.count <= num_intervals)
-      and np.all((found.primitive >= 0) & (found.primitive < primitives))
-    )
+    with np.load(path, allow_pickle=False) as file:  # verifies the check sum of each array
+      packed = _PackedIntervals(*(file[name] for name in _NAMES))
+    if not _is_valid(packed, num_rays, num_intervals, num_primitives):
+      raise ValueError('other rays')
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as e:
-    _LOG.warning('%s: is damaged (%s); the intervals are made anew', path, type(e).__name__)
+    _LOG.warning('interval cache %s is invalid (%s); recomputing', path, str(e) or type(e).__name__)
     return None
-  if not fits:
-    _LOG.warning('%s: does not hold these rays; the intervals are made anew', path)
-    return None
-  _LOG.info('%s: intervals of %d rays read', path, rays)
-  return found
+  _LOG.info('%s: intervals of %d rays read', path, num_rays)
+  return packed
+
+
+def _is_valid(
+  packed: _PackedIntervals, num_rays: int, num_intervals: int, num_primitives: int
+) -> bool:
+  total = int(packed.count.sum())
+  expected = {
+    'count': (np.uint16, (num_rays,)),
+    'enter': (np.float32, (total,)),
+    'exit': (np.float32, (total,)),
+    'primitive': (np.int32, (total,)),
+    'num_truncated': (np.int32, (num_rays,)),
+    'moving': (bool, (num_rays,)),
+  }
+  if {name: (getattr(packed, name).dtype, getattr(packed, name).shape) for name in _NAMES} != (
+    expected
+  ):
+    return False
+  in_range = (packed.primitive >= 0) & (packed.primitive < num_primitives)
+  return bool(np.all(packed.count <= num_intervals) and np.all(in_range))

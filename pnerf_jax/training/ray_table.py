@@ -1,30 +1,46 @@
-"""Ray batches as a pure function of a key, gathered on the device from one table of all rays.
+"""Ray batches as a pure function of a key, gathered on the devices from one table of all rays.
 
-Letters: N pixels of the window (views x height x width), V views, P pixels of a batch, B its rays,
-R of them a pixel, K intervals.
+Letters: N pixels of the window (views x height x width), V views, P pixels of a batch, R rays per
+pixel, B = P R rays, K intervals of a ray.
 """
 
 import dataclasses
+import logging
+import pathlib
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pnerf_jax.distributed import processes, sharding
 from pnerf_jax.distributed.threads import map_threads
+from pnerf_jax.errors import SharedInputError
 from pnerf_jax.geometry import cameras
 from pnerf_jax.geometry.intervals import Intervals
+from pnerf_jax.runs.experiment import Experiment
+from pnerf_jax.training import interval_cache
+
+_LOG = logging.getLogger(__name__)
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RayTable:
-  """Every training ray of a window with its supervision and its intervals.
+  """Every training pixel of a window with its supervision and the intervals of its ray.
 
-  rgb: [N, 3] uint8.   label: [N] uint8 id, 0 = no supervision.   label_weight: [N] float32.
-  depth: [N] float32 planar metres, 0 = none.   intervals: [N, K].
-  world_from_cam: [V, 4, 4].   intrinsics: [V, 4].
-  uniform: [U] int32 rays that may be drawn (those through moving objects are not among them).
-  focused: [U] int32 the same rays drawn again, more often where a primitive looks small.
+  Attributes:
+    rgb: [N, 3] uint8.
+    label: [N] uint8, pseudo-label id, 0 = none.
+    label_weight: [N] float32, confidence of the pseudo-label.
+    depth: [N] float32, planar metres, 0 = none.
+    intervals: [N, K].
+    world_from_cam: [V, 4, 4].
+    intrinsics: [V, 4], fx, fy, cx, cy in pixels.
+    uniform: [U] int32, pixels that may be drawn; those of moving objects are excluded.
+    importance: [U] int32, the same pixels resampled by inverse primitive size.
+    width: of all views, pixels.
+    height: of all views, pixels.
   """
 
   rgb: jax.Array
@@ -35,18 +51,23 @@ class RayTable:
   world_from_cam: jax.Array
   intrinsics: jax.Array
   uniform: jax.Array
-  focused: jax.Array
+  importance: jax.Array
   width: int = dataclasses.field(metadata={'static': True})
   height: int = dataclasses.field(metadata={'static': True})
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch:
-  """P pixels and B = P R rays, those of a pixel one after the other.
+  """P pixels with their supervision, and B = P R rays, those of a pixel consecutive.
 
-  rays: [B].   intervals: [B, K].   rgb: [P, 3] in [0, 1].   label: [P] int32, 0 = none.
-  label_weight: [P].   depth: [P] planar metres, 0 = none.
+  Attributes:
+    rays: [B].
+    intervals: [B, K].
+    rgb: [P, 3], in [0, 1].
+    label: [P] int32, pseudo-label id, 0 = none.
+    label_weight: [P].
+    depth: [P], planar metres, 0 = none.
   """
 
   rays: cameras.Rays
@@ -57,75 +78,151 @@ class Batch:
   depth: jax.Array
 
 
-def importance_pixels(
-  primitive: np.ndarray, usable: np.ndarray, views: int, seed: int
-) -> np.ndarray:
-  """Draws rays more often where they meet a primitive that few rays of their view meet.
+def build_ray_table(run: Experiment, cache: pathlib.Path | None = None) -> RayTable:
+  """Build the table of all training pixels, replicated on the devices.
 
-  A ray's weight is 1 / sqrt(pixels of the smallest primitive that it meets in its view): a pole
-  of 50 pixels is aimed at ten times as often as a road of 5000, without a list of small classes.
+  Each process intersects its shard of the views; the whole table is on every device, since every
+  device draws its rays of a step from the whole window.
 
   Args:
-    primitive: [N, K] int, -1 = none; N is views x pixels.
+    run: with the window.
+    cache: folder of interval_cache; None recomputes the intervals.
+
+  Raises:
+    InputError: a moving object is in front of every pixel.
+  """
+  window = run.scene.window
+  start = time.perf_counter()
+  intervals, moving = jax.tree.map(
+    processes.all_gather_rows,
+    interval_cache.view_intervals(
+      run.scene,
+      processes.range_of(len(window.view_frame)),
+      run.config.scene.max_intervals_per_ray,
+      cache,
+    ),
+  )
+  usable = ~moving & window.valid_pixels().ravel()
+  _LOG.info(
+    'intervals of %d rays in %.1f s; rays excluded because of moving objects: %d; '
+    '%d rays exceeded scene.max_intervals_per_ray (%d intervals truncated)',
+    len(usable),
+    time.perf_counter() - start,
+    int(moving.sum()),
+    int(np.sum(intervals.num_truncated > 0)),
+    int(np.sum(intervals.num_truncated)),
+  )
+  if not usable.any():
+    raise SharedInputError(
+      f'{window.sequence}: every ray of the window intersects a moving object. '
+      'Choose other frames with --config.data.start.'
+    )
+  count = len(usable)
+  label, confidence, depth = window.pseudo_label, window.pseudo_confidence, window.pseudo_depth
+  table = RayTable(
+    rgb=jnp.asarray(window.rgb.reshape(-1, 3)),
+    label=jnp.zeros(count, jnp.uint8) if label is None else jnp.asarray(label.ravel()),
+    label_weight=(
+      jnp.ones(count) if confidence is None else jnp.asarray(confidence.ravel(), jnp.float32)
+    ),
+    depth=jnp.zeros(count, jnp.float32) if depth is None else jnp.asarray(depth.ravel()),
+    intervals=jax.tree.map(jnp.asarray, intervals),
+    world_from_cam=jnp.asarray(window.world_from_cam, jnp.float32),
+    intrinsics=jnp.asarray(window.intrinsics, jnp.float32),
+    uniform=jnp.asarray(np.flatnonzero(usable).astype(np.int32)),
+    importance=jnp.asarray(
+      importance_pixels(intervals.primitive, usable, len(window.view_frame), run.config.train.seed)
+    ),
+    width=window.width,
+    height=window.height,
+  )
+  return sharding.replicate(table, run.mesh)
+
+
+def importance_pixels(
+  primitive: np.ndarray, usable: np.ndarray, num_views: int, seed: int
+) -> np.ndarray:
+  """Resample pixels with weights that favour small primitives.
+
+  The weight of a ray is 1 / sqrt(n), where n is the number of pixels of the smallest primitive that
+  it intersects in its view: a pole of 50 pixels is drawn ten times as often per pixel as a road of
+  5000, without a list of small classes.
+
+  Args:
+    primitive: [N, K] int, primitive indices of the rays, -1 = none.
     usable: [N] bool.
-    views: V.
-    seed: of the drawing.
+    num_views: V.
+    seed: of the systematic resampling.
 
   Returns:
-    [sum(usable)] int32 ray indices, systematically resampled.
+    [sum(usable)] int32, pixel indices.
   """
-  per_view = primitive.reshape(views, -1, primitive.shape[-1])
-  weight = np.concatenate(map_threads(_view_weight, per_view)) * usable
+  per_view = primitive.reshape(num_views, -1, primitive.shape[-1])
+  weight = np.concatenate(map_threads(_importance_weights, per_view)) * usable
   total = weight.sum()
   if total == 0:
     return np.flatnonzero(usable).astype(np.int32)
   count = int(usable.sum())
   start = np.random.default_rng(seed).uniform()
   position = (np.arange(count) + start) / count * total
-  picked = np.searchsorted(np.cumsum(weight), position, side='right')
-  return np.minimum(picked, len(weight) - 1).astype(np.int32)
+  index = np.searchsorted(np.cumsum(weight), position, side='right')
+  return np.minimum(index, len(weight) - 1).astype(np.int32)
 
 
-def _view_weight(slots: np.ndarray) -> np.ndarray:
-  """[n] float64 weights of a view's rays by the primitives [n, K] that they meet; of focus_list."""
-  # Each primitive once a ray. Index 0 counts the empty slots: they weigh as the whole view.
-  ordered = np.sort(slots, axis=-1)
-  once = np.ones(ordered.shape, bool)
-  once[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-  counts = np.bincount(ordered[once] + 1, minlength=slots.max(initial=0) + 2)
-  counts[0] = len(slots)
-  return 1.0 / np.sqrt(np.maximum(counts, 1)[slots + 1].min(axis=-1))
+def _importance_weights(primitive: np.ndarray) -> np.ndarray:
+  """Return the weights [n] float64 of a view's rays with primitives [n, K]."""
+  # Count each primitive once per ray. Index 0 counts unused slots, as many as the view has pixels.
+  ordered = np.sort(primitive, axis=-1)
+  first = np.ones(ordered.shape, bool)
+  first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+  counts = np.bincount(ordered[first] + 1, minlength=primitive.max(initial=0) + 2)
+  counts[0] = len(primitive)
+  return 1.0 / np.sqrt(np.maximum(counts, 1)[primitive + 1].min(axis=-1))
 
 
-def gather(table: RayTable, index: jax.Array, side: int) -> Batch:
-  """Pixels with their supervision, and the rays through them.
+def draw_pixels(
+  table: RayTable, key: jax.Array, count: int, importance_fraction: float
+) -> jax.Array:
+  """Draw pixels with replacement, a pure function of the key.
+
+  Args:
+    table: of the window.
+    key: of the draw.
+    count: P.
+    importance_fraction: fraction of the pixels drawn towards small primitives.
+
+  Returns:
+    [P] int32, pixel indices.
+  """
+  num_importance = round(count * importance_fraction)
+  position = jax.random.randint(key, (count,), 0, table.uniform.shape[0])
+  return jnp.where(
+    jnp.arange(count) < num_importance, table.importance[position], table.uniform[position]
+  )
+
+
+def gather_batch(table: RayTable, index: jax.Array, supersampling: int) -> Batch:
+  """Gather the supervision of pixels and the rays through them.
 
   Args:
     table: of the window.
     index: [P] int32.
-    side: a pixel is cut into side x side squares with a ray through the middle of each, R in all;
-      1 = through the middle of the pixel. All have the intervals of the pixel's middle.
+    supersampling: a pixel is divided into supersampling^2 = R squares with a ray through the centre
+      of each. All have the intervals of the pixel's centre.
   """
   pixels = table.width * table.height
   view, pixel = index // pixels, index % pixels
   uv = jnp.stack([pixel % table.width, pixel // table.width], axis=-1).astype(jnp.float32)
-  offset = cameras.pixel_grid(side, side).reshape(-1, 2) / side - 0.5 * (1 - 1 / side)
+  offset = cameras.pixel_grid(supersampling, supersampling).reshape(-1, 2) / supersampling
+  offset = offset - 0.5 * (1 - 1 / supersampling)
   uv = (uv[:, None] + offset).reshape(-1, 2)
-  each = lambda x: jnp.repeat(x, side * side, axis=0)
-  view = each(view)
-  rays = cameras.pixel_rays(table.intrinsics[view], table.world_from_cam[view], uv, view)
+  per_ray = lambda x: jnp.repeat(x, supersampling * supersampling, axis=0)
+  view = per_ray(view)
   return Batch(
-    rays=rays,
-    intervals=jax.tree.map(lambda x: each(x[index]), table.intervals),
+    rays=cameras.pixel_rays(table.intrinsics[view], table.world_from_cam[view], uv, view),
+    intervals=jax.tree.map(lambda x: per_ray(x[index]), table.intervals),
     rgb=table.rgb[index].astype(jnp.float32) / 255.0,
     label=table.label[index].astype(jnp.int32),
     label_weight=table.label_weight[index],
     depth=table.depth[index],
   )
-
-
-def draw(table: RayTable, key: jax.Array, count: int, focus: float) -> jax.Array:
-  """Indices of `count` pixels, a pure function of the key; `focus`: share of the aimed ones."""
-  aimed = round(count * focus)
-  position = jax.random.randint(key, (count,), 0, table.uniform.shape[0])
-  return jnp.where(jnp.arange(count) < aimed, table.focused[position], table.uniform[position])

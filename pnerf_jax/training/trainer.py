@@ -1,8 +1,8 @@
-"""The machinery of all training: resume, dispatch, log, save, stop.
+"""The training loop: resume, step, log, save, stop.
 
-What is trained is a Task: the field of a window (loop.py) or a segmentation network (segmenter.py).
-Where several processes train one run, all of them are here, over one mesh of all their devices. The
-first process alone writes, but for the checkpoints, which orbax writes by all.
+The loop trains a Task: the field of a window (field_task.py) or a segmentation network. If several
+processes train one run, all of them are here, over one mesh of all their devices. The first process
+alone writes, except for checkpoints, which orbax writes from all.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
-import ml_collections
 import numpy as np
 
 from pnerf_jax.data.files import check_is_folder
@@ -27,42 +26,51 @@ from pnerf_jax.training.train_state import TrainState
 
 _LOG = logging.getLogger(__name__)
 
-Dispatch = Callable[[TrainState, int], tuple[TrainState, dict[str, jax.Array]]]
+TrainStep = Callable[[TrainState, int], tuple[TrainState, dict[str, jax.Array]]]
 
 
 class Task(Protocol):
-  """What a training trains.
+  """What is trained.
 
   Attributes:
-    config: with a group `train`.
+    config: a config dataclass with a group `train`, saved in RUN.
     mesh: ('data',).
-    steps_per_dispatch: optimiser steps that one call makes.
+    steps_per_call: optimiser steps of one call of the train step.
   """
 
-  config: ml_collections.ConfigDict
+  config: Any
   mesh: jax.sharding.Mesh
   steps_per_call: int
 
-  def fresh_state(self) -> TrainState:
-    """The state before the first step; traced by jit."""
+  def init_state(self) -> TrainState:
+    """Return the state before the first step; traced by jit."""
 
-  def prepare(self, workdir: pathlib.Path) -> Dispatch:
-    """Makes what the steps need, and returns `dispatch(state, step) -> state, metrics`.
+  def build_step(self, workdir: pathlib.Path) -> TrainStep:
+    """Build `train_step(state, step) -> state, metrics` and everything that it needs.
 
-    A call makes steps_per_dispatch steps from `step` on; metrics are their means. What it does
-    depends on the state and the step alone, so that a resumed run repeats it exactly. It runs where
-    implicit transfers to the devices are disallowed.
+    A call makes steps_per_call steps from `step` on; metrics are means over them. The result must
+    depend on state and step alone, so that a resumed run repeats it exactly. Implicit transfers to
+    the devices are disallowed during the call.
     """
 
-  def scalars(self, metrics: dict[str, float], step: int, per_second: float) -> dict[str, float]:
-    """What is logged beside the mean metrics. step: done. per_second: steps."""
+  def metrics(self, means: dict[str, float], step: int, per_second: float) -> dict[str, float]:
+    """Return scalars to log in addition to the mean metrics.
 
-  def preview(self, params: Any, folder: pathlib.Path) -> None:
-    """Writes pictures to RUN/previews/STEP, and whatever else goes with them."""
+    Args:
+      means: of the metrics since the last log.
+      step: steps done.
+      per_second: steps per second.
+    """
+
+  def progress(self, scalars: dict[str, float]) -> str:
+    """Return the middle of the progress line: speed, loss and quality."""
+
+  def write_preview(self, params: Any, folder: pathlib.Path) -> None:
+    """Write images to FOLDER, RUN/previews/STEP."""
 
 
 class _StopRequest:
-  """Turns SIGTERM and SIGINT into a request to save and stop at the next dispatch."""
+  """Turns SIGTERM and SIGINT into a request to save and stop after the current call."""
 
   def __init__(self):
     self.requested = False
@@ -83,11 +91,11 @@ class _StopRequest:
       signal.signal(number, handler)
 
 
-def run(set_up: Callable[[], Task], workdir: pathlib.Path) -> None:
-  """Trains to `config.train.steps`, resuming from RUN's newest checkpoint.
+def run(make_task: Callable[[], Task], workdir: pathlib.Path | str) -> None:
+  """Train to `config.train.steps`, resuming from RUN's newest checkpoint.
 
   Args:
-    set_up: reads the input and makes the task; may take a minute.
+    make_task: reads the input and makes the task; may take a minute.
     workdir: RUN.
 
   Raises:
@@ -96,104 +104,113 @@ def run(set_up: Callable[[], Task], workdir: pathlib.Path) -> None:
   """
   workdir = pathlib.Path(workdir)
   check_is_folder(workdir, '--workdir')
-  with contextlib.ExitStack() as held:
-    # A folder that is there is held before the input is read, which may take a minute; one that
-    # is not is made only when the input is known to be good.
-    there = workdir.is_dir()
+  with contextlib.ExitStack() as stack:
+    # An existing folder is locked before the input is read, which may take a minute; a new one is
+    # made only after the input has been found good.
+    exists = workdir.is_dir()
     with processes.raise_together():
-      if there and processes.is_first():
-        held.enter_context(lock.acquire(workdir))
-    task = set_up()
+      if exists and processes.is_first():
+        stack.enter_context(lock.acquire(workdir))
+    task = make_task()
     with processes.raise_together():
-      if not there and processes.is_first():
+      if not exists and processes.is_first():
         workdir.mkdir(parents=True, exist_ok=True)
-        held.enter_context(lock.acquire(workdir))
+        stack.enter_context(lock.acquire(workdir))
       if processes.is_first():
         save_config(task.config, workdir)
     _train(task, workdir)
 
 
 def _train(task: Task, workdir: pathlib.Path) -> None:
-  """What `run` does once the input is read and the folder is this process's own."""
-  settings = task.config.train
+  """Train in a folder that this process has locked."""
+  num_steps = task.config.train.steps
   with checkpoints.Checkpoints(workdir) as saved:
-    state = _initial_state(task, saved)
+    state = _restore_or_init(task, saved)
     step = int(state.step)
-    if step >= settings.steps:
-      _LOG.info('%s: trained already, step %d', workdir, step)
+    if step >= num_steps:
+      _LOG.info('%s: already at step %d, nothing to do', workdir, step)
       return
-    dispatch = task.prepare(workdir)
-    with contextlib.ExitStack() as opened:
+    train_step = task.build_step(workdir)
+    with contextlib.ExitStack() as stack:
       logs = None
       if processes.is_first():
-        logs = opened.enter_context(contextlib.closing(Logs(workdir, step, settings.steps)))
-      _loop(task, dispatch, state, saved, logs, workdir)
+        logs = stack.enter_context(
+          contextlib.closing(Logs(workdir, step, num_steps, task.progress))
+        )
+      _loop(task, train_step, state, saved=saved, logs=logs, workdir=workdir)
 
 
-def _initial_state(task: Task, saved: checkpoints.Checkpoints) -> TrainState:
-  """The newest checkpoint, or a fresh state."""
+def _restore_or_init(task: Task, saved: checkpoints.Checkpoints) -> TrainState:
+  """Return the newest checkpoint, or the state before the first step."""
   replicated = sharding.replicated(task.mesh)
-  make = jax.jit(task.fresh_state, out_shardings=replicated)
-  restored = saved.restore(checkpoints.abstract(jax.eval_shape(make), replicated))
+  init = jax.jit(task.init_state, out_shardings=replicated)
+  restored = saved.restore(checkpoints.abstract(jax.eval_shape(init), replicated))
   if restored is not None:
     _LOG.info('resuming at step %d', int(restored.step))
     return restored
-  state = make()
-  count = sum(x.size for x in jax.tree.leaves(state.params))
-  _LOG.info('%d parameters in %d arrays', count, len(jax.tree.leaves(state.params)))
+  state = init()
+  arrays = jax.tree.leaves(state.params)
+  _LOG.info('%d parameters in %d arrays', sum(x.size for x in arrays), len(arrays))
   return state
 
 
 def _loop(
   task: Task,
-  dispatch: Dispatch,
+  train_step: TrainStep,
   state: TrainState,
+  *,
   saved: checkpoints.Checkpoints,
   logs: Logs | None,
   workdir: pathlib.Path,
 ) -> None:
-  """Dispatches until the last step or a request to stop."""
+  """Make steps until the last one or a request to stop."""
   settings, step = task.config.train, int(state.step)
   pending, since, started = [], step, time.perf_counter()
   stopping = False
   with _StopRequest() as stop:
     while step < settings.steps and not stopping:
       with jax.transfer_guard('disallow'):
-        state, metrics = dispatch(state, step)
+        state, metrics = train_step(state, step)
       pending.append(metrics)
       step += task.steps_per_call
-      if step % settings.log_every == 0 or step >= settings.steps:
+      last = step >= settings.steps
+      if step % settings.log_every == 0 or last:
         jax.block_until_ready(metrics)
-        scalars = _scalars(task, pending, step, step - since, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        scalars = _scalars(task, pending, step=step, num_steps=step - since, seconds=seconds)
         _check_finite(scalars, step)
         if logs:
           logs.write(step, scalars)
         pending, since, started = [], step, time.perf_counter()
-      # Before the checkpoint: a run that was killed in between makes both again.
-      if (step % settings.preview_every == 0 or step >= settings.steps) and processes.is_first():
-        task.preview(sharding.local(state.params, task.mesh), workdir / 'previews' / f'{step:06d}')
-      # Processes must stop at one step. They ask each other only where they wait anyway.
+      # Before the checkpoint: a run killed in between repeats both.
+      if (step % settings.preview_every == 0 or last) and processes.is_first():
+        params = sharding.local(state.params, task.mesh)
+        task.write_preview(params, workdir / 'previews' / f'{step:06d}')
+      # All processes must stop at the same step. They communicate only where they wait anyway.
       if not pending or jax.process_count() == 1:
         stopping = processes.any_of(stop.requested)
-      if step % settings.checkpoint_every == 0 or step >= settings.steps or stopping:
+      if step % settings.checkpoint_every == 0 or last or stopping:
         saved.save(step, state)
       if not pending:
-        started = time.perf_counter()  # saving and previews do not count as training speed
-    saved.wait()  # a second signal does not cut it short
+        started = time.perf_counter()  # exclude saving and previews from the training speed
+    saved.wait()  # inside the block: a second signal must not interrupt it
   if step < settings.steps:
     raise Interrupted
 
 
-def _scalars(task: Task, metrics: list, step: int, steps: int, seconds: float) -> dict[str, float]:
-  """Means over the `steps` since the last log, and what the task adds."""
-  mean = jax.tree.map(lambda *x: float(np.mean(jax.device_get(x))), *metrics)
-  return {**mean, **task.scalars(mean, step, steps / seconds), 'seconds_per_step': seconds / steps}
+def _scalars(
+  task: Task, pending: list, *, step: int, num_steps: int, seconds: float
+) -> dict[str, float]:
+  """Return means over the `num_steps` since the last log, and what the task adds."""
+  means = jax.tree.map(lambda *x: float(np.mean(jax.device_get(x))), *pending)
+  extra = task.metrics(means, step, num_steps / seconds)
+  return {**means, **extra, 'seconds_per_step': seconds / num_steps}
 
 
 def _check_finite(scalars: dict[str, float], step: int) -> None:
   for name, value in scalars.items():
     if not np.isfinite(value):
-      raise SharedInputError(  # means over all processes
+      raise SharedInputError(  # the means are over all processes
         f'step {step}: {name} is {value}. The last checkpoint is intact; lower '
         'config.optim.learning_rate or look at the input named in the log.'
       )

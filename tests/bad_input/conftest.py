@@ -17,7 +17,7 @@ from configs import kitti360 as configs
 from pnerf_jax.runs import checkpoints
 from pnerf_jax.runs.config_file import save_config
 from pnerf_jax.runs.experiment import build_experiment
-from pnerf_jax.training import train_state as states
+from pnerf_jax.training.field_task import FieldTask
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -39,11 +39,8 @@ def _save_run(street, workdir, spoil=lambda state: state):
   config = configs.get_config('tiny')
   config.data.root = str(street)
   run = build_experiment(config)
-  save_config(config, workdir)
-  optimizer = states.make_optimizer(1e-2, 0.1, 4, 0, 1e-8)
-  shapes = jax.eval_shape(
-    lambda: states.init_state(run.init_params(), optimizer, len(run.scene.class_ids))
-  )
+  save_config(run.config, workdir)
+  shapes = jax.eval_shape(FieldTask(run).init_state)
   state = spoil(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
   saved = checkpoints.Checkpoints(workdir)
   saved.save(2, state)
@@ -111,7 +108,7 @@ def _check_line(code, err, *words):
   errors = [
     line
     for line in err.splitlines()
-    if line and not re.match(r'\d\d:\d\d:\d\d |depth: |released: ', line)
+    if line and not re.match(r'\d\d:\d\d:\d\d |depth: |import: ', line)
   ]
   assert code == 1 and len(errors) == 1 and errors[0].startswith('error: '), err
   assert 'Traceback' not in err and errors[0][-1] in '.?' and len(errors[0]) < 900

@@ -1,7 +1,6 @@
-"""transforms.json and boxes.json of own data, damaged: what `train` and `prepare` say of them.
+"""Tests of the error lines of `train` and `prepare` for invalid transforms.json and boxes.json.
 
-Every check has its case in tests/data/transforms_test.py and box_list_test.py; here, that one line
-reaches the user.
+The checks themselves are tested in tests/data/transforms_test.py and primitives_json_test.py.
 """
 
 import json
@@ -40,44 +39,49 @@ def own(tmp_path):
   return root
 
 
-def changed(*path, value):
-  """Sets one value inside a JSON file."""
+def set_value(*path, value):
+  """Return a function that sets one value inside a JSON file."""
 
   def damage(file):
     content = json.loads(file.read_text())
-    place = content
+    parent = content
     for key in path[:-1]:
-      place = place[key]
-    place[path[-1]] = value
+      parent = parent[key]
+    parent[path[-1]] = value
     file.write_text(json.dumps(content))
 
   return damage
 
 
+MATRIX = ('frames', 0, 'transform_matrix')
 DAMAGES = [
   (TRANSFORMS, lambda file: file.unlink(), 'no such file'),
   (TRANSFORMS, lambda file: (file.unlink(), file.mkdir()), 'not a regular file'),
   (TRANSFORMS, lambda file: file.write_bytes(b'\xff\xfe{'), 'not JSON'),
   (TRANSFORMS, lambda file: file.write_text('[' * 100_000), 'not JSON'),
-  (TRANSFORMS, changed('frames', 0, 'transform_matrix', 1, 3, value=float('nan')), 'is nan'),
-  (TRANSFORMS, changed('frames', 0, 'transform_matrix', 0, 0, value=0.5), 'no rotation'),
-  (TRANSFORMS, changed('frames', 0, 'file_path', value='../../etc/x1.png'), '../../etc/x1.png'),
-  (TRANSFORMS, changed('frames', 0, 'file_path', value='front/9.png'), 'front/9.png: no such'),
-  (TRANSFORMS, changed('k1', value=-0.3), 'Undistort the images first'),
-  (TRANSFORMS, changed('fl_x', value=float('inf')), 'fl_x is inf'),
-  (TRANSFORMS, changed('w', value=41), '40x24, expected 41x24'),
+  (
+    TRANSFORMS,
+    set_value('frames', 0, 'transform_matrix', 1, 3, value=float('nan')),
+    'transform_matrix: nan',
+  ),
+  (TRANSFORMS, set_value(*MATRIX, 0, 0, value=0.5), 'no rotation'),
+  (TRANSFORMS, set_value('frames', 0, 'file_path', value='../../etc/x1.png'), '../../etc/x1.png'),
+  (TRANSFORMS, set_value('frames', 0, 'file_path', value='front/9.png'), 'front/9.png: no such'),
+  (TRANSFORMS, set_value('k1', value=-0.3), 'Undistort the images first'),
+  (TRANSFORMS, set_value('fl_x', value=float('inf')), 'fl_x: inf'),
+  (TRANSFORMS, set_value('w', value=41), '40x24, expected 41x24'),
   (BOXES, lambda file: file.unlink(), 'no such file'),
   (BOXES, lambda file: file.write_text('{"boxes"'), 'not JSON'),
-  (BOXES, changed('boxes', 0, 'class', value='spaceship'), 'spaceship'),
-  (BOXES, changed('boxes', 0, 'size', 2, value=float('inf')), 'size'),
-  (BOXES, changed('boxes', 0, 'yaw', value=None), 'yaw'),
-  (BOXES, changed('boxes', 0, 'center', 0, value=-400), 'no primitive is in view'),
+  (BOXES, set_value('boxes', 0, 'class', value='spaceship'), 'spaceship'),
+  (BOXES, set_value('boxes', 0, 'size', 2, value=float('inf')), 'size'),
+  (BOXES, set_value('boxes', 0, 'yaw', value=None), 'yaw'),
+  (BOXES, set_value('boxes', 0, 'center', 0, value=-400), 'no primitive is in view'),
   ('front/0.png', lambda file: file.write_bytes(file.read_bytes()[:50]), 'damaged PNG'),
 ]
 
 
 @pytest.mark.parametrize('name, damage, word', DAMAGES)
-def test_files_that_train_reads(binary, check_line, own, tmp_path, name, damage, word):
+def test_train_reports_invalid_files(binary, check_line, own, tmp_path, name, damage, word):
   damage(own / name)
   code, err = binary('train', OWN, f'--config.data.root={own}', f'--workdir={tmp_path / "run"}')
   check_line(code, err, str(own), word)
@@ -85,7 +89,7 @@ def test_files_that_train_reads(binary, check_line, own, tmp_path, name, damage,
 
 
 @pytest.mark.parametrize(
-  'module, words, expected',
+  'module, arguments, expected',
   [
     ('prepare', ['depth'], 'rectified stereo pair'),
     ('prepare', ['transforms'], '--out'),
@@ -97,8 +101,10 @@ def test_files_that_train_reads(binary, check_line, own, tmp_path, name, damage,
     ('windows', ['cut', '--out=OUT'], 'config.data.source'),
   ],
 )
-def test_options(binary, check_line, own, tmp_path, module, words, expected):
-  words = [word.replace('OUT', str(tmp_path / 'out')) for word in words]
-  first = [words.pop(0)] if module != 'train' else []
-  check_line(*binary(module, *first, OWN, f'--config.data.root={own}', *words), expected)
+def test_invalid_options_are_reported(
+  binary, check_line, own, tmp_path, module, arguments, expected
+):
+  arguments = [argument.replace('OUT', str(tmp_path / 'out')) for argument in arguments]
+  command = [arguments.pop(0)] if module != 'train' else []
+  check_line(*binary(module, *command, OWN, f'--config.data.root={own}', *arguments), expected)
   assert not (tmp_path / 'out').exists()

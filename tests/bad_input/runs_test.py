@@ -1,4 +1,4 @@
-"""Run folders that are damaged, in use, or of another version."""
+"""Tests of the error lines for run folders that are damaged, in use, or of another version."""
 
 import json
 import shutil
@@ -13,7 +13,9 @@ from pnerf_jax.runs import lock
 TINY = '--config=configs/kitti360.py:tiny'
 
 
-def edited(group, field, value):
+def set_field(group, field, value):
+  """Return a function that sets, or deletes, one field of config.json."""
+
   def damage(path):
     config = json.loads(path.read_text())
     if field is None:
@@ -27,35 +29,38 @@ def edited(group, field, value):
   return damage
 
 
-IN_THE_FILE = [
+INVALID_CONFIGS = [
   (b'', 'not JSON'),
   (b'{', 'not JSON'),
   (b'\xff\xff', 'not JSON'),
   (b'[' * 100_000, 'not JSON'),
   (b'[]', '[]'),
-  (b'{"data": 3}', 'data'),
-  (b'{}', 'config.data'),
+  (b'{}', 'config schema 1, expected 2'),
+  (b'{"schema": 2, "data": 3}', 'data'),
+  (b'{"schema": 2}', 'config.data'),
   (b' ' * 2_000_000, '2000000 bytes'),
   (lambda path: (path.unlink(), path.mkdir()), 'not a regular file'),
   (lambda path: path.unlink(), 'no such file'),
-  (edited('more', None, {}), 'config.more'),
-  (edited('model', 'depth', 3), 'config.model.depth'),
-  (edited('model', 'width', None), 'config.model.hidden_dim: absent'),
-  (edited('model', 'width', '64'), "'64'"),
-  (edited('loss', 'rgb', float('nan')), 'nan'),
-  (edited('train', 'steps', 4.0), '4.0'),
-  (edited('data', 'root', 7), 'config.data.root: 7'),
-  (edited('data', 'root', 'a\0b'), 'config.data.root'),
-  (edited('data', 'cameras', 'image_00'), 'config.data.cameras'),
-  (edited('data', 'cameras', [['image_00']]), 'config.data.cameras'),
-  (edited('scene', 'center', [1, 2, float('inf')]), 'config.scene.center'),
-  (edited('eval', 'confidence', [1, 2, 3, 4, 5, '6']), 'config.eval.confidence_coefficients'),
+  (set_field('more', None, {}), 'config.more'),
+  (set_field('model', 'depth', 3), 'config.model.depth'),
+  (set_field('model', 'hidden_dim', None), 'config.model.hidden_dim: absent'),
+  (set_field('model', 'hidden_dim', '64'), "'64'"),
+  (set_field('loss', 'rgb', float('nan')), 'nan'),
+  (set_field('train', 'steps', 4.0), '4.0'),
+  (set_field('data', 'root', 7), 'config.data.root: 7'),
+  (set_field('data', 'root', 'a\0b'), 'config.data.root'),
+  (set_field('data', 'cameras', 'image_00'), 'config.data.cameras'),
+  (set_field('data', 'cameras', [['image_00']]), 'config.data.cameras'),
+  (set_field('scene', 'center', [1, 2, float('inf')]), 'config.scene.center'),
+  (set_field('eval', 'confidence_coefficients', [1, 2, 3, 4, 5, '6']), 'config.eval.confidence_coefficients'),
 ]
 
 
-@pytest.mark.parametrize('damage, word', IN_THE_FILE)
+@pytest.mark.parametrize('damage, word', INVALID_CONFIGS)
 @pytest.mark.parametrize('module', ['eval', 'render'])
-def test_config_of_a_run(binary, check_line, run_folder, tmp_path, module, damage, word):
+def test_invalid_configs_are_reported(
+  binary, check_line, run_folder, tmp_path, module, damage, word
+):
   path = run_folder / 'config.json'
   if callable(damage):
     damage(path)
@@ -67,47 +72,48 @@ def test_config_of_a_run(binary, check_line, run_folder, tmp_path, module, damag
 
 
 @pytest.mark.parametrize(
-  'group, field, value, words',
+  'group, field, value, expected',
   [
     ('eval', 'camera', 'image_07', ['config.eval.camera', 'image_07']),
     ('eval', 'camera', '../image_00', ['config.eval.camera']),
     ('data', 'eval_frames', [999999], ['config.data.eval_frames', '999999']),
   ],
 )
-def test_eval_tells_before_it_loads(binary, check_line, run_folder, group, field, value, words):
-  edited(group, field, value)(run_folder / 'config.json')
-  check_line(*binary('eval', f'--workdir={run_folder}'), *words)
+def test_eval_reports_invalid_fields(binary, check_line, run_folder, group, field, value, expected):
+  set_field(group, field, value)(run_folder / 'config.json')
+  check_line(*binary('eval', f'--workdir={run_folder}'), *expected)
 
 
-# Checkpoints.
-
-
-def emptied(folder):
+def empty_files(folder):
+  """Truncate all files of a folder."""
   for path in folder.rglob('*'):
     if path.is_file():
       path.write_bytes(b'')
 
 
-def a_file(folder):
+def replace_by_file(folder):
+  """Replace a folder by an empty file."""
   shutil.rmtree(folder)
   folder.write_text('')
 
 
 @pytest.mark.parametrize(
-  'damage, words',
+  'damage, expected',
   [
-    (lambda run: emptied(run / 'checkpoints' / '2'), ['[2] can be read']),
+    (lambda run: empty_files(run / 'checkpoints' / '2'), ['[2] can be read']),
     (lambda run: shutil.rmtree(run / 'checkpoints'), ['no checkpoint']),
-    (lambda run: a_file(run / 'checkpoints'), ['is a file']),
-    (lambda run: edited('model', 'width', 32)(run / 'config.json'), ['[2] can be read']),
+    (lambda run: replace_by_file(run / 'checkpoints'), ['is a file']),
+    (lambda run: set_field('model', 'hidden_dim', 32)(run / 'config.json'), ['[2] can be read']),
   ],
 )
-def test_checkpoints(binary, check_line, run_folder, damage, words):
+def test_unreadable_checkpoints_are_reported(binary, check_line, run_folder, damage, expected):
   damage(run_folder)
-  check_line(*binary('eval', f'--workdir={run_folder}'), str(run_folder / 'checkpoints'), *words)
+  check_line(*binary('eval', f'--workdir={run_folder}'), str(run_folder / 'checkpoints'), *expected)
 
 
-def test_a_checkpoint_that_is_not_finite(binary, check_line, save_run, street, tmp_path):
+def test_checkpoints_that_are_not_finite_are_reported(
+  binary, check_line, save_run, street, tmp_path
+):
   save_run(
     street,
     tmp_path,
@@ -117,16 +123,25 @@ def test_a_checkpoint_that_is_not_finite(binary, check_line, save_run, street, t
   )
   code, err = binary('eval', f'--workdir={tmp_path}')
   check_line(code, err, str(tmp_path / 'checkpoints'), '[2] can be read')
-  assert 'is not finite' in err  # the warning that goes before
+  assert 'is not finite' in err  # the preceding warning
 
 
-@pytest.mark.parametrize('views', ['{', '[]', '{"views": 3}', '{"views": [{"camera": 1}]}', ''])
-def test_a_damaged_table_of_views(binary, check_line, untrained, tmp_path, views):
-  (tmp_path / 'transforms.json').write_text(views)
+@pytest.mark.parametrize(
+  'views, word',
+  [
+    ('{', 'not JSON'),
+    ('', 'not JSON'),
+    ('[]', 'damaged'),
+    ('{"views": 3}', 'damaged'),
+    ('{"views": [{"camera": 1}]}', 'damaged'),
+  ],
+)
+def test_a_damaged_views_file_is_reported(binary, check_line, untrained, tmp_path, views, word):
+  (tmp_path / 'views.json').write_text(views)
   check_line(
     *binary('render', f'--workdir={untrained}', f'--out={tmp_path}'),
-    str(tmp_path / 'transforms.json'),
-    'damaged',
+    str(tmp_path / 'views.json'),
+    word,
     'Remove it',
   )
 
@@ -141,18 +156,20 @@ def test_a_damaged_table_of_views(binary, check_line, untrained, tmp_path, views
     ('pseudo_labels/metrics.json', '{"semantic.miou": "much"}', 'much'),
   ],
 )
-def test_damaged_results_of_methods(binary, check_line, street, tmp_path, name, content, word):
-  words = [TINY, f'--config.data.root={street}', f'--out={tmp_path}', '--methods=pseudo_labels']
+def test_damaged_results_of_methods_are_reported(
+  binary, check_line, street, tmp_path, name, content, word
+):
+  arguments = [TINY, f'--config.data.root={street}', f'--out={tmp_path}', '--methods=pseudo_labels']
   for frame in sorted((street / 'data_2d_raw').rglob('image_00/data_rect/*.png')):
-    for kind in ('semantic', 'instance'):  # of the right size; what they hold does not matter here
+    for kind in ('semantic', 'instance'):  # of the right size, with any contents
       path = tmp_path / 'pseudo_labels' / kind / frame.name
       path.parent.mkdir(parents=True, exist_ok=True)
       Image.new('L' if kind == 'semantic' else 'I;16', Image.open(frame).size).save(path)
   (tmp_path / name).write_bytes(content.encode('latin-1'))
-  check_line(*binary('baselines', *words), str(tmp_path / name), word)
+  check_line(*binary('baselines', *arguments), str(tmp_path / name), word)
 
 
-def test_a_run_that_is_being_trained(binary, check_line, street, run_folder):
+def test_a_locked_run_is_reported(binary, check_line, street, run_folder):
   with lock.acquire(run_folder):
     check_line(
       *binary('train', TINY, f'--config.data.root={street}', f'--workdir={run_folder}'),

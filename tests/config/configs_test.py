@@ -1,92 +1,116 @@
-"""Every config builds, every field is commented, and every field is read somewhere."""
+"""Variants of the config files: they parse, and change exactly what they document."""
 
+import ast
 import pathlib
 import re
 
 import pytest
 
-from configs import ablations, kitti360, street
+from configs import ablations, kitti360, pspnet, street, transforms
+from pnerf_jax.config import schema, spec
+from pnerf_jax.contrib.segmentation import config as segmentation
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
-_VARIANTS = ('default', 'cpu', 'paper', 'tiny')
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_FIELD_VARIANTS = ('default', 'cpu', 'paper', 'tiny')
+_ABLATIONS = {
+  'full': {},
+  'no_fixed': {'loss.semantic_2d_fixed': 0.0},
+  'no_2d': {'loss.semantic_2d': 0.0},
+  'no_reach': {'loss.mask_unsupported_labels': False},
+  'no_posterior': {'loss.posterior_weight_warmup': 0.0, 'loss.posterior_weight': 0.0},
+  'no_3d': {'loss.semantic_3d': 0.0},
+  'no_depth': {'loss.depth': 0.0},
+  'fixed_only': {
+    'loss.semantic_2d': 0.0,
+    'loss.semantic_3d': 0.0,
+    'eval.label_field': 'fixed',
+  },
+  'no_primitives': {'data.primitives': 'none', 'scene.unannotated_space': 'void'},
+  'paper': {
+    'model.field': 'paper',
+    'optim.learning_rate': 5e-4,
+    'optim.final_lr_fraction': 0.5,
+    'optim.adam_eps': 1e-8,
+  },
+}
 
 
-def fields():
-  config = kitti360.get_config()
-  return [(group, field) for group in config for field in config[group]]
-
-
-@pytest.mark.parametrize('variant', _VARIANTS)
-def test_every_variant_has_the_same_fields(variant):
-  default, config = kitti360.get_config(), kitti360.get_config(variant)
-  assert {g: set(config[g]) for g in config} == {g: set(default[g]) for g in default}
-  # What a variant changes keeps its type, so that flags parse alike.
-  for group, field in fields():
-    assert type(config[group][field]) is type(default[group][field]), (group, field)
-
-
-def test_unknown_variant_is_refused():
-  with pytest.raises(ValueError, match='gpu.*no such variant'):
-    kitti360.get_config('gpu')
-
-
-def test_street_config_differs_in_its_data_and_length_alone():
-  ours, theirs = street.get_config(), kitti360.get_config('cpu')
-  differing = [f'{g}.{f}' for g, f in fields() if ours[g][f] != theirs[g][f]]
-  assert differing == ['data.root', 'train.steps']
-  assert ours.train.steps < theirs.train.steps
+def changes(config, base):
+  """Return the fields of `config` that differ from `base`, flat."""
+  return {
+    f'{group}.{field}': value
+    for group in config
+    for field, value in config[group].items()
+    if value != base[group][field]
+  }
 
 
 @pytest.mark.parametrize(
-  'variant, changes',
+  'module, parse, variants',
   [
-    ('full', {}),
-    ('no_fixed', {'loss.semantic_2d_fixed': 0.0}),
-    ('no_2d', {'loss.semantic_2d': 0.0}),
-    ('no_reach', {'loss.mask_unsupported_labels': False}),
-    ('no_posterior', {'loss.posterior_weight_warmup': 0.0, 'loss.posterior_weight': 0.0}),
-    ('no_3d', {'loss.semantic_3d': 0.0}),
-    ('no_depth', {'loss.depth': 0.0}),
-    ('fixed_only', {'loss.semantic_2d': 0.0, 'loss.semantic_3d': 0.0, 'eval.label_field': 'fixed'}),
-    ('no_primitives', {'data.primitives': 'none', 'scene.unannotated_space': 'void'}),
-    (
-      'paper',
-      {
-        'model.field': 'paper',
-        'optim.learning_rate': 5e-4,
-        'optim.final_lr_fraction': 0.5,
-        'optim.adam_eps': 1e-8,
-      },
-    ),
+    (kitti360, schema.parse_config, _FIELD_VARIANTS),
+    (street, schema.parse_config, _FIELD_VARIANTS),
+    (transforms, schema.parse_config, _FIELD_VARIANTS),
+    (ablations, schema.parse_config, ablations.VARIANTS),
+    (pspnet, segmentation.parse_config, ('default', 'street', 'tiny')),
   ],
+  ids=['kitti360', 'street', 'transforms', 'ablations', 'pspnet'],
 )
-def test_ablations_change_what_they_say_and_nothing_else(variant, changes):
-  ours, full = ablations.get_config(variant), kitti360.get_config('cpu')
-  assert set(ours) == set(full)
-  differing = {f'{g}.{f}': ours[g][f] for g, f in fields() if ours[g][f] != full[g][f]}
-  assert differing == changes
-  assert re.search(rf'^    {variant}  ', ablations.__doc__, re.M)
+def test_variants_parse(module, parse, variants):
+  parse(module.get_config(), 1)  # without a variant
+  default = kitti360.get_config() if parse is schema.parse_config else pspnet.get_config()
+  for variant in variants:
+    config = module.get_config(variant)
+    parse(config, 4)  # the devices share the rays or crops evenly
+    for name, value in changes(config, default).items():
+      group, field = name.split('.')
+      assert type(value) is type(default[group][field]), f'{variant}: flags of {name} parse alike'
+  with pytest.raises(ValueError, match='gpu: no such variant'):
+    module.get_config('gpu')
 
 
-def test_every_ablation_is_tested_and_run():
-  tested = test_ablations_change_what_they_say_and_nothing_else.pytestmark[0].args[1]
-  assert {variant for variant, _ in tested} == set(ablations.VARIANTS)
+def test_street_differs_from_cpu_in_data_and_length():
+  differing = changes(street.get_config(), kitti360.get_config('cpu'))
+  assert set(differing) == {'data.root', 'train.steps'}
+  assert differing['train.steps'] < kitti360.get_config('cpu').train.steps
+
+
+def test_transforms_differs_in_its_source_and_takes_all_cameras():
+  assert changes(transforms.get_config(), kitti360.get_config()) == {
+    'data.source': 'transforms',
+    'data.cameras': (),
+    'eval.camera': '',
+  }
+
+
+@pytest.mark.parametrize('variant', ablations.VARIANTS)
+def test_ablation_changes_only_what_it_documents(variant):
+  assert changes(ablations.get_config(variant), kitti360.get_config('cpu')) == _ABLATIONS[variant]
+
+
+def test_ablations_are_documented_and_run_by_the_script():
+  documented = re.findall(r'^    (\w+)  +\S', ablations.__doc__, re.M)
   script = (_ROOT / 'launch' / 'ablate.sh').read_text()
-  assert re.search(r'^every="([\w ]+)"', script, re.M).group(1).split() == list(ablations.VARIANTS)
-  with pytest.raises(ValueError, match='no_sky.*no such variant'):
-    ablations.get_config('no_sky')
+  run = re.search(r'^every="([\w ]+)"', script, re.M).group(1).split()
+  assert documented == run == list(ablations.VARIANTS) == list(_ABLATIONS)
 
 
-@pytest.mark.parametrize('group, field', fields())
-def test_every_field_is_read_and_commented(group, field):
-  source = '\n'.join(p.read_text() for p in (_ROOT / 'pnerf_jax').rglob('*.py'))
-  if group == 'loss' and re.search(rf"LOSS_TERMS = \([^)]*'{field}'", source):
-    pass  # read as a loss weight, by name
-  else:
-    owner = {'train': '(train|settings)', 'eval': '(eval|evaluation)'}.get(group, group)
-    assert re.search(rf'\b{owner}\.{field}\b', source) or re.search(
-      rf"_override\(\w+, '{field}'", source
-    ), f'config.{group}.{field} is never read'
-  text = (_ROOT / 'configs' / 'kitti360.py').read_text()
-  alias = {'eval': 'evaluation'}.get(group, group)
-  assert re.search(rf'^  {alias}\.{field} = .*# ', text, re.M), f'{group}.{field}: no comment'
+@pytest.mark.parametrize(
+  'config, folders',
+  [
+    (schema.Config, ('pnerf_jax',)),
+    (segmentation.Config, ('pnerf_jax/contrib/segmentation', 'pnerf_jax/training')),
+  ],
+  ids=['field', 'pspnet'],
+)
+def test_every_field_is_read(config, folders):
+  declarations = {_ROOT / 'pnerf_jax/config/schema.py', pathlib.Path(segmentation.__file__)}
+  read = set()
+  for folder in folders:
+    for path in set((_ROOT / folder).rglob('*.py')) - declarations:
+      for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+          read.add(node.attr)
+        elif isinstance(node, ast.Constant):  # loss weights are read by name
+          read.add(node.value)
+  assert [name for name, _ in spec.fields(config) if name.split('.')[1] not in read] == []

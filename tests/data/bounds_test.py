@@ -17,7 +17,7 @@ def cube(center, size=2.0, timestamp=-1):
 
 
 def random_views(rng, count=4):
-  """Cameras in all attitudes."""
+  """Return cameras of random orientation."""
   world_from_cam = np.tile(np.eye(4), (count, 1, 1))
   for pose in world_from_cam:
     pose[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0]
@@ -28,7 +28,7 @@ def random_views(rng, count=4):
 
 
 def seen(points, views, far):
-  """[V, N] whether a view sees a point: projection, pixel by pixel's own definition."""
+  """Return [V, N] whether a view sees a point, by projection."""
   result = []
   for pose, (fx, fy, cx, cy) in zip(views.world_from_cam, views.intrinsics):
     x, y, z = ((points - pose[:3, 3]) @ pose[:3, :3]).T
@@ -40,22 +40,24 @@ def seen(points, views, far):
 
 
 def one_view():
-  """A camera at the origin that looks along +x, z up."""
+  """Return a camera at the origin that looks along +x, z up."""
   pose = np.eye(4)
   pose[:3, :3] = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
   return bounds.CameraArray(pose[None], np.array([[32.0, 32.0, 31.5, 11.5]]), np.array([[64, 24]]))
 
 
-def test_visible_never_misses_what_a_view_sees():
+def test_visible_has_no_false_negatives():
   rng = np.random.default_rng(0)
   ruled_out = 0
   for _ in range(150):
     views = random_views(rng)
-    box = cube(rng.normal(size=3) * 12, size=rng.uniform(0.5, 8))
+    record = cube(rng.normal(size=3) * 12, size=rng.uniform(0.5, 8))
     far = rng.uniform(5, 30)
-    points = box.vertices.mean(0) + rng.uniform(-0.5, 0.5, (2000, 3)) * np.ptp(box.vertices, 0)
+    points = record.vertices.mean(0) + rng.uniform(-0.5, 0.5, (2000, 3)) * np.ptp(
+      record.vertices, 0
+    )
     truth = seen(points, views, far).any(1)
-    ours = bounds.visible(box, views, far)
+    ours = bounds.visible(record, views, far)
     assert (ours | ~truth).all()
     ruled_out += (~ours).sum()
   assert ruled_out > 200  # of 600: not merely True
@@ -80,7 +82,7 @@ def test_visible_by_hand(center, size, far, expected):
   assert bounds.visible(cube(center, size), one_view(), far).tolist() == [expected]
 
 
-def test_far_covers_what_is_seen_and_no_giant():
+def test_far_bound_ignores_a_single_giant():
   near = [cube((10 + i, 0, 0)) for i in range(60)]  # the last ends at x = 70
   assert bounds.far_bound(near, one_view()) == 80  # 69 + 5 beyond where it begins, in tens
   giant = dataclasses.replace(cube((1500, 0, 0)), vertices=CORNERS * [3000, 800, 2] + [1500, 0, -3])
@@ -94,7 +96,7 @@ def test_far_covers_what_is_seen_and_no_giant():
   assert bounds.far_bound([], one_view()) == 100
 
 
-def test_far_holds_for_the_last_camera_and_the_first():
+def test_far_bound_covers_the_first_and_last_camera():
   # Two cameras 40 m apart look along x at one wall, 100 and 60 m away.
   views = one_view()
   behind = views.world_from_cam.copy()
@@ -111,7 +113,7 @@ def test_far_holds_for_the_last_camera_and_the_first():
   assert bounds.far_bound([cube((59.5, 0, 0)), cube((230, 0, 0))], both) == 240
 
 
-def test_bounds_hold_every_point_that_matters():
+def test_bounds_hold_all_visible_points():
   rng = np.random.default_rng(1)
   for _ in range(30):
     views, far = random_views(rng), rng.uniform(10, 30)
@@ -122,11 +124,13 @@ def test_bounds_hold_every_point_that_matters():
     spread = np.ptp(np.concatenate([inside, views.origins]), axis=0)
     assert (high - low <= 1.25 * spread + 2).all()  # tight, as far as the sampling tells
     found = [cube(rng.normal(size=3) * 8, size=rng.uniform(1, 9)) for _ in range(4)]
-    found = [box for box in found if bounds.visible(box, views, far).any()]
+    found = [record for record in found if bounds.visible(record, views, far).any()]
     if found:
       low, high = bounds.primitive_bounds(found, views, far)
-      for box in found:
-        points = box.vertices.mean(0) + rng.uniform(-0.5, 0.5, (500, 3)) * np.ptp(box.vertices, 0)
+      for record in found:
+        points = record.vertices.mean(0) + rng.uniform(-0.5, 0.5, (500, 3)) * np.ptp(
+          record.vertices, 0
+        )
         points = points[seen(points, views, far).any(0)]
         assert (points >= low - 1e-9).all() and (points <= high + 1e-9).all()
 
@@ -137,7 +141,7 @@ def test_primitive_bounds_by_hand():
   np.testing.assert_allclose(high, [95 * 1.01, 10, 10], rtol=1e-2)
 
 
-def test_far_from_depth_covers_nearly_all_that_is_measured():
+def test_far_from_depth_covers_98_percent():
   rng = np.random.default_rng(3)
   views = random_views(rng, 2)
   depth = rng.uniform(5, 60, (2, 24, 64)) * (rng.uniform(size=(2, 24, 64)) < 0.7)

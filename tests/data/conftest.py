@@ -1,4 +1,4 @@
-"""A KITTI-360 root of a few small files, written by hand so that every number is known."""
+"""A small dataset in KITTI-360's layout, in which every number is known."""
 
 import pathlib
 from types import SimpleNamespace
@@ -7,24 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pnerf_jax.config.schema import DataConfig, SceneConfig
+
 SEQUENCE = '2013_05_28_drive_0007_sync'
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
-CUBE_FACES = np.array(
-  [  # of CORNERS, any winding
-    [0, 1, 3],
-    [0, 3, 2],
-    [4, 5, 7],
-    [4, 7, 6],
-    [0, 1, 5],
-    [0, 5, 4],
-    [2, 3, 7],
-    [2, 7, 6],
-    [0, 2, 6],
-    [0, 6, 4],
-    [1, 3, 7],
-    [1, 7, 5],
-  ]
-)
+# Vertex indices of CORNERS, with any winding.
+_FACES = '013 032 457 476 015 054 237 276 026 064 137 175'
+CUBE_FACES = np.array([[int(vertex) for vertex in face] for face in _FACES.split()])
 
 
 def _matrix(tag, values, dt='f'):
@@ -44,7 +33,7 @@ def cube_xml(
   faces=CUBE_FACES,
   **tags,
 ):
-  """One <object> of a primitive; a tag of None is left out."""
+  """Return one <object> of a primitive; tags of None are omitted."""
   transform = np.eye(4)
   transform[:3, :3] = np.diag(size)
   transform[:3, 3] = center
@@ -66,7 +55,7 @@ def cube_xml(
 
 
 def boxes_xml(*objects):
-  """A whole file."""
+  """Return an XML file."""
   return (
     '<?xml version="1.0"?>\n<opencv_storage>\n<version>1</version>\n'
     + '\n'.join(objects)
@@ -75,7 +64,7 @@ def boxes_xml(*objects):
 
 
 def write_root(root: pathlib.Path) -> pathlib.Path:
-  """Frames 0..5 of 64x24 at (1000 + frame, 2000, 100), looking along +x; frame 3 has no pose.
+  """Write frames 0..5 of 64x24 at (1000 + frame, 2000, 100), looking along +x; frame 3 has no pose.
 
   The rectified cameras look along the vehicle's x axis, 0.5 m apart; a car stands 10 m ahead of
   frame 0.
@@ -112,37 +101,22 @@ def write_root(root: pathlib.Path) -> pathlib.Path:
     for f in range(6):
       pixels = rng.integers(0, 256, (24, 64, 3), np.uint8)
       Image.fromarray(pixels).save(folder / f'{f:010d}.png')
-  boxes = root / 'data_3d_bboxes' / 'train' / f'{SEQUENCE}.xml'
-  boxes.parent.mkdir(parents=True)
-  boxes.write_text(boxes_xml(cube_xml(center=(1010.0, 2000.0, 100.0))))
+  primitives = root / 'data_3d_bboxes' / 'train' / f'{SEQUENCE}.xml'
+  primitives.parent.mkdir(parents=True)
+  primitives.write_text(boxes_xml(cube_xml(center=(1010.0, 2000.0, 100.0))))
   return root
 
 
 @pytest.fixture
 def tiny(tmp_path):
-  """The root, the writers above, and configs that read it."""
+  """Return the root, the writers above, and configs that read it."""
   root = write_root(tmp_path / 'root')
   return SimpleNamespace(
     root=root,
     sequence=SEQUENCE,
     cube_xml=cube_xml,
     boxes_xml=boxes_xml,
-    corners=CORNERS,
-    faces=CUBE_FACES,
-    boxes=root / 'data_3d_bboxes' / 'train' / f'{SEQUENCE}.xml',
-    data=SimpleNamespace(
-      root=str(root),
-      source='folder',
-      derived='',
-      sequence='',
-      start=-1,
-      frames=64,
-      cameras=('image_00', 'image_01'),
-      boxes='auto',
-      scale=0.0,
-      max_width=704,
-    ),
-    scene=SimpleNamespace(
-      outside='empty', near=0.3, far=0.0, annotation_margin_frames=150, center=(), bounds=()
-    ),
+    primitives_path=root / 'data_3d_bboxes' / 'train' / f'{SEQUENCE}.xml',
+    data=DataConfig(root=str(root)),
+    scene=SceneConfig(),
   )

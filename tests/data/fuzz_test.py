@@ -5,19 +5,20 @@ Few examples, always the same. To search longer (new examples every time):
     PNERF_FUZZ=20000 python -m pytest tests/data/fuzz_test.py
 """
 
+import dataclasses
 import io
 import os
 import struct
 import tracemalloc
 import zipfile
 import zlib
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pnerf_jax.config.spec import MAX_INT
 from pnerf_jax.contrib.release import torch_file
 from pnerf_jax.data import dataset, image_io, kitti360, primitives
 from pnerf_jax.errors import InputError
@@ -31,32 +32,11 @@ fuzzed = settings(
   suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
+_NUMBERS = (
+  'nan -inf 1e999 1e308 -1e200 0 -0 1 2.5 x ² 0x10 1_0 \0 4294967296 < &b; -1 1e-320'.split(' ')
+)
 NUMBERS = st.one_of(
-  st.sampled_from(
-    [
-      'nan',
-      '-inf',
-      '1e999',
-      '1e308',
-      '-1e200',
-      '0',
-      '-0',
-      '1',
-      '2.5',
-      '',
-      'x',
-      '²',
-      '9' * 5000,
-      '0x10',
-      '1_0',
-      '\0',
-      '4294967296',
-      '<',
-      '&b;',
-      '-1',
-      '1e-320',
-    ]
-  ),
+  st.sampled_from([*_NUMBERS, '', '9' * 5000]),
   st.floats().map(repr),
   st.integers().map(str),
   st.text(max_size=8),
@@ -65,17 +45,19 @@ NUMBERS = st.one_of(
 
 @st.composite
 def edits(draw, text):
-  """The text with some of its words replaced, dropped or doubled, or with its end cut off."""
-  words = text.split(' ')
+  """Replace, drop or repeat some tokens of a text, or cut off its end."""
+  tokens = text.split(' ')
   for _ in range(draw(st.integers(1, 4))):
-    index = draw(st.integers(0, len(words) - 1))
-    words[index] = draw(st.one_of(NUMBERS, st.just(words[index] + ' ' + words[index]), st.just('')))
-  text = ' '.join(words)
+    index = draw(st.integers(0, len(tokens) - 1))
+    tokens[index] = draw(
+      st.one_of(NUMBERS, st.just(f'{tokens[index]} {tokens[index]}'), st.just(''))
+    )
+  text = ' '.join(tokens)
   return text[: draw(st.integers(0, len(text)))] if draw(st.booleans()) else text
 
 
 def result_or_input_error(read, *args):
-  """Calls a reader; what it returns must be finite, what it says one line of bounded length."""
+  """Call a reader; an InputError must have one line of bounded length."""
   try:
     return read(*args)
   except InputError as error:
@@ -92,15 +74,16 @@ def write(path, content):
 
 @fuzzed
 @given(data=st.data())
-def test_boxes(tiny, data):
+def test_primitives(tiny, data):
   whole = tiny.boxes_xml(tiny.cube_xml()).replace('>', '> ').replace('<', ' <')
   content = data.draw(st.one_of(edits(whole), edits(whole), st.binary(max_size=200), st.text()))
-  for box in (
-    result_or_input_error(primitives.read_primitives_xml, write(tiny.boxes, content)) or ()
+  for record in (
+    result_or_input_error(primitives.read_primitives_xml, write(tiny.primitives_path, content))
+    or ()
   ):
-    assert np.isfinite(box.vertices).all() and box.faces.max() < len(box.vertices)
-    assert 0 <= box.semantic < 45 and box.instance >= 0
-    np.int32([box.index, box.annotation, box.timestamp, box.instance])
+    assert np.isfinite(record.vertices).all() and record.faces.max() < len(record.vertices)
+    assert 0 <= record.semantic < 45 and record.instance >= 0
+    np.int32([record.index, record.annotation, record.timestamp, record.instance])
 
 
 @fuzzed
@@ -120,8 +103,10 @@ def test_calibration(tiny, data, name):
   finally:
     path.write_bytes(before)
   if found:
-    assert np.isfinite(found.cam_from_velo('image_00')).all() and np.isfinite(found.baseline)
-    assert np.isfinite(found.resized_intrinsics('image_01', 30, 20)).all()
+    assert np.isfinite(found.pose_from_velo).all() and min(found.size) > 0
+    for camera, intrinsics in found.intrinsics.items():
+      assert np.isfinite(kitti360.resize_intrinsics(intrinsics, found.size, (30, 20))).all()
+      assert np.isfinite(np.linalg.inv(found.pose_from_cam[camera])).all()
 
 
 @fuzzed
@@ -153,9 +138,12 @@ def chunk(kind, content):
   )
 
 
+_CHUNKS = b'tEXt zTXt iCCP PLTE tRNS iTXt eXIf acTL fcTL fdAT sRGB pHYs gAMA cHRM'
+
+
 @st.composite
 def pictures(draw):
-  """A PNG with any header, any chunks with right check sums, any pixels; or a broken one."""
+  """Return a PNG, perhaps truncated, with any header and chunks with valid checksums."""
   sizes = st.one_of(st.integers(0, 9), st.integers(0, 2**32 - 1))
   header = struct.pack(
     '>IIBBBBB',
@@ -167,26 +155,7 @@ def pictures(draw):
   )
   content = b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
   for _ in range(draw(st.integers(0, 2))):
-    kind = draw(
-      st.sampled_from(
-        [
-          b'tEXt',
-          b'zTXt',
-          b'iCCP',
-          b'PLTE',
-          b'tRNS',
-          b'iTXt',
-          b'eXIf',
-          b'acTL',
-          b'fcTL',
-          b'fdAT',
-          b'sRGB',
-          b'pHYs',
-          b'gAMA',
-          b'cHRM',
-        ]
-      )
-    )
+    kind = draw(st.sampled_from(_CHUNKS.split()))
     content += chunk(kind, draw(st.binary(max_size=40)))
   content += chunk(
     b'IDAT', draw(st.one_of(st.binary(max_size=20), st.binary(max_size=200).map(zlib.compress)))
@@ -243,7 +212,7 @@ PIECES = st.one_of(
 
 @st.composite
 def spliced(draw, content):
-  """The bytes with some pieces put in, put over what is there, or taken out."""
+  """Insert, overwrite or remove some pieces of bytes."""
   for _ in range(draw(st.integers(1, 4))):
     start = draw(st.integers(0, len(content)))
     end = start + draw(st.integers(0, 6))
@@ -276,39 +245,20 @@ def test_checkpoints_of_pytorch(tmp_path, data, name, method):
   assert sorted(tmp_path.iterdir()) == there
 
 
-NAMES = st.one_of(
-  st.text(max_size=12),
-  st.sampled_from(
-    [
-      '..',
-      '.',
-      '../root',
-      '/etc',
-      'a/../b',
-      'a\0b',
-      'image_00',
-      'image_00/..',
-      '~',
-      '\ud800',
-      'x' * 300,
-    ]
-  ),
-)
+_NAMES = '.. . ../root /etc a/../b a\0b image_00 image_00/.. ~ \ud800'.split(' ')
+NAMES = st.one_of(st.text(max_size=12), st.sampled_from([*_NAMES, 'x' * 300]))
 
 
 @fuzzed
 @given(
-  sequence=NAMES, cameras=st.lists(NAMES, max_size=3), start=st.integers(), frames=st.integers()
+  sequence=NAMES,
+  cameras=st.lists(NAMES, max_size=3).map(tuple),
+  start=st.integers(-1, MAX_INT),
+  frames=st.integers(1, MAX_INT),
 )
 def test_no_name_leads_out_of_the_dataset(tiny, sequence, cameras, start, frames):
-  data = SimpleNamespace(
-    **{
-      **vars(tiny.data),
-      'sequence': sequence,
-      'cameras': tuple(cameras),
-      'start': start,
-      'frames': frames,
-    }
+  data = dataclasses.replace(
+    tiny.data, sequence=sequence, cameras=cameras, start=start, frames=frames
   )
   found = result_or_input_error(dataset.open_dataset, data)
   if found:
@@ -355,13 +305,13 @@ def test_a_huge_picture_is_refused_before_it_is_allocated(tmp_path, size):
     tracemalloc.stop()
 
 
-def test_pipes_and_huge_files_are_not_read(tmp_path):
+def test_pipes_and_huge_files_are_refused(tmp_path):
   pipe = tmp_path / 'pipe'
   os.mkfifo(pipe)  # reading it would wait for ever
   huge = tmp_path / 'huge'
   with huge.open('wb') as file:
     file.truncate(2**40)  # a hole, which takes no space
-  for path, words in ((pipe, 'not a regular file'), (huge, '1099511627776 bytes')):
+  for path, message in ((pipe, 'not a regular file'), (huge, '1099511627776 bytes')):
     for read in (kitti360.read_velodyne, kitti360.read_perspective, primitives.read_primitives_xml):
-      with pytest.raises(InputError, match=words):
+      with pytest.raises(InputError, match=message):
         read(path)

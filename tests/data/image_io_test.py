@@ -1,4 +1,4 @@
-"""PNG readers and writers against OpenCV and hand-made damage."""
+"""PNG readers and writers against OpenCV, and damaged files."""
 
 import os
 import struct
@@ -43,7 +43,7 @@ def test_round_trip(tmp_path, write, read, values):
   assert [f.name for f in path.parent.iterdir()] == ['a.png']
 
 
-def test_files_as_opencv_sees_them(tmp_path):
+def test_written_files_in_opencv(tmp_path):
   depth = np.array([[0.5, 255.99609375, 256.0, np.nan, np.inf, -3.0]])
   image_io.write_depth(tmp_path / 'depth.png', depth)
   seen = cv2.imread(tmp_path / 'depth.png', cv2.IMREAD_UNCHANGED)
@@ -58,13 +58,13 @@ def test_files_as_opencv_sees_them(tmp_path):
   np.testing.assert_array_equal(image_io.read_instance(tmp_path / 'instance.png'), [[26005]])
 
 
-def test_size_without_decoding(tmp_path):
+def test_read_size(tmp_path):
   image_io.write_label(tmp_path / 'a.png', LABEL)
   assert image_io.read_size(tmp_path / 'a.png') == (9, 6)
 
 
 def _bomb(width, height, size=10000):
-  """A well-formed PNG with too little data for the size that its header claims."""
+  """Return a well-formed PNG with too little data for the size in its header."""
 
   def chunk(kind, data):
     return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
@@ -92,7 +92,7 @@ LARGE = RNG.integers(0, 45, (60, 90)).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
-  'make, words',
+  'make, expected',
   [
     (lambda p: None, ['no such file']),
     (lambda p: p.write_bytes(b''), ['PNG']),
@@ -114,17 +114,17 @@ LARGE = RNG.integers(0, 45, (60, 90)).astype(np.uint8)
     (lambda p: Image.fromarray(np.full((60, 90), 255, np.uint8)).save(p), ['label id 255']),
   ],
 )
-def test_malformed_label(tmp_path, make, words):
+def test_read_label_rejects_malformed_files(tmp_path, make, expected):
   path = tmp_path / 'label.png'
   make(path)
   with pytest.raises(InputError) as error:
     image_io.read_label(path, (90, 60))
   assert '\n' not in str(error.value)
-  for word in [str(path), *words]:
+  for word in [str(path), *expected]:
     assert word in str(error.value)
 
 
-def test_unknown_pixels_are_for_pseudo_labels_only(tmp_path):
+def test_read_label_unknown_allowed(tmp_path):
   path = tmp_path / 'label.png'
   Image.fromarray(np.array([[7, 255, 0]], np.uint8)).save(path)
   np.testing.assert_array_equal(image_io.read_label(path, unknown_allowed=True), [[7, 255, 0]])
@@ -133,7 +133,7 @@ def test_unknown_pixels_are_for_pseudo_labels_only(tmp_path):
     image_io.read_label(path, unknown_allowed=True)
 
 
-def test_malformed_instance_depth_and_rgb(tmp_path):
+def test_readers_reject_wrong_values_and_types(tmp_path):
   path = tmp_path / 'a.png'
   cv2.imwrite(str(path), np.array([[45000]], np.uint16))
   with pytest.raises(InputError, match='a.png: instance value 45000'):
@@ -148,7 +148,7 @@ def test_malformed_instance_depth_and_rgb(tmp_path):
     image_io.read_rgb(path)
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_write_label_keeps_the_old_file_on_failure(tmp_path, monkeypatch):
   path = tmp_path / 'a.png'
   image_io.write_label(path, LABEL)
 
@@ -162,7 +162,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   np.testing.assert_array_equal(image_io.read_label(path), LABEL)
 
 
-def test_writers_refuse_what_readers_would(tmp_path):
+def test_writers_reject_what_readers_reject(tmp_path):
   with pytest.raises(ValueError, match='255'):
     image_io.write_label(tmp_path / 'a.png', np.array([[255]]))
   with pytest.raises(ValueError, match='shape'):

@@ -1,4 +1,4 @@
-"""Sizes of training images, and how they are made (what is read: window_test.py)."""
+"""Sizes and resampling of training images (reading: window_test.py)."""
 
 import numpy as np
 import pytest
@@ -18,11 +18,14 @@ from pnerf_jax.data import image_layers
     (1408, 0.3, 704, (422, 113)),
   ],
 )
-def test_training_size(width, scale, max_width, expected):
-  assert image_layers.training_size((width, width * 376 // 1408), scale, max_width) == expected
+def test_training_sizes(width, scale, max_width, expected):
+  full_sizes = np.array([[width, width * 376 // 1408], [width // 2, width // 2]])
+  sizes = image_layers.training_sizes(full_sizes, scale, max_width)
+  assert tuple(sizes[0]) == expected
+  assert tuple(sizes[1]) == (round(expected[0] / width * (width // 2)),) * 2
 
 
-def test_resize_nearest_takes_the_pixel_under_each_centre():
+def test_resize_nearest_samples_at_pixel_centres():
   image = np.arange(7 * 9).reshape(7, 9)
   small = image_layers.resize_nearest(image, (4, 3))
   for i in range(3):

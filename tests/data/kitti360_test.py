@@ -27,12 +27,14 @@ def test_real_perspective(real, calibration):
   np.testing.assert_array_equal(
     perspective['K_00'], [788.629315, 0, 687.158398, 0, 786.382230, 317.752196, 0, 0, 1]
   )  # the file says 0 at the end
-  assert (calibration.width, calibration.height) == (1408, 376)
+  assert calibration.size == (1408, 376)
   for camera in kitti360.PERSPECTIVE_CAMERAS:
     np.testing.assert_array_equal(
       calibration.intrinsics[camera], [552.554261, 552.554261, 682.049453, 238.769549]
     )
-  assert calibration.baseline == pytest.approx(328.318735 / 552.554261, abs=1e-5)
+  left, right = (calibration.pose_from_cam[camera] for camera in kitti360.PERSPECTIVE_CAMERAS)
+  baseline = (np.linalg.inv(left) @ right)[0, 3]
+  assert baseline == pytest.approx(328.318735 / 552.554261, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,8 @@ def test_scan_projects_by_the_official_formula(real, calibration):
   )
   homogeneous = np.c_[points[:, :3], np.ones(len(points))]
   uvw = homogeneous @ np.linalg.inv(velo_from_cam)[:3].T @ r.T @ p.T
-  ours = kitti360.transform(calibration.cam_from_velo('image_00'), points[:, :3])
+  cam_from_velo = np.linalg.inv(calibration.pose_from_cam['image_00']) @ calibration.pose_from_velo
+  ours = kitti360.transform(cam_from_velo, points[:, :3])
   np.testing.assert_allclose(ours[:, 2], uvw[:, 2], atol=1e-6)
   ahead = ours[:, 2] > 1
   np.testing.assert_allclose(
@@ -107,8 +110,8 @@ def test_scan_in_the_world_meets_the_annotated_cars(real, calibration):
   points = kitti360.read_velodyne(kitti360.velodyne_path(real, S0000, 729))[:, :3]
   world = kitti360.transform(pose @ calibration.pose_from_velo, points)
   cars = {
-    box.index: box
-    for box in primitives.read_primitives_xml(kitti360.boxes_path(real, S0000, 'train'))
+    record.index: record
+    for record in primitives.read_primitives_xml(kitti360.primitives_path(real, S0000, 'train'))
   }
   for index, least in ((941, 1000), (892, 200)):  # parked 6 and 19 m away
     corners = cars[index].vertices
@@ -135,13 +138,13 @@ def test_resized_intrinsics_keep_rays_through_the_same_place():
 def test_calibration_scales_to_a_rescaled_copy(shared):
   street = shared / 'streets' / 'street_a'
   calibration = kitti360.read_calibration(street)
-  assert (calibration.width, calibration.height) == (352, 94)
-  half = calibration.resized_intrinsics('image_00', 176, 47)
+  assert calibration.size == (352, 94)
+  half = kitti360.resize_intrinsics(calibration.intrinsics['image_00'], calibration.size, (176, 47))
   np.testing.assert_allclose(half, [69.0692825, 69.0692825, 84.8186815, 29.4086935], atol=1e-6)
 
 
 @pytest.mark.parametrize(
-  'file, text, words',
+  'file, text, messages',
   [
     ('perspective.txt', None, ['no such file']),
     ('perspective.txt', 'P_rect_00: 1 2 3\n', ['line 1', '3 numbers', '12']),
@@ -152,19 +155,19 @@ def test_calibration_scales_to_a_rescaled_copy(shared):
     ('calib_cam_to_velo.txt', '\n', ['empty']),
   ],
 )
-def test_malformed_calibration(tiny, file, text, words):
+def test_malformed_calibration(tiny, file, text, messages):
   path = tiny.root / 'calibration' / file
   path.unlink()
   if text is not None:
     path.write_text(text)
   with pytest.raises(InputError) as error:
     kitti360.read_calibration(tiny.root)
-  for word in [str(path), *words]:
-    assert word in str(error.value)
+  for message in [str(path), *messages]:
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-  'text, words',
+  'text, messages',
   [
     (None, ['no such file', '--config.data.root']),
     ('', ['no pose']),
@@ -173,15 +176,15 @@ def test_malformed_calibration(tiny, file, text, words):
     ('0 1 0 0 inf 0 1 0 0 0 0 1 0\n', ['line 1', 'finite']),
   ],
 )
-def test_malformed_poses(tiny, text, words):
+def test_malformed_poses(tiny, text, messages):
   path = tiny.root / 'data_poses' / tiny.sequence / 'poses.txt'
   path.unlink()
   if text is not None:
     path.write_text(text)
   with pytest.raises(InputError) as error:
     kitti360.read_poses(tiny.root, tiny.sequence, kitti360.read_calibration(tiny.root))
-  for word in [str(path), *words]:
-    assert word in str(error.value)
+  for message in [str(path), *messages]:
+    assert message in str(error.value)
 
 
 def test_binary_instead_of_text(tiny):
@@ -208,18 +211,18 @@ def test_corners_of_an_independent_reader(real):
   pose = kitti360.read_pose_file(real / 'data_poses' / S0000 / 'poses.txt', 12)[644]
   pose_from_cam = kitti360.read_cam_to_pose(real / 'calibration' / 'calib_cam_to_pose.txt')
   by_index = {
-    box.index: box
-    for box in primitives.read_primitives_xml(kitti360.boxes_path(real, S0000, 'train'))
+    record.index: record
+    for record in primitives.read_primitives_xml(kitti360.primitives_path(real, S0000, 'train'))
   }
   listed = json.loads((real / 'extra' / 'bboxes_3D_cam0' / 'BBoxes_644.json').read_text())
   compared = 0
   for entry in listed:
-    box = by_index.get(entry['index'])
-    if box is not None:
+    record = by_index.get(entry['index'])
+    if record is not None:
       corners = kitti360.transform(
         pose @ pose_from_cam['image_00'], np.asarray(entry['corners_cam0'])
       )
-      distance = np.linalg.norm(corners[:, None] - box.vertices[None], axis=-1)
+      distance = np.linalg.norm(corners[:, None] - record.vertices[None], axis=-1)
       assert distance.min(1).max() < 2e-3 and distance.min(0).max() < 2e-3
       compared += 1
   assert compared >= 5

@@ -1,4 +1,4 @@
-"""The class table against the official one, and what a 2D network may call a class."""
+"""The label table against the official one, and compatible labels."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ _ROAD, _SIDEWALK, _PARKING, _BUILDING, _SKY, _CAR, _BOX = 7, 8, 9, 11, 23, 26, 4
 _CLASS_IDS = (_ROAD, _SIDEWALK, _PARKING, _BUILDING, _CAR, _BOX, _SKY)
 
 
-def test_table_is_the_official_one():
+def test_table_matches_the_official_one():
   official = pytest.importorskip('kitti360scripts.helpers.labels')
   ours = {label.name: label for label in labels.LABELS}
   assert len(ours) == len(labels.LABELS) == len(official.labels)
@@ -36,7 +36,7 @@ def test_table_is_the_official_one():
     )
 
 
-def test_ids_and_kitti_ids_are_each_used_once():
+def test_ids_are_unique():
   assert sorted(labels.BY_ID) == list(range(labels.NUM_IDS))
   assert sorted(labels.ID_FROM_KITTI_ID) == list(range(1, 38))
   assert len(set(labels.ID_FROM_KITTI_ID.values())) == 37
@@ -48,13 +48,13 @@ def test_pack_instance():
   np.testing.assert_array_equal(packed, [[26005, 26000, 7000, 11999, 44000]])
 
 
-def test_colors_of_what_is_no_class_are_black():
+def test_colors_of_other_ids_are_black():
   assert labels.COLORS.shape == (256, 3) and not labels.COLORS[labels.NUM_IDS :].any()
   assert labels.COLORS[7].tolist() == [128, 64, 128]
 
 
 @pytest.mark.parametrize(
-  'name, words',
+  'name, expected',
   [
     ('parking', {'parking', 'road', 'sidewalk'}),
     ('garage', {'garage', 'building'}),
@@ -66,44 +66,44 @@ def test_colors_of_what_is_no_class_are_black():
     ('vegetation', {'vegetation'}),
   ],
 )
-def test_words_for_a_class(name, words):
+def test_compatible_labels(name, expected):
   found = labels.compatible_labels(labels.BY_NAME[name].id)
-  assert {labels.BY_ID[i].name for i in found} == words and len(found) == len(words)
+  assert {labels.BY_ID[i].name for i in found} == expected and len(found) == len(expected)
 
 
-def test_a_class_without_a_counterpart_may_be_called_anything_but_sky():
+def test_compatible_labels_of_a_class_without_counterpart_exclude_only_sky_and_void():
   found = labels.compatible_labels(labels.BY_NAME['trash bin'].id)
   assert labels.SKY not in found and 0 not in found and labels.BY_NAME['car'].id in found
   assert labels.BY_NAME['trash bin'].id in found
 
 
-def test_every_class_may_be_called_by_its_name():
+def test_compatible_labels_start_with_the_class():
   for i in range(labels.NUM_IDS):
     assert labels.compatible_labels(i)[0] == i and len(set(labels.compatible_labels(i))) == len(
       labels.compatible_labels(i)
     )
 
 
-def test_parking_may_be_called_road_or_sidewalk():
+def test_compatibility_matrix_parking():
   row = labels.compatibility_matrix(_CLASS_IDS, merged=False)[2]
   assert row.shape == (45,)
   np.testing.assert_array_equal(np.flatnonzero(row), [_ROAD, _SIDEWALK, _PARKING])
 
 
-def test_box_may_be_called_anything_but_sky():
+def test_compatibility_matrix_box():
   row = labels.compatibility_matrix(_CLASS_IDS, merged=False)[5]
   np.testing.assert_array_equal(np.flatnonzero(~row), [0, _SKY])
 
 
-def test_classes_that_the_network_knows_have_one_word():
+def test_compatibility_matrix_cityscapes_classes():
   matrix = labels.compatibility_matrix(_CLASS_IDS, merged=False)
   for row, class_id in enumerate(_CLASS_IDS):
     if class_id in (_ROAD, _SIDEWALK, _BUILDING, _CAR, _SKY):
       np.testing.assert_array_equal(np.flatnonzero(matrix[row]), [class_id])
 
 
-def test_merged_label_sets_are_those_of_the_published_program():
-  # 27-31 are cars, 39 is 41, 9 is 8, 35 is 13; everything else is itself.
+def test_compatibility_matrix_merged_matches_the_published_code():
+  # 27-31 -> 26, 39 -> 41, 9 -> 8, 35 -> 13; all others -> themselves.
   groups = [{26, 27, 28, 29, 30, 31}, {39, 41}, {8, 9}, {13, 35}]
   class_ids = tuple(range(1, 45))
   matrix = labels.compatibility_matrix(class_ids, merged=True)

@@ -1,4 +1,4 @@
-"""Boxes in JSON: corners by hand and by scipy's rotations, frames, and what is refused."""
+"""Cuboids in JSON: corners, frames, and refused values."""
 
 import json
 
@@ -19,46 +19,50 @@ def read(tmp_path, *entries, **options):
   return primitives_json.read_primitives(path, **options)
 
 
-def test_a_box_by_hand(tmp_path):
-  (box,) = read(tmp_path, CAR | {'yaw': np.pi / 2})
+def test_cuboid_by_hand(tmp_path):
+  (record,) = read(tmp_path, CAR | {'yaw': np.pi / 2})
   # Length 4 now along y, width 2 along x.
-  np.testing.assert_allclose(box.vertices.min(0), [9, 18, 0.25], atol=1e-12)
-  np.testing.assert_allclose(box.vertices.max(0), [11, 22, 1.75], atol=1e-12)
-  assert (box.label, box.semantic, box.instance, box.timestamp) == ('car', 26, 3, -1)
-  mesh = trimesh.Trimesh(box.vertices, box.faces, process=False)
+  np.testing.assert_allclose(record.vertices.min(0), [9, 18, 0.25], atol=1e-12)
+  np.testing.assert_allclose(record.vertices.max(0), [11, 22, 1.75], atol=1e-12)
+  assert (record.label, record.semantic, record.instance, record.timestamp) == ('car', 26, 3, -1)
+  mesh = trimesh.Trimesh(record.vertices, record.faces, process=False)
   assert mesh.is_watertight and mesh.volume == pytest.approx(12)
 
 
-def test_quaternions_are_scipys(tmp_path):
+def test_quaternions(tmp_path):
   for rotation in Rotation.random(20, random_state=0):
     x, y, z, w = rotation.as_quat()
     entry = {key: value for key, value in CAR.items() if key != 'yaw'}
-    (box,) = read(tmp_path, entry | {'class': 26, 'rotation': [w, x, y, z]})
-    local = rotation.inv().apply(box.vertices - [10, 20, 1])
+    (record,) = read(tmp_path, entry | {'class': 26, 'rotation': [w, x, y, z]})
+    local = rotation.inv().apply(record.vertices - [10, 20, 1])
     np.testing.assert_allclose(np.abs(local), np.tile([2, 1, 0.75], (8, 1)), atol=1e-9)
     # The corner (+, +, +) is the last one.
-    np.testing.assert_allclose(box.vertices[-1], rotation.apply([2, 1, 0.75]) + [10, 20, 1])
+    np.testing.assert_allclose(record.vertices[-1], rotation.apply([2, 1, 0.75]) + [10, 20, 1])
 
 
-def test_moving_boxes(tmp_path):
+def test_moving_cuboids(tmp_path):
   moving = CAR | {'frame': 10, 'frames': [8, 12], 'velocity': [1, 0, 0.5]}
   boxes = read(
     tmp_path,
     CAR | {'frame': 5},
     moving,
-    selects=lambda start, end, timestamp: timestamp in (5, 9, 12, 13),
+    predicate=lambda start, end, timestamp: timestamp in (5, 9, 12, 13),
   )
-  assert [box.timestamp for box in boxes] == [5, 9, 12]
+  assert [record.timestamp for record in boxes] == [5, 9, 12]
   np.testing.assert_allclose(
-    [box.vertices.mean(0) for box in boxes], [[10, 20, 1], [9, 20, 0.5], [12, 20, 2]]
+    [record.vertices.mean(0) for record in boxes], [[10, 20, 1], [9, 20, 0.5], [12, 20, 2]]
   )
 
 
-def test_static_boxes_of_a_stretch(tmp_path):
+def test_static_cuboids_with_a_frame_range(tmp_path):
   boxes = read(tmp_path, CAR, CAR | {'frames': [0, 0]}, CAR | {'frames': [200, 300]})
-  assert [(box.start_frame, box.end_frame) for box in boxes] == [(-1, -1), (0, 1), (200, 300)]
+  assert [(record.start_frame, record.end_frame) for record in boxes] == [
+    (-1, -1),
+    (0, 1),
+    (200, 300),
+  ]
   seen = []
-  read(tmp_path, CAR | {'frames': [200, 300]}, selects=lambda *words: bool(seen.append(words)))
+  read(tmp_path, CAR | {'frames': [200, 300]}, predicate=lambda *args: bool(seen.append(args)))
   assert seen == [(200, 300, -1)]
 
 
@@ -67,7 +71,8 @@ def test_written_lists_are_read(tmp_path):
     tmp_path / 'a' / 'boxes.json', [CAR, CAR | {'class': 'truck'}]
   )
   assert [
-    box.semantic for box in primitives_json.read_primitives_json(tmp_path / 'a' / 'boxes.json')
+    record.semantic
+    for record in primitives_json.read_primitives_json(tmp_path / 'a' / 'boxes.json')
   ] == [26, 27]
 
 
@@ -82,7 +87,7 @@ WRONG = [
   ({'instance': 1000}, 'instance is 1000'),
   ({'instance': -1}, 'instance is -1'),
   ({'instance': 'a'}, "'a'"),
-  ({'center': [1, 2]}, 'center is [1, 2], expected 3'),
+  ({'center': [1, 2]}, 'center: [1, 2], expected 3'),
   ({'center': [1, 2, float('nan')]}, 'center'),
   ({'center': [1, 2, 1e12]}, 'center'),
   ({'center': [1, 2, 10**400]}, 'center'),
@@ -93,7 +98,7 @@ WRONG = [
   ({'yaw': float('inf')}, 'yaw'),
   ({'yaw': [1]}, 'yaw'),
   ({'rotation': [1, 0, 0, 0]}, 'both rotation and yaw'),
-  ({'colour': 1}, "'colour' is no key"),
+  ({'colour': 1}, "'colour' is an unknown key"),
   ({'frame': 1.5}, 'frame is 1.5'),
   ({'frame': -2}, 'frame is -2'),
   ({'frames': [5, 2]}, 'frames is [5, 2]'),
@@ -103,15 +108,15 @@ WRONG = [
   ({'frame': 1, 'velocity': [1, 0, 0]}, 'both or none'),
   ({'frame': 1, 'frames': [0, 3]}, 'both or none'),
   ({'frame': 1, 'frames': [0, 10**6], 'velocity': [1, 0, 0]}, 'more than 100000'),
-  ({'frame': 1, 'frames': [0, 3], 'velocity': [1, 0]}, 'velocity is [1, 0]'),
+  ({'frame': 1, 'frames': [0, 3], 'velocity': [1, 0]}, 'velocity: [1, 0]'),
 ]
 
 
-@pytest.mark.parametrize('change, words', WRONG)
-def test_wrong_boxes_are_refused(tmp_path, change, words):
+@pytest.mark.parametrize('change, message', WRONG)
+def test_wrong_values_are_refused(tmp_path, change, message):
   with pytest.raises(InputError) as error:
-    read(tmp_path, CAR, CAR | change, selects=lambda *_: False)  # though nobody wants it
-  assert words in str(error.value) and 'boxes.json: boxes[1]' in str(error.value)
+    read(tmp_path, CAR, CAR | change, predicate=lambda *_: False)  # even if not accepted
+  assert message in str(error.value) and 'boxes.json: boxes[1]' in str(error.value)
 
 
 def test_rotations_are_refused(tmp_path):
@@ -123,19 +128,19 @@ def test_rotations_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'content, words',
+  'content, message',
   [
     ('', 'not JSON'),
     ('[]', 'no list "boxes"'),
     ('{"boxes": 3}', 'no list "boxes"'),
-    ('{"boxes": [3]}', 'boxes[0]: 3 is no object'),
+    ('{"boxes": [3]}', 'boxes[0]: 3 is not an object'),
     ('[' * 100_000, 'not JSON'),
     ('\xff', 'not JSON'),
   ],
 )
-def test_damaged_lists_are_refused(tmp_path, content, words):
+def test_damaged_lists_are_refused(tmp_path, content, message):
   path = tmp_path / 'boxes.json'
   path.write_bytes(content.encode('latin-1'))
   with pytest.raises(InputError) as error:
     primitives_json.read_primitives(path)
-  assert words in str(error.value) and str(path) in str(error.value)
+  assert message in str(error.value) and str(path) in str(error.value)

@@ -1,4 +1,4 @@
-"""Primitive XML: every real file, the annotation tool's words, and what must be refused."""
+"""Primitive XML: real files, names of the annotation tool, and refused files."""
 
 import collections
 
@@ -11,88 +11,41 @@ from pnerf_jax.errors import InputError
 
 S = '2013_05_28_drive_{}_sync'
 COUNTS = {  # as listed in the data's own notes
-  ('train', '0000'): {'car': 206},
-  ('train_full', '0002'): {
-    'vegetation': 404,
-    'wall': 118,
-    'terrain': 74,
-    'sidewalk': 56,
-    'building': 50,
-    'ground': 43,
-    'garage': 36,
-    'parking': 29,
-    'pole': 28,
-    'box': 22,
-    'lamp': 22,
-    'fence': 17,
-    'trash bin': 16,
-    'car': 15,
-    'gate': 15,
-    'road': 13,
-    'traffic sign': 12,
-    'person': 4,
-    'smallpole': 2,
-    'truck': 1,
-  },
-  ('train_full', '0009'): {
-    'vegetation': 90,
-    'sidewalk': 18,
-    'pole': 14,
-    'unknown object': 11,
-    'building': 10,
-    'road': 9,
-    'traffic sign': 8,
-    'car': 7,
-    'terrain': 7,
-    'lamp': 5,
-    'parking': 5,
-    'box': 4,
-    'ground': 4,
-    'fence': 3,
-    'trash bin': 2,
-    'unknown vehicle': 2,
-    'bicycle': 1,
-    'garage': 1,
-    'gate': 1,
-    'smallpole': 1,
-    'stop': 1,
-    'trailer': 1,
-    'unknown construction': 1,
-    'wall': 1,
-  },
-  ('train_full', '0000'): {
-    'car': 21 + 206,
-    'vegetation': 6 + 52,
-    'building': 24 + 6,
-    'sidewalk': 17 + 7,
-    'road': 14 + 3,
-    'terrain': 10,
-    'wall': 2 + 4,
-    'parking': 1 + 4,
-    'fence': 1 + 3,
-    'pole': 3,
-    'box': 1 + 1,
-    'gate': 1 + 1,
-    'lamp': 2,
-    'ground': 1,
-    'trailer': 1,
-    'garage': 1,
-    'truck': 1,
-  },
+  ('train', '0000'): 'car 206',
+  ('train_full', '0002'): (
+    'vegetation 404, wall 118, terrain 74, sidewalk 56, building 50, ground 43, garage 36, '
+    'parking 29, pole 28, box 22, lamp 22, fence 17, trash bin 16, car 15, gate 15, road 13, '
+    'traffic sign 12, person 4, smallpole 2, truck 1'
+  ),
+  ('train_full', '0009'): (
+    'vegetation 90, sidewalk 18, pole 14, unknown object 11, building 10, road 9, traffic sign '
+    '8, car 7, terrain 7, lamp 5, parking 5, box 4, ground 4, fence 3, trash bin 2, unknown '
+    'vehicle 2, bicycle 1, garage 1, gate 1, smallpole 1, stop 1, trailer 1, unknown '
+    'construction 1, wall 1'
+  ),
+  ('train_full', '0000'): (
+    'car 227, vegetation 58, building 30, sidewalk 24, road 17, terrain 10, wall 6, parking 5, '
+    'fence 4, pole 3, box 2, gate 2, lamp 2, ground 1, trailer 1, garage 1, truck 1'
+  ),
 }
+
+
+def counts(text):
+  pairs = (item.rsplit(' ', 1) for item in text.split(', '))
+  return {name: int(count) for name, count in pairs}
 
 
 @pytest.mark.parametrize('split, drive', COUNTS)
 def test_real_files(shared, split, drive):
   found = primitives.read_primitives_xml(
-    kitti360.boxes_path(shared / 'kitti360_real', S.format(drive), split)
+    kitti360.primitives_path(shared / 'kitti360_real', S.format(drive), split)
   )
-  assert collections.Counter(box.label for box in found) == COUNTS[split, drive]
-  for box in found:
-    assert box.annotation == box.index + 1 and box.timestamp == -1
-    assert labels.BY_ID[box.semantic].name == box.label
+  assert collections.Counter(record.label for record in found) == counts(COUNTS[split, drive])
+  for record in found:
+    assert record.annotation == record.index + 1 and record.timestamp == -1
+    assert labels.BY_ID[record.semantic].name == record.label
     # Closed once equal vertices are merged, and of positive volume whatever the winding.
-    mesh = trimesh.Trimesh(box.vertices - box.vertices.mean(0), box.faces, process=False)
+    mesh = trimesh.Trimesh(record.vertices - record.vertices.mean(0), record.faces, process=False)
     mesh.merge_vertices(digits_vertex=5)
     mesh.update_faces((np.diff(np.sort(mesh.faces), axis=-1) > 0).all(-1))  # the ellipsoids' poles
     assert mesh.is_watertight and abs(mesh.volume) > 1e-3
@@ -100,7 +53,7 @@ def test_real_files(shared, split, drive):
 
 def test_real_cars_have_the_size_of_cars(shared):
   cars = primitives.read_primitives_xml(
-    kitti360.boxes_path(shared / 'kitti360_real', S.format('0000'), 'train')
+    kitti360.primitives_path(shared / 'kitti360_real', S.format('0000'), 'train')
   )
   # Cuboid corners in the official order: 0 (+++), 5 (-++), 2 (+-+), 1 (++-).
   sizes = np.array(
@@ -110,8 +63,8 @@ def test_real_cars_have_the_size_of_cars(shared):
 
 
 def test_street_file(shared):
-  path = kitti360.boxes_path(shared / 'streets' / 'street_a', S.format('0001'), 'train')
-  found = collections.Counter(box.label for box in primitives.read_primitives_xml(path))
+  path = kitti360.primitives_path(shared / 'streets' / 'street_a', S.format('0001'), 'train')
+  found = collections.Counter(record.label for record in primitives.read_primitives_xml(path))
   assert sum(found.values()) == 249
   assert found['parking'] == 12 and found['terrain'] == 25 and found['person'] == 12
 
@@ -119,27 +72,20 @@ def test_street_file(shared):
 def test_annotation_tool_file(shared):
   folder = shared / 'kitti360_real' / 'extra' / 'labeltool'
   found = primitives.read_primitives_xml(folder / 'log0.xml')
-  assert collections.Counter(box.label for box in found) == {
-    'vegetation': 9,
-    'building': 8,
-    'car': 5,
-    'sidewalk': 4,
-    'road': 3,
-    'terrain': 3,
-    'wall': 2,
-  }
+  expected = 'vegetation 9, building 8, car 5, sidewalk 4, road 3, terrain 3, wall 2'
+  assert collections.Counter(record.label for record in found) == counts(expected)
   with pytest.raises(InputError, match="log.xml: <object2>.*label 'ddd'"):
     primitives.read_primitives_xml(folder / 'log.xml')
 
 
 def test_world_vertices_by_hand(tiny):
-  tiny.boxes.write_text(tiny.boxes_xml(tiny.cube_xml(center=(5, 6, 7), size=(2, 4, 6))))
-  (box,) = primitives.read_primitives_xml(tiny.boxes)
-  np.testing.assert_array_equal(box.vertices[0], [4, 4, 4])
-  np.testing.assert_array_equal(box.vertices[-1], [6, 8, 10])
-  assert box.vertices.dtype == np.float64 and box.faces.dtype == np.int32
-  assert (box.index, box.annotation, box.instance, box.semantic) == (1, 2, 1, 26)
-  assert (box.start_frame, box.end_frame, box.timestamp) == (1, 240, -1)
+  tiny.primitives_path.write_text(tiny.boxes_xml(tiny.cube_xml(center=(5, 6, 7), size=(2, 4, 6))))
+  (record,) = primitives.read_primitives_xml(tiny.primitives_path)
+  np.testing.assert_array_equal(record.vertices[0], [4, 4, 4])
+  np.testing.assert_array_equal(record.vertices[-1], [6, 8, 10])
+  assert record.vertices.dtype == np.float64 and record.faces.dtype == np.int32
+  assert (record.index, record.annotation, record.instance, record.semantic) == (1, 2, 1, 26)
+  assert (record.start_frame, record.end_frame, record.timestamp) == (1, 240, -1)
 
 
 @pytest.mark.parametrize(
@@ -176,21 +122,21 @@ def test_world_vertices_by_hand(tiny):
   ],
 )
 def test_class_names(tiny, label, kitti_id, name):
-  tiny.boxes.write_text(tiny.boxes_xml(tiny.cube_xml(label=label, semanticId=kitti_id)))
-  assert primitives.read_primitives_xml(tiny.boxes)[0].label == name
+  tiny.primitives_path.write_text(tiny.boxes_xml(tiny.cube_xml(label=label, semanticId=kitti_id)))
+  assert primitives.read_primitives_xml(tiny.primitives_path)[0].label == name
 
 
 def test_every_kitti_id(tiny):
   ids = range(1, 38)
-  tiny.boxes.write_text(
+  tiny.primitives_path.write_text(
     tiny.boxes_xml(*(tiny.cube_xml(number=i, semanticId=i, label='?') for i in ids))
   )
-  found = primitives.read_primitives_xml(tiny.boxes)
-  assert [labels.BY_ID[box.semantic].kitti_id for box in found] == list(ids)
+  found = primitives.read_primitives_xml(tiny.primitives_path)
+  assert [labels.BY_ID[record.semantic].kitti_id for record in found] == list(ids)
 
 
 def test_missing_tags_and_foreign_children(tiny):
-  tiny.boxes.write_text(
+  tiny.primitives_path.write_text(
     tiny.boxes_xml(
       '<note><text>no primitive</text></note>',
       tiny.cube_xml(
@@ -204,12 +150,12 @@ def test_missing_tags_and_foreign_children(tiny):
       ),
     )
   )
-  (box,) = primitives.read_primitives_xml(tiny.boxes)
-  assert (box.label, box.instance, box.timestamp) == ('car', 0, -1)
-  assert (box.start_frame, box.end_frame) == (-1, -1)
+  (record,) = primitives.read_primitives_xml(tiny.primitives_path)
+  assert (record.label, record.instance, record.timestamp) == ('car', 0, -1)
+  assert (record.start_frame, record.end_frame) == (-1, -1)
 
 
-def test_repeats_are_kept_once(tiny):
+def test_deduplicate(tiny):
   def cube(x, number, instance, label='car', **tags):
     return tiny.cube_xml(
       center=(x, 0.0, 0.0),
@@ -221,7 +167,7 @@ def test_repeats_are_kept_once(tiny):
       **tags,
     )
 
-  tiny.boxes.write_text(
+  tiny.primitives_path.write_text(
     tiny.boxes_xml(
       cube(0.9, 1, 5),
       cube(1.2, 2, 5),  # the same car, drawn again in the next window
@@ -234,8 +180,8 @@ def test_repeats_are_kept_once(tiny):
       cube(1.0, 9, 5, timestamp=3),
     )
   )
-  kept = primitives.deduplicate(primitives.read_primitives_xml(tiny.boxes))
-  assert [box.index for box in kept] == [1, 4, 5, 6, 7, 8]
+  kept = primitives.deduplicate(primitives.read_primitives_xml(tiny.primitives_path))
+  assert [record.index for record in kept] == [1, 4, 5, 6, 7, 8]
 
 
 BOMB = (
@@ -246,7 +192,7 @@ BOMB = (
 
 
 @pytest.mark.parametrize(
-  'text, words',
+  'text, messages',
   [
     (None, ['no such file']),
     ('', ['not well-formed']),
@@ -256,28 +202,28 @@ BOMB = (
     ('<!DOCTYPE l [<!ENTITY x SYSTEM "file:///etc/passwd">]><l>&x;</l>', ['refused']),
   ],
 )
-def test_malformed_files(tiny, text, words):
-  tiny.boxes.unlink()
+def test_malformed_files(tiny, text, messages):
+  tiny.primitives_path.unlink()
   if text is not None:
-    tiny.boxes.write_text(text)
+    tiny.primitives_path.write_text(text)
   with pytest.raises(InputError) as error:
-    primitives.read_primitives_xml(tiny.boxes)
-  for word in [str(tiny.boxes), *words]:
-    assert word in str(error.value)
+    primitives.read_primitives_xml(tiny.primitives_path)
+  for message in [str(tiny.primitives_path), *messages]:
+    assert message in str(error.value)
 
 
 FLAT = np.array([[x, y, 0] for x in (-1, 1) for y in (-1, 1)] * 2)
 
 
 @pytest.mark.parametrize(
-  'tags, old, new, words',
+  'tags, old, new, messages',
   [
     ({}, '0 0 0 1', '0 0 0', ['transform', '15 numbers']),
     ({}, '<dt>f</dt><data>\n2 ', '<dt>f</dt><data>\nnan ', ['transform', 'not finite']),
     ({}, '<dt>f</dt><data>\n2 ', '<dt>f</dt><data>\n1e999 ', ['transform', 'not finite']),
     ({}, '<dt>f</dt><data>\n2 ', '<dt>f</dt><data>\ntwo ', ['transform', 'two']),
     ({}, '<rows>8</rows>', '<rows>9</rows>', ['vertices', '9x3', '24 numbers']),
-    ({}, '<rows>8</rows>', '<rows>99999999999</rows>', ['vertices', 'rows is 99999999999']),
+    ({}, '<rows>8</rows>', '<rows>99999999999</rows>', ['vertices', "rows is '99999999999'"]),
     ({}, '<rows>8</rows>', '<rows>-8</rows>', ['vertices']),
     ({}, '<rows>8</rows>', '<rows>many</rows>', ['rows', "'many'"]),
     ({}, '<rows>4</rows><cols>4</cols>', '<rows>2</rows><cols>8</cols>', ['transform', '2x8']),
@@ -298,28 +244,28 @@ FLAT = np.array([[x, y, 0] for x in (-1, 1) for y in (-1, 1)] * 2)
     ({'index': 'first'}, '', '', ['index', "'first'"]),
   ],
 )
-def test_malformed_objects(tiny, tags, old, new, words):
+def test_malformed_objects(tiny, tags, old, new, messages):
   good, bad = tiny.cube_xml(number=1), tiny.cube_xml(number=2, **tags)
   assert old in bad
-  tiny.boxes.write_text(tiny.boxes_xml(good, bad.replace(old, new) if old else bad))
+  tiny.primitives_path.write_text(tiny.boxes_xml(good, bad.replace(old, new) if old else bad))
   with pytest.raises(InputError) as error:
-    primitives.read_primitives_xml(tiny.boxes)
+    primitives.read_primitives_xml(tiny.primitives_path)
   assert '\n' not in str(error.value)
-  for word in [str(tiny.boxes), '<object2>', *words]:
-    assert word in str(error.value)
+  for message in [str(tiny.primitives_path), '<object2>', *messages]:
+    assert message in str(error.value)
 
 
-def test_what_is_not_selected_is_not_looked_at(tiny):
-  tiny.boxes.write_text(
+def test_rejected_primitives_are_not_checked(tiny):
+  tiny.primitives_path.write_text(
     tiny.boxes_xml(
       tiny.cube_xml(number=1, start_frame=900, end_frame=1100, label='spaceship', semanticId=-1),
       tiny.cube_xml(number=2),
     )
   )
   found = primitives.read_primitives_xml(
-    tiny.boxes, lambda start_frame, end_frame, timestamp: start_frame < 500
+    tiny.primitives_path, lambda start_frame, end_frame, timestamp: start_frame < 500
   )
-  assert [box.index for box in found] == [2]
+  assert [record.index for record in found] == [2]
 
 
 @pytest.mark.parametrize(
@@ -340,6 +286,6 @@ def test_what_is_not_selected_is_not_looked_at(tiny):
     (340, 100, -1, True),
   ],
 )
-def test_belongs(start_frame, end_frame, timestamp, expected):
+def test_annotated_in_window(start_frame, end_frame, timestamp, expected):
   frames = tuple(range(100, 351))
   assert primitives.annotated_in_window(start_frame, end_frame, timestamp, frames, 10) == expected

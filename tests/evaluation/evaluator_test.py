@@ -1,4 +1,4 @@
-"""The evaluator: its keys, nulls and sums over images, and the reference scores of a street."""
+"""Evaluator: keys, missing ground truth, sums over images, reference scores of a street."""
 
 import json
 import os
@@ -41,11 +41,13 @@ KEYS = (
   'confidence.ece',
   'confidence.aurc',
   'confidence.aurc_oracle',
-  'confidence.outside_mean',
+  'confidence.unsupported_mean',
   'depth.rmse',
   'depth.delta1',
   'depth.rmse_visible',
   'depth.delta1_visible',
+  'depth.stereo_rmse',
+  'depth.stereo_delta1',
   'image.psnr',
   'image.ssim',
   'timing.seconds_per_frame',
@@ -67,7 +69,7 @@ def _result(frame, semantic, **changes):
   return FrameResult(**{**fields, **changes})
 
 
-def test_without_truth_every_metric_but_colour_is_null():
+def test_compute_is_none_without_ground_truth_except_for_colour():
   scores = evaluator.Evaluator()
   scores.add(_result(3, np.full((2, 3), 7)))
   metrics = scores.compute()
@@ -76,7 +78,7 @@ def test_without_truth_every_metric_but_colour_is_null():
   assert known == {'frames': 1, 'image.psnr': 100.0}
 
 
-def test_what_a_method_does_not_render_is_not_scored():
+def test_compute_is_none_for_what_a_method_does_not_render():
   point = np.array([[0.0, 0, 10]])
   scores = evaluator.Evaluator()
   scores.add(
@@ -87,17 +89,19 @@ def test_what_a_method_does_not_render_is_not_scored():
       depth=None,
       lidar_uvz=point,
       lidar_world=point,
+      stereo_uvz=point,
       truth_semantic=np.full((2, 3), 7, np.uint8),
     )
   )
   metrics = scores.compute()
   assert metrics['semantic.miou'] == 1
   assert all(
-    metrics[key] is None for key in ('depth.rmse', 'depth.delta1', 'image.psnr', 'image.ssim')
+    metrics[key] is None
+    for key in ('depth.rmse', 'depth.delta1', 'depth.stereo_rmse', 'image.psnr', 'image.ssim')
   )
 
 
-def test_scores_sum_over_images_before_they_divide():
+def test_compute_sums_over_images_before_dividing():
   truth = np.array([[7, 7, 7, 7]])
   scores = evaluator.Evaluator()
   points = np.array([[0.0, 0, 10], [1, 0, 20]])
@@ -114,7 +118,8 @@ def test_scores_sum_over_images_before_they_divide():
         lidar_uvz=points,
         lidar_world=points,
         lidar_visible=np.array([True, False]),
-        outside=np.array([[True, False, False, False]]),
+        stereo_uvz=points + [0, 0, 5],
+        unsupported=np.array([[True, False, False, False]]),
         confidence=np.full((1, 4), frame / 2, np.float32),
       )
     )
@@ -125,21 +130,23 @@ def test_scores_sum_over_images_before_they_divide():
   assert metrics['fixed.miou'] == metrics['fixed.accuracy'] == 1
   assert metrics['pseudo.miou'] == metrics['pseudo.accuracy'] == 0
   assert metrics['panoptic.stuff.pq'] == metrics['panoptic.pq.road'] == 1 / 2
-  assert metrics['panoptic.things.pq'] is None  # the truth holds no thing
+  assert metrics['panoptic.things.pq'] is None  # the ground truth has no thing
   assert metrics['consistency.mc'] == 1 / 2
   assert metrics['consistency.mc_visible'] == metrics['consistency.mc_truth'] == 1
   assert metrics['consistency.mc_visible_truth'] == 1
   # All 4 pixels of confidence 1/2 are right, and 1 of the 4 of confidence 1.
   assert metrics['confidence.ece'] == pytest.approx((4 * 1 / 2 + 4 * 3 / 4) / 8, abs=1e-4)
-  assert metrics['confidence.outside_mean'] == pytest.approx(3 / 4, abs=1e-4)
+  assert metrics['confidence.unsupported_mean'] == pytest.approx(3 / 4, abs=1e-4)
   assert metrics['confidence.aurc'] > metrics['confidence.aurc_oracle'] > 0
   assert metrics['depth.rmse'] == pytest.approx(np.sqrt(50))
   assert metrics['depth.delta1'] == 1 / 2
   assert metrics['depth.rmse_visible'] == 0 and metrics['depth.delta1_visible'] == 1
+  assert metrics['depth.stereo_rmse'] == pytest.approx(np.sqrt((25 + 225) / 2))
+  assert metrics['depth.stereo_delta1'] == 0
   assert metrics['timing.seconds_per_frame'] == 1.5
 
 
-def test_consistency_compares_images_of_one_camera_only():
+def test_consistency_compares_images_of_one_camera():
   scores = evaluator.Evaluator()
   point = np.array([[0.0, 0, 10]])
   for camera, semantic in (('image_00', 7), ('image_01', 8)):
@@ -148,7 +155,7 @@ def test_consistency_compares_images_of_one_camera_only():
   assert scores.compute()['consistency.mc'] == 1
 
 
-def test_an_image_is_added_once():
+def test_add_rejects_an_image_twice():
   scores = evaluator.Evaluator()
   scores.add(_result(1, [[7]]))
   scores.add(_result(1, [[7]], camera='image_01'))
@@ -156,7 +163,7 @@ def test_an_image_is_added_once():
     scores.add(_result(1, [[7]]))
 
 
-def test_metrics_file_is_whole_or_absent(tmp_path):
+def test_write_metrics_is_atomic(tmp_path):
   path = tmp_path / 'eval' / 'metrics.json'
   evaluator.write_metrics(path, {'semantic.miou': 0.5, 'depth.rmse': None, 'frames': 2})
   assert json.loads(path.read_text()) == {'semantic.miou': 0.5, 'depth.rmse': None, 'frames': 2}
@@ -167,7 +174,7 @@ def test_metrics_file_is_whole_or_absent(tmp_path):
 
 
 @pytest.mark.skipif(not STREET.exists(), reason='needs the shared streets')
-def test_pseudo_labels_of_street_a_reach_their_reference_scores():
+def test_pseudo_labels_of_street_a_have_reference_scores():
   sequence = Path('train', '2013_05_28_drive_0001_sync', 'image_00')
   read = lambda *parts: np.array(Image.open(STREET.joinpath(*parts)))
   scores = evaluator.Evaluator()

@@ -1,4 +1,4 @@
-"""Projection of LiDAR against a slow loop, and the checks of FrameResult."""
+"""Projection of points against a slow loop; checks of FrameResult."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ def _camera(rng):
   return world_from_cam, np.array([11.0, 12.0, 9.7, 5.2])
 
 
-def test_projection_agrees_with_a_slow_loop():
+def test_project_points_agrees_with_a_slow_loop():
   rng = np.random.default_rng(0)
   world_from_cam, (fx, fy, cx, cy) = _camera(rng)
   points = world_from_cam[:3, 3] + rng.normal(scale=10, size=(3000, 3))
@@ -39,7 +39,7 @@ def test_projection_agrees_with_a_slow_loop():
   np.testing.assert_array_equal(world, [nearest[pixel][1] for pixel in sorted(nearest)])
 
 
-def test_unprojected_depth_projects_back_onto_its_pixels():
+def test_unproject_depth_is_inverse_to_project_points():
   rng = np.random.default_rng(1)
   world_from_cam, intrinsics = _camera(rng)
   depth = rng.uniform(2, 80, (12, 20)) * (rng.random((12, 20)) < 0.5)
@@ -50,7 +50,7 @@ def test_unprojected_depth_projects_back_onto_its_pixels():
   np.testing.assert_array_equal(frame_result.sample_at(depth, uvz), depth[depth > 0])
 
 
-def test_no_points_are_no_points():
+def test_project_points_accepts_no_points():
   uvz, world = frame_result.project_points(np.zeros((0, 3)), np.eye(4), np.ones(4), 20, 12)
   assert uvz.shape == world.shape == (0, 3)
 
@@ -70,29 +70,29 @@ def _result(**changes):
 
 
 @pytest.mark.parametrize(
-  'changes, words',
+  'changes, message',
   [
     ({'truth_semantic': np.zeros((4, 5), np.uint8)}, 'truth_semantic has shape'),
     ({'photo': np.zeros((8, 12, 3), np.uint8)}, 'photo has shape'),
     ({'instance': np.full((4, 6), 11003, np.uint16)}, 'differs from semantic'),
     ({'lidar_uvz': np.ones((3, 3))}, 'same points'),
     ({'lidar_uvz': np.ones((3, 3)), 'lidar_world': np.ones((4, 3))}, 'same points'),
-    ({'lidar_visible': np.ones(3, bool)}, 'must tell of each point'),
+    ({'lidar_visible': np.ones(3, bool)}, 'one entry per point'),
     (
       {
         'lidar_uvz': np.ones((3, 3)),
         'lidar_world': np.ones((3, 3)),
         'lidar_visible': np.ones(4, bool),
       },
-      'must tell of each point',
+      'one entry per point',
     ),
   ],
 )
-def test_disagreeing_fields_are_refused(changes, words):
-  with pytest.raises(ValueError, match=words):
+def test_frame_result_rejects_inconsistent_fields(changes, message):
+  with pytest.raises(ValueError, match=message):
     _result(**changes)
 
 
-def test_a_result_is_frozen():
+def test_frame_result_is_frozen():
   with pytest.raises(dataclasses.FrozenInstanceError):
     _result().frame = 2

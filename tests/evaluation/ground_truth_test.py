@@ -1,4 +1,4 @@
-"""What is read for one image, on a hand-made dataset of one frame."""
+"""Reading ground truth of one image, on a hand-made dataset of one frame."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pnerf_jax.data import image_io, kitti360
-from pnerf_jax.data.dataset import DatasetIndex
+from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import ground_truth
 
@@ -15,25 +15,24 @@ _SEQUENCE = '2013_05_28_drive_0000_sync'
 
 @pytest.fixture
 def dataset(tmp_path):
-  """A 40 x 20 image; the LiDAR stands 1 m above the camera and looks the same way."""
+  """A 40 x 20 image; the LiDAR is 1 m above the camera, with the same orientation."""
   pose_from_velo = np.array([[0, -1.0, 0, 0], [0, 0, -1, -1], [1, 0, 0, 0], [0, 0, 0, 1]])
   photo = np.full((20, 40, 3), 50, np.uint8)
   image_io.write_rgb(kitti360.rgb_folder(tmp_path, _SEQUENCE, 'image_00') / '0000000003.png', photo)
   return DatasetIndex(
-    tmp_path,
-    tmp_path,
-    _SEQUENCE,
-    (3,),
-    ('image_00',),
-    np.array([[40, 20]]),
-    np.array([[30.0, 30, 20, 10]]),
-    np.eye(4)[None],
-    np.eye(4)[None],
-    pose_from_velo,
-    (),
-    [],
-    0,
-    [],
+    root=tmp_path,
+    derived_root=tmp_path,
+    sequence=_SEQUENCE,
+    frames=(3,),
+    cameras=('image_00',),
+    sizes=np.array([[40, 20]]),
+    intrinsics=np.array([[30.0, 30, 20, 10]]),
+    world_from_cam=np.eye(4)[None],
+    world_from_pose=np.eye(4)[None],
+    pose_from_velo=pose_from_velo,
+    stereo=(),
+    skipped_frames=0,
+    notes=[],
   )
 
 
@@ -43,13 +42,13 @@ def _read(dataset, world_from_cam):
   )
 
 
-def test_without_further_files_there_is_the_photo_alone(dataset):
-  found = _read(dataset, np.eye(4))
-  assert (found.photo == 50).all()
-  assert {name for name, value in found.fields().items() if value is not None} == {'photo'}
+def test_read_ground_truth_without_files_has_the_photo_only(dataset):
+  truth = _read(dataset, np.eye(4))
+  assert (truth.photo == 50).all()
+  assert {name for name, value in vars(truth).items() if value is not None} == {'photo'}
 
 
-def test_scan_is_projected_and_hidden_points_are_marked(dataset):
+def test_read_ground_truth_projects_the_scan_and_marks_occluded_points(dataset):
   path = kitti360.velodyne_path(dataset.root, dataset.sequence, 3)
   path.parent.mkdir(parents=True)
   # A pole 4 m away just left of a pixel's edge, a wall 20 m away just right of it, the wall again
@@ -59,32 +58,32 @@ def test_scan_is_projected_and_hidden_points_are_marked(dataset):
   path.write_bytes(np.array(scan, '<f4').tobytes())
   world_from_cam = np.eye(4)
   world_from_cam[:3, 3] = 100, 200, 300
-  found = _read(dataset, world_from_cam)
+  truth = _read(dataset, world_from_cam)
   np.testing.assert_allclose(
-    found.lidar_uvz, [[20 + pixels, 10, z] for pixels, z in places], atol=1e-4
+    truth.lidar_uvz, [[20 + pixels, 10, z] for pixels, z in places], atol=1e-4
   )
   np.testing.assert_allclose(
-    found.lidar_world, [[100 + pixels / 30 * z, 200, 300 + z] for pixels, z in places], atol=1e-4
+    truth.lidar_world, [[100 + pixels / 30 * z, 200, 300 + z] for pixels, z in places], atol=1e-4
   )
-  np.testing.assert_array_equal(found.lidar_visible, [True, False, True])
+  np.testing.assert_array_equal(truth.lidar_visible, [True, False, True])
 
 
-def test_accumulated_depth_goes_before_the_scan(dataset):
+def test_read_ground_truth_prefers_accumulated_depth_to_the_scan(dataset):
   depth = np.zeros((20, 40), np.float32)
   depth[10, 20], depth[10, 30] = 4, 20
   image_io.write_depth(
     kitti360.lidar_depth_folder(dataset.root, dataset.sequence, 'image_00') / '0000000003.png',
     depth,
   )
-  found = _read(dataset, np.eye(4))
-  np.testing.assert_allclose(found.lidar_uvz, [[20, 10, 4], [30, 10, 20]])
-  np.testing.assert_allclose(found.lidar_world, [[0, 0, 4], [20 / 3, 0, 20]])
-  assert found.lidar_visible.all()
+  truth = _read(dataset, np.eye(4))
+  np.testing.assert_allclose(truth.lidar_uvz, [[20, 10, 4], [30, 10, 20]])
+  np.testing.assert_allclose(truth.lidar_world, [[0, 0, 4], [20 / 3, 0, 20]])
+  assert truth.lidar_visible.all()
 
 
-def test_frames_to_score_are_the_asked_ones_or_those_with_truth_or_all(dataset):
+def test_frames_to_score_are_requested_or_with_ground_truth_or_all(dataset):
   dataset = dataclasses.replace(dataset, frames=(3, 4, 5))
-  choose = lambda asked: ground_truth.frames_to_score(dataset, 'image_00', asked)
+  choose = lambda requested: ground_truth.frames_to_score(dataset, 'image_00', requested)
   assert choose(()) == [3, 4, 5] and choose((5, 3)) == [3, 5]
   image_io.write_label(
     kitti360.truth_folder(dataset.root, dataset.sequence, 'image_00', 'semantic')

@@ -24,7 +24,7 @@ def test_frequency_agrees_with_the_formula(num_frequencies):
       np.testing.assert_allclose(got[i, j], want, rtol=0, atol=1e-6)
 
 
-def test_frequency_has_the_derivative_of_the_formula():
+def test_frequency_derivative_agrees_with_the_formula():
   x = jnp.array([0.3, -0.7])
   jacobian = np.asarray(jax.jacfwd(lambda v: encodings.frequency(v, 2))(x))
   want = np.zeros((10, 2))

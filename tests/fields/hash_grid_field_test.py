@@ -1,7 +1,4 @@
-"""The hybrid field: what may depend on what, and closed forms of its ends.
-
-Letters: R rays, S samples, C classes, V images.
-"""
+"""The hash-grid field: dependencies of its outputs, and closed forms of special cases."""
 
 import functools
 import math
@@ -20,21 +17,29 @@ _CLASSES, _IMAGES = 5, 3
 
 
 def _field(**changes) -> HashGridField:
-  levels = hash_grid.make_levels(_EXTENT, 2.0, 0.25, 3, 2**9)
-  settings = dict(
-    low=_LOW, levels=levels, num_classes=_CLASSES, num_images=_IMAGES, features=2, width=16, code=4
+  levels = hash_grid.make_levels(
+    _EXTENT, max_cell=2.0, min_cell=0.25, num_levels=3, hashmap_size=2**9
   )
+  settings = {
+    'low': _LOW,
+    'levels': levels,
+    'num_classes': _CLASSES,
+    'num_images': _IMAGES,
+    'grid_features': 2,
+    'hidden_dim': 16,
+    'appearance_embed_dim': 4,
+  }
   return HashGridField(**{**settings, **changes})
 
 
-def _both(field, points, directions, image):
+def _field_and_sky(field, points, directions, image):
   return field(points, directions, image), field.sky(points[..., 0, :], directions, image)
 
 
 @functools.cache
 def _params():
-  """Random parameters, far from the start, where the codes are zero and the tables tiny."""
-  init = lambda key: _field().init(key, *_inputs(), method=_both)['params']
+  """Return random parameters of larger scale than the initial embeddings and tables."""
+  init = lambda key: _field().init(key, *_inputs(), method=_field_and_sky)['params']
   rng = np.random.default_rng(0)
 
   def fill(path, leaf):
@@ -58,16 +63,16 @@ def _inputs(seed: int = 0, lead=(6,), samples: int = 4):
 
 @functools.partial(jax.jit, static_argnames='field')
 def _apply_jit(field, params, points, directions, image):
-  return field.apply({'params': params}, points, directions, image, method=_both)
+  return field.apply({'params': params}, points, directions, image, method=_field_and_sky)
 
 
 def _apply(*args):
-  """Field and sky as numpy arrays."""
+  """Return the outputs of field and sky as numpy arrays."""
   return jax.device_get(_apply_jit(*args))
 
 
 @pytest.mark.parametrize('lead', [(), (2, 3)])
-def test_shapes_and_ranges(lead):
+def test_field_output_shapes_and_ranges(lead):
   out, sky = _apply(_field(), _params(), *_inputs(lead=lead))
   assert out.sigma.shape == (*lead, 4)
   assert out.rgb.shape == (*lead, 4, 3)
@@ -78,7 +83,7 @@ def test_shapes_and_ranges(lead):
     assert (color >= 0).all() and (color <= 1).all()
 
 
-def test_leading_dimensions_do_not_mix():
+def test_rays_are_independent():
   points, directions, image = _inputs(lead=(6,))
   flat, sky = _apply(_field(), _params(), points, directions, image)
   for ray in (0, 3, 5):
@@ -90,7 +95,7 @@ def test_leading_dimensions_do_not_mix():
     )
 
 
-def test_density_and_semantics_see_neither_direction_nor_image_but_colour_does():
+def test_only_colour_depends_on_direction_and_image():
   points, directions, image = _inputs()
   base, base_sky = _apply(_field(), _params(), points, directions, image)
   turned, turned_sky = _apply(_field(), _params(), points, -directions, image)
@@ -105,13 +110,13 @@ def test_density_and_semantics_see_neither_direction_nor_image_but_colour_does()
   assert np.abs(moved.semantic_logits - base.semantic_logits).max() > 1e-2
 
 
-def test_image_minus_one_uses_the_mean_code():
+def test_image_minus_one_uses_the_mean_embedding():
   points, directions, image = _inputs()
   got = _apply(_field(), _params(), points, directions, jnp.full_like(image, -1))
   params = dict(_params())
   mean = np.zeros(4)
-  for code in np.asarray(params['codes']):
-    mean += code / _IMAGES
+  for embedding in np.asarray(params['codes']):
+    mean += embedding / _IMAGES
   params['codes'] = jnp.tile(jnp.asarray(mean, jnp.float32), (_IMAGES, 1))
   want = _apply(_field(), params, points, directions, jnp.zeros_like(image))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), got, want)
@@ -119,10 +124,10 @@ def test_image_minus_one_uses_the_mean_code():
   assert np.abs(got[0].rgb - own.rgb).max() > 1e-3
 
 
-def test_without_appearance_codes_all_images_are_alike():
+def test_colour_is_independent_of_the_image_without_embeddings():
   points, directions, image = _inputs()
-  field = _field(code=0)
-  params = field.init(jax.random.key(0), points, directions, image, method=_both)['params']
+  field = _field(appearance_embed_dim=0)
+  params = field.init(jax.random.key(0), points, directions, image, method=_field_and_sky)['params']
   assert all(leaf.size for leaf in jax.tree.leaves(params))  # orbax refuses empty arrays
   got = _apply(field, params, points, directions, image)
   for other in (jnp.zeros_like(image), jnp.full_like(image, -1)):
@@ -131,7 +136,7 @@ def test_without_appearance_codes_all_images_are_alike():
     )
 
 
-def test_only_the_place_in_the_box_counts():
+def test_field_is_translation_equivariant():
   points, directions, image = _inputs()
   shift = np.array([64.0, -32.0, 16.0])
   moved = _field(low=tuple(float(x) for x in np.array(_LOW) + shift))
@@ -140,7 +145,7 @@ def test_only_the_place_in_the_box_counts():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-3), got, want)
 
 
-def test_density_starts_at_the_exponential_of_the_bias_and_stays_finite():
+def test_density_of_zero_parameters_is_the_exponential_of_the_bias():
   params = jax.tree.map(jnp.zeros_like, _params())
   inputs = _inputs()
   out, _ = _apply(_field(density_bias=-1.0), params, *inputs)
@@ -151,7 +156,7 @@ def test_density_starts_at_the_exponential_of_the_bias_and_stays_finite():
     assert np.isfinite(leaf).all()
 
 
-def test_every_parameter_gets_a_finite_gradient():
+def test_every_parameter_has_a_finite_nonzero_gradient():
   inputs = _inputs(samples=48)
   everything = lambda params: sum(
     jnp.sum(leaf**2) for leaf in jax.tree.leaves(_apply_jit(_field(), params, *inputs))
@@ -162,7 +167,7 @@ def test_every_parameter_gets_a_finite_gradient():
     assert np.abs(leaf).max() > 0, path
 
 
-def test_bfloat16_operands_give_nearly_the_same_in_float32():
+def test_bfloat16_operands_agree_with_float32():
   inputs = _inputs()
   want, want_sky = _apply(_field(), _params(), *inputs)
   got, got_sky = _apply(_field(compute_dtype=jnp.bfloat16), _params(), *inputs)
@@ -172,4 +177,4 @@ def test_bfloat16_operands_give_nearly_the_same_in_float32():
   np.testing.assert_allclose(got.rgb, want.rgb, atol=0.03)
   np.testing.assert_allclose(got_sky, want_sky, atol=0.03)
   np.testing.assert_allclose(got.semantic_logits, want.semantic_logits, atol=0.1)
-  assert np.abs(got.sigma - want.sigma).max() > 0  # it is another precision
+  assert np.abs(got.sigma - want.sigma).max() > 0  # bfloat16 is in use

@@ -1,7 +1,4 @@
-"""The hash grid against scipy's interpolation and against a hash computed with Python integers.
-
-Letters: L levels, F features a level, B points.
-"""
+"""The hash grid against scipy's interpolation and a hash computed with Python integers."""
 
 import itertools
 import math
@@ -20,14 +17,21 @@ _EXTENT = (4.0, 2.0, 3.0)
 _LOOKUP = jax.jit(hash_grid.lookup, static_argnums=0)
 
 
+def _level(cell: float, hashmap_size: int) -> hash_grid.Level:
+  (level,) = hash_grid.make_levels(
+    _EXTENT, max_cell=cell, min_cell=cell, num_levels=1, hashmap_size=hashmap_size
+  )
+  return level
+
+
 def _dense() -> hash_grid.Level:
-  (level,) = hash_grid.make_levels(_EXTENT, 0.5, 0.5, 1, 2**12)
+  level = _level(0.5, 2**12)
   assert level.is_dense
   return level
 
 
 def _hashed() -> hash_grid.Level:
-  (level,) = hash_grid.make_levels(_EXTENT, 0.125, 0.125, 1, 2**9)
+  level = _level(0.125, 2**9)
   assert not level.is_dense
   return level
 
@@ -40,8 +44,10 @@ def _points(count: int, seed: int = 1) -> np.ndarray:
   return np.random.default_rng(seed).uniform(0, _EXTENT, (count, 3)).astype(np.float32)
 
 
-def test_levels_grow_geometrically_and_cover_the_box():
-  levels = hash_grid.make_levels((100.0, 20.0, 60.0), 4.0, 0.25, 5, 2**15)
+def test_make_levels_shrinks_cells_geometrically_and_covers_the_box():
+  levels = hash_grid.make_levels(
+    (100.0, 20.0, 60.0), max_cell=4.0, min_cell=0.25, num_levels=5, hashmap_size=2**15
+  )
   np.testing.assert_allclose([level.cell for level in levels], [4, 2, 1, 0.5, 0.25])
   assert levels[0].nodes == (26, 6, 16)
   for level in levels:
@@ -51,12 +57,12 @@ def test_levels_grow_geometrically_and_cover_the_box():
   assert [level.is_dense for level in levels] == [True, True, False, False, False]
 
 
-def test_a_cap_that_is_no_power_of_two_is_refused():
+def test_make_levels_rejects_a_hashmap_size_that_is_not_a_power_of_two():
   with pytest.raises(ValueError, match='3000'):
-    hash_grid.make_levels(_EXTENT, 0.5, 0.5, 1, 3000)
+    _level(0.5, 3000)
 
 
-def test_dense_level_is_trilinear_interpolation():
+def test_lookup_of_a_dense_level_is_trilinear_interpolation():
   level = _dense()
   table = _table(level)
   points = _points(500)
@@ -69,7 +75,7 @@ def test_dense_level_is_trilinear_interpolation():
   np.testing.assert_allclose(got, np.stack(want, axis=-1), atol=1e-5)
 
 
-def test_node_values_are_reproduced_exactly():
+def test_lookup_reproduces_node_values_exactly():
   level = _dense()
   table = _table(level)
   nodes = np.array(list(np.ndindex(level.nodes)), np.float32)  # the cell is a power of two
@@ -77,14 +83,14 @@ def test_node_values_are_reproduced_exactly():
 
 
 def _hash_row(level: hash_grid.Level, node) -> int:
-  """Mueller et al., equation 4, with integers of any size."""
+  """Hash a node by equation 4 of Mueller et al. with integers of any size."""
   mixed = 0
   for coordinate, prime in zip(node, (1, 2654435761, 805459861)):
     mixed ^= (int(coordinate) * prime) % 2**32
   return mixed % level.rows
 
 
-def test_hashed_level_agrees_with_a_loop():
+def test_lookup_of_a_hashed_level_agrees_with_a_loop():
   level = _hashed()
   table = _table(level)
   points = _points(60)
@@ -99,7 +105,7 @@ def test_hashed_level_agrees_with_a_loop():
     np.testing.assert_allclose(features, want, atol=1e-5)
 
 
-def test_hash_spreads_the_nodes_over_all_rows():
+def test_hash_is_nearly_uniform_over_the_rows():
   level = _hashed()
   nodes = np.array(list(np.ndindex(level.nodes)), np.float32)
   rows = np.arange(level.rows, dtype=np.float32)[:, None]
@@ -109,7 +115,7 @@ def test_hash_spreads_the_nodes_over_all_rows():
 
 
 @pytest.mark.parametrize('make', [_dense, _hashed])
-def test_features_are_continuous_across_cell_faces(make):
+def test_lookup_is_continuous_across_cell_faces(make):
   level = make()
   table = _table(level)
   rng = np.random.default_rng(2)
@@ -120,14 +126,14 @@ def test_features_are_continuous_across_cell_faces(make):
   step = np.zeros_like(faces)
   step[np.arange(300), axis] = 1e-4
   before, after = _LOOKUP(level, table, faces - step), _LOOKUP(level, table, faces + step)
-  # Neighbouring nodes differ by less than 10, so over 2e-4 m features change by 2e-4 / cell * 10.
+  # Neighbouring nodes differ by less than 10: the bound of the change over 2e-4 m.
   np.testing.assert_allclose(before, after, atol=2e-4 / level.cell * 10)
   np.testing.assert_allclose(before, _LOOKUP(level, table, faces), atol=2e-4 / level.cell * 10)
 
 
 @pytest.mark.parametrize('make', [_dense, _hashed])
-def test_points_outside_take_the_value_at_the_box_face(make):
-  level = make()  # the box is a whole number of cells
+def test_lookup_clips_points_to_the_box(make):
+  level = make()  # the extent is a multiple of the cell
   table = _table(level)
   points = np.random.default_rng(4).uniform(-50, 50, (400, 3)).astype(np.float32)
   got = np.asarray(_LOOKUP(level, table, points))
@@ -137,7 +143,7 @@ def test_points_outside_take_the_value_at_the_box_face(make):
   assert np.isfinite(_LOOKUP(level, table, corners)).all()
 
 
-def test_gradient_of_the_table_is_the_corner_weight():
+def test_lookup_gradient_is_the_corner_weight():
   level = _dense()
   point = np.array([[0.5 * 0.5, 0.5 * 1.25, 0.5 * 2.0]], np.float32)  # nodes 0.5, 1.25, 2
   gradient = np.asarray(
@@ -150,10 +156,10 @@ def test_gradient_of_the_table_is_the_corner_weight():
 
 
 @pytest.mark.parametrize('make', [_dense, _hashed])
-def test_gradient_of_the_table_is_the_transpose_of_the_lookup(make):
+def test_lookup_gradient_is_the_transpose_of_the_lookup(make):
   # The lookup is linear in the table: <g, lookup(table)> = <gradient, table> for any table.
   level = make()
-  points = _points(400) * 1.2 - 0.3  # some of them outside
+  points = _points(400) * 1.2 - 0.3  # some are outside
   g = np.random.default_rng(5).normal(size=(400, _FEATURES)).astype(np.float32)
   loss = lambda table: jnp.sum(g * _LOOKUP(level, table, points))
   gradient = np.float64(jax.jit(jax.grad(loss))(_table(level)))
@@ -164,7 +170,7 @@ def test_gradient_of_the_table_is_the_transpose_of_the_lookup(make):
 
 
 @pytest.mark.parametrize('make', [_dense, _hashed])
-def test_gradients_are_finite_inside_on_nodes_and_outside(make):
+def test_lookup_gradients_are_finite(make):
   level = make()
   points = np.concatenate(
     [

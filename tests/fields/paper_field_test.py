@@ -1,71 +1,10 @@
-"""The published network against the authors' own, run in PyTorch on the same weights."""
-
-import collections
-import io
-import os
-import pathlib
-import pickle
-import zipfile
+"""The paper's network against the authors' PyTorch network with the same weights."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
-from flax import traverse_util
 
 from pnerf_jax.fields.paper_field import PaperField
-
-_SHARED = pathlib.Path(
-  os.environ.get('PNERF_SHARED', pathlib.Path(__file__).resolve().parents[3] / 'shared')
-)
-_GOLDEN = _SHARED / 'golden'
-
-
-class _TensorUnpickler(pickle.Unpickler):
-  """Reads a PyTorch checkpoint of float tensors, and can build nothing else."""
-
-  def __init__(self, archive: zipfile.ZipFile):
-    (pickle_name,) = [name for name in archive.namelist() if name.endswith('/data.pkl')]
-    super().__init__(io.BytesIO(archive.read(pickle_name)))
-    self._archive = archive
-    self._folder = pickle_name.removesuffix('data.pkl') + 'data/'
-
-  def find_class(self, module, name):
-    if (module, name) == ('collections', 'OrderedDict'):
-      return collections.OrderedDict
-    if (module, name) == ('torch', 'FloatStorage'):
-      return '<f4'
-    if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
-      return self._tensor
-    raise pickle.UnpicklingError(f'{module}.{name} is not allowed')
-
-  def persistent_load(self, pid):
-    _, dtype, key, _, _ = pid
-    return np.frombuffer(self._archive.read(self._folder + key), dtype)
-
-  @staticmethod
-  def _tensor(storage, offset, shape, strides, *unused):
-    strides = tuple(4 * stride for stride in strides)
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides).copy()
-
-
-def _golden_params():
-  """Parameters of the released checkpoint under this module's names."""
-  with zipfile.ZipFile(_GOLDEN / 'latest.pth') as archive:
-    state = _TensorUnpickler(archive).load()['net']
-  flat = {}
-  for name, value in state.items():
-    *layer, kind = name.removeprefix('nerf_0.').split('.')
-    flat['_'.join(layer), 'kernel' if kind == 'weight' else 'bias'] = value.T
-  return traverse_util.unflatten_dict(flat)
-
-
-@pytest.fixture(scope='module')
-def golden():
-  if not _GOLDEN.exists():
-    pytest.skip(f'{_GOLDEN} is absent')
-  with np.load(_GOLDEN / 'published_network.npz') as file:
-    return _golden_params(), dict(file)
 
 
 def _field(class_ids=tuple(range(50)), scale=1.0):
@@ -79,32 +18,36 @@ def _shapes():
 
 
 def _random_variables():
-  """As `init` gives them, without its compilation."""
+  """Return variables distributed as by `init`, without compiling it."""
   rng = np.random.default_rng(0)
   draw = lambda x: np.float32((x.ndim > 1) * rng.normal(0, (2 / x.shape[0]) ** 0.5, x.shape))
   return jax.tree.map(draw, _shapes())
 
 
 def _assert_close(got, want):
-  """Agreement to 1e-5 of the channel's own size."""
+  """Assert agreement to 1e-4 of the maximum of each channel.
+
+  The rounded weights of tests/assets cost 4e-5; with the exact ones,
+  tests/contrib/release/weights_test.py asserts 1e-5.
+  """
   size = np.abs(want).max(axis=0)
-  assert np.max(np.abs(np.asarray(got) - want) / size) < 1e-5
+  assert np.max(np.abs(np.asarray(got) - want) / size) < 1e-4
 
 
-def test_layers_are_those_of_the_checkpoint(golden):
-  params, _ = golden
+def test_parameters_have_the_shapes_of_the_checkpoint(paper_network):
+  params, _ = paper_network
   made = jax.tree.map(lambda x: x.shape, _shapes()['params'])
   assert made == jax.tree.map(lambda x: x.shape, params)
 
 
-def test_raw_outputs_agree_with_the_released_network(golden):
-  params, numbers = golden
+def test_raw_agrees_with_the_released_network(paper_network):
+  params, numbers = paper_network
   got = _field().apply({'params': params}, numbers['points'], numbers['directions'], method='raw')
   _assert_close(got, numbers['raw_train'])
 
 
-def test_field_answers_metres_and_the_classes_asked_for(golden):
-  params, numbers = golden
+def test_field_scales_points_and_selects_classes(paper_network):
+  params, numbers = paper_network
   class_ids = (7, 26, 11, 23)
   out = _field(class_ids, scale=250.0).apply(
     {'params': params},
@@ -112,20 +55,20 @@ def test_field_answers_metres_and_the_classes_asked_for(golden):
     numbers['directions'],
     jnp.zeros(1000, jnp.int32),
   )
-  # 250 p / 250 is not p in float32, and the fastest octave multiplies that by 2^14.
+  # 250 p / 250 differs from p in float32; the highest octave multiplies the error by 2^14.
   want = numbers['raw_eval']
   assert out.sigma.shape == (1000, 1) and out.rgb.shape == (1000, 1, 3)
   np.testing.assert_allclose(out.sigma[:, 0], np.maximum(want[:, 3], 0), atol=0.02)
   np.testing.assert_allclose(out.rgb[:, 0], 1 / (1 + np.exp(-want[:, :3])), atol=0.005)
-  picked = want[:, 4:][:, class_ids]
+  selected = want[:, 4:][:, class_ids]
   np.testing.assert_allclose(
-    jax.nn.softmax(out.semantic_logits[:, 0]), picked / picked.sum(-1, keepdims=True), atol=0.01
+    jax.nn.softmax(out.semantic_logits[:, 0]), selected / selected.sum(-1, keepdims=True), atol=0.01
   )
 
 
-def test_one_rendered_step_agrees_with_the_released_renderer(golden):
-  """The authors' own sample weights and this field give their rendered colours and logits."""
-  params, numbers = golden
+def test_rendered_values_agree_with_the_released_renderer(paper_network):
+  """Composite our field with the authors' sample weights into their colours and logits."""
+  params, numbers = paper_network
   rays_d, z = numbers['rays_d'], numbers['z_planar']
   points = (numbers['rays_o'][:, None] + z[..., None] * rays_d[:, None]) / numbers['far']
   directions = rays_d / np.linalg.norm(rays_d, axis=-1, keepdims=True)
@@ -139,7 +82,7 @@ def test_one_rendered_step_agrees_with_the_released_renderer(golden):
   )
 
 
-def test_direction_changes_the_colour_alone():
+def test_only_colour_depends_on_the_direction():
   field = _field(class_ids=(7, 23), scale=100.0)
   points = jax.random.uniform(jax.random.key(1), (4, 5, 3), minval=-50, maxval=50)
   image = jnp.zeros(4, jnp.int32)

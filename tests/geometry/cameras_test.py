@@ -1,6 +1,7 @@
 """Pixels, rays and planar depth against closed forms and OpenCV."""
 
 import cv2
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import transform
@@ -17,13 +18,13 @@ def _pose(seed: int) -> np.ndarray:
   return world_from_cam
 
 
-def test_grid_holds_integer_pixel_centres():
+def test_pixel_grid_is_integer_pixel_centres():
   grid = np.asarray(cameras.pixel_grid(3, 2))
   assert grid.dtype == np.float32
   np.testing.assert_array_equal(grid, [[[0, 0], [1, 0], [2, 0]], [[0, 1], [1, 1], [2, 1]]])
 
 
-def test_principal_point_looks_along_the_z_axis():
+def test_pixel_rays_principal_point_is_the_z_axis():
   pose = _pose(0)
   rays = cameras.pixel_rays(INTRINSICS, pose, INTRINSICS[2:], 5)
   np.testing.assert_allclose(rays.directions, pose[:3, 2], atol=1e-6)
@@ -32,7 +33,7 @@ def test_principal_point_looks_along_the_z_axis():
   assert rays.image == 5 and rays.image.dtype == jnp.int32
 
 
-def test_points_on_rays_project_back_to_their_pixels():
+def test_pixel_rays_project_to_their_pixels():
   pose = _pose(1)
   pixels = np.random.default_rng(1).uniform(0, [1408, 376], (200, 2)).astype(np.float32)
   rays = cameras.pixel_rays(INTRINSICS, pose, pixels, 0)
@@ -55,7 +56,24 @@ def test_points_on_rays_project_back_to_their_pixels():
   np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=-1), 1.0, atol=1e-6)
 
 
-def test_leading_dimensions_broadcast():
+def test_camera_rays_are_those_of_all_pixel_centres():
+  camera = cameras.Camera(
+    intrinsics=INTRINSICS, world_from_cam=_pose(2), width=5, height=4, image=3
+  )
+  rays = cameras.camera_rays(camera)
+  expected = cameras.pixel_rays(INTRINSICS, _pose(2), cameras.pixel_grid(5, 4), 3)
+  for a, b in zip(jax.tree.leaves(rays), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_array_equal(a, b)
+  np.testing.assert_allclose(cameras.t_per_depth(camera) * rays.depth_per_t, 1.0, rtol=1e-6)
+
+
+def test_camera_is_a_pytree_of_static_size():
+  camera = cameras.Camera(intrinsics=INTRINSICS, world_from_cam=_pose(2), width=5, height=4)
+  assert len(jax.tree.leaves(camera)) == 4
+  assert jax.jit(cameras.camera_rays)(camera).origins.shape == (4, 5, 3)
+
+
+def test_pixel_rays_broadcast_leading_dimensions():
   poses = np.stack([_pose(3), _pose(4)])
   grid = cameras.pixel_grid(4, 3)
   rays = cameras.pixel_rays(

@@ -1,13 +1,13 @@
-"""Slow truths of the geometry tests, in float64 and by another method than the code under test."""
+"""Slow float64 references of the geometry tests, by other methods than the code under test."""
 
 import numpy as np
 import pytest
 
-SHORTEST = 1e-4  # metres; below it an interval is as good as none
+MIN_LENGTH = 1e-4  # metres; shorter intervals are left out
 
 
 def _crossings(vertices, faces, origins, directions):
-  """Whether [R, F] and where [R, F] lines meet faces, by volumes spanned with each edge."""
+  """Return whether and where lines cross faces, [R, F] each, by the volumes spanned by edges."""
   corners = vertices[faces] - origins[:, None, None]  # [R, F, 3, 3]
   a, b, c = np.moveaxis(corners, 2, 0)
   sides = np.stack(
@@ -21,7 +21,7 @@ def _crossings(vertices, faces, origins, directions):
 
 
 def _slow_intervals(meshes, origins, directions, near, far):
-  """Per ray a list of (primitive, enter, exit), sorted, of all closed meshes (vertices, faces)."""
+  """Return per ray a sorted list of (primitive, enter, exit) of closed meshes (vertices, faces)."""
   origins, directions = np.asarray(origins, np.float64), np.asarray(directions, np.float64)
   found = [[] for _ in origins]
   for m, (vertices, faces) in enumerate(meshes):
@@ -35,7 +35,7 @@ def _slow_intervals(meshes, origins, directions, near, far):
       assert len(depths) % 2 == 0, f'primitive {m}, ray {rays[ray]}: crosses a corner or is open'
       for enter, leave in depths.reshape(-1, 2):
         enter, leave = max(enter, near), min(leave, far)
-        if leave - enter > SHORTEST:
+        if leave - enter > MIN_LENGTH:
           found[rays[ray]].append((m, enter, leave))
   return [sorted(intervals) for intervals in found]
 
@@ -47,12 +47,12 @@ def slow_intervals():
 
 
 def _as_lists(intervals):
-  """Intervals [..., K] as per ray a sorted list of (primitive, enter, exit)."""
+  """Convert Intervals [..., K] to a sorted list of (primitive, enter, exit) per ray."""
   enter, leave, primitive = (
     np.asarray(x).reshape(-1, x.shape[-1])
     for x in (intervals.enter, intervals.exit, intervals.primitive)
   )
-  assert np.all(enter[:, :-1] <= enter[:, 1:]), 'sorted by entry'
+  assert np.all(enter[:, :-1] <= enter[:, 1:]), 'not sorted by entry'
   there = primitive >= 0
   assert np.all(np.isinf(enter[~there])) and np.all(np.isinf(leave[~there]))
   assert np.all(np.isfinite(enter[there])) and np.all(enter[there] < leave[there])
@@ -64,19 +64,19 @@ def _as_lists(intervals):
 
 @pytest.fixture(scope='session')
 def as_lists():
-  """Intervals -> per ray [(primitive, enter, exit)], after checks of the table's form."""
+  """Intervals -> per ray [(primitive, enter, exit)], after checks of order and unused entries."""
   return _as_lists
 
 
 def _differing(found, expected, tolerance):
-  """Indices of the rays whose lists differ by more than tolerance (metres) in a bound.
+  """Return the indices of the rays whose lists differ by more than tolerance (metres) in a bound.
 
-  Intervals about as short as SHORTEST may be in one list only.
+  Intervals about as short as MIN_LENGTH may be in one list only.
   """
   rays = []
   for ray, (mine, truth) in enumerate(zip(found, expected, strict=True)):
-    mine = [x for x in mine if x[2] - x[1] > SHORTEST + tolerance or x in truth]
-    truth_long = [x for x in truth if x[2] - x[1] > SHORTEST + tolerance]
+    mine = [x for x in mine if x[2] - x[1] > MIN_LENGTH + tolerance or x in truth]
+    truth_long = [x for x in truth if x[2] - x[1] > MIN_LENGTH + tolerance]
     if len(mine) != len(truth_long):
       mine, truth_long = found[ray], truth
     if [x[0] for x in mine] != [x[0] for x in truth_long] or not np.allclose(
@@ -93,7 +93,7 @@ def differing():
 
 
 def box_mesh(low, high):
-  """An axis-aligned cuboid: vertices [8, 3], faces [12, 3]."""
+  """Return vertices [8, 3] and faces [12, 3] of an axis-aligned cuboid."""
   low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
   unit = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
   faces = np.array(
@@ -117,7 +117,7 @@ def box_mesh(low, high):
 
 @pytest.fixture(scope='session')
 def box():
-  """(low [3], high [3]) -> an axis-aligned cuboid's vertices [8, 3] and faces [12, 3]."""
+  """(low [3], high [3]) -> vertices [8, 3] and faces [12, 3] of an axis-aligned cuboid."""
   return box_mesh
 
 
@@ -125,7 +125,7 @@ def box():
 def comb():
   """teeth -> a comb along x: tooth i is x in [2 i, 2 i + 1], y in [0, 2], on a back y in [-1, 0].
 
-  It is made of boxes; the walls between them are there twice and so bound nothing.
+  It consists of boxes; the walls between them are duplicate faces, which cancel.
   """
 
   def make(teeth):
@@ -149,10 +149,10 @@ def pack():
     return primitives.make_primitives(
       [v for v, _ in meshes],
       [f for _, f in meshes],
-      [7] * count,
-      [0] * count,
-      list(range(1, count + 1)),
-      timestamp or [-1] * count,
+      semantic=[7] * count,
+      instance=[0] * count,
+      annotation=list(range(1, count + 1)),
+      timestamp=timestamp or [-1] * count,
     )
 
   return make

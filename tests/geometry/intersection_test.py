@@ -1,4 +1,4 @@
-"""The three laws of the intervals, and both forms of the intersection against a slow reference."""
+"""`intersect` and `view_intervals` against hand-made cases and a slow float64 reference."""
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,11 @@ NEAR, FAR = 0.3, 60.0
 WIDTH, HEIGHT = 44, 30
 INTRINSICS = np.array([30.0, 31.0, 20.3, 15.9], np.float32)
 MILLIMETRE = 1e-3
-PLENTY = 48  # more than any ray here meets
+MAX_INTERVALS = 48  # more than any ray here has
 
 
-def _cast(primitives, origins, directions, num_intervals=PLENTY):
-  """Intervals of rays (filled up to as many as a view has, for fewer compilations), the rays."""
+def _cast(primitives, origins, directions, num_intervals=MAX_INTERVALS):
+  """Intersect rays, padded to as many as a view has, for fewer compilations; also return them."""
   directions = np.asarray(directions, np.float64)
   directions = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
   origins, directions = (np.asarray(x, np.float32) for x in (origins, directions))
@@ -29,24 +29,24 @@ def _cast(primitives, origins, directions, num_intervals=PLENTY):
     jnp.asarray(np.pad(directions, spare, mode='edge')),
     NEAR,
     FAR,
-    num_intervals,
+    num_intervals=num_intervals,
   )
   found = jax.tree.map(lambda x: x[: len(directions)], found)
   return found, origins, directions
 
 
-def _view(primitives, pose, num_intervals=PLENTY, frame=-1):
-  return intersection.view_intervals(
-    primitives,
-    INTRINSICS,
-    np.asarray(pose, np.float32),
-    WIDTH,
-    HEIGHT,
-    NEAR,
-    FAR,
-    num_intervals,
-    frame,
+def _camera(pose, frame=-1):
+  return cameras.Camera(
+    intrinsics=INTRINSICS,
+    world_from_cam=np.asarray(pose, np.float32),
+    width=WIDTH,
+    height=HEIGHT,
+    frame=frame,
   )
+
+
+def _view(primitives, pose, num_intervals=MAX_INTERVALS, frame=-1):
+  return intersection.view_intervals(primitives, _camera(pose, frame), NEAR, FAR, num_intervals)
 
 
 def _pose(seed, origin):
@@ -57,9 +57,7 @@ def _pose(seed, origin):
 
 
 def _view_rays(pose):
-  return cameras.pixel_rays(
-    INTRINSICS, np.asarray(pose, np.float32), cameras.pixel_grid(WIDTH, HEIGHT), 0
-  )
+  return cameras.camera_rays(_camera(pose))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,7 @@ def _view_rays(pose):
     ((-5, -5, -5), (1, 1, 1), [(0, np.sqrt(48), np.sqrt(108))]),  # through two corners
   ],
 )
-def test_boxes_by_hand(pack, box, as_lists, origin, direction, expected):
+def test_intersect_boxes_by_hand(pack, box, as_lists, origin, direction, expected):
   primitives = pack([box((-1, -1, -1), (1, 1, 1)), box((3, -1, -1), (5, 1, 1))])
   found, _, _ = _cast(primitives, [origin], [direction])
   (found,) = as_lists(found)
@@ -86,9 +84,9 @@ def test_boxes_by_hand(pack, box, as_lists, origin, direction, expected):
   np.testing.assert_allclose([x[1:] for x in found], [x[1:] for x in expected], rtol=1e-6)
 
 
-def test_hits_are_paired_per_primitive_not_along_the_ray(pack, box, as_lists):
-  # Inside the first, through two that overlap and one within another: global order would pair
-  # 1-2, 3-4, ...
+def test_crossings_are_paired_per_primitive(pack, box, as_lists):
+  # The ray starts inside the first; then two overlap, and one is inside another. Pairing all
+  # crossings along the ray would give other intervals.
   primitives = pack(
     [
       box((-1, -1, -1), (1, 1, 1)),
@@ -121,17 +119,19 @@ def _shapes():
   }
   for name, (v, f) in plain.items():
     v, f = np.asarray(v, np.float64), np.asarray(f)
-    turned = np.where(rng.random(len(f))[:, None] < 0.5, f, f[:, ::-1])
+    mixed = np.where(rng.random(len(f))[:, None] < 0.5, f, f[:, ::-1])
     yield pytest.param((v, f), id=name)
     yield pytest.param((v, f[:, ::-1]), id=f'{name} reversed')
-    yield pytest.param((v @ mirror, turned), id=f'{name} mirrored, windings mixed')
+    yield pytest.param((v @ mirror, mixed), id=f'{name} mirrored, windings mixed')
     yield pytest.param((v @ shear.T * [1, 3, 0.4], f), id=f'{name} sheared')
     soup = v[f].reshape(-1, 3), np.arange(f.size).reshape(-1, 3)
     yield pytest.param(soup, id=f'{name} as soup')
 
 
 @pytest.mark.parametrize('mesh', list(_shapes()))
-def test_any_closed_mesh_in_any_orientation(pack, slow_intervals, as_lists, differing, mesh):
+def test_intersect_any_closed_mesh_matches_reference(
+  pack, slow_intervals, as_lists, differing, mesh
+):
   rng = np.random.default_rng(0)
   vertices, faces = mesh
   place = vertices.mean(0)
@@ -143,8 +143,8 @@ def test_any_closed_mesh_in_any_orientation(pack, slow_intervals, as_lists, diff
   assert differing(as_lists(found), truth, MILLIMETRE) == []
 
 
-def test_no_crossing_is_made_or_lost_at_edges_and_corners(pack):
-  # From outside, no ray may begin inside: an odd number of crossings would show as that.
+def test_intersect_counts_crossings_at_edges_and_corners_consistently(pack):
+  # The origins are outside: an odd number of crossings would show as an interval from near.
   meshes, origins, targets = [], [], []
   for seed in range(8):
     rng = np.random.default_rng(seed)
@@ -152,13 +152,13 @@ def test_no_crossing_is_made_or_lost_at_edges_and_corners(pack):
     turn = transform.Rotation.random(random_state=seed).as_matrix() if seed > 1 else np.eye(3)
     vertices = mesh.vertices @ turn.T * 3 + [100 * seed, *rng.integers(-30, 30, 2)]
     edges = vertices[mesh.edges_unique]
-    aims = np.concatenate([vertices, edges.mean(1), edges[:, 0] * 0.25 + edges[:, 1] * 0.75])
+    points = np.concatenate([vertices, edges.mean(1), edges[:, 0] * 0.25 + edges[:, 1] * 0.75])
     above = vertices.mean(0) + [0, 0, 40]
     in_plane = vertices[mesh.faces[0]].T @ [9, -4, -4]  # sees a face exactly edge-on
     meshes.append((vertices, mesh.faces))
     for origin in (above, in_plane):
-      targets.append(aims)
-      origins.append(np.broadcast_to(origin, aims.shape))
+      targets.append(points)
+      origins.append(np.broadcast_to(origin, points.shape))
   origins, targets = np.concatenate(origins), np.concatenate(targets)
   found, _, _ = _cast(pack(meshes), origins, targets - origins)
   assert np.all(found.enter > NEAR)
@@ -166,7 +166,7 @@ def test_no_crossing_is_made_or_lost_at_edges_and_corners(pack):
   assert np.mean(np.isfinite(found.enter[:, 0])) > 0.3
 
 
-def test_a_camera_within_a_huge_cuboid(pack, box, as_lists):
+def test_view_intervals_inside_a_large_cuboid(pack, box, as_lists):
   primitives = pack([box((-900, -900, -900), (1100, 1000, 950)), box((-1, -1, 4), (1, 1, 6))])
   pose = _pose(0, (0, 0, 0))
   pose[:3, :3] = np.eye(3)
@@ -177,7 +177,7 @@ def test_a_camera_within_a_huge_cuboid(pack, box, as_lists):
 
 
 def _crowd(pack, seed):
-  """Shapes around the origin: some contain it, some lie partly behind a camera there."""
+  """Shapes around the origin: some contain it, some are partly behind a camera there."""
   rng = np.random.default_rng(seed)
   meshes = []
   for i in range(40):
@@ -193,11 +193,13 @@ def _crowd(pack, seed):
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_a_view_is_its_rays(pack, slow_intervals, as_lists, differing, seed):
+def test_view_intervals_matches_intersect_and_reference(
+  pack, slow_intervals, as_lists, differing, seed
+):
   primitives, meshes = _crowd(pack, seed)
   pose = _pose(seed, np.random.default_rng(seed).normal(size=3))
   found, moving, moving_primitive = _view(primitives, pose)
-  assert found.enter.shape == (HEIGHT, WIDTH, PLENTY) and found.num_truncated.shape == (
+  assert found.enter.shape == (HEIGHT, WIDTH, MAX_INTERVALS) and found.num_truncated.shape == (
     HEIGHT,
     WIDTH,
   )
@@ -206,15 +208,15 @@ def test_a_view_is_its_rays(pack, slow_intervals, as_lists, differing, seed):
   origins, directions = np.asarray(rays.origins), np.asarray(rays.directions)
   same, _, _ = _cast(primitives, origins.reshape(-1, 3), directions.reshape(-1, 3))
   assert differing(as_lists(found), as_lists(same), 5e-4) == []
-  some = np.random.default_rng(seed).choice(WIDTH * HEIGHT, 300, replace=False)
+  subset = np.random.default_rng(seed).choice(WIDTH * HEIGHT, 300, replace=False)
   truth = slow_intervals(
-    meshes, origins.reshape(-1, 3)[some], directions.reshape(-1, 3)[some], NEAR, FAR
+    meshes, origins.reshape(-1, 3)[subset], directions.reshape(-1, 3)[subset], NEAR, FAR
   )
-  assert differing([as_lists(found)[i] for i in some], truth, MILLIMETRE) == []
-  assert np.sum(np.isclose(found.enter, NEAR)) > 100  # the camera does stand inside some
+  assert differing([as_lists(found)[i] for i in subset], truth, MILLIMETRE) == []
+  assert np.sum(np.isclose(found.enter, NEAR)) > 100  # the camera is inside some primitives
 
 
-def test_too_few_places_keep_the_nearest(pack):
+def test_truncation_keeps_the_nearest_intervals(pack):
   primitives, _ = _crowd(pack, 7)
   pose = _pose(7, (0.2, 0.1, 0))
   everything, _, _ = _view(primitives, pose)
@@ -232,8 +234,8 @@ def test_too_few_places_keep_the_nearest(pack):
   np.testing.assert_allclose(cast.enter, view.enter.reshape(-1, 4), atol=5e-4)
 
 
-def test_more_crossings_than_are_kept(pack, comb, as_lists):
-  # 11 teeth in a row: eight are kept, three are counted.
+def test_truncation_of_crossings_of_one_primitive(pack, comb, as_lists):
+  # 11 teeth in a row: eight are kept, three are truncated.
   primitives = pack([comb(11)])
   along, _, _ = _cast(primitives, [(-3, 1, 0.5)], [(1, 0, 0)])
   expected = [(0, 3 + 2 * i, 4 + 2 * i) for i in range(8)]
@@ -251,10 +253,10 @@ def test_more_crossings_than_are_kept(pack, comb, as_lists):
   cast, _, _ = _cast(primitives, rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3))
   assert view.num_truncated.max() == 3
   np.testing.assert_array_equal(view.num_truncated.ravel(), cast.num_truncated)
-  np.testing.assert_allclose(view.exit.reshape(-1, PLENTY), cast.exit, rtol=1e-5)
+  np.testing.assert_allclose(view.exit.reshape(-1, MAX_INTERVALS), cast.exit, rtol=1e-5)
 
 
-def test_moving_primitives_never_enter_the_table(pack, box):
+def test_moving_primitives_are_returned_separately(pack, box):
   meshes = [
     box((-1, -1, 8), (1, 1, 10)),
     box((-1, -1, 4), (1, 1, 5)),
@@ -279,7 +281,7 @@ def test_moving_primitives_never_enter_the_table(pack, box):
   np.testing.assert_allclose(cast.enter[0, :2], [8, np.inf])
 
 
-def test_no_primitives(pack):
+def test_intersection_without_primitives(pack):
   found, moving, _ = _view(pack([]), np.eye(4))
   assert (
     np.all(found.primitive == -1) and np.all(found.num_truncated == 0) and np.all(np.isinf(moving))
@@ -287,11 +289,11 @@ def test_no_primitives(pack):
   assert np.all(_cast(pack([]), [(0, 0, 0)], [(0, 0, 1)])[0].primitive == -1)
 
 
-def test_groups_and_chunks_do_not_show(pack, monkeypatch):
+def test_view_intervals_do_not_depend_on_the_group_size(pack, monkeypatch):
   primitives, _ = _crowd(pack, 3)
   pose = _pose(3, (0, 0, 0))
   whole, _, _ = _view(primitives, pose)
-  monkeypatch.setattr(tile_intersection, '_GROUP', 24)  # some tiles have more pairs than that
+  monkeypatch.setattr(tile_intersection, '_GROUP_PAIRS', 24)  # fewer than some tiles have
   parts, _, _ = _view(primitives, pose)
   for a, b in zip(
     (whole.enter, whole.exit, whole.primitive, whole.num_truncated),

@@ -1,4 +1,4 @@
-"""Packing of meshes: merged vertices, faces that cancel, and geometry that encloses nothing."""
+"""Packing of meshes: merged vertices, duplicate faces, open meshes and meshes without volume."""
 
 import logging
 
@@ -10,12 +10,24 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.geometry import primitives
 
 
+def _pack(meshes, annotation=(1,)):
+  count = len(meshes)
+  return primitives.make_primitives(
+    [vertices for vertices, _ in meshes],
+    [faces for _, faces in meshes],
+    semantic=[7] * count,
+    instance=[0] * count,
+    annotation=annotation[:count],
+    timestamp=[-1] * count,
+  )
+
+
 def _edges_are_even(faces):
   edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [0, 2]]])
   return np.all(np.unique(edges, axis=0, return_counts=True)[1] % 2 == 0)
 
 
-def test_attributes_and_ranges_follow_the_given_order(box):
+def test_make_primitives_keeps_order_and_attributes(box):
   meshes = [
     box((0, 0, 0), (1, 2, 3)),
     (
@@ -24,7 +36,12 @@ def test_attributes_and_ranges_follow_the_given_order(box):
     ),
   ]
   packed = primitives.make_primitives(
-    [v for v, _ in meshes], [f for _, f in meshes], [26, 21], [3, 0], [11, 12], [-1, 99]
+    [v for v, _ in meshes],
+    [f for _, f in meshes],
+    semantic=[26, 21],
+    instance=[3, 0],
+    annotation=[11, 12],
+    timestamp=[-1, 99],
   )
   assert packed.valid.tolist() == [True, True]
   assert packed.semantic.tolist() == [26, 21] and packed.instance.tolist() == [3, 0]
@@ -46,42 +63,40 @@ def test_attributes_and_ranges_follow_the_given_order(box):
     assert np.abs(np.sum(edge * packed.normals, axis=-1)).max() < 1e-5
 
 
-def test_equal_vertices_are_merged_and_collapsed_faces_dropped(box):
+def test_make_primitives_merges_vertices_and_drops_degenerate_faces(box):
   vertices, faces = box((0, 0, 0), (10, 10, 10))
   rng = np.random.default_rng(0)
-  # Every face with corners of its own, moved by less than 1e-6 of the size, and two empty faces.
+  # Every face has its own corners, moved by less than 1e-6 of the size; two faces are degenerate.
   soup = vertices[faces].reshape(-1, 3) + rng.uniform(-1e-6, 1e-6, (36, 3))
   faces = np.concatenate([np.arange(36).reshape(-1, 3), [[0, 0, 5], [7, 7, 7]]])
-  packed = primitives.make_primitives([soup], [faces], [7], [0], [1], [-1])
+  packed = _pack([(soup, faces)])
   assert packed.vertices.shape == (8, 3) and packed.faces.shape == (12, 3)
   assert _edges_are_even(np.asarray(packed.faces))
 
 
-def test_a_face_that_is_there_twice_bounds_nothing(box):
+def test_make_primitives_drops_duplicate_faces(box):
   vertices, faces = box((0, 0, 0), (1, 1, 1))
   inner = np.array([[0, 1, 7], [7, 0, 1]])
-  packed = primitives.make_primitives(
-    [vertices], [np.concatenate([faces, inner])], [7], [0], [1], [-1]
-  )
+  packed = _pack([(vertices, np.concatenate([faces, inner]))])
   assert packed.faces.shape == (12, 3)
 
 
-def test_an_open_mesh_becomes_its_hull(box, caplog):
+def test_make_primitives_replaces_open_mesh_by_convex_hull(box, caplog):
   vertices, faces = box((0, 0, 0), (1, 1, 1))
   with caplog.at_level(logging.WARNING):
-    packed = primitives.make_primitives([vertices], [faces[2:]], [7], [0], [41], [-1])
+    packed = _pack([(vertices, faces[2:])], annotation=[41])
   assert 'annotation 41' in caplog.text and 'hull' in caplog.text
   assert packed.faces.shape == (12, 3) and _edges_are_even(np.asarray(packed.faces))
 
 
-def test_no_primitives():
-  packed = primitives.make_primitives([], [], [], [], [], [])
+def test_make_primitives_without_meshes():
+  packed = _pack([])
   assert packed.valid.tolist() == [False]
   assert packed.face_start.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
-  'spoil, words',
+  'damage, message',
   [
     (lambda v, f: (np.where(v == 1, np.nan, v), f), 'not finite'),
     (lambda v, f: (np.where(v == 1, np.inf, v), f), 'not finite'),
@@ -93,10 +108,8 @@ def test_no_primitives():
     (lambda v, f: (v, np.concatenate([f, f])), 'no volume'),
   ],
 )
-def test_geometry_that_encloses_nothing_is_named(box, spoil, words):
-  good, bad = box((0, 0, 0), (1, 1, 1)), spoil(*box((0, 0, 0), (1, 1, 1)))
-  with pytest.raises(InputError, match=words) as error:
-    primitives.make_primitives(
-      [good[0], bad[0]], [good[1], bad[1]], [7, 7], [0, 0], [8, 17], [-1, -1]
-    )
+def test_make_primitives_rejects_meshes_without_volume(box, damage, message):
+  good, bad = box((0, 0, 0), (1, 1, 1)), damage(*box((0, 0, 0), (1, 1, 1)))
+  with pytest.raises(InputError, match=message) as error:
+    _pack([good, bad], annotation=[8, 17])
   assert 'annotation 17' in str(error.value)

@@ -1,10 +1,11 @@
-"""What classes are called: cores of primitives by a slow search, counts and estimates by hand; and
-the odds of classes by the formulas of solids."""
+"""The transition matrix before training: anchor pixels by a slow search, counts and estimates by
+hand, and the class prior by the formulas of cuboids."""
 
 import numpy as np
 import pytest
 
-from pnerf_jax.data.primitives import CUBE, CUBE_FACES, MIN_EXTENT, PrimitiveRecord
+from pnerf_jax.data.primitives import CUBE_FACES, CUBE_VERTICES, MIN_EXTENT, PrimitiveRecord
+from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.label_noise import transition
 
 _ROAD, _BUILDING, _POLE, _SIGN, _SKY, _CAR, _BOX = 7, 11, 17, 20, 23, 26, 41
@@ -19,16 +20,22 @@ def _view(height: int, width: int, slots: list[tuple[tuple[slice, slice], int, f
   for k, (where, index, near, far) in enumerate(slots):
     primitive[*where, k], enter[*where, k], exit_[*where, k] = index, near, far
   order = np.argsort(enter, axis=-1, kind='stable')
-  return tuple(np.take_along_axis(x, order, axis=-1) for x in (primitive, enter, exit_))
+  sort = lambda x: np.take_along_axis(x, order, axis=-1)
+  truncated = np.zeros((height, width), np.int32)
+  return Intervals(sort(enter), sort(exit_), sort(primitive), truncated)
+
+
+def _anchors(intervals: Intervals) -> np.ndarray:
+  return transition.anchor_pixels(intervals.primitive, intervals.enter, intervals.exit)
 
 
 def _unknown(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-  """Depth that nobody measured, and its tolerance."""
+  """Return unknown depth and its tolerance."""
   return np.zeros((height, width), np.float32), np.ones((height, width), np.float32)
 
 
-def _slow_cores(seen: np.ndarray) -> np.ndarray:
-  """Pixels at least half as far from another primitive's pixels as the deepest of their own."""
+def _slow_anchor_pixels(seen: np.ndarray) -> np.ndarray:
+  """Pixels at least half as far from another primitive's pixels as the one farthest inside."""
   spots = [(v, u) for v in range(seen.shape[0]) for u in range(seen.shape[1])]
   touches = {
     (v, u): any(
@@ -50,7 +57,7 @@ def _slow_cores(seen: np.ndarray) -> np.ndarray:
   )
 
 
-def test_cores_agree_with_a_slow_search():
+def test_anchor_pixels_agree_with_a_slow_search():
   everything = (slice(None), slice(None))
   view = _view(
     24,
@@ -63,43 +70,47 @@ def test_cores_agree_with_a_slow_search():
   )
   seen = np.zeros((24, 40), int)
   seen[4:20, 6:26], seen[2:24, 30:33] = 1, 2
-  got, want = transition.anchor_pixels(*view), _slow_cores(seen)
+  got, want = _anchors(view), _slow_anchor_pixels(seen)
   # OpenCV's 3 x 3 distance is off by up to 9 %, so pixels on the very threshold may differ.
   assert (got == want).mean() > 0.97
   assert (got == 1).sum() > 50 and (got == 2).any() and (got[4:20, 6:26] != 0).all()
 
 
-def test_a_sign_on_a_wall_is_seen_and_a_sign_far_behind_it_is_not():
+def test_anchor_pixels_show_a_sign_on_a_wall_but_not_one_far_behind():
   everything = (slice(None), slice(None))
   middle = (slice(5, 15), slice(5, 15))
   on_wall = _view(20, 20, [(everything, 0, 10.0, 14.0), (middle, 1, 11.0, 11.5)])
-  assert transition.anchor_pixels(*on_wall)[10, 10] == 1
+  assert _anchors(on_wall)[10, 10] == 1
   behind = _view(20, 20, [(everything, 0, 10.0, 14.0), (middle, 1, 13.0, 13.5)])
-  assert transition.anchor_pixels(*behind)[10, 10] == 0
+  assert _anchors(behind)[10, 10] == 0
 
 
-def test_counts_by_hand():
-  # Left half: building (primitive 0); right half: sky. Words: 3 pixels of the wall say pole.
+def test_count_anchor_labels_by_hand():
+  # Left half: building (primitive 0); right half: sky. 3 pixels of the wall are labelled pole.
   view = _view(10, 20, [((slice(None), slice(0, 10)), 0, 10.0, 12.0)])
   label = np.full((10, 20), _SKY, np.uint8)
   label[:, :10] = _BUILDING
   label[4:7, 2] = _POLE
   label[0, 0] = 0
   counts = transition.count_anchor_labels(
-    *view, *_unknown(10, 20), label, np.array([_BUILDING]), _CLASS_IDS
+    view,
+    *_unknown(10, 20),
+    label,
+    semantic=np.array([_BUILDING]),
+    class_ids=_CLASS_IDS,
   )
-  core = transition.anchor_pixels(*view) == 0
+  core = _anchors(view) == 0
   assert counts[4, _SKY] == 100 and counts[4].sum() == 100
   assert counts[1].sum() == (core & (label > 0)).sum()
   assert counts[1, _POLE] == core[4:7, 2].sum()
   assert counts[[0, 2, 3, 5]].sum() == 0
 
 
-def test_depth_leaves_the_primitives_that_it_lies_in():
+def test_depth_consistent_primitives_contain_the_depth():
   primitive = np.array([[[4, 7, -1]]])
   enter, exit_ = np.array([[[5.0, 9.0, np.inf]]]), np.array([[[6.0, 12.0, np.inf]]])
   left = lambda depth, tolerance: transition.depth_consistent_primitives(
-    primitive, enter, exit_, np.array([[depth]]), np.array([[tolerance]])
+    Intervals(enter, exit_, primitive, 0), np.array([[depth]]), np.array([[tolerance]])
   )[0, 0].tolist()
   assert left(0.0, 0.1) == [4, 7, -1]  # unknown
   assert left(5.5, 0.1) == [4, -1, -1]
@@ -108,86 +119,96 @@ def test_depth_leaves_the_primitives_that_it_lies_in():
   assert left(7.5, 2.0) == [4, 7, -1]
 
 
-def test_an_empty_box_is_not_called_what_stands_behind_it():
+def test_background_seen_through_a_box_is_not_counted():
   """The box around a lamp's arm: a post of 2 of its 20 columns, else the house 20 m behind."""
   everything = (slice(None), slice(None))
   view = _view(30, 40, [(everything, 0, 30.0, 40.0), ((slice(None), slice(10, 30)), 1, 10.0, 12.0)])
   label = np.full((30, 40), _BUILDING, np.uint8)
   depth = np.full((30, 40), 31.0, np.float32)
   label[:, 19:21], depth[:, 19:21] = _POLE, 11.0
-  depth[:, 35:] = 2.0  # something that nobody annotated
+  depth[:, 35:] = 2.0  # an unannotated object
   semantic, tolerance = np.array([_BUILDING, _POLE]), np.full((30, 40), 0.5)
-  counts = transition.count_anchor_labels(*view, depth, tolerance, label, semantic, _CLASS_IDS)
+  counts = transition.count_anchor_labels(
+    view, depth, tolerance, label, semantic=semantic, class_ids=_CLASS_IDS
+  )
   assert counts[2, _POLE] > 0 and counts[2].sum() == counts[2, _POLE]
   assert counts[1, _BUILDING] > 0 and counts[1].sum() == counts[1, _BUILDING]
   assert counts[4].sum() == 0  # where depth contradicts the primitives there is no sky either
-  blind = transition.count_anchor_labels(*view, *_unknown(30, 40), label, semantic, _CLASS_IDS)
-  assert blind[2, _BUILDING] > blind[2, _POLE]
+  without_depth = transition.count_anchor_labels(
+    view, *_unknown(30, 40), label, semantic=semantic, class_ids=_CLASS_IDS
+  )
+  assert without_depth[2, _BUILDING] > without_depth[2, _POLE]
 
 
-def test_void_space_has_a_row_of_its_own():
+def test_void_is_counted_in_the_last_row():
   everything = (slice(None), slice(None))
   view = _view(6, 6, [(everything, 0, 0.3, 100.0)])
   label = np.full((6, 6), _CAR, np.uint8)
-  counts = transition.count_anchor_labels(*view, *_unknown(6, 6), label, np.array([0]), _CLASS_IDS)
+  counts = transition.count_anchor_labels(
+    view, *_unknown(6, 6), label, semantic=np.array([0]), class_ids=_CLASS_IDS
+  )
   assert counts[-1, _CAR] == counts.sum() > 0
 
 
-def test_estimate_by_hand():
+def test_estimate_transition_by_hand():
   counts = np.zeros((6, 45))
   counts[1, _BUILDING], counts[1, _POLE] = 90, 10  # building
   counts[2, _BUILDING], counts[2, _POLE] = 30, 10  # pole: missed three times of four
   counts[4, _SKY] = 50
-  found = transition.estimate_transition(counts, _CLASS_IDS, prior=10.0, floor=0.0)
+  found = transition.estimate_transition(counts, _CLASS_IDS, prior_count=10.0, uniform_noise=0.0)
   assert found[1, _BUILDING] == pytest.approx((90 + 10) / 110)
   assert found[1, _POLE] == pytest.approx(10 / 110)
   assert found[2, _BUILDING] == pytest.approx(30 / 50)
   assert found[2, _POLE] == pytest.approx((10 + 10) / 50)
-  assert found[3, _BUILDING] == found[3, _POLE] == pytest.approx(1 / 2)  # any word said here
+  assert found[3, _BUILDING] == found[3, _POLE] == pytest.approx(1 / 2)  # any predicted label
   assert found[3, _SKY] == 0.0
-  assert found[0, _ROAD] == 1.0  # never called so here, but it has no other word
+  assert found[0, _ROAD] == 1.0  # never predicted, but its only label
   np.testing.assert_allclose(found.sum(axis=-1), 1.0, rtol=1e-6)
 
 
-def test_the_floor_leaves_every_word_possible():
+def test_uniform_noise_keeps_every_predicted_label_possible():
   counts = np.zeros((6, 45))
   counts[1, _BUILDING], counts[0, _ROAD], counts[4, _SKY] = 5, 5, 5
-  found = transition.estimate_transition(counts, _CLASS_IDS, prior=1.0, floor=0.3)
+  found = transition.estimate_transition(counts, _CLASS_IDS, prior_count=1.0, uniform_noise=0.3)
   assert found[1, _ROAD] == pytest.approx(0.1) and found[1, _BUILDING] == pytest.approx(0.8)
   assert found[1, 0] == 0.0
 
 
-def test_trust_by_hand():
+def test_label_reliability_by_hand():
   counts = np.zeros((6, 45))
-  assert transition.label_reliability(counts, _CLASS_IDS) == 1.0  # nothing was said that is wrong
+  assert transition.label_reliability(counts, _CLASS_IDS) == 1.0  # no anchor pixels
   counts[1, _BUILDING], counts[2, _BUILDING] = 600, 400
-  counts[5, _CAR] = 999  # void is called by any word
-  assert transition.label_reliability(counts, _CLASS_IDS) == 1.0  # building is true 0.6 to 0.4
+  counts[5, _CAR] = 999  # the row of void does not count
+  assert (
+    transition.label_reliability(counts, _CLASS_IDS) == 1.0
+  )  # 'building' is right with odds 0.6 to 0.4
   counts[0, _POLE], counts[2, _POLE] = 7, 3
   counts[1, _CAR] = 5
-  # The mean of 0.6, 0.3 and 0: a word counts as one however many pixels it has.
+  # The mean of 0.6, 0.3 and 0: every label counts once, whatever its number of pixels.
   assert transition.label_reliability(counts, _CLASS_IDS) == pytest.approx(0.3 / 0.7)
-  counts[3, _CAR] = 5  # a box may be called anything
+  counts[3, _CAR] = 5  # any label is compatible with a box
   assert transition.label_reliability(counts, _CLASS_IDS) == pytest.approx(1.4 / 1.6)
 
 
-def test_no_word_at_all_gives_finite_probabilities():
-  found = transition.estimate_transition(np.zeros((6, 45)), _CLASS_IDS, prior=0.0, floor=0.05)
+def test_estimate_transition_is_finite_without_counts():
+  found = transition.estimate_transition(
+    np.zeros((6, 45)), _CLASS_IDS, prior_count=0.0, uniform_noise=0.05
+  )
   assert np.isfinite(found).all() and (found >= 0).all()
 
 
-def test_a_missed_class_is_recovered_from_a_few_sightings():
-  """Bayes by hand: poles called pole once in four views beat a wall that is rarely called so."""
+def test_a_class_with_few_correct_labels_wins_by_its_likelihood():
+  """Bayes by hand: one label 'pole' in four views is more likely for a pole than for a wall."""
   counts = np.zeros((6, 45))
   counts[1, _BUILDING], counts[1, _POLE] = 9900, 100
   counts[2, _BUILDING], counts[2, _POLE] = 75, 25
-  called = transition.estimate_transition(counts, _CLASS_IDS, prior=1.0, floor=0.01)
-  seen = [_BUILDING, _BUILDING, _BUILDING, _POLE]
-  assert np.log(called[2, seen]).sum() > np.log(called[1, seen]).sum()
+  matrix = transition.estimate_transition(counts, _CLASS_IDS, prior_count=1.0, uniform_noise=0.01)
+  observed = [_BUILDING, _BUILDING, _BUILDING, _POLE]
+  assert np.log(matrix[2, observed]).sum() > np.log(matrix[1, observed]).sum()
 
 
-def test_sets_are_certain_up_to_the_floor():
-  found = transition.transition_from_label_sets(_CLASS_IDS, merged=False, floor=0.1)
+def test_transition_from_label_sets():
+  found = transition.transition_from_label_sets(_CLASS_IDS, merged=False, uniform_noise=0.1)
   assert found[1, _BUILDING] == pytest.approx(1.0)
   assert found[1, _CAR] == pytest.approx(0.1)
   assert found[-1, _CAR] == pytest.approx(1.0)
@@ -197,14 +218,14 @@ def test_sets_are_certain_up_to_the_floor():
 def _cuboid(semantic: int, size: tuple[float, float, float]) -> PrimitiveRecord:
   """A turned cuboid far from the origin, in metres."""
   turn, _ = np.linalg.qr(np.random.default_rng(semantic).normal(size=(3, 3)))
-  vertices = CUBE * size @ turn + [1200.0, 3500.0, 115.0]
+  vertices = CUBE_VERTICES * size @ turn + [1200.0, 3500.0, 115.0]
   return PrimitiveRecord(0, 1, '', semantic, 0, -1, -1, -1, vertices, CUBE_FACES)
 
 
-def test_odds_are_the_surface_in_a_cubic_metre():
+def test_class_prior_is_the_surface_to_volume_ratio():
   surface = lambda a, b, c: 2 / a + 2 / b + 2 / c
   bins, walls = [(0.6, 0.6, 1.0), (0.5, 0.8, 1.2)], [(10.0, 12.0, 8.0)]
-  odds = transition.class_prior(
+  prior = transition.class_prior(
     [
       *(_cuboid(_BOX, size) for size in bins),
       *(_cuboid(_BUILDING, size) for size in walls),
@@ -212,11 +233,11 @@ def test_odds_are_the_surface_in_a_cubic_metre():
     ],
     _CLASS_IDS,
   )
-  assert odds.dtype == np.float32
+  assert prior.dtype == np.float32
   want = [1.0, surface(*walls[0]), 1.0, np.sqrt(surface(*bins[0]) * surface(*bins[1])), 1.0]
-  np.testing.assert_allclose(odds, want, rtol=1e-5)  # of a class without primitives: 1
+  np.testing.assert_allclose(prior, want, rtol=1e-5)  # of a class without primitives: 1
 
 
-def test_the_thinnest_primitive_that_is_read_has_odds():
-  odds = transition.class_prior([_cuboid(_ROAD, (80.0, 60.0, MIN_EXTENT))], _CLASS_IDS)
-  np.testing.assert_allclose(odds[0], 2 / MIN_EXTENT, rtol=1e-3)
+def test_class_prior_of_the_thinnest_allowed_primitive():
+  prior = transition.class_prior([_cuboid(_ROAD, (80.0, 60.0, MIN_EXTENT))], _CLASS_IDS)
+  np.testing.assert_allclose(prior[0], 2 / MIN_EXTENT, rtol=1e-3)

@@ -1,5 +1,7 @@
 """What the benchmarks say of themselves: order of rounds, pairing of peers' hits, equal losses."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -59,15 +61,15 @@ def test_hits_of_a_peer_become_intervals():
 @pytest.mark.parametrize(
   'name, part',
   [
-    ('jit(dispatch)/while/body/closed_call/jvp(losses)/HybridField/lookup/gather', 'hash lookup'),
+    ('jit(train_steps)/while/body/closed_call/jvp(losses)/HashGridField/lookup/gather', 'hash lookup'),
     (
-      'jit(dispatch)/while/body/transpose(jvp(losses))/HybridField/trunk_1/dot_general',
+      'jit(train_steps)/while/body/transpose(jvp(losses))/HashGridField/trunk_1/dot_general',
       'MLP, backward',
     ),
-    ('jit(dispatch)/while/body/optimizer/add', 'optimiser'),
-    ('jit(dispatch)/while/body/batch/jit(_randint)/shift', 'batch'),
-    ('jit(dispatch)/while/body/jvp(losses)/sampling/sort', 'sampling'),
-    ('jit(dispatch)/while', 'other'),
+    ('jit(train_steps)/while/body/optimizer/add', 'optimiser'),
+    ('jit(train_steps)/while/body/batch/jit(_randint)/shift', 'batch'),
+    ('jit(train_steps)/while/body/jvp(losses)/sampling/sort', 'sampling'),
+    ('jit(train_steps)/while', 'other'),
   ],
 )
 def test_parts_of_the_program(name, part):
@@ -78,7 +80,7 @@ def test_a_compiled_program_names_the_parts_of_the_source(street):
   from launch.benchmarks.training import Trainer
 
   trainer = Trainer(street, 'tiny', frames=1)
-  compiled = trainer.function.lower(trainer.state, *trainer.arguments).compile()
+  compiled = trainer.train_steps.lower(trainer.state, *trainer.arguments).compile()
   found = {profiles.part_of(where) for where in profiles.sources(compiled).values()}
   assert {
     'hash lookup',
@@ -91,7 +93,7 @@ def test_a_compiled_program_names_the_parts_of_the_source(street):
     'optimiser',
     'compositing',
   } <= found
-  losses = [float(trainer.dispatch()['loss']) for _ in range(2)]
+  losses = [float(trainer()['loss']) for _ in range(2)]
   assert np.isfinite(losses).all() and int(trainer.state.step) == 4
 
 
@@ -105,18 +107,18 @@ def test_pytorch_makes_the_same_step(street, dtype, tolerance):
     street,
     'paper',
     frames=1,
-    train__rays=64,
-    model__samples=12,
-    train__steps_per_dispatch=1,
+    train__batch_rays=64,
+    model__num_samples=12,
+    train__steps_per_call=1,
     model__compute_dtype=dtype,
     loss__depth_classes=(),
   )
   arrays, ours = step.one_batch(trainer)
-  assert arrays['measured'].any() and arrays['reached'].any()
+  assert arrays['measured'].any() and arrays['supported'].any()
   network = torch_published.Published(
     trainer.state.params, float(trainer.run.scene.window.far), trainer.run.scene.class_ids
   )
-  theirs = torch_published.Step(network, dict(trainer.config.loss), dtype == 'bfloat16')
+  theirs = torch_published.Step(network, dataclasses.asdict(trainer.config.loss), dtype == 'bfloat16')
   batch = torch_published.prepared(arrays)
   assert theirs(batch) == pytest.approx(float(ours), rel=tolerance)
   assert theirs(batch) < float(ours)  # it learns

@@ -1,4 +1,4 @@
-"""The table and the picture of labels alone and transferred ones, from files of known content."""
+"""Table and picture of launch/network_table.py, from files of known content."""
 
 import numpy as np
 import pytest
@@ -11,14 +11,14 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import evaluator
 
 
-def test_table_of_the_network_tells_labels_alone_from_transferred_ones(tmp_path):
+def test_write_separates_pseudo_labels_from_transferred_labels(tmp_path):
   street = scenery.Parameters('boulevard', 3)
   truth = np.array([[7, 7, 26, 26]], np.uint8).repeat(8, 0)
-  photos, truths = (
+  images, truths = (
     folder(tmp_path / 'street', street.sequence, 'image_00', *kind)
     for folder, kind in ((kitti360.rgb_folder, ()), (kitti360.truth_folder, ('semantic',)))
   )
-  image_io.write_rgb(photos / '0000001312.png', np.full((8, 4, 3), 99, np.uint8))
+  image_io.write_rgb(images / '0000001312.png', np.full((8, 4, 3), 99, np.uint8))
   image_io.write_label(truths / '0000001312.png', truth)
   for i, name in enumerate(network_table.NAMES):
     for method, labels, path in (
@@ -39,7 +39,7 @@ def test_table_of_the_network_tells_labels_alone_from_transferred_ones(tmp_path)
     ['transfer from network of other presets', '0.500'],
     ['network fine-tuned on 4 frames, alone', '0.250'],
     ['transfer from network fine-tuned on 4 frames', '0.600'],
-    ['invented noise, alone', '0.250'],
-    ['transfer from invented noise', '**0.700**'],
+    ['synthetic noise, alone', '0.250'],
+    ['transfer from synthetic noise', '**0.700**'],
   ]
   assert Image.open(tmp_path / 'labels.png').width > 1000

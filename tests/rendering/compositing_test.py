@@ -1,4 +1,4 @@
-"""Volume rendering against rays worked out by hand, closed-form derivatives and slow loops.
+"""Compositing against rays computed by hand, closed-form derivatives and slow loops.
 
 Letters: w weights, T transmittance, alpha = 1 - exp(-sigma delta).
 """
@@ -16,7 +16,7 @@ _JACOBIAN = jax.jit(jax.jacrev(lambda *x: jnp.append(*compositing.composite_weig
 
 
 def _loop(sigma, delta):
-  """Weights and the transmittance behind the last sample of one ray, one sample at a time."""
+  """Return weights and the remaining transmittance of one ray, one sample at a time."""
   weights, transmittance = [], 1.0
   for density, length in zip(np.float64(sigma), np.float64(delta)):
     weights.append(transmittance * -math.expm1(-density * length))
@@ -24,25 +24,25 @@ def _loop(sigma, delta):
   return weights, transmittance
 
 
-def test_four_samples_by_hand():
+def test_composite_weights_of_four_samples_by_hand():
   # sigma delta = ln 2, ln 4, 0, ln 4/3 makes alpha = 1/2, 3/4, 0, 1/4.
-  # T before each sample = 1, 1/2, 1/2 * 1/4 = 1/8, 1/8; behind the last 1/8 * 3/4 = 3/32.
+  # T before each sample = 1, 1/2, 1/2 * 1/4 = 1/8, 1/8; after the last 1/8 * 3/4 = 3/32.
   # w = T alpha = 1/2, 3/8, 0, 1/32; 16/32 + 12/32 + 1/32 + 3/32 = 1.
   sigma = jnp.array([math.log(2), math.log(4) / 0.5, 7.0, math.log(4 / 3) / 2])
   delta = jnp.array([1.0, 0.5, 0.0, 2.0])
-  weights, passed = compositing.composite_weights(sigma, delta)
+  weights, transmittance = compositing.composite_weights(sigma, delta)
   np.testing.assert_allclose(weights, [1 / 2, 3 / 8, 0, 1 / 32], atol=1e-6)
-  np.testing.assert_allclose(passed, 3 / 32, atol=1e-6)
+  np.testing.assert_allclose(transmittance, 3 / 32, atol=1e-6)
 
 
-def test_fog_before_a_wall_by_hand():
-  # Fog of sigma delta = 0.3: alpha = 1 - e^-0.3. The wall of 1e5 / m over 40 m stops the rest:
-  # T = e^-0.3, alpha = 1. Nothing is left for the last sample and the sky.
-  weights, passed = compositing.composite_weights(
+def test_composite_weights_of_fog_before_a_wall_by_hand():
+  # Fog of sigma delta = 0.3: alpha = 1 - e^-0.3. The wall of 1e5 / m over 40 m is opaque:
+  # T = e^-0.3, alpha = 1. The last sample and the sky have weight 0.
+  weights, transmittance = compositing.composite_weights(
     jnp.array([0.3, 1e5, 3.0]), jnp.array([1.0, 40.0, 1.0])
   )
   np.testing.assert_allclose(weights, [1 - math.exp(-0.3), math.exp(-0.3), 0], atol=1e-6)
-  assert passed == 0
+  assert transmittance == 0
 
 
 def _random_rays(count: int, samples: int):
@@ -51,23 +51,23 @@ def _random_rays(count: int, samples: int):
   delta = rng.uniform(0, 20, (count, samples)) * (rng.uniform(size=(count, samples)) > 0.2)
   sigma[rng.uniform(size=(count, samples)) < 0.2] = 0
   sigma[0] = 0  # an empty ray
-  delta[1] = 0  # a ray outside of everything
+  delta[1] = 0  # a ray outside all primitives
   sigma[2] = 1e5
   return sigma.astype(np.float32), delta.astype(np.float32)
 
 
-def test_weights_agree_with_a_loop_and_sum_to_one():
+def test_composite_weights_agree_with_a_loop_and_sum_to_one():
   sigma, delta = _random_rays(60, 24)
-  # Thin samples too, so that light passes many of them.
+  # Short segments keep many rays translucent.
   delta[20:] *= np.float32(1e-4)
-  weights, passed = map(np.asarray, compositing.composite_weights(sigma, delta))
+  weights, transmittance = map(np.asarray, compositing.composite_weights(sigma, delta))
   for ray in range(len(sigma)):
     want, rest = _loop(sigma[ray], delta[ray])
     np.testing.assert_allclose(weights[ray], want, atol=5e-6)
-    np.testing.assert_allclose(passed[ray], rest, atol=5e-6)
-  np.testing.assert_allclose(weights.sum(axis=-1) + passed, 1.0, atol=1e-5)
+    np.testing.assert_allclose(transmittance[ray], rest, atol=5e-6)
+  np.testing.assert_allclose(weights.sum(axis=-1) + transmittance, 1.0, atol=1e-5)
   np.testing.assert_array_equal(weights[:2], 0.0)
-  np.testing.assert_array_equal(passed[:2], 1.0)
+  np.testing.assert_array_equal(transmittance[:2], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_weights_agree_with_a_loop_and_sum_to_one():
     ([1e-10, 1e-10, 1e10], [1e-10, 1e10, 1e10]),
   ],
 )
-def test_gradients_are_finite_and_those_of_the_formula(sigma, delta):
+def test_composite_weights_gradients_agree_with_the_formula(sigma, delta):
   want_weights, rest = _loop(sigma, delta)
-  want = np.zeros((4, 3))  # d (w, passed) / d sigma
+  want = np.zeros((4, 3))  # d (w, T) / d sigma
   transmittance = 1.0
   for i in range(3):
     transmittance *= math.exp(-sigma[i] * delta[i])
@@ -107,7 +107,7 @@ def test_integrate_agrees_with_a_loop():
 
 
 def test_median_by_hand():
-  # Cumulated weight 0.1, 0.3, 0.7, 0.8: half of it, 0.4, is reached at the third sample.
+  # Cumulative weight 0.1, 0.3, 0.7, 0.8: half of it, 0.4, is reached at the third sample.
   assert compositing.median(jnp.array([0.1, 0.2, 0.4, 0.1]), jnp.array([1.0, 2.0, 5.0, 9.0])) == 5.0
 
 
@@ -126,6 +126,6 @@ def test_median_agrees_with_a_loop():
     assert got[ray] == values[ray, index]
 
 
-def test_median_of_an_empty_ray_is_finite_and_has_a_finite_gradient():
+def test_median_and_its_gradient_are_finite_for_an_empty_ray():
   value, gradient = jax.value_and_grad(compositing.median)(jnp.zeros(3), jnp.array([1.0, 2.0, 3.0]))
   assert np.isfinite(value) and np.isfinite(gradient).all()

@@ -14,18 +14,22 @@ from pnerf_jax.runs.logs import Logs
 SCALARS = {'loss': 0.5, 'psnr': 20.0, 'rays_per_second': 10.0, 'seconds_per_step': 0.1}
 
 
+def progress(scalars):
+  return f'psnr {scalars["psnr"]:.2f}'
+
+
 def lines(workdir):
   return [json.loads(line) for line in (workdir / 'scalars.jsonl').read_text().splitlines()]
 
 
-def test_a_resumed_log_reads_as_if_never_stopped(tmp_path):
-  logs = Logs(tmp_path, 0, 8)
+def test_a_resumed_log_reads_as_if_uninterrupted(tmp_path):
+  logs = Logs(tmp_path, 0, 8, progress)
   for step in (2, 4, 6):
     logs.write(step, SCALARS)
   logs.close()
   with (tmp_path / 'scalars.jsonl').open('a') as file:
     file.write('{"step": 8, "sec')  # cut off by a kill
-  logs = Logs(tmp_path, 4, 8)  # the checkpoint is older than the log
+  logs = Logs(tmp_path, 4, 8, progress)  # the checkpoint is older than the log
   for step in (6, 8):
     logs.write(step, SCALARS)
   logs.close()
@@ -37,7 +41,7 @@ def test_a_resumed_log_reads_as_if_never_stopped(tmp_path):
 def test_clocks_may_jump(tmp_path, monkeypatch):
   times = iter([4e9, 0.0, 1e9, 1.0] * 100)
   monkeypatch.setattr(time, 'time', lambda: next(times))
-  logs = Logs(tmp_path, 0, 8)
+  logs = Logs(tmp_path, 0, 8, progress)
   for step in (2, 4, 6, 8):
     logs.write(step, SCALARS)
   logs.close()
@@ -54,8 +58,8 @@ def records(path):
     content = content[16 + size :]
 
 
-def test_tensorboard_has_every_scalar_and_forgets_repeated_steps(tmp_path):
-  logs = Logs(tmp_path, 4, 8)
+def test_tensorboard_has_every_scalar_and_discards_repeated_steps(tmp_path):
+  logs = Logs(tmp_path, 4, 8, progress)
   logs.write(6, SCALARS)
   logs.close()
   version, start, event = records(next((tmp_path / 'tensorboard').iterdir()))
@@ -65,22 +69,22 @@ def test_tensorboard_has_every_scalar_and_forgets_repeated_steps(tmp_path):
   assert {v.tag: pytest.approx(v.simple_value) for v in event.summary.value} == SCALARS
 
 
-def test_tensorboard_is_given_up_where_the_disk_is_full(tmp_path, monkeypatch, caplog):
-  logs = Logs(tmp_path, 0, 200)
+def test_tensorboard_is_disabled_when_the_disk_is_full(tmp_path, monkeypatch, caplog):
+  logs = Logs(tmp_path, 0, 200, progress)
 
   def full(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
   monkeypatch.setattr(event_file_writer.EventsWriter, 'write_event', full)
-  for step in range(2, 102, 2):  # a queue would be full long before
+  for step in range(2, 102, 2):  # more than the queue of a SummaryWriter holds
     logs.write(step, SCALARS)
   logs.close()
   assert caplog.text.count('tensorboard: cannot be written (No space left') == 1
   assert len(lines(tmp_path)) == 50
 
 
-def test_a_log_without_room_names_its_file(tmp_path):
-  logs = Logs(tmp_path, 0, 8)
+def test_a_full_disk_is_reported_with_the_file(tmp_path):
+  logs = Logs(tmp_path, 0, 8, progress)
   (tmp_path / 'scalars.jsonl').unlink()
   (tmp_path / 'scalars.jsonl').symlink_to('/dev/full')
   with pytest.raises(OSError) as error:

@@ -14,12 +14,13 @@ of the same functions that the step calls:
 Letters: B 96 rays, S 148 samples, K 10 slots, C 50 classes.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pnerf_jax.contrib.release import weights
 from pnerf_jax.data import labels
 from pnerf_jax.fields import fixed
 from pnerf_jax.fields.paper_field import PaperField
@@ -31,15 +32,6 @@ _C = 50
 _DEPTH_CLASSES = (9, 12, 35)
 _MARGIN = 1e-3  # metres outside of an interval
 _LAYERS = ('alpha_linear', 'rgb_linear', 'semantic_output2')
-
-
-@pytest.fixture(scope='module')
-def golden(shared):
-  folder = shared / 'golden'
-  if not folder.is_dir():
-    pytest.skip(f'{folder} is absent')
-  numbers = dict(np.load(folder / 'published_network.npz'))
-  return weights.read_params(folder / 'latest.pth'), numbers
 
 
 def _geometry(numbers):
@@ -54,7 +46,7 @@ def _geometry(numbers):
   semantic = np.array([labels.paper_merged_class(i) for i in range(labels.NUM_IDS)])
   table = fixed.make_class_table(semantic, tuple(range(_C)), labels.SKY)
   # Void is no class of the fixed field here, but one of theirs.
-  table = fixed.ClassTable(table.bits, jnp.zeros_like(table.is_void))
+  table = dataclasses.replace(table, is_void=jnp.zeros_like(table.is_void))
   # Their intervals do not hold their own ends, ours do.
   slots = Intervals(
     jnp.asarray(np.nextafter(enter, np.float32(np.inf))),
@@ -62,11 +54,11 @@ def _geometry(numbers):
     jnp.asarray(class_id, jnp.int32),
     jnp.zeros(len(z), jnp.int32),
   )
-  member = fixed.membership(jnp.asarray(t), slots, table, _C)
+  member = fixed.find_membership(jnp.asarray(t), slots, table)
   outside = ~member.occupied
   beyond = outside & (t > far)
   hot = (
-    member.allowed
+    member.class_mask
     | (beyond[..., None] & (np.arange(_C) == labels.SKY))
     | ((outside & ~beyond)[..., None] & (np.arange(_C) == labels.VOID))
   )
@@ -106,10 +98,12 @@ def _step(params, numbers, geometry):
   depth = jnp.sum(weights * numbers['z_planar'], axis=-1)
 
   label = numbers['pseudo_label'].astype(np.int32)
-  named = jnp.eye(_C, dtype=bool)
+  compatible = jnp.eye(_C, dtype=bool)
   # The sky is their channel 23, not the last of the classes.
-  reached = losses.label_on_ray(jnp.asarray(geometry['met']), label, named) | (label == labels.SKY)
-  called = jnp.eye(_C + 1, _C)  # every class is called by its own name
+  supported = losses.label_on_ray(jnp.asarray(geometry['met']), label, compatible) | (
+    label == labels.SKY
+  )
+  transition = jnp.eye(_C + 1, _C)  # labels without noise
   measured = (
     geometry['met_unmerged'][:, _DEPTH_CLASSES].any(-1)
     & (numbers['depth_target'] > 0)
@@ -127,10 +121,10 @@ def _step(params, numbers, geometry):
     'loss.color_mse_0': losses.color(rgb, numbers['rgb_target']),
     'loss.depth_loss': jnp.minimum(huber, 0.1),
     'loss.semantic_loss_2d_pred': losses.forward_corrected_nll(
-      jax.nn.softmax(semantic_logits), label, reached, called
+      jax.nn.softmax(semantic_logits), label, supported, transition
     ),
     'loss.semantic_loss_2d_fix': losses.forward_corrected_nll(
-      jax.nn.softmax(mass), label, every, called
+      jax.nn.softmax(mass), label, every, transition
     ),
     'loss.semantic_loss_3d': losses.semantic_3d(raw[..., 4:], uniform, weights),
   }
@@ -142,8 +136,8 @@ def _step(params, numbers, geometry):
 
 
 @pytest.fixture(scope='module')
-def repeated(golden):
-  params, numbers = golden
+def repeated(paper_network):
+  params, numbers = paper_network
   geometry = _geometry(numbers)
   # Not jitted: XLA would fold the encoding of the points, constants here, for minutes.
   (_, found), gradients = jax.value_and_grad(_step, has_aux=True)(params, numbers, geometry)
@@ -159,19 +153,19 @@ def _difference(got, want):
 
 
 @pytest.mark.parametrize('name', ['weights', 'rgb', 'depth', 'semantic_logits', 'fixed'])
-def test_rendered(golden, repeated, name):
-  assert _difference(repeated[name], golden[1][name]) < 1e-4
+def test_rendered(paper_network, repeated, name):
+  assert _difference(repeated[name], paper_network[1][name]) < 1e-4
 
 
-def test_every_loss_term(golden, repeated):
-  terms = [name for name in golden[1] if name.startswith('loss.')]
+def test_every_loss_term(paper_network, repeated):
+  terms = [name for name in paper_network[1] if name.startswith('loss.')]
   assert len(terms) == 8
   for name in terms:
-    np.testing.assert_allclose(repeated[name], golden[1][name], rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(repeated[name], paper_network[1][name], rtol=1e-4, err_msg=name)
 
 
-def test_gradients(golden, repeated):
-  names = [name for name in golden[1] if name.startswith('grad.')]
+def test_gradients(paper_network, repeated):
+  names = [name for name in paper_network[1] if name.startswith('grad.')]
   assert len(names) == len(_LAYERS)
   for name in names:
-    assert _difference(repeated[name], golden[1][name]) < 1e-4, name
+    assert _difference(repeated[name], paper_network[1][name]) < 1e-4, name

@@ -1,4 +1,4 @@
-"""Kept intervals: the bits of those made anew, found for the same window only."""
+"""Cached intervals: equal to recomputed ones bit by bit, and found for the same window only."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.experiment import build_experiment
 from pnerf_jax.training import interval_cache
 
-_K = 6  # fewer than some rays meet
+_K = 6  # fewer than some rays intersect
 
 
 @pytest.fixture(scope='module')
@@ -23,15 +23,15 @@ def scene(street):
 
 
 @pytest.fixture
-def made(monkeypatch):
-  """Views that were really intersected."""
+def intersected(monkeypatch):
+  """Return the list of views that are intersected."""
   views = []
 
-  def count(*args):
+  def record(*args):
     views.append(args[-1])
     return view_intervals(*args)
 
-  monkeypatch.setattr(interval_cache.intervals_lib, 'view_intervals', count)
+  monkeypatch.setattr(interval_cache.intersection, 'view_intervals', record)
   return views
 
 
@@ -41,21 +41,13 @@ def _same(one, other):
     np.testing.assert_array_equal(a, b)
 
 
-def test_kept_intervals_are_those_of_each_view_bit_by_bit(scene, made, tmp_path):
+def test_cached_intervals_equal_those_of_each_view(scene, intersected, tmp_path):
   images = [3, 0]
   whole = []
   for image in images:
     view = dataset_camera(scene, image, full=False)
     found, moving, _ = view_intervals(
-      scene.primitives,
-      view.intrinsics,
-      view.world_from_cam,
-      view.width,
-      view.height,
-      scene.window.near,
-      float(scene.window.far),
-      _K,
-      view.frame,
+      scene.primitives, view, scene.window.near, float(scene.window.far), _K
     )
     whole.append(
       (
@@ -65,13 +57,13 @@ def test_kept_intervals_are_those_of_each_view_bit_by_bit(scene, made, tmp_path)
     )
   expected = jax.tree.map(lambda *parts: np.concatenate(parts), *whole)
   assert expected[0].num_truncated.any() and expected[1].any() and (expected[0].primitive < 0).any()
-  for folder, intersected in ((None, 2), (tmp_path, 2), (tmp_path, 0), (None, 2)):
-    made.clear()
-    _same(interval_cache.of_views(scene, images, _K, folder), expected)
-    assert len(made) == intersected
+  for folder, count in ((None, 2), (tmp_path, 2), (tmp_path, 0), (None, 2)):
+    intersected.clear()
+    _same(interval_cache.view_intervals(scene, images, _K, folder), expected)
+    assert len(intersected) == count
 
 
-def test_what_changes_an_interval_changes_the_file(scene, made, tmp_path):
+def test_inputs_of_the_intervals_change_the_file(scene, intersected, tmp_path):
   primitives, window = scene.primitives, scene.window
   pose = window.world_from_cam.copy()
   pose[0, 0, 3] = np.nextafter(pose[0, 0, 3], np.float32(9e9))
@@ -90,24 +82,24 @@ def test_what_changes_an_interval_changes_the_file(scene, made, tmp_path):
       _K,
     ),
   ]
-  interval_cache.of_views(scene, [0], _K, tmp_path)
+  interval_cache.view_intervals(scene, [0], _K, tmp_path)
   for other, images, k in others:
-    made.clear()
-    interval_cache.of_views(other, images, k, tmp_path)
-    assert len(made) == len(images)
+    intersected.clear()
+    interval_cache.view_intervals(other, images, k, tmp_path)
+    assert len(intersected) == len(images)
   assert len(list(tmp_path.glob('*.npz'))) == 1 + len(others)
-  # The label of a primitive, or of a pixel, moves no interval... but costs no more than time.
-  made.clear()
-  interval_cache.of_views(change(rgb=window.rgb[::-1]), [0], _K, tmp_path)
-  assert not made
+  # Pixels do not change the intervals.
+  intersected.clear()
+  interval_cache.view_intervals(change(rgb=window.rgb[::-1]), [0], _K, tmp_path)
+  assert not intersected
 
 
 @pytest.mark.parametrize('damage', ['cut', 'flipped', 'foreign', 'wrong', 'empty'])
-def test_damaged_files_are_made_anew(scene, made, tmp_path, caplog, damage):
-  expected = interval_cache.of_views(scene, [1], _K, tmp_path)
+def test_damaged_files_are_recomputed(scene, intersected, tmp_path, caplog, damage):
+  expected = interval_cache.view_intervals(scene, [1], _K, tmp_path)
   (path,) = tmp_path.glob('*.npz')
   good = path.read_bytes()
-  if damage == 'wrong':  # a whole file, of too many intervals
+  if damage == 'wrong':  # a complete file of too many intervals
     with np.load(path) as file:
       arrays = dict(file)
     arrays['count'][0] += 1
@@ -122,19 +114,19 @@ def test_damaged_files_are_made_anew(scene, made, tmp_path, caplog, damage):
         'flipped': good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :],
       }[damage]
     )
-  made.clear()
+  intersected.clear()
   with caplog.at_level('WARNING', logger='pnerf_jax'):
-    _same(interval_cache.of_views(scene, [1], _K, tmp_path), expected)
-  assert len(made) == 1
-  assert len(caplog.records) == 1 and str(path) in caplog.text and 'made anew' in caplog.text
+    _same(interval_cache.view_intervals(scene, [1], _K, tmp_path), expected)
+  assert len(intersected) == 1
+  assert len(caplog.records) == 1 and str(path) in caplog.text and 'recomputing' in caplog.text
   assert path.read_bytes() == good
   assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_without_room_for_the_file_training_goes_on(scene, tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_is_skipped(scene, tmp_path, caplog):
   file = tmp_path / 'file'
   file.write_bytes(b'')
   with caplog.at_level('WARNING', logger='pnerf_jax'):
-    _, moving = interval_cache.of_views(scene, [0], _K, file)
+    _, moving = interval_cache.view_intervals(scene, [0], _K, file)
   assert len(moving) == scene.window.width * scene.window.height
-  assert 'are not kept' in caplog.text
+  assert 'not written' in caplog.text

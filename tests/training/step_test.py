@@ -11,20 +11,29 @@ import numpy as np
 import pytest
 
 from configs import kitti360 as configs
+from pnerf_jax.config.schema import TrainConfig, parse_config
 from pnerf_jax.fields import fixed
 from pnerf_jax.fields.field import FieldOutput
 from pnerf_jax.geometry.cameras import Rays
 from pnerf_jax.geometry.intervals import Intervals
+from pnerf_jax.label_noise.model import LabelNoise
 from pnerf_jax.rendering.rays import RenderOptions
-from pnerf_jax.training import losses, setup, step
+from pnerf_jax.training import stages, step
 from pnerf_jax.training.ray_table import Batch
 
 _PARKING, _BUILDING, _SKY = 9, 11, 23
 _CLASS_IDS = (_PARKING, _BUILDING, _SKY)
+_RENDER = RenderOptions(
+  num_samples=64,
+  num_coarse_samples=0,
+  uniform_fraction=0.0,
+  per_interval_fraction=0.5,
+  mask_semantics=True,
+)
 
 
 class _Fog:
-  """Half a metre passes 1 / e; grey, without opinion."""
+  """Grey, with transmittance 1 / e per half metre and uniform logits."""
 
   def __call__(self, points, directions, image):
     lead = points.shape[:-1]
@@ -35,7 +44,7 @@ class _Fog:
 
 
 def _batch(primitive, depth) -> Batch:
-  """B rays along z, each through one primitive from 10 to 12 m; all are called building."""
+  """B rays along z, each through one primitive from 10 to 12 m; all are labelled building."""
   count = len(primitive)
   along = jnp.tile(jnp.array([0.0, 0.0, 1.0]), (count, 1))
   full = lambda value: jnp.full((count, 1), value)
@@ -51,47 +60,59 @@ def _batch(primitive, depth) -> Batch:
   )
 
 
-def _words(odds=(1.0, 1.0, 1.0)) -> losses.LabelNoise:
-  """Every class may be called anything, with these odds before it is."""
-  return losses.LabelNoise(
-    jnp.full((4, 45), 1 / 45),
-    jnp.full(45, 1 / 45),
-    jnp.ones((3, 45), bool),
-    jnp.asarray(odds),
-    jnp.ones(()),
+_CLASSES = fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY)
+
+
+def _noise(transition=None, class_prior=(1.0, 1.0, 1.0)) -> LabelNoise:
+  """Return a noise model whose labels are compatible with every class."""
+  transition = np.full((4, 45), 1 / 45, np.float32) if transition is None else transition
+  return LabelNoise(
+    transition=jnp.asarray(transition),
+    noise_distribution=jnp.full(45, 1 / 45),
+    compatible=jnp.ones((3, 45), bool),
+    class_prior=jnp.asarray(class_prior),
+    reliability=jnp.ones(()),
+  )
+
+
+def _options(variant: str = 'default', refinement: bool = False, **loss) -> step.StepOptions:
+  """Return the settings of a stage with some fields of config.loss changed."""
+  config = configs.get_config(variant)
+  config.loss.update(loss)
+  options = stages.stage_options(parse_config(config, 1), _CLASS_IDS, refinement=refinement)
+  return dataclasses.replace(options, render=_RENDER)
+
+
+def _loss_terms(field, batch, noise=None, options=None, posterior_weight=0.0, key=None):
+  return step.loss_terms(
+    field,
+    batch,
+    _CLASSES,
+    noise or _noise(),
+    options or _options(),
+    posterior_weight=jnp.float32(posterior_weight),
+    key=key,
   )
 
 
 def _depth_loss(batch, classes) -> float:
-  config = configs.get_config('paper').loss
-  config.depth_classes = classes
-  called = np.full((4, 45), 1 / 45, np.float32)
-  terms, _ = step.loss_terms(
-    _Fog(),
-    batch,
-    fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-    _words(),
-    jnp.asarray(called),
-    jnp.float32(0.0),
-    RenderOptions(64, 0, 0.0, 0.5, True),
-    setup.loss_options(config, _CLASS_IDS),
-    jax.random.key(0),
-  )
+  options = _options('paper', depth_classes=classes)
+  terms, _ = _loss_terms(_Fog(), batch, options=options, key=jax.random.key(0))
   return float(terms['depth'])
 
 
-def test_depth_acts_on_rays_that_meet_a_primitive_of_its_classes():
-  # Parking's ray is 3 m off, the building's 7 m, whatever the pseudo labels call them.
+def test_depth_loss_is_restricted_to_rays_that_intersect_its_classes():
+  # The error of parking's ray is 3 m, that of the building's 7 m, for any pseudo-label.
   both = _batch([0, 1], [7.5, 3.5])
   parking, building = (_depth_loss(_batch([m], [z]), ()) for m, z in ((0, 7.5), (1, 3.5)))
   assert 2 < parking < 4 < 6 < building < 8
   assert _depth_loss(both, ()) == pytest.approx((parking + building) / 2, rel=0.02)
   assert _depth_loss(both, (_PARKING,)) == pytest.approx(parking, rel=0.02)
   assert _depth_loss(both, (_BUILDING, 12)) == pytest.approx(building, rel=0.02)
-  assert _depth_loss(both, (12, 35)) == 0.0  # of classes that are not here
+  assert _depth_loss(both, (12, 35)) == 0.0  # classes that are not present
 
 
-def test_words_are_counted_by_the_primitives_and_without_a_gradient():
+def test_label_frequencies_follow_the_fixed_field_without_a_gradient():
   @jax.tree_util.register_dataclass
   @dataclasses.dataclass(frozen=True)
   class Thick(_Fog):
@@ -99,46 +120,38 @@ def test_words_are_counted_by_the_primitives_and_without_a_gradient():
 
     def __call__(self, points, directions, image):
       out = super().__call__(points, directions, image)
-      certain = jnp.array([0.0, 9.0, 0.0])  # of being the building, wherever it may be
-      return FieldOutput(out.sigma * self.density, out.rgb, out.semantic_logits + certain)
+      building = jnp.array([0.0, 9.0, 0.0])
+      return FieldOutput(out.sigma * self.density, out.rgb, out.semantic_logits + building)
 
-  def counted(density):
-    # Parking and building lie in one place, where the learned field chooses the building.
+  def frequencies_of(density):
+    # Parking and building overlap, where the learned field predicts the building.
     batch = _batch([0, 1], [7.5, 3.5])
-    twice = lambda x: jnp.concatenate([x, x], axis=-1)
+    repeat = lambda x: jnp.concatenate([x, x], axis=-1)
     both = batch.intervals
     both = Intervals(
-      twice(both.enter),
-      twice(both.exit),
+      repeat(both.enter),
+      repeat(both.exit),
       jnp.array([[0, 1], [1, 1]], jnp.int32),
       both.num_truncated,
     )
-    _, share = step.loss_terms(
-      Thick(density),
-      dataclasses.replace(batch, intervals=both),
-      fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-      _words(),
-      jnp.full((4, 45), 1 / 45),
-      jnp.float32(0.0),
-      RenderOptions(64, 0, 0.0, 0.5, True),
-      setup.loss_options(configs.get_config().loss, _CLASS_IDS),
-      jax.random.key(0),
+    _, frequencies = _loss_terms(
+      Thick(density), dataclasses.replace(batch, intervals=both), key=jax.random.key(0)
     )
-    return share[:, _BUILDING]
+    return frequencies[:, _BUILDING]
 
-  # exp(-2 * 2) of each ray passes the boxes and is sky; half of the first is parking's.
+  # The sky has exp(-2 * 2) of each ray, and parking half of the rest of the first.
   through = np.exp(-4.0)
-  share = counted(jnp.ones(()))
+  got = frequencies_of(jnp.ones(()))
   want = [(1 - through) / 4, 3 * (1 - through) / 4, through, 0]
-  np.testing.assert_allclose(share, want, atol=2e-3)
-  np.testing.assert_array_equal(jax.jacobian(counted)(jnp.ones(())), 0.0)
+  np.testing.assert_allclose(got, want, atol=2e-3)
+  np.testing.assert_array_equal(jax.jacobian(frequencies_of)(jnp.ones(())), 0.0)
 
 
 def test_a_pixel_is_the_mean_of_its_rays():
   """One pixel, two rays: black parking from 10 m on, and white building from 30 m on."""
 
   class Wall:
-    """Opaque, and as bright as the number of the image; without opinion."""
+    """Opaque, as bright as the index of the image, with uniform logits."""
 
     def __call__(self, points, directions, image):
       lead = points.shape[:-1]
@@ -161,93 +174,72 @@ def test_a_pixel_is_the_mean_of_its_rays():
     label_weight=two.label_weight[:1],
     depth=jnp.array([10.0]),
   )
-  called = np.full((4, 45), 1e-9, np.float32)
-  called[1, _BUILDING] = 0.8  # only the building is called so
-  config = configs.get_config().loss
-  terms, share = step.loss_terms(
-    Wall(),
-    one,
-    fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY),
-    _words(),
-    jnp.asarray(called),
-    jnp.float32(0.0),
-    RenderOptions(64, 0, 0.0, 0.5, True),
-    setup.loss_options(config, _CLASS_IDS),
-    None,
-  )
+  transition = np.full((4, 45), 1e-9, np.float32)
+  transition[1, _BUILDING] = 0.8  # the label of the building only
+  terms, frequencies = _loss_terms(Wall(), one, _noise(transition))
   assert float(terms['rgb']) == pytest.approx((0.5 - 0.75) ** 2)
-  for name in ('fixed', 'semantic_2d'):
+  for name in ('semantic_2d_fixed', 'semantic_2d'):
     assert float(terms[name]) == pytest.approx(-np.log(0.5 * 0.8), rel=1e-5)
-  np.testing.assert_allclose(share[:, _BUILDING], [0.5, 0.5, 0, 0], atol=1e-6)
-  # Half of the pixel is where the depth says, up to a sample's distance from the face.
+  np.testing.assert_allclose(frequencies[:, _BUILDING], [0.5, 0.5, 0, 0], atol=1e-6)
+  # Half of the pixel is at the measured depth, up to a sample's distance from the face.
   assert float(terms['depth']) == pytest.approx(-np.log(0.95 * 0.5 + 0.05), rel=1e-2)
 
 
-def test_labels_and_depth_count_less_at_the_end():
-  config = configs.get_config().loss
-  config.refine_depth_scale, config.refine_semantic_2d_scale = 0.25, 0.5
-  before, after = (
-    dict(setup.loss_options(config, _CLASS_IDS, finish).weights) for finish in (False, True)
+def test_refinement_scales_the_weights_of_depth_and_labels():
+  scales = {'refine_depth_scale': 0.25, 'refine_semantic_2d_scale': 0.5}
+  first, refinement = (
+    dict(_options('default', stage, **scales).weights) for stage in (False, True)
   )
-  assert {name: after[name] / before[name] for name in before if before[name]} == {
+  assert {name: refinement[name] / first[name] for name in first} == {
     'rgb': 1.0,
     'depth': 0.25,
-    'fixed': 1.0,
+    'semantic_2d_fixed': 1.0,
     'semantic_2d': 0.5,
     'semantic_3d': 1.0,
   }
 
 
-def test_labels_move_density_until_the_finish():
-  model = configs.get_config().model
-  before, after = (setup.train_options(model, finish) for finish in (False, True))
-  assert before.semantics_grad_to_density
-  assert after == dataclasses.replace(before, semantics_grad_to_density=False)
+def test_semantics_move_density_until_the_refinement_stage():
+  config = parse_config(configs.get_config(), 1)
+  first, refinement = (
+    stages.stage_options(config, _CLASS_IDS, refinement=stage).render for stage in (False, True)
+  )
+  assert first.semantics_grad_to_density
+  assert refinement == dataclasses.replace(first, semantics_grad_to_density=False)
 
 
 @pytest.mark.parametrize(
-  'steps, share, begins',
+  'steps, fraction, start',
   [(100, 0.0, 100), (100, 0.35, 60), (100, 0.33, 70), (100, 1.0, 0), (20, 0.2, 20)],
 )
-def test_the_finish_begins_with_a_call_of_the_device(steps, share, begins):
-  train = configs.get_config().train
-  train.steps, train.refine_fraction, train.steps_per_call = steps, share, 10
-  assert setup.refinement_start(train) == begins
+def test_refinement_starts_with_a_call(steps, fraction, start):
+  train = TrainConfig(steps=steps, refine_fraction=fraction, steps_per_call=10)
+  assert stages.refinement_start(train) == start
 
 
-def _terms(batch, called, odds, posterior) -> dict[str, float]:
-  table = fixed.make_class_table(np.array([_PARKING, _BUILDING]), _CLASS_IDS, _SKY)
-  found, _ = step.loss_terms(
-    _Fog(),
-    batch,
-    table,
-    _words(odds),
-    jnp.asarray(called),
-    jnp.float32(posterior),
-    RenderOptions(64, 0, 0.0, 0.5, True),
-    setup.loss_options(configs.get_config().loss, _CLASS_IDS),
-    None,
-  )
-  return {name: float(value) for name, value in found.items()}
+def _terms(batch, transition, class_prior, posterior_weight) -> dict[str, float]:
+  noise = _noise(transition, class_prior)
+  terms, _ = _loss_terms(_Fog(), batch, noise, posterior_weight=posterior_weight)
+  return {name: float(value) for name, value in terms.items()}
 
 
-def test_what_one_label_says_joins_the_learned_term_alone():
-  called = np.full((4, 45), 0.1, np.float32)
-  called[1, _BUILDING] = 0.8
+def test_posterior_cross_entropy_is_part_of_the_learned_term_only():
+  transition = np.full((4, 45), 0.1, np.float32)
+  transition[1, _BUILDING] = 0.8
   batch = _batch([0, 1], [11.0, 11.0])
-  off, on = (_terms(batch, called, (1.0, 1.0, 1.0), weight) for weight in (0.0, 2.0))
+  off, on = (_terms(batch, transition, (1.0, 1.0, 1.0), weight) for weight in (0.0, 2.0))
   through = np.exp(-4.0)
-  # Each ray meets one primitive; parking and sky are called building alike, 0.1, a building 0.8.
+  # One primitive per ray; the label has likelihood 0.1 for parking and sky, 0.8 for building.
   added = 0.0
-  for plausible in (0.1, 0.8):
-    q = np.array([(1 - through) * plausible, through * 0.1])
+  for likelihood in (0.1, 0.8):
+    q = np.array([(1 - through) * likelihood, through * 0.1])
     added -= (q / q.sum() * np.log([1 - through, through])).sum() / 2
   assert on.pop('semantic_2d') - off.pop('semantic_2d') == pytest.approx(2 * added, rel=0.02)
   assert on == off
 
 
-def test_the_odds_decide_between_primitives_that_are_called_alike():
-  """Parking from 10 to 12 m within a building, both called alike; the field has no opinion."""
+def test_class_prior_separates_primitives_with_equal_likelihood():
+  """Parking from 10 to 12 m inside a building, with equal likelihood; uniform logits."""
   one = _batch([0], [11.0])
   both = dataclasses.replace(
     one,
@@ -258,8 +250,8 @@ def test_the_odds_decide_between_primitives_that_are_called_alike():
       one.intervals.num_truncated,
     ),
   )
-  called = np.full((4, 45), 0.1, np.float32)
-  off, on = (_terms(both, called, (3.0, 1.0, 1.0), weight) for weight in (0.0, 1.0))
+  transition = np.full((4, 45), 0.1, np.float32)
+  off, on = (_terms(both, transition, (3.0, 1.0, 1.0), weight) for weight in (0.0, 1.0))
   through = np.exp(-4.0)
   half = (1 - through) / 2
   prior = np.array([3 * half, half, through])

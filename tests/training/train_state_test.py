@@ -7,18 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pnerf_jax.training import train_state as states
+from pnerf_jax.config.schema import OptimConfig
+from pnerf_jax.training import train_state
+
+
+def _optim(rate, final, warmup, epsilon=1e-15) -> OptimConfig:
+  return OptimConfig(
+    learning_rate=rate, final_lr_fraction=final, warmup_steps=warmup, adam_eps=epsilon
+  )
 
 
 @pytest.mark.parametrize('step', [0, 1, 49, 50, 500, 1000, 2000])
 def test_learning_rate_is_a_warm_up_times_an_exponential_decay(step):
-  got = float(states.learning_rate(jnp.int32(step), rate=0.01, final=0.05, steps=1000, warmup=50))
+  got = float(train_state.learning_rate(jnp.int32(step), _optim(0.01, 0.05, 50), 1000))
   decay = math.exp(math.log(0.05) * min(step / 1000, 1))
   assert got == pytest.approx(0.01 * decay * min(1, (step + 1) / 50), rel=1e-5)
 
 
 def test_learning_rate_ends():
-  rate = lambda step, warmup: float(states.learning_rate(jnp.int32(step), 0.01, 0.05, 1000, warmup))
+  rate = lambda step, warmup: float(
+    train_state.learning_rate(jnp.int32(step), _optim(0.01, 0.05, warmup), 1000)
+  )
   assert rate(0, 50) == pytest.approx(0.01 / 50)
   assert rate(0, 0) == pytest.approx(0.01)
   assert rate(1000, 50) == pytest.approx(0.01 * 0.05)
@@ -31,11 +40,13 @@ def test_learning_rate_ends():
 @pytest.mark.parametrize('epsilon', [1e-15, 0.1])
 def test_two_updates_are_those_of_adam_by_hand(epsilon):
   rate, final, steps, warmup = 0.1, 0.25, 10, 2
-  optimizer = states.make_optimizer(rate, final, steps, warmup, epsilon)
-  state = states.init_state({'a': jnp.array([1.0, -2.0]), 'b': jnp.array(3.0)}, optimizer, 2)
-  assert int(state.step) == 0 and not state.called.any() and state.called.shape == (3, 45)
+  optimizer = train_state.make_optimizer(_optim(rate, final, warmup, epsilon), steps)
+  state = train_state.init_state(
+    {'a': jnp.array([1.0, -2.0]), 'b': jnp.array(3.0)}, optimizer, jnp.zeros((3, 45))
+  )
+  assert int(state.step) == 0 and not state.aux.any()
   gradients = [([0.5, -4.0], 1e-6), ([-0.25, 1.0], 0.0)]
-  update = jax.jit(lambda s, g: states.apply_gradients(s, g, optimizer, s.called + 1))
+  update = jax.jit(lambda s, g: train_state.apply_gradients(s, g, optimizer, s.aux + 1))
   value, first, second = np.array([1.0, -2.0, 3.0]), np.zeros(3), np.zeros(3)
   for count, (a, b) in enumerate(gradients):
     state = update(state, {'a': jnp.array(a), 'b': jnp.array(b)})
@@ -47,15 +58,15 @@ def test_two_updates_are_those_of_adam_by_hand(epsilon):
     unbiased_second = second / (1 - 0.99 ** (count + 1))
     step_size = rate * final ** (count / steps) * min(1, (count + 1) / warmup)
     value = value - step_size * unbiased_first / (np.sqrt(unbiased_second) + epsilon)
-    assert int(state.step) == count + 1 and float(state.called[2, 44]) == count + 1
+    assert int(state.step) == count + 1 and float(state.aux[2, 44]) == count + 1
     np.testing.assert_allclose([*state.params['a'], state.params['b']], value, rtol=1e-5)
 
 
-def test_a_row_that_never_got_a_gradient_does_not_move():
-  # Rows of a hash table that no ray has met: 0 / (0 + epsilon) must stay 0.
-  optimizer = states.make_optimizer(0.1, 0.5, 10, 0, 1e-15)
-  state = states.init_state(jnp.ones(3), optimizer, 2)
-  update = jax.jit(lambda s, g: states.apply_gradients(s, g, optimizer, s.called + 1))
+def test_parameters_without_gradient_do_not_move():
+  # Rows of a hash table that no sample uses: 0 / (0 + epsilon) must stay 0.
+  optimizer = train_state.make_optimizer(_optim(0.1, 0.5, 0, 1e-15), 10)
+  state = train_state.init_state(jnp.ones(3), optimizer, jnp.zeros((3, 45)))
+  update = jax.jit(lambda s, g: train_state.apply_gradients(s, g, optimizer, s.aux + 1))
   for _ in range(3):
     state = update(state, jnp.array([0.0, 1e-12, 0.0]))
   first, second, third = np.asarray(state.params)

@@ -1,1 +1,1 @@
-"""Other methods of label transfer, for comparison."""
+"""Other methods of 3D-to-2D label transfer, for comparison."""

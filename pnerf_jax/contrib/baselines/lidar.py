@@ -1,4 +1,4 @@
-"""LiDAR points that carry the labels of the primitives which contain them.
+"""LiDAR points labelled by the primitives that contain them.
 
 Letters: N points, M primitives, B primitives that contain a point (at most), H, W image size,
 L labels of the image.
@@ -13,86 +13,99 @@ from pnerf_jax.contrib.baselines.ray_labels import RayLabels
 from pnerf_jax.geometry.intersection import intersect
 from pnerf_jax.geometry.primitives import Primitives
 
-_MOST = 8  # B; no street heaps more primitives on one point
-_CHUNK = 4096  # points that are looked up together
-_TILE = 8.0  # metres; points of one tile go together, so that far primitives are passed over
-_REACH = 1e4  # metres, beyond any primitive
+_MAX_PRIMITIVES = 8  # B; more than any street has at one point
+_CHUNK = 4096  # points per call
+_TILE = 8.0  # metres; points of one tile are processed together, to skip distant primitives
+_FAR = 1e4  # metres, beyond any primitive
 
 
-def containing(primitives: Primitives, points: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-  """Primitives that contain points.
+def containing_primitives(
+  primitives: Primitives, points: np.ndarray, selected: np.ndarray
+) -> np.ndarray:
+  """Find the primitives that contain points.
 
   Args:
     primitives: of the window.
     points: [N, 3], recentred metres.
-    chosen: [M] bool, which primitives count; one that moves stands where it is annotated.
+    selected: [M] bool, primitives to consider; moving ones at their annotated pose.
 
   Returns:
-    [N, B] int32, indices, -1 behind the last.
+    [N, B] int32 indices, -1 in unused entries.
   """
-  there = dataclasses.replace(
+  static = dataclasses.replace(
     primitives,
     timestamp=jnp.full_like(primitives.timestamp, -1),
-    valid=primitives.valid & jnp.asarray(chosen),
+    valid=primitives.valid & jnp.asarray(selected),
   )
   points = np.asarray(points, np.float32)
-  found = np.full((len(points), _MOST), -1, np.int32)
+  containing = np.full((len(points), _MAX_PRIMITIVES), -1, np.int32)
   order = np.lexsort(np.floor(points[:, :2] / _TILE).T)
-  # A ray from the point is inside from its very start; upwards it soon leaves most primitives.
+  # An interval that starts at t = 0 contains the point; upward rays soon leave most primitives.
   up = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), (_CHUNK, 3))
   for start in range(0, len(points), _CHUNK):
     part = order[start : start + _CHUNK]
     origins = points[np.pad(part, (0, _CHUNK - len(part)), mode='edge')]
-    met = intersect(there, jnp.asarray(origins), up, 0.0, _REACH, _MOST)
-    inside = np.where(np.asarray(met.enter) == 0, np.asarray(met.primitive), -1)
-    found[part] = inside[: len(part)]
-  return found
+    intervals = intersect(
+      static, jnp.asarray(origins), up, 0.0, _FAR, num_intervals=_MAX_PRIMITIVES
+    )
+    inside = np.where(np.asarray(intervals.enter) == 0, np.asarray(intervals.primitive), -1)
+    containing[part] = inside[: len(part)]
+  return containing
 
 
-def thin(points: np.ndarray, cell: float) -> np.ndarray:
-  """Indices of one point for every cube of edge `cell` metres; points [N, 3]."""
+def voxel_downsample(points: np.ndarray, size: float) -> np.ndarray:
+  """Return the indices of one point [N, 3] per voxel of `size` metres."""
   if not len(points):
     return np.zeros(0, np.int64)
-  cubes = np.floor(points / cell).astype(np.int64)
-  cubes -= cubes.min(axis=0)
-  return np.sort(
-    np.unique(np.ravel_multi_index(cubes.T, cubes.max(axis=0) + 1), return_index=True)[1]
-  )
+  voxels = np.floor(points / size).astype(np.int64)
+  voxels -= voxels.min(axis=0)
+  codes = np.ravel_multi_index(voxels.T, voxels.max(axis=0) + 1)
+  return np.sort(np.unique(codes, return_index=True)[1])
 
 
-def point_labels(met: RayLabels, primitive: np.ndarray) -> np.ndarray:
-  """Which labels of an image points may have: [N, L] bool, all False for one in no primitive.
+def point_labels(rays: RayLabels, primitive: np.ndarray) -> np.ndarray:
+  """Return the possible labels of points, [N, L] bool, none for a point in no primitive.
 
   Args:
-    met: of the image.
-    primitive: [N, B] of `containing`.
+    rays: labels of the image.
+    primitive: [N, B] of `containing_primitives`.
   """
-  table = np.append(met.of_primitive, -1)  # index -1: no primitive
-  label = table[primitive]
-  may = np.zeros((len(primitive), len(met.semantic)), bool)
+  label = np.append(rays.label_of_primitive, -1)[primitive]  # index -1: no primitive
+  possible = np.zeros((len(primitive), len(rays.semantic)), bool)
   point, slot = np.nonzero(label >= 0)
-  may[point, label[point, slot]] = True
-  return may
+  possible[point, label[point, slot]] = True
+  return possible
 
 
-def evidence(
-  may: np.ndarray, pixel: np.ndarray, shape: tuple[int, int], wrong: float
-) -> np.ndarray:
-  """Costs of labels at the pixels on which labelled points fall, 0 elsewhere.
-
-  A point is evenly any of its labels, and none of them with probability `wrong`.
+def label_costs(possible: np.ndarray, error_prob: float) -> np.ndarray:
+  """Return -log of the probability of each label of points.
 
   Args:
-    may: [N, L] bool, of point_labels; points without a label say nothing.
+    possible: [N, L] bool, at least one per point.
+    error_prob: probability, in (0, 1), that none of them is true.
+
+  Returns:
+    [N, L] float64.
+  """
+  uniform = possible / possible.sum(axis=1, keepdims=True)
+  return -np.log(error_prob / possible.shape[1] + (1 - error_prob) * uniform)
+
+
+def pixel_costs(
+  possible: np.ndarray, pixel: np.ndarray, shape: tuple[int, int], error_prob: float
+) -> np.ndarray:
+  """Return the label costs at the pixels of labelled points, 0 elsewhere.
+
+  Args:
+    possible: [N, L] bool, of point_labels; points without a label are ignored.
     pixel: [N, 2] row and column, each pixel at most once.
     shape: (H, W).
-    wrong: in (0, 1).
+    error_prob: of label_costs.
 
   Returns:
     [H, W, L] float32.
   """
-  cost = np.zeros((*shape, may.shape[1]), np.float32)
-  some = may.any(axis=1)
-  share = may[some] / may[some].sum(axis=1, keepdims=True)
-  cost[tuple(pixel[some].T)] = -np.log(wrong / may.shape[1] + (1 - wrong) * share)
+  cost = np.zeros((*shape, possible.shape[1]), np.float32)
+  labelled = possible.any(axis=1)
+  cost[tuple(pixel[labelled].T)] = label_costs(possible[labelled], error_prob)
   return cost

@@ -1,8 +1,8 @@
-"""What the rays of one image meet, as the labels that its pixels may take.
+"""The labels that the pixels of an image may take, from the primitives along their rays.
 
-A label of an image is a pair of class and instanceId: an object is one label, however many
-primitives it has, and all of a stuff class is one label. Void space (a primitive of class 0 around
-a partial annotation) may be any class of the window.
+A label of an image is a pair of class and instanceId: an object is one label, whatever its number
+of primitives, and a stuff class is one label. Free space (a primitive of class 0 around a partial
+annotation) may hold any class of the window.
 
 Letters: H, W image size, K intervals of a ray, L labels of the image (the sky last), M primitives,
 C classes of the window.
@@ -15,27 +15,27 @@ import numpy as np
 from pnerf_jax.data import labels
 from pnerf_jax.geometry.intervals import Intervals
 
-VOID = -2  # a slot of void space
-NONE = -1  # an empty slot
+FREE_SPACE = -2
+NONE = -1  # unused interval
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class RayLabels:
   """Labels along the rays of one image.
 
   Attributes:
-    enter: [H, W, K] float32, metres along the ray, ascending; inf where there is no interval.
-    label: [H, W, K] int32, index of the interval's label, or VOID or NONE.
-    semantic: [L] class ids, the sky last.
+    enter: [H, W, K] float32, metres along the ray, ascending; inf in unused intervals.
+    label: [H, W, K] int32, index of the interval's label, or FREE_SPACE or NONE.
+    semantic: [L] class ids.
     instance: [L] instanceIds, 0 for stuff.
-    of_primitive: [M] int32, label of each primitive, NONE of one that no ray meets.
+    label_of_primitive: [M] int32, NONE for a primitive on no ray.
   """
 
   enter: np.ndarray
   label: np.ndarray
   semantic: np.ndarray
   instance: np.ndarray
-  of_primitive: np.ndarray
+  label_of_primitive: np.ndarray
 
   @property
   def sky(self) -> int:
@@ -45,83 +45,103 @@ class RayLabels:
 
 def ray_labels(
   intervals: Intervals,
-  moving_enter: np.ndarray,
-  moving_primitive: np.ndarray,
+  moving: tuple[np.ndarray, np.ndarray],
   semantic: np.ndarray,
   instance: np.ndarray,
   class_ids: tuple[int, ...],
 ) -> RayLabels:
-  """Collects the labels of an image.
+  """Collect the labels of an image.
 
   Args:
     intervals: [H, W, K - 1] of the static primitives.
-    moving_enter, moving_primitive: [H, W] of the nearest primitive that moves past in this frame:
-      metres along the ray (inf for none) and index (-1 for none).
-    semantic, instance: [M] of the primitives.
-    class_ids: the C classes of the window; void space may be any of them.
+    moving: entry [H, W] into the nearest moving primitive, metres along the ray (inf for none), and
+      its index [H, W] (-1 for none).
+    semantic: [M] class ids of the primitives.
+    instance: [M] instanceIds of the primitives.
+    class_ids: the C classes of the window.
   """
-  enter = np.concatenate([np.asarray(intervals.enter), np.asarray(moving_enter)[..., None]], -1)
-  primitive = np.concatenate(
-    [np.asarray(intervals.primitive), np.asarray(moving_primitive)[..., None]], -1
+  enter, primitive = (
+    np.concatenate([np.asarray(static), np.asarray(nearest)[..., None]], -1)
+    for static, nearest in zip((intervals.enter, intervals.primitive), moving)
   )
   order = np.argsort(enter, axis=-1, kind='stable')
   enter, primitive = (np.take_along_axis(x, order, axis=-1) for x in (enter, primitive))
   semantic, instance = np.asarray(semantic, np.int64), np.asarray(instance, np.int64)
-  seen = np.unique(primitive[primitive >= 0])
-  in_void = seen[semantic[seen] == labels.VOID]
-  seen = seen[semantic[seen] != labels.VOID]
-  codes = labels.pack_instance(semantic[seen], instance[seen])
-  words = np.array(class_ids if in_void.size else (), np.int64) * 1000
-  known = np.setdiff1d(np.concatenate([codes, words]), [labels.SKY * 1000])
-  of_primitive = np.full(len(semantic) + 1, NONE, np.int32)  # the last entry is that of index -1
-  of_primitive[seen] = np.searchsorted(known, codes)
-  of_primitive[in_void] = VOID
-  known = np.append(known, labels.SKY * 1000).astype(np.int64)
-  return RayLabels(enter, of_primitive[primitive], known // 1000, known % 1000, of_primitive[:-1])
+  present = np.unique(primitive[primitive >= 0])
+  free_space = present[semantic[present] == labels.VOID]
+  objects = present[semantic[present] != labels.VOID]
+  codes = labels.pack_instance(semantic[objects], instance[objects])
+  stuff = np.array(class_ids if free_space.size else (), np.int64) * 1000
+  sky = labels.SKY * 1000
+  candidates = np.setdiff1d(np.concatenate([codes, stuff]), [sky])
+  label_of_primitive = np.full(len(semantic) + 1, NONE, np.int32)  # the last entry: index -1
+  label_of_primitive[objects] = np.searchsorted(candidates, codes)
+  label_of_primitive[free_space] = FREE_SPACE
+  candidates = np.append(candidates, sky).astype(np.int64)
+  return RayLabels(
+    enter=enter,
+    label=label_of_primitive[primitive],
+    semantic=candidates // 1000,
+    instance=candidates % 1000,
+    label_of_primitive=label_of_primitive[:-1],
+  )
 
 
-def prior(met: RayLabels, passing: float) -> np.ndarray:
-  """Probability of each label from the order of the ray's intervals alone.
-
-  A ray that reaches an interval ends in it with probability 1 - passing, whatever its length (the
-  primitives are coarse, a ray may pass beside what they bound), and in the sky if it passes all.
-  Void space may hold anything and hides nothing: each class, the sky among them, is as likely in it
-  as what begins after one more interval, so that what is annotated goes first.
+def nearest_label(rays: RayLabels, depth_per_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Return the label of every ray's first interval outside free space, or the sky.
 
   Args:
-    met: of an image.
-    passing: in (0, 1]; 1 makes all that a ray meets equally likely.
+    rays: labels along the rays.
+    depth_per_t: [H, W], metres of planar depth per metre along the ray.
 
   Returns:
-    [H, W, L] float32, sums to 1.
+    Label index [H, W], and planar depth of entry [H, W] float32 in metres, 0 for the sky and the
+    near bound for a camera inside a primitive.
   """
-  shape = met.label.shape[:2]
+  first = np.argmax(rays.label >= 0, axis=-1)[..., None]
+  label = np.take_along_axis(rays.label, first, axis=-1)[..., 0]
+  hit = label >= 0
+  enter = np.take_along_axis(rays.enter, first, axis=-1)[..., 0]
+  depth = np.where(hit, np.where(hit, enter, 0) * depth_per_t, 0).astype(np.float32)
+  return np.where(hit, label, rays.sky), depth
+
+
+def label_prior(rays: RayLabels, pass_through_prob: float) -> np.ndarray:
+  """Return the probability of each label from the order of the ray's intervals: [H, W, L] float32.
+
+  A ray that reaches an interval ends in it with probability 1 - pass_through_prob, whatever its
+  length (primitives are coarse, so a ray may miss the object that they bound), and otherwise in the
+  sky. Free space does not occlude: each class, including the sky, is as probable in it as a label
+  that begins after one more interval, so that annotated objects are preferred.
+
+  Args:
+    rays: labels along the rays.
+    pass_through_prob: in (0, 1]; 1 makes all labels on a ray equally probable.
+  """
+  shape = rays.label.shape[:2]
   rows, columns = np.indices(shape, sparse=True)
-  mass = np.zeros((*shape, len(met.semantic)), np.float32)
-  reached = np.ones(shape, np.float32)
-  anywhere = met.instance == 0  # what void space may be: classes, but no annotated object
-  for k in range(met.label.shape[-1]):
-    label = met.label[..., k]
-    held = np.where(label >= 0, reached, 0)
-    mass[rows, columns, np.maximum(label, 0)] += held
-    mass += ((label == VOID) * reached * np.float32(passing))[..., None] * anywhere
-    reached = np.where(label >= 0, reached * np.float32(passing), reached)
-  mass[..., met.sky] += np.where((met.label == VOID).any(axis=-1), 0, reached)
+  mass = np.zeros((*shape, len(rays.semantic)), np.float32)
+  transmittance = np.ones(shape, np.float32)
+  is_stuff = rays.instance == 0  # free space may hold classes, but no annotated object
+  passes = np.float32(pass_through_prob)
+  for k in range(rays.label.shape[-1]):
+    label = rays.label[..., k]
+    mass[rows, columns, np.maximum(label, 0)] += np.where(label >= 0, transmittance, 0)
+    mass += ((label == FREE_SPACE) * transmittance * passes)[..., None] * is_stuff
+    transmittance = np.where(label >= 0, transmittance * passes, transmittance)
+  mass[..., rays.sky] += np.where((rays.label == FREE_SPACE).any(axis=-1), 0, transmittance)
   return mass / mass.sum(axis=-1, keepdims=True)
 
 
-def label_likelihood(met: RayLabels, word: np.ndarray, floor: float) -> np.ndarray:
-  """How plausibly a pixel of each label is called by its pseudo label; 1 where there is none.
+def label_likelihood(rays: RayLabels, pseudo_label: np.ndarray, floor: float) -> np.ndarray:
+  """Return the likelihood of the pseudo labels given each label, 1 for unknown: [H, W, L] float32.
 
   Args:
-    met: of an image.
-    word: [H, W] uint8 pseudo labels.
-    floor: plausibility of a word outside of the class's label set: the 2D network's plain errors.
-
-  Returns:
-    [H, W, L] float32.
+    rays: labels along the rays.
+    pseudo_label: [H, W] uint8 ids.
+    floor: likelihood of a pseudo label that is incompatible with the class.
   """
-  sets = labels.compatibility_matrix(tuple(met.semantic.tolist()), merged=False)
-  plausible = np.where(sets, 1, floor).astype(np.float32)
-  known = ~np.isin(word, labels.UNKNOWN)
-  return np.where(known[..., None], plausible.T[np.where(known, word, 0)], np.float32(1))
+  compatible = labels.compatibility_matrix(tuple(rays.semantic.tolist()), merged=False)
+  likelihood = np.where(compatible, 1, floor).astype(np.float32)
+  known = ~np.isin(pseudo_label, labels.UNKNOWN)
+  return np.where(known[..., None], likelihood.T[np.where(known, pseudo_label, 0)], np.float32(1))

@@ -1,22 +1,23 @@
-"""What a method predicted, on disk, and its scores.
+"""The predictions of the methods on disk, and their scores.
 
     DIR/<method>/{semantic,instance,depth}/<frame>.png   encodings of KITTI-360 (depth: if any)
     DIR/<method>/metrics.json                            as RUN/eval/metrics.json
 
-Scores are always those of the files, so that an interrupted comparison ends with the same figures.
+Scores are computed from the files, so that an interrupted comparison ends with the same values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import tqdm
 
 from pnerf_jax.contrib.baselines.methods import Prediction
+from pnerf_jax.contrib.baselines.tables import Column
 from pnerf_jax.data import image_io, kitti360
-from pnerf_jax.data.dataset import DatasetIndex
-from pnerf_jax.evaluation import evaluator, frame_result, ground_truth
-from pnerf_jax.evaluation.report.tables import Column
-from pnerf_jax.labelling.images import Camera
+from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.evaluation import evaluator, ground_truth
+from pnerf_jax.evaluation.frame_result import FrameResult
+from pnerf_jax.geometry.cameras import Camera
 
 COLUMNS = (
   Column('semantic.miou', 'mIoU'),
@@ -36,13 +37,13 @@ def _paths(folder: Path, frame: int) -> tuple[Path, Path, Path]:
   return folder / 'semantic' / name, folder / 'instance' / name, folder / 'depth' / name
 
 
-def is_whole(folder: Path, frame: int) -> bool:
-  """Whether a frame's prediction is there. The semantic map is written last."""
+def is_complete(folder: Path, frame: int) -> bool:
+  """Return whether a frame's prediction exists; its semantic map is written last."""
   return _paths(folder, frame)[0].exists()
 
 
-def write(folder: Path, frame: int, prediction: Prediction) -> None:
-  """Writes one frame's prediction; each file appears when it is whole."""
+def write_prediction(folder: Path, frame: int, prediction: Prediction) -> None:
+  """Write one frame's prediction, each file atomically."""
   semantic, instance, depth = _paths(folder, frame)
   if prediction.depth is not None:
     image_io.write_depth(depth, prediction.depth)
@@ -50,8 +51,8 @@ def write(folder: Path, frame: int, prediction: Prediction) -> None:
   image_io.write_label(semantic, prediction.semantic)
 
 
-def read(folder: Path, frame: int, size: tuple[int, int]) -> Prediction:
-  """Reads one frame's prediction; size: (width, height)."""
+def read_prediction(folder: Path, frame: int, size: tuple[int, int]) -> Prediction:
+  """Read one frame's prediction; size: (width, height)."""
   semantic, instance, depth = _paths(folder, frame)
   return Prediction(
     image_io.read_label(semantic, size),
@@ -61,42 +62,32 @@ def read(folder: Path, frame: int, size: tuple[int, int]) -> Prediction:
 
 
 def score(
-  out: Path,
-  names: Sequence[str],
+  folders: Mapping[str, Path],
   dataset: DatasetIndex,
   camera: str,
-  views: dict[int, Camera],
+  views: Mapping[int, Camera],
   steps: Mapping[str, int | None],
 ) -> None:
-  """Scores methods' files by the evaluation of `python -m pnerf_jax.eval`; writes metrics.json.
+  """Score the files of methods as `python -m pnerf_jax.eval` does, and write their metrics.json.
 
   Args:
-    out: DIR.
-    names: of the methods.
-    footage: of the window.
+    folders: of the methods, by name.
+    dataset: the window's files.
     camera: e.g. 'image_00'.
-    views: by frame, at the size of the source images.
-    steps: of the checkpoints that predicted; a method without one is absent.
+    views: cameras by frame, at the size of the source images.
+    steps: of the methods' checkpoints; methods without one may be missing.
   """
-  if not names:
+  if not folders:
     return
-  scores = {name: evaluator.Evaluator() for name in names}
+  scores = {name: evaluator.Evaluator() for name in folders}
   for frame, view in tqdm.tqdm(views.items(), desc='scores', unit='image'):
-    found = ground_truth.read_ground_truth(
+    truth = ground_truth.read_ground_truth(
       dataset, camera, frame, view.world_from_cam, view.intrinsics
     )
-    for name in names:
-      prediction = read(out / name, frame, (view.width, view.height))
+    for name, folder in folders.items():
+      prediction = read_prediction(folder, frame, (view.width, view.height))
       scores[name].add(
-        frame_result.FrameResult(
-          frame=frame,
-          camera=camera,
-          semantic=prediction.semantic,
-          instance=prediction.instance,
-          depth=prediction.depth,
-          rgb=None,
-          **found.fields(),
-        )
+        FrameResult(frame=frame, camera=camera, rgb=None, **vars(prediction), **vars(truth))
       )
-  for name in names:
-    evaluator.write_metrics(out / name / 'metrics.json', scores[name].compute(steps.get(name)))
+  for name, folder in folders.items():
+    evaluator.write_metrics(folder / 'metrics.json', scores[name].compute(steps.get(name)))

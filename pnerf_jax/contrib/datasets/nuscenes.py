@@ -1,34 +1,39 @@
-"""One scene of a dataset with nuScenes' tables as transforms.json, boxes.json and linked images.
+"""Conversion of a scene of a dataset with nuScenes' tables to transforms.json and boxes.json.
 
     ROOT/v1.0-*/{scene,sample,sample_data,ego_pose,calibrated_sensor,sensor,
                  sample_annotation,instance,category}.json
     ROOT/samples/CAM_*/...
 
-Only the published layout of the tables is used; nothing of nuScenes' data or code is here. Frames
-are the scene's samples, counted from 0; cameras are the channels; the world is the tables' global
-frame. Boxes are of things only: what stands still becomes one box, what moves one box a sample.
-Source: the schema on nuscenes.org (quaternions w, x, y, z; sizes width, length, height).
+Only the published layout of the tables is used, no data or code of nuScenes. Frames are the samples
+of the scene, counted from 0; cameras are the channels; the world is the global frame of the tables.
+Only things are annotated: a static object becomes one box, a moving object one box per sample.
+
+References:
+  The schema on nuscenes.org (quaternions w, x, y, z; sizes width, length, height).
 """
 
+import dataclasses
 import json
 import logging
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tqdm
+from scipy.spatial.transform import Rotation
 
 from pnerf_jax.data import files, kitti360, labels, primitives_json, transforms
 from pnerf_jax.errors import InputError
 
+Record = dict[str, Any]
+
 _LOG = logging.getLogger(__name__)
 BOXES = 'boxes.json'
 _MAX_TABLE = 2**32  # bytes; sample_data.json of the largest release has some 1.3e9
-_REMEDY = 'Copy the dataset again.'
-_STILL = 0.5  # metres between the centres of an object that stands still
-# Beginnings of category names and the classes that they become.
+_HINT = 'Copy the dataset again.'
+_MAX_STATIC_MOTION = 0.5  # metres between the centres of a static object
+# Prefixes of category names and the classes that they become.
 _CLASSES = (
   ('human.pedestrian', 'person'),
   ('vehicle.car', 'car'),
@@ -46,216 +51,208 @@ _CLASSES = (
 
 
 def convert(root: Path, out: Path, scene: str) -> transforms.Transforms:
-  """Writes one scene.
+  """Convert one scene.
 
   Args:
-    root: of the dataset.
-    out: folder for transforms.json, boxes.json and images (links, or copies where none can be).
-    scene: its name in the table, such as scene-0061.
+    root: root of the dataset.
+    out: folder of transforms.json, boxes.json and the images (links, or copies if necessary).
+    scene: name in the table, such as scene-0061.
 
   Returns:
-    What was written.
+    The contents of transforms.json.
 
   Raises:
-    InputError: no such scene; a table or image that is missing, damaged or does not fit the others.
+    InputError: there is no such scene, or a table or image is missing, damaged or inconsistent.
   """
   root, out = Path(root), Path(out)
   files.check_is_folder(out, '--out')
-  tables = Tables(_version(root, scene))
+  tables = Tables(_find_tables(root, scene))
   (record,) = tables.select('scene', 'name', {scene})
   samples = tables.select('sample', 'scene_token', {_text(record, 'token', 'scene')})
   samples.sort(key=lambda sample: _numbers(sample, 'timestamp', 'sample', 1)[0])
   frames = {_text(sample, 'token', 'sample'): i for i, sample in enumerate(samples)}
   if not frames:
-    raise InputError(f'{tables.folder}: scene {scene} has no sample. {_REMEDY}')
-  shots = _shots(tables, frames)
+    raise InputError(f'{tables.folder}: scene {scene} has no sample. {_HINT}')
+  sources = _image_records(tables, frames)
   boxes = _boxes(tables, frames)
-  lacking = [shot.files['rgb'] for shot in shots if not (root / shot.files['rgb']).is_file()]
-  if lacking:
+  missing = [source for source in sources if not (root / source.files['rgb']).is_file()]
+  if missing:
     raise InputError(
-      f'{root / lacking[0]}: no such file ({len(lacking)} of {len(shots)} images'
-      f' are missing). {_REMEDY}'
+      f'{root / missing[0].files["rgb"]}: no such file ({len(missing)} of {len(sources)} images'
+      f' are missing). {_HINT}'
     )
-  named = {}
-  for shot in tqdm.tqdm(shots, 'images', unit='file', mininterval=1.0):
-    source = root / shot.files['rgb']
-    inside = f'images/{shot.camera}/{kitti360.frame_name(shot.frame)}{source.suffix}'
-    files.link(source, out / inside)
-    named[shot.frame, shot.camera] = transforms.ImageRecord(
-      shot.camera, shot.frame, shot.size, shot.intrinsics, shot.world_from_cam, {'rgb': inside}
-    )
+  records = {}
+  for source in tqdm.tqdm(sources, 'images', unit='file', mininterval=1.0):
+    path = root / source.files['rgb']
+    target = f'images/{source.camera}/{kitti360.frame_name(source.frame)}{path.suffix}'
+    files.link(path, out / target)
+    records[source.frame, source.camera] = dataclasses.replace(source, files={'rgb': target})
   primitives_json.write_primitives_json(out / BOXES, boxes)
-  found = transforms.Transforms(
-    scene, named, tuple(sorted({shot.camera for shot in shots})), (), BOXES
-  )
-  transforms.write(out / transforms.NAME, found)
-  transforms.read(out), primitives_json.read_primitives_json(out / BOXES)  # checks every value
+  cameras = tuple(sorted({source.camera for source in sources}))
+  result = transforms.Transforms(scene, records, cameras, (), BOXES)
+  transforms.write(out / transforms.NAME, result)
+  # Reading validates every value.
+  transforms.read(out)
+  primitives_json.read_primitives_json(out / BOXES)
   _LOG.info(
-    '%s: %d samples, %d images of %d cameras, %d boxes (%d of what moves). Space outside'
-    ' them is unknown: train with --config.scene.unannotated_space=void',
+    '%s: %d samples, %d images of %d cameras, %d boxes (%d of moving objects). The space outside'
+    ' them is not annotated: train with --config.scene.unannotated_space=void',
     out / transforms.NAME,
     len(frames),
-    len(named),
-    len(found.cameras),
+    len(records),
+    len(cameras),
     len(boxes),
     sum('frame' in box for box in boxes),
   )
-  return found
+  return result
 
 
 class Tables:
-  """The JSON tables of one version; each is a list of records that name each other by tokens."""
+  """The JSON tables of one version: lists of records that refer to each other by tokens."""
 
   def __init__(self, folder: Path):
+    """Bind the folder of the tables."""
     self.folder = folder
 
-  def select(self, table: str, key: str, wanted: set[str]) -> list[dict[str, Any]]:
-    """The records of a table whose `key` is among those wanted; the others are not kept."""
-    return [
-      record
-      for record in self.records(table)
-      if isinstance(record.get(key), str) and record[key] in wanted
-    ]
-
-  def by_token(self, table: str, tokens: set[str]) -> dict[str, dict[str, Any]]:
-    """Records by their tokens, all of which must be there."""
-    found = {record['token']: record for record in self.select(table, 'token', tokens)}
-    lacking = sorted(tokens - found.keys())
-    if lacking:
-      raise InputError(
-        f'{self.folder / f"{table}.json"}: no record {lacking[0]!r:.60}, which'
-        f' another table names. {_REMEDY}'
-      )
-    return found
-
-  def records(self, table: str) -> Iterator[dict[str, Any]]:
-    """One record after the other: the largest tables fill the memory many times as objects."""
+  def read(self, table: str, keep: Callable[[Record], bool] = lambda _: True) -> list[Record]:
+    """Read the records of a table for which `keep` is true."""
     path = self.folder / f'{table}.json'
+    content = files.read_bytes(path, _MAX_TABLE, _HINT)
+    # Records are dropped during parsing: as objects the largest tables would fill the memory.
+    drop = lambda record: record if keep(record) else None
     try:
-      text = files.read_bytes(path, _MAX_TABLE, _REMEDY).decode()
-      place, decoder = _skip(text, 0, '['), json.JSONDecoder()
-      while text[place : place + 1] != ']':
-        record, place = decoder.raw_decode(text, place)
+      records = json.loads(content, object_hook=drop)
+      if not isinstance(records, list):
+        raise ValueError('no list')
+      records = [record for record in records if record is not None]
+      for record in records:
         if not isinstance(record, dict) or not all(
           isinstance(value, str) for key, value in record.items() if key.endswith('token')
         ):
-          raise ValueError(f'{str(record)[:40]} is no record')
-        yield record
-        place = _skip(text, place, '')
-        if text[place : place + 1] != ']':
-          place = _skip(text, place, ',')
+          raise ValueError(f'{str(record)[:40]} is not a record')
     except (ValueError, RecursionError) as e:
-      if isinstance(e, InputError):
-        raise
-      raise InputError(f'{path}: is no JSON list of records ({str(e)[:80]}). {_REMEDY}') from None
+      raise InputError(f'{path}: is not a JSON list of records ({str(e)[:80]}). {_HINT}') from None
+    return records
+
+  def select(self, table: str, key: str, values: set[str]) -> list[Record]:
+    """Read the records of a table whose `key` has one of some values."""
+    return self.read(
+      table, lambda record: isinstance(record.get(key), str) and record[key] in values
+    )
+
+  def by_token(self, table: str, tokens: Iterable[str]) -> dict[str, Record]:
+    """Read the records with some tokens. Raises InputError if one is missing."""
+    tokens = set(tokens)
+    records = {record['token']: record for record in self.select(table, 'token', tokens)}
+    missing = sorted(tokens - records.keys())
+    if missing:
+      raise InputError(
+        f'{self.folder / f"{table}.json"}: no record {missing[0]!r:.60}, to which another table'
+        f' refers. {_HINT}'
+      )
+    return records
 
 
-_BLANK = re.compile(r'\s*')
-
-
-def _skip(text: str, place: int, word: str) -> int:
-  """The place behind blanks, a word and blanks; ValueError where the word is not there."""
-  place = _BLANK.match(text, place).end()
-  if not text.startswith(word, place):
-    raise ValueError(f'expected {word!r} at character {place}')
-  return _BLANK.match(text, place + len(word)).end()
-
-
-def _version(root: Path, scene: str) -> Path:
-  """The folder of tables that has the scene."""
+def _find_tables(root: Path, scene: str) -> Path:
+  """Return the folder of the tables that contain the scene."""
   folders = sorted(path.parent for path in root.glob('v1.0-*/scene.json'))
   if not folders:
     raise InputError(
-      f'{root}: holds no v1.0-*/scene.json. Name the folder of a dataset with'
-      " nuScenes' tables with --from."
+      f"{root}: contains no v1.0-*/scene.json. Use the folder of a dataset with nuScenes' tables"
+      ' with --from.'
     )
   names = []
   for folder in folders:
-    there = [str(record.get('name')) for record in Tables(folder).records('scene')]
-    if there.count(scene) == 1:
+    found = [str(record.get('name')) for record in Tables(folder).read('scene')]
+    if found.count(scene) == 1:
       return folder
-    names += there
+    names += found
   raise InputError(
     f'--scene={scene}: {root} has {", ".join(sorted(names)[:8]) or "no scene"}'
-    f'{", ..." if len(names) > 8 else ""}. Name one of its scenes.'
+    f'{", ..." if len(names) > 8 else ""}. Use one of its scenes.'
   )
 
 
-def _shots(tables: Tables, frames: dict[str, int]) -> list[transforms.ImageRecord]:
-  """The camera images of all samples; their 'rgb' is the path inside the dataset."""
+def _image_records(tables: Tables, frames: dict[str, int]) -> list[transforms.ImageRecord]:
+  """Return the camera images of all samples; their 'rgb' is the path inside the dataset."""
   data = [
     record
     for record in tables.select('sample_data', 'sample_token', set(frames))
     if record.get('is_key_frame') is True
   ]
-  tokens = lambda records, key, table: {_text(record, key, table) for record in records}
   calibrated = tables.by_token(
-    'calibrated_sensor', tokens(data, 'calibrated_sensor_token', 'sample_data')
+    'calibrated_sensor',
+    (_text(record, 'calibrated_sensor_token', 'sample_data') for record in data),
   )
   sensors = tables.by_token(
-    'sensor', tokens(calibrated.values(), 'sensor_token', 'calibrated_sensor')
+    'sensor',
+    (_text(record, 'sensor_token', 'calibrated_sensor') for record in calibrated.values()),
   )
-  data = [
-    record
-    for record in data
-    if sensors[calibrated[record['calibrated_sensor_token']]['sensor_token']].get('modality')
-    == 'camera'
-  ]
-  poses = tables.by_token('ego_pose', tokens(data, 'ego_pose_token', 'sample_data'))
-  shots = []
+  sensor_of = lambda record: sensors[calibrated[record['calibrated_sensor_token']]['sensor_token']]
+  data = [record for record in data if sensor_of(record).get('modality') == 'camera']
+  poses = tables.by_token(
+    'ego_pose', (_text(record, 'ego_pose_token', 'sample_data') for record in data)
+  )
+  images = []
   for record in data:
-    sensor = calibrated[record['calibrated_sensor_token']]
+    calibration = calibrated[record['calibrated_sensor_token']]
     where = f'sample_data {record.get("token")!r:.60}'
-    k = _numbers(sensor, 'camera_intrinsic', f'calibrated_sensor {sensor["token"]!r:.60}', 9)
-    shots.append(
+    matrix = _numbers(
+      calibration, 'camera_intrinsic', f'calibrated_sensor {calibration["token"]!r:.60}', 9
+    )
+    world_from_ego = _rigid(poses[record['ego_pose_token']], 'ego_pose')
+    images.append(
       transforms.ImageRecord(
-        camera=transforms.folder_name(
-          sensors[sensor['sensor_token']].get('channel'), 'channel', 'sensor'
-        ),
+        camera=transforms.folder_name(sensor_of(record).get('channel'), 'channel', 'sensor'),
         frame=frames[record['sample_token']],
         size=tuple(int(_numbers(record, key, where, 1)[0]) for key in ('width', 'height')),
-        intrinsics=k[[0, 4, 2, 5]],  # of OpenCV's calibration: integers are pixel centres
-        world_from_cam=(
-          _rigid(poses[record['ego_pose_token']], 'ego_pose') @ _rigid(sensor, 'calibrated_sensor')
-        ),
-        files={'rgb': transforms.inside(record.get('filename'), 'filename', where)},
+        intrinsics=matrix[[0, 4, 2, 5]],  # OpenCV convention: integers are pixel centres
+        world_from_cam=world_from_ego @ _rigid(calibration, 'calibrated_sensor'),
+        files={'rgb': transforms.relative_path(record.get('filename'), 'filename', where)},
       )
     )
-  if not shots:
-    raise InputError(f'{tables.folder}: the scene has no camera image. {_REMEDY}')
-  return sorted(shots, key=lambda shot: (shot.frame, shot.camera))
+  if not images:
+    raise InputError(f'{tables.folder}: the scene has no camera image. {_HINT}')
+  return sorted(images, key=lambda image: (image.frame, image.camera))
 
 
-def _boxes(tables: Tables, frames: dict[str, int]) -> list[dict[str, Any]]:
-  """The objects of the scene as entries of a box list."""
-  seen: dict[str, list[dict[str, Any]]] = {}
+def _boxes(tables: Tables, frames: dict[str, int]) -> list[Record]:
+  """Return the objects of the scene as entries of boxes.json."""
+  annotations: dict[str, list[Record]] = {}
   for record in tables.select('sample_annotation', 'sample_token', set(frames)):
-    seen.setdefault(_text(record, 'instance_token', 'sample_annotation'), []).append(record)
-  instances = tables.by_token('instance', set(seen))
+    annotations.setdefault(_text(record, 'instance_token', 'sample_annotation'), []).append(record)
+  instances = tables.by_token('instance', annotations)
   categories = tables.by_token(
-    'category', {_text(instance, 'category_token', 'instance') for instance in instances.values()}
+    'category', (_text(record, 'category_token', 'instance') for record in instances.values())
   )
   counts: dict[str, int] = {}
   boxes, unknown = [], set()
-  for token, records in seen.items():
+  for token, records in annotations.items():
     category = _text(categories[instances[token]['category_token']], 'name', 'category')
-    name = next((name for start, name in _CLASSES if category.startswith(start)), None)
+    name = next((name for prefix, name in _CLASSES if category.startswith(prefix)), None)
     if name is None:
       unknown.add(category)
       continue
     counts[name] = counts.get(name, 0) + 1
-    boxes += _object(name, counts[name], records, frames)
+    boxes += _boxes_of_object(name, counts[name], records, frames)
   if unknown:
-    _LOG.warning('left out, since they have no class here: %s', ', '.join(sorted(unknown)))
+    _LOG.warning('skipping categories without a class: %s', ', '.join(sorted(unknown)))
   return boxes
 
 
-def _object(
-  name: str, number: int, records: list[dict[str, Any]], frames: dict[str, int]
-) -> list[dict[str, Any]]:
-  """The boxes of one object from its annotations."""
+def _boxes_of_object(
+  name: str, number: int, annotations: list[Record], frames: dict[str, int]
+) -> list[Record]:
+  """Return the boxes of one object.
+
+  Args:
+    name: class name.
+    number: number of the object among those of its class, from 1.
+    annotations: records of the object.
+    frames: frame number by sample token.
+  """
   entries = []
-  for record in sorted(records, key=lambda record: frames[record['sample_token']]):
+  for record in sorted(annotations, key=lambda record: frames[record['sample_token']]):
     where = f'sample_annotation {record.get("token")!r:.60}'
     width, length, height = _numbers(record, 'size', where, 3)
     entries.append(
@@ -269,28 +266,28 @@ def _object(
       }
     )
   centers = np.array([entry['center'] for entry in entries])
-  offset = np.linalg.norm(centers - np.median(centers, axis=0), axis=-1)
-  if offset.max() > _STILL:
+  distance = np.linalg.norm(centers - np.median(centers, axis=0), axis=-1)
+  if distance.max() > _MAX_STATIC_MOTION:
     return entries
-  entry = entries[int(np.argmin(offset))]
-  del entry['frame']
-  return [entry]
+  static = entries[int(np.argmin(distance))]
+  del static['frame']
+  return [static]
 
 
-def _rigid(record: dict[str, Any], table: str) -> np.ndarray:
-  """[4, 4] from translation and rotation."""
+def _rigid(record: Record, table: str) -> np.ndarray:
+  """Return [4, 4] of the translation and rotation of a record."""
   where = f'{table} {record["token"]!r:.60}'
   quaternion = _numbers(record, 'rotation', where, 4)
   if abs(np.linalg.norm(quaternion) - 1) > 1e-3:
-    raise InputError(f'{where}: rotation is {quaternion.tolist()}, not of length 1. {_REMEDY}')
+    raise InputError(f'{where}: rotation is {quaternion.tolist()}, not of length 1. {_HINT}')
   out = np.eye(4)
-  out[:3, :3] = primitives_json.quaternion_matrix(quaternion)
+  out[:3, :3] = Rotation.from_quat(quaternion, scalar_first=True).as_matrix()
   out[:3, 3] = _numbers(record, 'translation', where, 3)
   return out
 
 
-def _numbers(record: dict[str, Any], key: str, where: str, count: int) -> np.ndarray:
-  """[count] finite numbers, whatever the nesting of their lists."""
+def _numbers(record: Record, key: str, where: str, count: int) -> np.ndarray:
+  """Return [count] finite numbers of a record, flattened."""
   try:
     values = np.array(record.get(key), np.float64).ravel()
   except (ValueError, TypeError, OverflowError):
@@ -298,13 +295,14 @@ def _numbers(record: dict[str, Any], key: str, where: str, count: int) -> np.nda
   # Timestamps, in microseconds, are the largest.
   if len(values) != count or not (np.abs(values) <= 1e18).all():
     raise InputError(
-      f'{where}: {key} is {str(record.get(key))[:80]}, expected {count} finite numbers. {_REMEDY}'
+      f'{where}: {key} is {str(record.get(key))[:80]}, expected {count} finite numbers. {_HINT}'
     )
   return values
 
 
-def _text(record: dict[str, Any], key: str, table: str) -> str:
+def _text(record: Record, key: str, table: str) -> str:
+  """Return a non-empty text of a record."""
   value = record.get(key)
   if not isinstance(value, str) or not value:
-    raise InputError(f'{table}: a record has {key} {value!r:.40}, not a word. {_REMEDY}')
+    raise InputError(f'{table}: {key} of a record is {value!r:.40}, expected text. {_HINT}')
   return value

@@ -1,1 +1,1 @@
-"""Whole drives: split into windows, run, and merged."""
+"""Sequence windows: split whole sequences, train the windows, merge their labels."""

@@ -1,4 +1,4 @@
-"""Where two windows label the same images: how far they agree.
+"""Agreement of two windows in the images that both label.
 
 Letters: H, W size of an image.
 """
@@ -12,50 +12,51 @@ from pnerf_jax.data import labels
 
 @dataclasses.dataclass(frozen=True)
 class OverlapAgreement:
-  """Counts over images, to be divided once.
+  """Pixel counts, accumulated over images.
 
   Attributes:
-    pixels, same: all pixels; those with one class in both windows.
-    things, same_things: pixels that either window calls a thing; those of them with one class and
-      one instance in both.
-    images: how many images were compared.
+    pixels: all pixels.
+    same_class: pixels with the same class in both windows.
+    thing_pixels: pixels with a thing class in at least one window.
+    same_instance: thing pixels with the same class and instance in both windows.
+    images: number of images compared.
   """
 
   pixels: int = 0
-  same: int = 0
-  things: int = 0
-  same_things: int = 0
+  same_class: int = 0
+  thing_pixels: int = 0
+  same_instance: int = 0
   images: int = 0
 
   def merge(self, other: 'OverlapAgreement') -> 'OverlapAgreement':
-    """The counts of both."""
+    """Return the sums of the counts of two accumulators."""
     pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
-    return OverlapAgreement(*(ours + theirs for ours, theirs in pairs))
+    return OverlapAgreement(*(a + b for a, b in pairs))
 
   def compute(self) -> dict[str, float | int | None]:
-    """Shares in [0, 1], None where there is nothing to compare, and the number of images."""
+    """Return the agreement as fractions in [0, 1], None without pixels, and the image count."""
     return {
       'images': self.images,
-      'semantic': self.same / self.pixels if self.pixels else None,
-      'instance': self.same_things / self.things if self.things else None,
+      'semantic': self.same_class / self.pixels if self.pixels else None,
+      'instance': self.same_instance / self.thing_pixels if self.thing_pixels else None,
     }
 
 
 def compare(
   semantic: tuple[np.ndarray, np.ndarray], instance: tuple[np.ndarray, np.ndarray]
 ) -> OverlapAgreement:
-  """Counts of one image.
+  """Count the agreement of two label maps of one image.
 
   Args:
-    semantic: [H, W] class ids of both windows.
-    instance: [H, W] id * 1000 + instanceId of both windows.
+    semantic: [H, W] class ids, one map per window.
+    instance: [H, W] id * 1000 + instanceId, one map per window.
   """
-  thing = labels.IS_THING[semantic[0]] | labels.IS_THING[semantic[1]]
-  same = semantic[0] == semantic[1]
+  is_thing = labels.IS_THING[semantic[0]] | labels.IS_THING[semantic[1]]
+  same_class = semantic[0] == semantic[1]
   return OverlapAgreement(
-    pixels=same.size,
-    same=int(same.sum()),
-    things=int(thing.sum()),
-    same_things=int((thing & same & (instance[0] == instance[1])).sum()),
+    pixels=same_class.size,
+    same_class=int(same_class.sum()),
+    thing_pixels=int(is_thing.sum()),
+    same_instance=int((is_thing & same_class & (instance[0] == instance[1])).sum()),
     images=1,
   )

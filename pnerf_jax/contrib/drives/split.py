@@ -1,195 +1,227 @@
-"""Cuts drives into windows that overlap.
+"""Splits sequences into overlapping windows.
 
-A frame is usable if it has a pose and an image of every camera, as in training, and, unless space
-outside the primitives may be void, a static primitive of its own stretch of the drive near by.
-Usable frames form stretches; every stretch is cut into windows of one length, spread evenly.
+A frame is usable if it has a pose and an image of every camera and, unless the space outside the
+primitives may hold geometry, a static primitive that was annotated for it nearby. Consecutive
+usable frames form runs; every run is covered by windows of one length, spread evenly.
 """
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tqdm
 
-from pnerf_jax.contrib.drives.manifest import WindowSpec
+from pnerf_jax.config.schema import Config, DataConfig, SceneConfig
+from pnerf_jax.contrib.drives import manifest
+from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
 from pnerf_jax.data import bounds, kitti360
-from pnerf_jax.data import primitives as boxes_lib
-from pnerf_jax.data.dataset import DatasetIndex, open_dataset, primitives_paths, ranges
+from pnerf_jax.data import primitives as primitives_lib
+from pnerf_jax.data.dataset import list_sequences, open_dataset
+from pnerf_jax.data.dataset_index import DatasetIndex, format_ranges, primitives_paths
+from pnerf_jax.data.files import write_bytes
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.errors import InputError
 
-# Metres between usable frames behind which a new stretch begins. Vehicles drive 1 to 2 m a frame;
-# where they stand still KITTI-360 has no poses, so a gap in the numbers alone means nothing.
+_LOG = logging.getLogger(__name__)
+
+# Metres between consecutive usable frames that start a new run. Vehicles move 1 to 2 m per frame;
+# KITTI-360 has no poses while they stand still, so a gap in the frame numbers alone is no jump.
 MAX_STEP = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class SequenceSplit:
-  """entries: the windows. comments: what was left out and why, a line each."""
+  """The windows of one or more sequences.
 
-  entries: list[WindowSpec]
-  comments: list[str]
+  Attributes:
+    windows: the windows.
+    notes: lines on what is excluded and why.
+  """
+
+  windows: list[WindowSpec]
+  notes: list[str]
 
 
-def split_sequence(config: Any, overlap: int) -> SequenceSplit:
-  """Cuts the drive that `config.data` names, or every drive of its root.
+def write_manifest(config: Config, flags: Sequence[str], out: Path, overlap: int) -> WindowManifest:
+  """Split the sequences of a config and write the window manifest.
 
   Args:
-    config: of training; config.data.frames is the number of usable frames of a window.
-    overlap: usable frames that neighbouring windows share at least.
+    config: the config of all windows.
+    flags: the flags of train that give this config.
+    out: the manifest file to write.
+    overlap: minimum number of usable frames that neighbouring windows share.
+  """
+  split = split_sequence(config, overlap)
+  for note in split.notes:
+    _LOG.info('%s', note)
+  result = WindowManifest(tuple(flags), tuple(split.windows))
+  summary = (
+    f'{len(split.windows)} windows of {config.data.frames} frames; neighbours share at least'
+    f' {overlap}.'
+  )
+  write_bytes(Path(out), manifest.to_text(result, [summary, *split.notes]).encode())
+  _LOG.info('%d windows in %s', len(split.windows), out)
+  return result
+
+
+def split_sequence(config: Config, overlap: int) -> SequenceSplit:
+  """Split the sequence that `config.data` selects, or all sequences of its root, into windows.
+
+  Args:
+    config: the config of all windows; config.data.frames is the number of usable frames per window.
+    overlap: minimum number of usable frames that neighbouring windows share.
 
   Raises:
-    InputError: a config that means one window only, unreadable input, or no window at all.
+    InputError: a config field applies to a single window, the input is unreadable, or there is no
+      usable window.
   """
-  _check(config, overlap)
+  _check_config(config, overlap)
   root = Path(config.data.root)
-  sequences = [config.data.sequence] if config.data.sequence else sequences_in(root)
-  entries, comments = [], []
+  sequences = [config.data.sequence] if config.data.sequence else list_sequences(root)
+  windows, notes = [], []
   for sequence in sequences:
-    data = config.data.copy_and_resolve_references()
-    data.sequence, data.start, data.frames = sequence, -1, kitti360.MAX_FRAME
+    data = dataclasses.replace(config.data, sequence=sequence, start=-1, frames=kitti360.MAX_FRAME)
     if len(sequences) > 1:
-      lacking = _lacking(root, sequence, data)
-      if lacking:
-        comments.append(f'{sequence} is left out: {lacking}')
+      missing = _missing_input(root, data)
+      if missing:
+        notes.append(f'skipping {sequence}: {missing}')
         continue
     dataset = open_dataset(data)
-    found, notes = _cut_drive(config, dataset, overlap)
-    entries += [dataclasses.replace(entry, index=len(entries) + i) for i, entry in enumerate(found)]
-    comments += [f'{sequence}: {note}' for note in dataset.notes + notes]
-  if not entries:
+    split = _split_one(config, dataset, overlap)
+    windows += [
+      dataclasses.replace(window, index=index)
+      for index, window in enumerate(split.windows, len(windows))
+    ]
+    notes += [f'{sequence}: {note}' for note in dataset.notes + split.notes]
+  if not windows:
     raise InputError(
-      f'{root}: no window can be cut; {"; ".join(comments)}. Check'
+      f'{root}: no usable window; {"; ".join(notes)}. Check'
       ' --config.data.root and --config.data.sequence, or use'
       ' --config.scene.unannotated_space=void.'
     )
-  return SequenceSplit(entries, comments)
+  return SequenceSplit(windows, notes)
 
 
-def sequences_in(root: Path) -> list[str]:
-  """The drives of a dataset."""
-  folder = Path(root) / 'data_2d_raw'
-  if not folder.is_dir():
-    raise InputError(
-      f"{folder}: no such folder. Point --config.data.root at a folder in KITTI-360's layout."
-    )
-  return sorted(path.name for path in folder.iterdir() if path.is_dir())
-
-
-def _check(config: Any, overlap: int) -> None:
+def _check_config(config: Config, overlap: int) -> None:
+  """Raise InputError if a config or an overlap cannot be used for several windows."""
   length = config.data.frames
   if config.data.source != 'folder':
     raise InputError(
-      f"config.data.source is {config.data.source!r}; only drives of a 'folder' in"
-      " KITTI-360's layout are cut. Train others window by window, with"
-      ' --config.data.start and --config.data.frames.'
+      f"config.data.source is {config.data.source!r}; only sequences of a 'folder' in KITTI-360's"
+      ' layout can be split. Train other data window by window, with --config.data.start and'
+      ' --config.data.frames.'
     )
-  if length < 1:
-    raise InputError(f'config.data.frames is {length}. Use 1 or more.')
   if not 0 <= overlap < length:
     raise InputError(
-      f'--overlap={overlap}: is not in 0..{length - 1}, below the length of a window'
+      f'--overlap={overlap}: is not in 0..{length - 1}, below the window length'
       ' (config.data.frames). Change one of them.'
     )
-  for group, field, free in (
+  for group, field, unset in (
     ('data', 'start', -1),
     ('data', 'eval_frames', ()),
     ('scene', 'center', ()),
     ('scene', 'bounds', ()),
   ):
-    value = config[group][field]
-    if (tuple(value) if isinstance(free, tuple) else value) != free:
+    value = getattr(getattr(config, group), field)
+    if value != unset:
       raise InputError(
-        f'config.{group}.{field} is {value}, which holds for one window only.'
-        ' Leave it out when cutting drives.'
+        f'config.{group}.{field} is {value}, which applies to a single window. Omit it when'
+        ' splitting sequences.'
       )
 
 
-def _lacking(root: Path, sequence: str, data: Any) -> str:
-  """Why a drive among others cannot be used; '' if it can."""
+def _missing_input(root: Path, data: DataConfig) -> str:
+  """Return why a sequence cannot be used; '' if it can."""
   for camera in data.cameras:
-    if not kitti360.frames_in(kitti360.rgb_folder(root, sequence, camera)):
-      return f'it has no image of {camera}'
-  if not (root / 'data_poses' / sequence).is_dir():
-    return 'it has no poses'
+    if not kitti360.frames_in(kitti360.rgb_folder(root, data.sequence, camera)):
+      return f'no image of {camera}'
+  if not (root / 'data_poses' / data.sequence).is_dir():
+    return 'no poses'
   if data.primitives != 'none' and not any(
-    path.exists() for path in primitives_paths(root, sequence, data.primitives)
+    path.exists() for path in primitives_paths(root, data.sequence, data.primitives)
   ):
-    return 'it has no primitives'
+    return 'no primitives'
   return ''
 
 
-def _cut_drive(
-  config: Any, dataset: DatasetIndex, overlap: int
-) -> tuple[list[WindowSpec], list[str]]:
-  """Windows of one drive, and notes on what they leave out."""
-  margin, notes = config.scene.annotation_margin_frames, []
-  boxes = (
-    []
-    if config.data.primitives == 'none'
-    else [
-      box
-      for path in dataset.primitives_paths(config.data.primitives)
-      for box in boxes_lib.read_primitives_xml(path)
-    ]
-  )
+def _split_one(config: Config, dataset: DatasetIndex, overlap: int) -> SequenceSplit:
+  """Split one sequence; indices count from 0."""
+  notes = []
+  primitives = []
+  if config.data.primitives != 'none':
+    for path in dataset.primitives_paths(config.data.primitives):
+      primitives += primitives_lib.read_primitives_xml(path)
+  needs_primitives = config.scene.unannotated_space == 'empty'
+  positions = dataset.world_from_pose[:, :3, 3]
   usable = np.ones(len(dataset.frames), bool)
-  if config.scene.unannotated_space == 'empty':
-    usable = annotated(boxes, dataset.frames, dataset.world_from_pose[:, :3, 3], margin)
+  if needs_primitives:
+    margin = config.scene.annotation_margin_frames
+    usable = annotated_frames(primitives, dataset.frames, positions, margin)
     if not usable.all():
-      bare = [frame for frame, has in zip(dataset.frames, usable) if not has]
-      notes.append(f'{len(bare)} frames have no primitive near by and are left out: {ranges(bare)}')
+      excluded = [frame for frame, is_usable in zip(dataset.frames, usable) if not is_usable]
+      notes.append(
+        f'excluding {len(excluded)} frames without a primitive nearby: {format_ranges(excluded)}'
+      )
   spans = [
     span
-    for stretch in runs_of_frames(dataset.world_from_pose[:, :3, 3], usable)
-    for span in windows_of(stretch, config.data.frames, overlap)
+    for run in runs_of_frames(positions, usable)
+    for span in spread_windows(run, config.data.frames, overlap)
   ]
-  entries = []
+  windows = []
   for first, last in tqdm.tqdm(spans, desc=dataset.sequence, unit='window', mininterval=1.0):
-    seen = _in_view(boxes, dataset, range(first, last + 1), config.scene)
-    still = sum(box.timestamp < 0 for box in seen)
+    visible = _visible_primitives(primitives, dataset, range(first, last + 1), config.scene)
+    num_static = sum(primitive.timestamp < 0 for primitive in visible)
     start, end = dataset.frames[first], dataset.frames[last] + 1
-    if not still and config.scene.unannotated_space == 'empty':
-      notes.append(f'frames {start}-{end - 1} see no primitive and are left out')
+    if not num_static and needs_primitives:
+      notes.append(f'excluding frames {start}-{end - 1}: no primitive is visible')
       continue
-    moving = {(box.semantic, box.instance) for box in seen if box.timestamp >= 0}
-    entries.append(
-      WindowSpec(0, dataset.sequence, start, end, last - first + 1, still, len(moving))
+    moving = {(p.semantic, p.instance) for p in visible if p.timestamp >= 0}
+    windows.append(
+      WindowSpec(
+        index=len(windows),
+        sequence=dataset.sequence,
+        start=start,
+        end=end,
+        num_frames=last - first + 1,
+        num_primitives=num_static,
+        num_moving=len(moving),
+      )
     )
-  return entries, notes
+  return SequenceSplit(windows, notes)
 
 
-def annotated(
-  boxes: Sequence[PrimitiveRecord], frames: Sequence[int], positions: np.ndarray, margin: int
+def annotated_frames(
+  primitives: Sequence[PrimitiveRecord], frames: Sequence[int], positions: np.ndarray, margin: int
 ) -> np.ndarray:
-  """[F] whether a static primitive that belongs to a frame is within sight of it.
+  """Return whether frames have a static primitive, annotated for them, within bounds.MAX_FAR.
 
   Args:
-    boxes: of the drive, world coordinates.
+    primitives: primitives of the sequence, world coordinates.
     frames: F frame numbers.
     positions: [F, 3] of the vehicle, metres, world.
     margin: config.scene.annotation_margin_frames.
+
+  Returns:
+    [F] bool.
   """
-  found = np.zeros(len(frames), bool)
-  still = sorted((box for box in boxes if box.timestamp < 0), key=_annotation)
-  for (start, end), group in itertools.groupby(still, _annotation):
-    here = np.array(
-      [boxes_lib.annotated_in_window(start, end, -1, (frame,), margin) for frame in frames]
+  annotated = np.zeros(len(frames), bool)
+  annotation_range = lambda primitive: (primitive.start_frame, primitive.end_frame)
+  static = sorted((p for p in primitives if p.timestamp < 0), key=annotation_range)
+  for (start, end), group in itertools.groupby(static, annotation_range):
+    in_range = np.array(
+      [primitives_lib.annotated_in_window(start, end, -1, (frame,), margin) for frame in frames]
     )
-    for box in group:
-      found[here] |= bounds.hull_distance(box, positions[here]) <= bounds.MAX_FAR
-  return found
-
-
-def _annotation(box: PrimitiveRecord) -> tuple[int, int]:
-  return box.start_frame, box.end_frame
+    for primitive in group:
+      distance = bounds.hull_distance(primitive, positions[in_range])
+      annotated[in_range] |= distance <= bounds.MAX_FAR
+  return annotated
 
 
 def runs_of_frames(positions: np.ndarray, usable: np.ndarray) -> Iterator[tuple[int, int]]:
-  """First and last index of every run of usable frames without a jump.
+  """Yield first and last index of every run of usable frames without a jump.
 
   Args:
     positions: [F, 3] of the vehicle, metres.
@@ -197,46 +229,54 @@ def runs_of_frames(positions: np.ndarray, usable: np.ndarray) -> Iterator[tuple[
   """
   steps = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
   first = None
-  for i, good in enumerate(usable):
-    if good and first is None:
+  for i, is_usable in enumerate(usable):
+    if is_usable and first is None:
       first = i
-    ends = i + 1 == len(usable) or not usable[i + 1] or steps[i] > MAX_STEP
-    if good and ends:
+    is_last = i + 1 == len(usable) or not usable[i + 1] or steps[i] > MAX_STEP
+    if is_usable and is_last:
       yield first, i
       first = None
 
 
-def windows_of(stretch: tuple[int, int], length: int, overlap: int) -> list[tuple[int, int]]:
-  """First and last index of the fewest windows that cover a stretch.
+def spread_windows(run: tuple[int, int], length: int, overlap: int) -> list[tuple[int, int]]:
+  """Cover a run of frames with the smallest number of windows.
 
-  Neighbours share `overlap` frames or, where the windows do not fill the stretch exactly, more; no
-  window is shorter than `length` unless the stretch is.
+  Neighbours share `overlap` frames, or more if the windows do not fill the run exactly; a window is
+  shorter than `length` only if the run is.
+
+  Args:
+    run: first and last index.
+    length: frames per window.
+    overlap: minimum number of shared frames.
+
+  Returns:
+    First and last index of every window.
   """
-  first, last = stretch
+  first, last = run
   count = last - first + 1
   if count <= length:
-    return [stretch]
-  windows = -(-(count - overlap) // (length - overlap))
-  starts = np.linspace(0, count - length, windows).round().astype(int)
+    return [run]
+  num_windows = -(-(count - overlap) // (length - overlap))
+  starts = np.linspace(0, count - length, num_windows).round().astype(int)
   return [(first + int(start), first + int(start) + length - 1) for start in starts]
 
 
-def _in_view(
-  boxes: list[PrimitiveRecord], dataset: DatasetIndex, window: range, scene: Any
+def _visible_primitives(
+  primitives: list[PrimitiveRecord], dataset: DatasetIndex, window: range, scene: SceneConfig
 ) -> list[PrimitiveRecord]:
-  """The primitives that training on these frames (indices) would use."""
+  """Return the primitives that training on the frames with these indices would use."""
   frames = tuple(dataset.frames[i] for i in window)
-  here = boxes_lib.deduplicate(
+  annotated = primitives_lib.deduplicate(
     [
-      box
-      for box in boxes
-      if boxes_lib.annotated_in_window(
-        box.start_frame, box.end_frame, box.timestamp, frames, scene.annotation_margin_frames
+      p
+      for p in primitives
+      if primitives_lib.annotated_in_window(
+        p.start_frame, p.end_frame, p.timestamp, frames, scene.annotation_margin_frames
       )
     ]
   )
   part = slice(window.start * len(dataset.cameras), window.stop * len(dataset.cameras))
-  views = bounds.CameraArray(
+  cameras = bounds.CameraArray(
     dataset.world_from_cam[part], dataset.intrinsics[part], dataset.sizes[part]
   )
-  return bounds.cull_invisible(here, views, float(scene.far))[0]
+  return bounds.cull_invisible(annotated, cameras, float(scene.far))[0]

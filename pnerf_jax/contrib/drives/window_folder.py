@@ -1,15 +1,14 @@
-"""The folder of one window below the output root, and what state it is in.
+"""The output folder of one window, and the status that its files indicate.
 
-    OUT/DRIVE/FIRST_LAST/   run/          what train and eval write
-                            labels/       what render writes
-                            log.txt       everything that the commands said
-                            done.json     all is finished; with the words that train was given
-                            failed.json   a command failed: which, and why in one line
-                            lock, beat.json   a process is at work (or was, and was killed)
+    OUT/SEQUENCE/FIRST_LAST/  run/            output of train and eval
+                              labels/         output of render
+                              log.txt         output of all commands
+                              done.json       the window is complete; with the flags of train
+                              failed.json     a command failed: its name and the reason
+                              lock, heartbeat.json   a process is running, or was killed
 
-The lock tells on one machine, and on every machine of a cluster whose filesystem shares locks,
-whether that process still lives. Where locks are not shared, the beat does: it is written anew
-every BEAT_EVERY seconds.
+The lock indicates whether that process is alive, on one machine and on all machines of a cluster
+with a shared lock manager. Without one, the age of the heartbeat does.
 """
 
 import dataclasses
@@ -17,146 +16,153 @@ import json
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
-from pnerf_jax.data.files import read_bytes, write_bytes
+from pnerf_jax.data.files import read_json, write_bytes
 from pnerf_jax.errors import InputError
 from pnerf_jax.runs import lock
 
-STATES = ('done', 'running', 'failed', 'stopped', 'open')
-BEAT_EVERY = 20.0  # seconds
-BEAT_LIMIT = 180.0  # seconds without a beat, after which a process on another machine is dead
+STATUSES = ('done', 'running', 'failed', 'stopped', 'pending')
+HEARTBEAT_INTERVAL = 20.0  # seconds
+HEARTBEAT_TIMEOUT = 180.0  # seconds without a heartbeat; the process on another machine is dead
 _MAX_BYTES = 2**20
+_HINT = 'Delete it to run the window again.'
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowStatus:
-  """name: of STATES. about: the reason of a failure, or who is at work; '' for others."""
+  """The status of a window.
+
+  Attributes:
+    name: one of STATUSES.
+    detail: the reason of a failure, or the running process; '' for other statuses.
+  """
 
   name: str
-  about: str = ''
+  detail: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowFolder:
-  """path: OUT/DRIVE/FIRST_LAST."""
+  """The output folder of one window.
+
+  Attributes:
+    path: OUT/SEQUENCE/FIRST_LAST.
+  """
 
   path: Path
 
   @property
   def run(self) -> Path:
-    """Folder of training and evaluation."""
+    """The folder of train and eval."""
     return self.path / 'run'
 
   @property
   def labels(self) -> Path:
-    """Folder of the exported labels."""
+    """The folder of render."""
     return self.path / 'labels'
 
   @property
   def log(self) -> Path:
-    """Everything that the commands said."""
+    """The log file of all commands."""
     return self.path / 'log.txt'
 
-  def state(self) -> WindowStatus:
-    """What is known of the window now."""
-    if self.done() is not None:
+  def status(self) -> WindowStatus:
+    """Return the current status."""
+    if self.read_done() is not None:
       return WindowStatus('done')
-    beat = _read(self.path / 'beat.json')
-    holder = lock.owner(self.path) or lock.owner(self.run)
-    if holder or (beat is not None and self._beats_elsewhere(beat)):
-      return WindowStatus('running', f'{beat["at"]}, {holder or _whose(beat)}' if beat else holder)
-    if beat is not None:
-      return WindowStatus('failed', f'{beat["at"]}: {_whose(beat)} ended without a word; killed?')
-    failed = _read(self.path / 'failed.json')
-    if failed is not None:
-      return WindowStatus('failed', f'{failed["at"]}: {failed["reason"]}')
-    return WindowStatus('stopped' if self.log.exists() else 'open')
+    heartbeat = self._read('heartbeat', 'host')
+    owner = lock.owner(self.path) or lock.owner(self.run)
+    if owner or (heartbeat is not None and self._is_alive_elsewhere(heartbeat)):
+      if heartbeat is None:
+        return WindowStatus('running', owner)
+      return WindowStatus('running', f'{heartbeat["command"]}, {owner or _process_of(heartbeat)}')
+    if heartbeat is not None:
+      process = _process_of(heartbeat)
+      return WindowStatus(
+        'failed', f'{heartbeat["command"]}: {process} exited without an error message (killed?)'
+      )
+    failure = self._read('failed', 'reason')
+    if failure is not None:
+      return WindowStatus('failed', f'{failure["command"]}: {failure["reason"]}')
+    return WindowStatus('stopped' if self.log.exists() else 'pending')
 
-  def done(self) -> dict | None:
-    """What done.json holds; None if the window is not done."""
-    return _read(self.path / 'done.json')
+  def read_done(self) -> dict[str, Any] | None:
+    """Return the contents of done.json, None if the window is not complete."""
+    return self._read('done', 'flags')
 
   def write_done(self, flags: list[str]) -> None:
-    """Marks the window as done with these words for train."""
-    _write(self.path / 'done.json', {'flags': flags, 'finished': _now()})
+    """Mark the window as complete, trained with these flags."""
+    self._write('done', flags=flags)
 
-  def write_failed(self, at: str, reason: str) -> None:
-    """Marks the window as failed. at: the command. reason: one line."""
-    _write(self.path / 'failed.json', {'at': at, 'reason': reason, 'when': _now()})
+  def write_failure(self, command: str, reason: str) -> None:
+    """Mark the window as failed, for a reason of one line."""
+    self._write('failed', command=command, reason=reason)
 
   def clear_failure(self) -> None:
-    """Takes the mark of a failure away."""
+    """Remove the mark of a failure."""
     (self.path / 'failed.json').unlink(missing_ok=True)
 
-  def heartbeat(self, at: str, process: int) -> None:
-    """Tells that a process of this machine is at work. at: the command."""
-    _write(
-      self.path / 'beat.json',
-      {'at': at, 'process': process, 'host': socket.gethostname(), 'when': _now()},
-    )
+  def heartbeat(self, command: str, process: int) -> None:
+    """Record that a process of this machine runs a command now."""
+    self._write('heartbeat', command=command, process=process, host=socket.gethostname())
 
   def stop_heartbeat(self) -> None:
-    """Tells that none is."""
-    (self.path / 'beat.json').unlink(missing_ok=True)
+    """Record that no process is running."""
+    (self.path / 'heartbeat.json').unlink(missing_ok=True)
 
   def wait_until_idle(self, pause: float = 5.0) -> None:
-    """Returns when nobody on a machine whose locks are not seen here can be at work.
+    """Return when no process of a machine without shared locks can be running.
 
-    A process that beats is waited for until it beats again (it lives) or has missed its time.
+    A process with a recent heartbeat either sends another one (it is alive) or times out.
+
+    Args:
+      pause: seconds between two looks at the heartbeat.
 
     Raises:
-      InputError: it lives.
+      InputError: the process is alive.
     """
-    first = _read(self.path / 'beat.json')
+    first = self._read('heartbeat', 'host')
     while True:
-      beat = _read(self.path / 'beat.json')
-      if beat is None or not self._beats_elsewhere(beat):
+      heartbeat = self._read('heartbeat', 'host')
+      if heartbeat is None or not self._is_alive_elsewhere(heartbeat):
         return
-      if beat != first:
-        raise InputError(f'{self.path}: {_whose(beat)} is at work there. Wait until it ends.')
+      if heartbeat != first:
+        raise InputError(
+          f'{self.path}: {_process_of(heartbeat)} is running this window. Wait until it ends.'
+        )
       time.sleep(pause)
 
-  def _beats_elsewhere(self, beat: dict) -> bool:
-    """Whether the beat is fresh and from another machine; on this one the lock decides."""
-    if beat['host'] == socket.gethostname():
+  def _is_alive_elsewhere(self, heartbeat: dict[str, Any]) -> bool:
+    """Return whether a heartbeat is recent and of another machine; on this one the lock counts."""
+    if heartbeat['host'] == socket.gethostname():
       return False
     try:
-      age = time.time() - (self.path / 'beat.json').stat().st_mtime
+      age = time.time() - (self.path / 'heartbeat.json').stat().st_mtime
     except FileNotFoundError:
       return False
-    return age < BEAT_LIMIT
+    return age < HEARTBEAT_TIMEOUT
 
+  def _write(self, name: str, **content: Any) -> None:
+    """Write a JSON file with the current time."""
+    content['time'] = time.strftime('%Y-%m-%d %H:%M:%S %z')
+    write_bytes(self.path / f'{name}.json', json.dumps(content, indent=1).encode())
 
-def _whose(beat: dict) -> str:
-  return f'process {beat["process"]} on {beat["host"]}'
-
-
-def _now() -> str:
-  return time.strftime('%Y-%m-%d %H:%M:%S %z')
-
-
-def _write(path: Path, content: dict) -> None:
-  write_bytes(path, json.dumps(content, indent=1).encode())
-
-
-def _read(path: Path) -> dict | None:
-  """A small JSON object; None where there is no such file.
-
-  Raises:
-    InputError: it is there and is none of ours.
-  """
-  if not path.exists():
-    return None
-  remedy = 'Remove it to run the window again.'
-  try:
-    content = json.loads(read_bytes(path, _MAX_BYTES, remedy))
-  except ValueError as e:
-    if isinstance(e, InputError):
-      if not path.exists():  # gone in the meantime
+  def _read(self, name: str, required: str) -> dict[str, Any] | None:
+    """Read a JSON file with a required key, None if it does not exist."""
+    path = self.path / f'{name}.json'
+    if not path.exists():
+      return None
+    try:
+      content = read_json(path, _MAX_BYTES, _HINT)
+    except InputError:
+      if not path.exists():  # deleted by another process in the meantime
         return None
       raise
-    raise InputError(f'{path}: is damaged ({e}). {remedy}') from None
-  needed = {'done': 'flags', 'failed': 'reason', 'beat': 'host'}[path.stem]
-  if not isinstance(content, dict) or needed not in content:
-    raise InputError(f'{path}: holds no {needed}. {remedy}')
-  return content
+    if not isinstance(content, dict) or required not in content:
+      raise InputError(f'{path}: has no entry {required!r}. {_HINT}')
+    return content
+
+
+def _process_of(heartbeat: dict[str, Any]) -> str:
+  return f'process {heartbeat["process"]} on {heartbeat["host"]}'

@@ -1,1 +1,1 @@
-"""Pseudo depth, pseudo labels, and checks of a dataset before training."""
+"""Preparation of a window: stereo depth, labels of a 2D network, checks, exports."""

@@ -1,8 +1,8 @@
-"""How long training will take here and what it will occupy: from a few steps of it.
+"""Estimate of the time and memory of training, from a few training steps.
 
-The steps are real ones: the config's own network, batch and loss, on the rays of two views of the
-window. Time is measured. Memory is counted: the sizes of what lies on a device, and what XLA plans
-for one dispatch. Letters: V views of the window.
+The steps use the config's field, batch and loss on two views of the window. Time is measured.
+Memory is computed from the sizes of the arrays on a device and from XLA's plan of one call.
+Letters: V views of the window.
 """
 
 import dataclasses
@@ -15,99 +15,111 @@ import numpy as np
 from pnerf_jax.distributed import sharding
 from pnerf_jax.rendering.scene import Scene, make_field
 from pnerf_jax.runs.experiment import Experiment
-from pnerf_jax.training import setup
-from pnerf_jax.training import train_state as states
+from pnerf_jax.training import field_task, stages, train_state
+from pnerf_jax.training.ray_table import build_ray_table
+from pnerf_jax.training.step import make_train_steps
 
-_VIEWS = 2
-_SECONDS = 5.0  # of measured steps, at least one dispatch
+_NUM_VIEWS = 2
+_MIN_SECONDS = 5.0  # of measured calls; at least one
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-  """What a training of the window takes; times in seconds, memory in bytes of every device.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CostEstimate:
+  """The cost of training on a window; times in seconds, memory in bytes per device.
 
-  compile: before the first step.   table: of the intervals of all views.   step: one optimiser
-  step.   steps: of the whole training.   measured: dispatches that were timed.
-  arrays: parameters, optimiser and the rays of all views.   work: what XLA plans for a dispatch
-  besides; None where it does not tell.   limit: memory of the device; None where it does not tell.
+  Attributes:
+    compile: compilation of the train step.
+    intervals: intersection of the rays of all views.
+    step: one optimiser step.
+    num_steps: steps of the run.
+    num_calls: measured calls of the jitted train step.
+    arrays: parameters, optimiser state and the rays of all views.
+    workspace: temporary memory of a call as planned by XLA; None if unknown.
+    device_memory: memory of a device; None if unknown.
   """
 
   compile: float
-  table: float
+  intervals: float
   step: float
-  steps: int
-  measured: int
+  num_steps: int
+  num_calls: int
   arrays: int
-  work: int | None
-  limit: int | None
+  workspace: int | None
+  device_memory: int | None
 
   @property
   def training(self) -> float:
-    """Seconds from the first step to the last; previews and checkpoints are not counted."""
-    return self.step * self.steps
+    """Seconds from the first to the last step, without previews and checkpoints."""
+    return self.step * self.num_steps
 
 
-def estimate(run: Experiment) -> Estimate:
-  """Makes a few training steps on two views of the window and throws them away."""
-  config, settings = run.config, run.config.train
-  views = len(run.scene.window.view_frame)
-  small = _on_few_views(run)
-  optimizer = setup.make_optimizer(config)
-  setup.make_ray_table(small)  # compiles
-  started = time.perf_counter()
-  table = setup.make_ray_table(small)
-  table_seconds = (time.perf_counter() - started) * views / len(small.scene.window.view_frame)
-  replicated = sharding.replicated(run.mesh)
-  state = jax.jit(
-    lambda: states.init_state(small.init_params(), optimizer, len(run.scene.class_ids)),
-    out_shardings=replicated,
-  )()
-  words = setup.make_words(small, table)
-  key = jax.device_put(jax.random.key(settings.seed + 1), replicated)
-  classes = sharding.replicate(run.scene.table, run.mesh)
-  dispatch = setup.make_steps(small, optimizer, settings.steps_per_call)
-  arrays = _bytes(state) + _bytes(table) * views // len(small.scene.window.view_frame)
-  started = time.perf_counter()
-  compiled = dispatch.lower(state, table, classes, words, key).compile()
-  compiling = time.perf_counter() - started
-  state, metrics = jax.block_until_ready(compiled(state, table, classes, words, key))
-  count, started = 0, time.perf_counter()
-  while count == 0 or time.perf_counter() - started < _SECONDS:
-    state, metrics = jax.block_until_ready(compiled(state, table, classes, words, key))
-    count += 1
-  seconds = time.perf_counter() - started
+def estimate(experiment: Experiment) -> CostEstimate:
+  """Run a few training steps on two views of the window and extrapolate their cost."""
+  config, mesh = experiment.config, experiment.mesh
+  small = _select_views(experiment)
+  factor = len(experiment.scene.window.view_frame) / len(small.scene.window.view_frame)
+  build_ray_table(small)  # compiles
+  start = time.perf_counter()
+  table = build_ray_table(small)
+  interval_seconds = factor * (time.perf_counter() - start)
+  replicated = sharding.replicated(mesh)
+  state = jax.jit(field_task.FieldTask(small).init_state, out_shardings=replicated)()
+  arrays = _num_bytes(state) + int(_num_bytes(table) * factor)
+  train_steps = make_train_steps(
+    small.module,
+    train_state.make_optimizer(config.optim, config.train.steps),
+    stages.stage_options(config, small.scene.class_ids, refinement=False),
+    mesh,
+    config.train.steps_per_call,
+  )
+  arguments = (
+    table,
+    sharding.replicate(small.scene.table, mesh),
+    field_task.window_label_noise(small, table),
+    jax.device_put(jax.random.key(config.train.seed + 1), replicated),
+  )
+  start = time.perf_counter()
+  compiled = train_steps.lower(state, *arguments).compile()
+  compile_seconds = time.perf_counter() - start
+  state, _ = jax.block_until_ready(compiled(state, *arguments))  # warms up
+  num_calls, start = 0, time.perf_counter()
+  while num_calls == 0 or time.perf_counter() - start < _MIN_SECONDS:
+    state, _ = jax.block_until_ready(compiled(state, *arguments))
+    num_calls += 1
+  seconds = time.perf_counter() - start
   plan = compiled.memory_analysis()
-  limits = run.mesh.devices.ravel()[0].memory_stats() or {}
-  return Estimate(
-    compile=compiling,
-    table=table_seconds,
-    step=seconds / (count * settings.steps_per_call),
-    steps=settings.steps,
-    measured=count,
+  memory = mesh.devices.ravel()[0].memory_stats() or {}
+  return CostEstimate(
+    compile=compile_seconds,
+    intervals=interval_seconds,
+    step=seconds / (num_calls * config.train.steps_per_call),
+    num_steps=config.train.steps,
+    num_calls=num_calls,
     arrays=arrays,
-    work=None if plan is None else int(plan.temp_size_in_bytes),
-    limit=limits.get('bytes_limit'),
+    workspace=None if plan is None else int(plan.temp_size_in_bytes),
+    device_memory=memory.get('bytes_limit'),
   )
 
 
-def _on_few_views(run: Experiment) -> Experiment:
-  """The same run on the views in the middle of its window."""
-  window = run.scene.window
-  views = len(window.view_frame)
-  first = max(0, views // 2 - _VIEWS // 2)
-  part = slice(first, first + _VIEWS)
-  cut: dict[str, Any] = {
-    field.name: value[part]
+def _select_views(experiment: Experiment) -> Experiment:
+  """Restrict an experiment to the views in the middle of its window."""
+  scene, window = experiment.scene, experiment.scene.window
+  num_views = len(window.view_frame)
+  first = max(0, num_views // 2 - _NUM_VIEWS // 2)
+  selected = {
+    field.name: value[first : first + _NUM_VIEWS]
     for field in dataclasses.fields(window)
     if isinstance(value := getattr(window, field.name), np.ndarray)
-    and len(value) == views
+    and len(value) == num_views
     and field.name not in ('center', 'bounds')
   }
-  scene = Scene(
-    dataclasses.replace(window, **cut), run.scene.primitives, run.scene.class_ids, run.scene.table
+  small = Scene(
+    dataclasses.replace(window, **selected), scene.primitives, scene.class_ids, scene.table
   )
-  return Experiment(run.config, run.mesh, scene, make_field(run.config.model, scene))
+  return dataclasses.replace(
+    experiment, scene=small, module=make_field(experiment.config.model, small)
+  )
 
 
-def _bytes(tree: Any) -> int:
+def _num_bytes(tree: Any) -> int:
   return sum(x.nbytes for x in jax.tree.leaves(tree) if hasattr(x, 'nbytes'))

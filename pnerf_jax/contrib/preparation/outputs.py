@@ -1,4 +1,4 @@
-"""What commands share that write derived files of a window: folders, and what is whole there."""
+"""Output folders and files of the commands that write derived data of a window."""
 
 import errno
 import logging
@@ -7,49 +7,57 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pnerf_jax.config.schema import DataConfig
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
 
-def check_writable(data: Any, what: str) -> None:
-  """InputError where the dataset can only be read and config.data.derived_root names no folder.
+def check_writable(data: DataConfig, kind: str) -> None:
+  """Check that config.data.derived_root is set if the dataset is read-only.
 
   Args:
     data: config.data.
-    what: is to be written, in words.
+    kind: what is to be written, for the message.
+
+  Raises:
+    InputError: the dataset is read-only and config.data.derived_root is not set.
   """
   if data.source == 'tfds' and not data.derived_root:
     raise InputError(
-      f'config.data.source: {data.source!r} can only be read. Name a folder for the'
-      f' {what} with --config.data.derived_root, or make it before packing.'
+      f'config.data.source: {data.source!r} is read-only. Set a folder for the {kind} with'
+      ' --config.data.derived_root, or write it before packing.'
     )
 
 
 def make_folder(folder: Path) -> None:
-  """Makes a folder below config.data.derived_root; InputError where that may not be written."""
-  there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+  """Create a folder below config.data.derived_root.
+
+  Raises:
+    InputError: it cannot be written.
+  """
+  existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
   try:
-    # The superuser (often, in a container) may write where the mode forbids it; it must not.
-    if not there.stat().st_mode & 0o222:
+    # The superuser (common in containers) can write where the mode forbids it, but must not.
+    if not existing.stat().st_mode & 0o222:
       raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as e:
     raise InputError(
-      f'{there}: cannot be written ({e.strerror}). Name another folder with'
+      f'{existing}: cannot be written ({e.strerror}). Use another folder with'
       ' --config.data.derived_root.'
     ) from None
 
 
-def is_whole(
+def is_complete(
   path: Path, read: Callable[[Path, tuple[int, int]], Any], size: tuple[int, int]
 ) -> bool:
-  """Whether a file is there that `read(path, size)` can read; tells in the log where it cannot."""
+  """Return whether a file exists and `read(path, size)` can read it; logs if it cannot."""
   if not path.exists():
     return False
   try:
     read(path, size)
   except InputError as e:
-    _LOG.warning('%s; written again', e)
+    _LOG.warning('%s; rewriting', e)
     return False
   return True

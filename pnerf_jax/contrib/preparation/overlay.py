@@ -1,29 +1,29 @@
-"""One picture that tells whether a window's files fit each other: everything over one photo.
+"""A picture of one image of a window with its primitives, LiDAR, predictions and ground truth.
 
-Letters: H, W training size.
+Misaligned input is visible at a glance. Letters: H, W training size, K intervals per ray,
+M primitives, N points.
 """
 
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 
 from pnerf_jax.data import labels, palettes
-from pnerf_jax.data.dataset import DatasetIndex
+from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.evaluation import frame_result, ground_truth
 from pnerf_jax.evaluation.report import panels
 from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.rendering.scene import Scene
 
-_SHARE = 0.55  # of a label's colour over the photo
-_DOT = 3  # pixels across a LiDAR point
-_MOVING = (255, 0, 255)
+_OPACITY = 0.55  # of class colours over the image
+_POINT_SIZE = 3  # pixels
+_MOVING_COLOR = (255, 0, 255)
 
 
-def pictured_frame(dataset: DatasetIndex, camera: str) -> int:
-  """The frame nearest to the middle of the window that has LiDAR; the middle one if none has."""
+def select_frame(dataset: DatasetIndex, camera: str) -> int:
+  """Return the frame with LiDAR that is nearest to the middle of the window, else the middle."""
   middle = dataset.frames[len(dataset.frames) // 2]
   with_lidar = [
     frame
@@ -35,125 +35,135 @@ def pictured_frame(dataset: DatasetIndex, camera: str) -> int:
   return min(with_lidar or [middle], key=lambda frame: abs(frame - middle))
 
 
-def write(path: Path, dataset: DatasetIndex, scene: Scene, camera: str, num_intervals: int) -> int:
-  """Writes photo, primitives, LiDAR, predictions and truth of one view; returns its frame.
+def write_overlay(
+  path: Path, dataset: DatasetIndex, scene: Scene, camera: str, num_intervals: int
+) -> int:
+  """Write the picture of one image of the window.
 
   Args:
     path: PNG.
-    footage: of the window.
-    scene: with the window's layers at training size.
-    camera: folder name.
+    dataset: the window's files.
+    scene: the scene of the window.
+    camera: e.g. 'image_00'.
     num_intervals: K, config.scene.max_intervals_per_ray.
+
+  Returns:
+    The frame number of the image.
   """
   window = scene.window
-  frame = pictured_frame(dataset, camera)
-  image = dataset.view_index(frame, camera)
-  view = dataset_camera(scene, image, full=False)
+  frame = select_frame(dataset, camera)
+  view = dataset.view_index(frame, camera)
   intervals, moving, _ = view_intervals(
     scene.primitives,
-    jnp.asarray(view.intrinsics),
-    jnp.asarray(view.world_from_cam),
-    view.width,
-    view.height,
+    dataset_camera(scene, view, full=False),
     window.near,
     float(window.far),
     num_intervals,
-    view.frame,
   )
-  photo = window.of_view(window.rgb, image)
-  found = ground_truth.read_ground_truth(
-    dataset, camera, frame, window.world_from_cam[image], window.full_intrinsics[image]
+  image = window.crop_to_image(window.rgb, view)
+  truth = ground_truth.read_ground_truth(
+    dataset, camera, frame, window.world_from_cam[view], window.full_intrinsics[view]
   )
-  first = first_named(np.asarray(intervals.primitive), np.asarray(scene.primitives.semantic))
-  semantic = np.where(first < 0, labels.VOID, np.asarray(scene.primitives.semantic)[first])
-  pictured = primitives_over(photo, first, semantic, np.isfinite(np.asarray(moving)))
+  class_of_primitive = np.asarray(scene.primitives.semantic)
+  first = first_labelled(np.asarray(intervals.primitive), class_of_primitive)
+  semantic = np.where(first < 0, labels.VOID, class_of_primitive[first])
   lidar = None
-  if found.lidar_world is not None:
-    lidar = lidar_over(
-      photo,
-      frame_result.project_points(
-        found.lidar_world,
-        window.world_from_cam[image],
-        window.intrinsics[image],
-        view.width,
-        view.height,
-      )[0],
+  if truth.lidar_world is not None:
+    height, width = image.shape[:2]
+    uvz, _ = frame_result.project_points(
+      truth.lidar_world, window.world_from_cam[view], window.intrinsics[view], width, height
     )
-  words, depth = (
-    window.of_view(layer, image) for layer in (window.pseudo_label, window.pseudo_depth)
-  )
-  true = found.truth_semantic
-  sheet = [
-    (f'photo: {camera}, frame {frame}', photo),
-    ('first primitive of every pixel (magenta: moving)', pictured),
-    ('LiDAR (red 3 m to blue 100 m)', lidar),
-    ('pseudo depth', None if depth is None else palettes.depth_rgb(depth)),
-    ('pseudo labels', None if words is None else _over(photo, words)),
+    lidar = overlay_lidar(image, uvz)
+  pseudo_label = window.crop_to_image(window.pseudo_label, view)
+  depth = window.crop_to_image(window.pseudo_depth, view)
+  true, true_picture = truth.truth_semantic, None
+  if true is not None:
+    pixels = np.ix_(*_nearest_indices(true.shape, image.shape))
+    true_picture = _blend_classes(truth.photo, true)[pixels]
+  pictures = [
+    (f'image: {camera}, frame {frame}', image),
     (
-      'semantic truth',
-      None
-      if true is None
-      else _over(found.photo, true)[np.ix_(*_nearest(true.shape, photo.shape))],
+      'first primitive on the ray (magenta: moving)',
+      overlay_primitives(image, first, semantic, np.isfinite(np.asarray(moving))),
     ),
+    ('LiDAR (red 3 m to blue 100 m)', lidar),
+    ('stereo depth', None if depth is None else palettes.depth_rgb(depth)),
+    ('pseudo-labels', None if pseudo_label is None else _blend_classes(image, pseudo_label)),
+    ('semantic ground truth', true_picture),
   ]
-  present = np.concatenate([np.unique(ids) for ids in (semantic, words, true) if ids is not None])
-  panels.write_sheet(path, sheet, photo.shape[:2], np.unique(present), photos=3)
+  maps = [np.unique(ids) for ids in (semantic, pseudo_label, true) if ids is not None]
+  class_ids = np.unique(np.concatenate(maps))
+  panels.save(path, panels.sheet(pictures, image.shape[:2], class_ids, num_photos=3))
   return frame
 
 
-def first_named(primitive: np.ndarray, semantic: np.ndarray) -> np.ndarray:
-  """The first primitive of each ray that is of a class: space outside all others may be a void one.
+def first_labelled(primitive: np.ndarray, semantic: np.ndarray) -> np.ndarray:
+  """Return the first primitive on each ray that is not of class void.
 
   Args:
     primitive: [H, W, K] index, -1 = none, sorted by entry.
-    semantic: [M] ids of the primitives.
+    semantic: [M] class ids of the primitives.
 
   Returns:
     [H, W] index, -1 = none.
   """
-  named = (primitive >= 0) & (semantic[primitive] != labels.VOID)
-  first = np.take_along_axis(primitive, np.argmax(named, axis=-1)[..., None], axis=-1)[..., 0]
-  return np.where(named.any(axis=-1), first, -1)
+  is_labelled = (primitive >= 0) & (semantic[primitive] != labels.VOID)
+  index = np.argmax(is_labelled, axis=-1)[..., None]
+  first = np.take_along_axis(primitive, index, axis=-1)[..., 0]
+  return np.where(is_labelled.any(axis=-1), first, -1)
 
 
-def primitives_over(
-  photo: np.ndarray, first: np.ndarray, semantic: np.ndarray, moving: np.ndarray
+def overlay_primitives(
+  image: np.ndarray, first: np.ndarray, semantic: np.ndarray, moving: np.ndarray
 ) -> np.ndarray:
-  """The class of the primitive that each pixel's ray meets first, with white outlines.
+  """Draw the first primitive on every ray in its class colour, with white outlines.
 
   Args:
-    photo: [H, W, 3] uint8.
+    image: [H, W, 3] uint8.
     first: [H, W] index of the primitive, -1 = none.
-    semantic: [H, W] its id; void leaves the photo as it is.
-    moving: [H, W] bool, rays that pass a moving object.
+    semantic: [H, W] its class id; void pixels keep the image.
+    moving: [H, W] bool, rays that intersect a moving object.
 
   Returns:
     [H, W, 3] uint8.
   """
-  picture = _over(photo, semantic)
-  edge = scipy.ndimage.maximum_filter(first, 3) != scipy.ndimage.minimum_filter(first, 3)
-  picture[edge & (first == scipy.ndimage.maximum_filter(first, 3))] = 255
-  picture[moving] = ((1 - _SHARE) * photo[moving] + _SHARE * np.array(_MOVING)).astype(np.uint8)
+  picture = _blend_classes(image, semantic)
+  largest = scipy.ndimage.maximum_filter(first, 3)
+  is_edge = largest != scipy.ndimage.minimum_filter(first, 3)
+  picture[is_edge & (first == largest)] = 255
+  picture[moving] = ((1 - _OPACITY) * image[moving] + _OPACITY * np.array(_MOVING_COLOR)).astype(
+    np.uint8
+  )
   return picture
 
 
-def lidar_over(photo: np.ndarray, uvz: np.ndarray) -> np.ndarray:
-  """Points [N, 3] (column, row, metres) as dots over a dimmed photo; nearer ones hide farther."""
-  depth = np.full(photo.shape[:2], np.inf)
+def overlay_lidar(image: np.ndarray, uvz: np.ndarray) -> np.ndarray:
+  """Draw points as dots over the dimmed image; nearer ones occlude farther ones.
+
+  Args:
+    image: [H, W, 3] uint8.
+    uvz: [N, 3] pixel column, pixel row, planar depth in metres.
+
+  Returns:
+    [H, W, 3] uint8.
+  """
+  depth = np.full(image.shape[:2], np.inf)
   column, row = np.rint(uvz[:, :2].T).astype(np.int64)
   np.minimum.at(depth, (row, column), uvz[:, 2])
-  depth = scipy.ndimage.minimum_filter(depth, _DOT, mode='nearest')
-  picture = (0.6 * photo).astype(np.uint8)
+  depth = scipy.ndimage.minimum_filter(depth, _POINT_SIZE, mode='nearest')
+  picture = (0.6 * image).astype(np.uint8)
   hit = np.isfinite(depth)
   picture[hit] = palettes.depth_rgb(depth[hit])
   return picture
 
 
-def _over(photo: np.ndarray, semantic: np.ndarray) -> np.ndarray:
-  known = ~np.isin(semantic, labels.UNKNOWN)
-  mixed = (1 - _SHARE) * photo + _SHARE * palettes.semantic_rgb(semantic)
-  return np.where(known[..., None], mixed, photo).astype(np.uint8)
+def _blend_classes(image: np.ndarray, semantic: np.ndarray) -> np.ndarray:
+  """Blend class colours into an image where the class is known."""
+  is_known = ~np.isin(semantic, labels.UNKNOWN)
+  blended = (1 - _OPACITY) * image + _OPACITY * palettes.semantic_rgb(semantic)
+  return np.where(is_known[..., None], blended, image).astype(np.uint8)
 
 
-def _nearest(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+def _nearest_indices(old: tuple[int, ...], new: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+  """Return the row and column indices of a nearest-neighbour resize between two shapes."""
   return tuple(((np.arange(n) + 0.5) * o / n).astype(int) for o, n in zip(old, new[:2]))

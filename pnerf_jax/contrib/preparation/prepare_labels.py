@@ -1,103 +1,109 @@
-"""Pseudo labels of a window's photos by a 2D network, as PNGs that training reads.
+"""Pseudo-labels of a window's images by a 2D network, as PNGs that training reads.
 
-Letters: N images of a batch.
+Letters: N images per batch, H, W size of an image.
 """
 
 import functools
 import itertools
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tqdm
 
+from pnerf_jax.config.schema import DataConfig
 from pnerf_jax.contrib.preparation import outputs
 from pnerf_jax.contrib.segmentation import networks
-from pnerf_jax.data import dataset as dataset_lib
 from pnerf_jax.data import image_io, kitti360
+from pnerf_jax.data.dataset import open_dataset
+from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
-_READ_LABEL = functools.partial(image_io.read_label, unknown_allowed=True)
+_READERS = {
+  'pseudo_label': functools.partial(image_io.read_label, unknown_allowed=True),
+  'pseudo_confidence': image_io.read_confidence,
+}
 
 
 def prepare_labels(
-  data: Any, network: str, batch: int = 4, overwrite: bool = False
+  data: DataConfig, network: str, batch_size: int = 4, overwrite: bool = False
 ) -> dict[str, int]:
-  """Writes pseudo labels and their confidence for every view of a window.
+  """Write pseudo-labels and their confidence for every image of a window.
 
   Args:
     data: config.data.
     network: 'KIND:PATH', see networks.load.
-    batch: N, images given to the network at once.
-    overwrite: replace whole files that are there already.
+    batch_size: N.
+    overwrite: replace existing complete files.
 
   Returns:
     {'written': images, 'kept': images}.
+
+  Raises:
+    InputError: the input or the network is unreadable, or the output folder cannot be written.
   """
   outputs.check_writable(data, 'labels')
-  dataset = dataset_lib.open_dataset(data)
+  dataset = open_dataset(data)
   for note in dataset.notes:
     _LOG.info(note)
-  size = lambda view: dataset.size(*view)
-  todo = [
-    view
-    for view in dataset.views()
-    if overwrite or not all(map(functools.partial(_is_whole, size(view)), _paths(dataset, *view)))
-  ]
-  count = {'written': len(todo), 'kept': len(dataset.views()) - len(todo)}
-  sure = []
-  if todo:
+  views = dataset.views()
+  missing = [view for view in views if overwrite or not _is_complete(dataset, *view)]
+  confidences = []
+  if missing:
     predict = networks.load(network)
     for camera in dataset.cameras:
-      for path in _paths(dataset, dataset.frames[0], camera):
-        outputs.make_folder(path.parent)
-    with tqdm.tqdm(total=len(todo), desc='labels', unit='image', mininterval=1.0) as bar:
-      # Images of one batch have one size.
-      for _, group in itertools.groupby(sorted(todo, key=size), key=size):
-        same = list(group)
-        for start in range(0, len(same), batch):
-          sure += _label(dataset, same[start : start + batch], predict)
-          bar.update(len(same[start : start + batch]))
+      for kind in _READERS:
+        outputs.make_folder(_path(dataset, kind, dataset.frames[0], camera).parent)
+    size_of = lambda view: dataset.size(*view)
+    with tqdm.tqdm(total=len(missing), desc='labels', unit='image', mininterval=1.0) as bar:
+      # The images of a batch have the same size.
+      for _, group in itertools.groupby(sorted(missing, key=size_of), key=size_of):
+        same_size = list(group)
+        for start in range(0, len(same_size), batch_size):
+          batch = same_size[start : start + batch_size]
+          confidences += _label(dataset, batch, predict)
+          bar.update(len(batch))
+  count = {'written': len(missing), 'kept': len(views) - len(missing)}
   _LOG.info(
-    'pseudo labels in %s: %d images written, %d kept (--overwrite replaces them)%s',
-    dataset.derived / 'data_2d_pseudo_semantics',
+    'pseudo-labels in %s: %d images written, %d kept (--overwrite replaces them)%s',
+    dataset.derived_root / 'data_2d_pseudo_semantics',
     count['written'],
     count['kept'],
-    f', mean confidence {np.mean(sure):.2f}' if sure else '',
+    f', mean confidence {np.mean(confidences):.2f}' if confidences else '',
   )
   return count
 
 
-def _paths(dataset: dataset_lib.DatasetIndex, frame: int, camera: str) -> tuple[Path, Path]:
-  """Label and confidence of a view."""
-  name = f'{kitti360.frame_name(frame)}.png'
-  return tuple(
-    dataset.folder_of(kind, camera) / name for kind in ('pseudo_label', 'pseudo_confidence')
+def _path(dataset: DatasetIndex, kind: str, frame: int, camera: str) -> Path:
+  """Return the path of the label or confidence of an image."""
+  return dataset.folder_of(kind, camera) / f'{kitti360.frame_name(frame)}.png'
+
+
+def _is_complete(dataset: DatasetIndex, frame: int, camera: str) -> bool:
+  """Return whether label and confidence of an image exist and can be read."""
+  size = dataset.size(frame, camera)
+  return all(
+    outputs.is_complete(_path(dataset, kind, frame, camera), read, size)
+    for kind, read in _READERS.items()
   )
-
-
-def _is_whole(size: tuple[int, int], path: Path) -> bool:
-  read = image_io.read_confidence if path.parent.name == 'confidence' else _READ_LABEL
-  return outputs.is_whole(path, read, size)
 
 
 def _label(
-  dataset: dataset_lib.DatasetIndex, views: list[tuple[int, str]], predict: networks.Predict
+  dataset: DatasetIndex, views: list[tuple[int, str]], predict: networks.Predict
 ) -> list[float]:
-  """Writes the files of some views; returns their mean confidences."""
-  photos = np.stack(
+  """Write labels and confidence of a batch of images; return their mean confidences."""
+  images = np.stack(
     [image_io.read_rgb(dataset.image_path(*view), dataset.size(*view)) for view in views]
   )
-  sure = []
-  for view, ids, confidence in zip(views, *predict(photos)):
+  mean_confidences = []
+  for view, label, confidence in zip(views, *predict(images)):
     if not np.isfinite(confidence).all():
       raise InputError(
-        f"{dataset.image_path(*view)}: the network's answer is not finite. Use other weights."
+        f'{dataset.image_path(*view)}: the output of the network is not finite. Use other weights.'
       )
-    label_path, confidence_path = _paths(dataset, *view)
-    image_io.write_confidence(confidence_path, confidence)
-    image_io.write_label(label_path, ids)
-    sure.append(float(confidence.mean()))
-  return sure
+    # The label is written last: without it the confidence is not used.
+    image_io.write_confidence(_path(dataset, 'pseudo_confidence', *view), confidence)
+    image_io.write_label(_path(dataset, 'pseudo_label', *view), label)
+    mean_confidences.append(float(confidence.mean()))
+  return mean_confidences

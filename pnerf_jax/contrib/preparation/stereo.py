@@ -1,10 +1,13 @@
 """Depth from a rectified stereo pair by semi-global matching.
 
-Disparity is in pixels, u in the left image minus u in the right, positive; depth is planar metres,
-fx * baseline / disparity, 0 = invalid. The right image is handled by mirroring both: then it is
-the left one of a pair, and every function below is written for left images only.
-Source: H. Hirschmueller, Stereo Processing by Semiglobal Matching and Mutual Information (PAMI
-2008), as in OpenCV. Settings chosen against the LiDAR of KITTI-360 and of a synthetic street.
+Disparity is u in the left image minus u in the right image, pixels, positive; depth is planar,
+fx * baseline / disparity, metres, 0 = invalid. The right image is matched by mirroring both images,
+which makes it the left one of a pair, so all functions below handle left images only. The settings
+were tuned against the LiDAR of KITTI-360 and of a synthetic street. Letters: H, W size of an image.
+
+References:
+  H. Hirschmueller, Stereo Processing by Semiglobal Matching and Mutual Information, PAMI 2008
+  (implementation: OpenCV).
 """
 
 import cv2
@@ -12,36 +15,38 @@ import numpy as np
 
 from pnerf_jax.errors import InputError
 
-MAX_DEPTH = 255.0  # metres; what the depth PNGs hold
-_MATCHING_WIDTH = 600  # pixels; smaller images are enlarged first, or the matching window is coarse
-_BLOCK = 5  # pixels; a larger one widens thin foreground
-_MIN_ISLAND = 0.0001  # share of the image below which an island of disparity is noise
+MAX_DEPTH = 255.0  # metres, the range of the depth PNGs
+_MATCHING_WIDTH = 600  # pixels; smaller images are upsampled, otherwise the matching is coarse
+_BLOCK = 5  # pixels; a larger block dilates thin foreground
+_MIN_SPECKLE = 0.0001  # fraction of the image below which a disparity component is noise
 _SATURATED = 250  # grey level of an overexposed channel
-_DISTINCT = 1.25  # how much worse than the match infinity must explain a pixel's surroundings
+_MIN_COST_RATIO = 1.25  # of the cost at infinity to the cost of the match
 
 
 def stereo_depth(
   left: np.ndarray, right: np.ndarray, fx: float, baseline: float, min_depth: float = 3.0
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Depth of both images of a rectified pair.
+  """Compute the depth of both images of a rectified pair.
 
-  Both directions are matched on their own. A pixel is kept where the two agree to a pixel (what one
-  camera alone sees is invalid) and where infinity does not explain it as well (flat sky is not).
+  Both directions are matched independently. Pixels are valid if the two agree within a pixel
+  (surfaces visible to one camera are invalid) and if the match explains them better than infinity
+  does (uniform sky is invalid).
 
   Args:
-    left, right: [H, W, 3] uint8.
-    fx: focal length in pixels of both.
-    baseline: metres between the cameras.
-    min_depth: metres; nearer surfaces are not matched.
+    left: [H, W, 3] uint8.
+    right: [H, W, 3] uint8.
+    fx: focal length of both, pixels.
+    baseline: distance between the cameras, metres.
+    min_depth: smallest depth that is matched, metres.
 
   Returns:
-    (depth of left, depth of right), [H, W] float32, metres, 0 = invalid.
+    Depth of the left and of the right image, [H, W] float32 metres, 0 = invalid.
 
   Raises:
-    InputError: numbers that are none of a stereo pair.
+    InputError: the depth or the baseline is out of range.
   """
   if not 0.1 <= min_depth <= MAX_DEPTH:
-    raise InputError(f'--min_depth: {min_depth} is out of range. Use 0.5 to {MAX_DEPTH:g} metres.')
+    raise InputError(f'--min_depth={min_depth}: out of range. Use 0.5 to {MAX_DEPTH:g} metres.')
   if not 1e-3 <= baseline <= 100:
     raise InputError(
       f'calibration: the second camera is {baseline:g} m to the right of the first,'
@@ -58,32 +63,33 @@ def stereo_depth(
   matched = [match(*pair, disparities) for pair in pairs]
   depths = []
   for pair, disparity, other in zip(pairs, matched, matched[::-1]):
-    doubtful = (
-      ~agreeing(disparity, _mirror(other))
-      | ~distinct(*pair, disparity)
+    invalid = (
+      ~is_consistent(disparity, _mirror(other))
+      | ~is_distinct(*pair, disparity)
       | (pair[0].min(-1) >= _SATURATED)
     )
-    disparity = _shrink(np.where(doubtful, np.nan, disparity), factor)
+    disparity = _downsample(np.where(invalid, np.nan, disparity), factor)
     depth = fx * baseline / disparity
     depths.append(np.where(depth <= MAX_DEPTH, depth, 0).astype(np.float32))  # NaN compares False
   return depths[0], _mirror(depths[1])
 
 
 def disparity_range(width: int, fx: float, baseline: float, min_depth: float) -> int:
-  """Number of disparities to search: a multiple of 16 that covers `min_depth`."""
+  """Return the number of disparities to search, a multiple of 16 that covers `min_depth`."""
   nearest = min(fx * baseline / min_depth, 0.5 * width)
   return max(16, 16 * int(np.ceil((nearest + 1) / 16)))
 
 
-def match(left: np.ndarray, right: np.ndarray, disparities: int) -> np.ndarray:
-  """Disparity [H, W] float32 of the left image, NaN where there is none."""
-  # OpenCV leaves the first columns out, for their matches may lie outside: widen, then cut.
+def match(left: np.ndarray, right: np.ndarray, num_disparities: int) -> np.ndarray:
+  """Match two images; return the disparity [H, W] float32 of the left one, NaN = unmatched."""
+  # OpenCV skips the first columns, whose matches may lie outside the image: pad, then crop.
   left, right = (
-    cv2.copyMakeBorder(image, 0, 0, disparities, 0, cv2.BORDER_REPLICATE) for image in (left, right)
+    cv2.copyMakeBorder(image, 0, 0, num_disparities, 0, cv2.BORDER_REPLICATE)
+    for image in (left, right)
   )
   matcher = cv2.StereoSGBM.create(
     minDisparity=0,
-    numDisparities=disparities,
+    numDisparities=num_disparities,
     blockSize=_BLOCK,
     P1=8 * 3 * _BLOCK**2,
     P2=32 * 3 * _BLOCK**2,
@@ -92,27 +98,37 @@ def match(left: np.ndarray, right: np.ndarray, disparities: int) -> np.ndarray:
     uniquenessRatio=10,
     mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY,
   )
-  disparity = matcher.compute(left, right)  # in sixteenths of a pixel
-  cv2.filterSpeckles(disparity, -16, int(_MIN_ISLAND * disparity.size), 2 * 16)
-  disparity = disparity[:, disparities:].astype(np.float32) / 16
+  disparity = matcher.compute(left, right)  # unit: 1/16 pixel
+  cv2.filterSpeckles(disparity, -16, int(_MIN_SPECKLE * disparity.size), 2 * 16)
+  disparity = disparity[:, num_disparities:].astype(np.float32) / 16
   return np.where(disparity > 0, disparity, np.nan)
 
 
-def agreeing(disparity: np.ndarray, other: np.ndarray) -> np.ndarray:
-  """[H, W] bool: the right image's disparity at the matched pixel is the same to a pixel."""
+def is_consistent(disparity: np.ndarray, other: np.ndarray) -> np.ndarray:
+  """Return whether the right disparity at the matched pixel agrees within a pixel, [H, W] bool.
+
+  Args:
+    disparity: [H, W] of the left image, NaN = unmatched.
+    other: [H, W] of the right image, NaN = unmatched.
+  """
   rows, columns = np.indices(disparity.shape)
   target = np.round(columns - np.nan_to_num(disparity)).astype(int)
   back = other[rows, np.maximum(target, 0)]
   return (target >= 0) & (np.abs(back - disparity) <= 1.0)
 
 
-def distinct(left: np.ndarray, right: np.ndarray, disparity: np.ndarray) -> np.ndarray:
-  """[H, W] bool: the match explains the surroundings of a pixel clearly better than infinity does.
+def is_distinct(left: np.ndarray, right: np.ndarray, disparity: np.ndarray) -> np.ndarray:
+  """Return whether the match fits a pixel's neighbourhood better than infinity, [H, W] bool.
 
-  Semi-global matching fills a cloudless sky with the depth of what stands before it. There, and on
-  whatever else is flat, the right image fits without any shift just as well.
+  Semi-global matching fills uniform sky with the depth of the foreground. There, and on all other
+  untextured surfaces, the unshifted right image fits equally well.
+
+  Args:
+    left: [H, W, 3] uint8.
+    right: [H, W, 3] uint8.
+    disparity: [H, W] of the left image, NaN = unmatched.
   """
-  left, right = (_details(image) for image in (left, right))
+  left, right = (_high_pass(image) for image in (left, right))
   rows, columns = np.indices(disparity.shape, dtype=np.float32)
   matched = cv2.remap(
     right,
@@ -124,19 +140,20 @@ def distinct(left: np.ndarray, right: np.ndarray, disparity: np.ndarray) -> np.n
   cost, cost_at_infinity = (
     cv2.boxFilter(np.abs(left - image), -1, (15, 15)) for image in (matched, right)
   )
-  return cost_at_infinity > _DISTINCT * cost
+  return cost_at_infinity > _MIN_COST_RATIO * cost
 
 
-def _details(image: np.ndarray) -> np.ndarray:
-  """Grey image without its noise and without the brightness that differs between cameras."""
+def _high_pass(image: np.ndarray) -> np.ndarray:
+  """Return the grey image without noise and without the brightness that differs by camera."""
   grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 1.0).astype(np.float32)
   return grey - cv2.boxFilter(grey, -1, (15, 15))
 
 
-def _shrink(disparity: np.ndarray, factor: int) -> np.ndarray:
-  """Disparity of the original pixels: the median of those within, NaN where half of them have none.
+def _downsample(disparity: np.ndarray, factor: int) -> np.ndarray:
+  """Return the median disparity of blocks of pixels, NaN if half of a block is NaN.
 
-  Where the middle two lie on two surfaces the farther wins, for matching widens the nearer one.
+  If the middle two lie on two surfaces the farther one is used, because matching dilates the nearer
+  one.
   """
   if factor == 1:
     return disparity

@@ -1,1 +1,1 @@
-"""The authors' archive and released weights of Panoptic NeRF."""
+"""Import of the data and weights that were released with Panoptic NeRF (Fu et al., 3DV 2022)."""

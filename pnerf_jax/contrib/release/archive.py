@@ -1,26 +1,27 @@
-"""A folder, a zip file or a tar file behind one door: its names, and one file at a time.
+"""Read access to the files of a folder, zip file or tar file.
 
-A name chooses what is read, and never says where anything is written; links inside a zip or tar
-file are passed over. So nothing that an archive holds can reach a place of its own choice.
+Names select what is read; they never determine where anything is written. Links inside zip and tar
+files are ignored, and no file is read beyond the size that the archive declares for it.
 """
 
 import contextlib
+import dataclasses
 import lzma
 import os
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from pnerf_jax.data import files
 from pnerf_jax.errors import InputError
 
-_AGAIN = 'Copy or download it again.'
-# What the two libraries raise for files that are cut off, damaged, encrypted or of unknown form.
-_DAMAGED = (
+_HINT = 'Copy or download it again.'
+# Errors of zipfile and tarfile for truncated, damaged, encrypted or unknown files.
+_ERRORS = (
   zipfile.BadZipFile,
   tarfile.TarError,
   zlib.error,
@@ -31,132 +32,103 @@ _DAMAGED = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
 class Archive:
-  """An open archive.
+  """An open folder, zip file or tar file.
 
   Attributes:
-    path: of the folder or file.
-    names: of the files in it, in the order in which they are read fastest.
+    path: the folder or file.
+    sizes: bytes of every file by name, in storage order.
+    open_member: opens a file by its name; None for a folder.
+    staging: temporary path of the file that is being read.
   """
 
-  def __init__(self, path: Path, names: list[str], staging: Path):
-    """path, names: as above.   staging: an empty folder for one file at a time."""
-    self.path, self.names = path, names
-    self._staged = staging / 'file'
+  path: Path
+  sizes: dict[str, int]
+  open_member: Callable[[str], IO[bytes]] | None
+  staging: Path
 
   @contextlib.contextmanager
-  def file(self, name: str, most: int) -> Iterator[Path]:
-    """A path from which the file of this name can be read in the block.
+  def file(self, name: str, max_bytes: int) -> Iterator[Path]:
+    """Provide a file of the archive as a path within the block.
 
     Raises:
-      InputError: damaged or beyond `most` bytes. Those raised in the block name the file's place in
-        the archive.
+      InputError: the file is damaged or too large. InputErrors of the block that name the temporary
+        path are changed to name the place in the archive.
     """
-    where = f'{self.path}: {name}'
-    size = self._size(name)
-    if size > most:
-      raise InputError(f'{where}: {size} bytes, expected at most {most}. {_AGAIN}')
+    source = self.path / name if self.open_member is None else f'{self.path}: {name}'
+    size = self.sizes[name]
+    if size > max_bytes:
+      raise InputError(f'{source}: {size} bytes, expected at most {max_bytes}. {_HINT}')
+    if self.open_member is None:
+      yield self.path / name
+      return
     try:
-      content = self._read(name, size)
+      with self.open_member(name) as member:
+        content = member.read(size + 1)
       if len(content) != size:
         raise EOFError(f'{len(content)} of {size} bytes')
-    except _DAMAGED as e:
-      raise InputError(f'{where}: cannot be read ({e}). {_AGAIN}') from None
-    files.write_bytes(self._staged, content)
+    except _ERRORS as e:
+      raise InputError(f'{source}: cannot be read ({e}). {_HINT}') from None
+    files.write_bytes(self.staging, content)
     try:
-      yield self._staged
+      yield self.staging
     except InputError as e:
-      raise InputError(str(e).replace(str(self._staged), where)) from None
-
-  def _size(self, name: str) -> int:
-    raise NotImplementedError
-
-  def _read(self, name: str, size: int) -> bytes:
-    raise NotImplementedError
-
-
-class _Folder(Archive):
-  """Files are read where they lie."""
-
-  @contextlib.contextmanager
-  def file(self, name: str, most: int) -> Iterator[Path]:
-    path = self.path / name
-    if path.is_file() and path.stat().st_size > most:
-      raise InputError(f'{path}: {path.stat().st_size} bytes, expected at most {most}. {_AGAIN}')
-    yield path
-
-
-class _Zip(Archive):
-  def __init__(self, path: Path, opened: zipfile.ZipFile, staging: Path):
-    self._opened = opened
-    self._members = {info.filename: info for info in opened.infolist() if not info.is_dir()}
-    super().__init__(path, list(self._members), staging)
-
-  def _size(self, name: str) -> int:
-    return self._members[name].file_size
-
-  def _read(self, name: str, size: int) -> bytes:
-    with self._opened.open(self._members[name]) as file:
-      return file.read(size + 1)
-
-
-class _Tar(Archive):
-  def __init__(self, path: Path, opened: tarfile.TarFile, staging: Path):
-    self._opened = opened
-    self._members = {member.name: member for member in opened if member.isreg()}
-    super().__init__(path, list(self._members), staging)
-
-  def _size(self, name: str) -> int:
-    return self._members[name].size
-
-  def _read(self, name: str, size: int) -> bytes:
-    return self._opened.extractfile(self._members[name]).read(size + 1)
+      raise InputError(str(e).replace(str(self.staging), source)) from None
 
 
 @contextlib.contextmanager
 def open_archive(path: Path, scratch: Path) -> Iterator[Archive]:
-  """Opens a folder, a zip file or a tar file, compressed or not.
+  """Open a folder, a zip file, or a tar file with any compression.
 
   Args:
-    path: of the archive.
-    scratch: a folder in which a temporary one may be made; it is gone in the end.
+    path: the folder or file.
+    scratch: folder for a temporary folder, deleted at the end of the block.
 
   Raises:
-    InputError: absent, or none of these.
+    InputError: the path does not exist or cannot be read.
   """
   path = Path(path)
-  if path.is_dir():
-    yield _Folder(path, _walk(path), scratch)
-    return
-  if not path.is_file():
-    raise InputError(f'{path}: no such file or folder. Name a folder, a zip file or a tar file.')
-  with contextlib.ExitStack() as held:
-    staging = Path(held.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix='.staging-')))
+  if not path.is_dir() and not path.is_file():
+    raise InputError(f'{path}: no such file or folder. Use a folder, a zip file or a tar file.')
+  with contextlib.ExitStack() as stack:
+    temporary = stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix='.staging-'))
     try:
-      archive = _open(path, staging, held)
-    except _DAMAGED as e:
-      raise InputError(f'{path}: cannot be read as a zip or tar file ({e}). {_AGAIN}') from None
-    yield archive
+      sizes, open_member = _open(path, stack)
+    except _ERRORS as e:
+      raise InputError(f'{path}: cannot be read as a zip or tar file ({e}). {_HINT}') from None
+    yield Archive(path, sizes, open_member, Path(temporary, 'file'))
 
 
-def _open(path: Path, staging: Path, held: contextlib.ExitStack) -> Archive:
-  opened: Any
+def _open(
+  path: Path, stack: contextlib.ExitStack
+) -> tuple[dict[str, int], Callable[[str], IO[bytes]] | None]:
+  """Return the sizes of all regular files by name, and the function that opens one."""
+  if path.is_dir():
+    size_of = lambda file: file.stat().st_size if file.is_file() else 0  # 0: refused by the readers
+    return {name: size_of(path / name) for name in _walk(path)}, None
   if zipfile.is_zipfile(path):
-    opened = held.enter_context(zipfile.ZipFile(path))
-    return _Zip(path, opened, staging)
-  opened = held.enter_context(tarfile.open(path))
-  return _Tar(path, opened, staging)
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    return {name: info.file_size for name, info in infos.items()}, (
+      lambda name: archive.open(infos[name])
+    )
+  archive = stack.enter_context(tarfile.open(path))
+  members = {member.name: member for member in archive if member.isreg()}
+  return {name: member.size for name, member in members.items()}, (
+    lambda name: archive.extractfile(members[name])
+  )
 
 
 def _walk(root: Path) -> list[str]:
-  """Names of all files below a folder, sorted; through links to folders, but no folder twice."""
-  names, entered = [], set()
+  """Return the names of all files below a folder, sorted; follows links, but no folder twice."""
+  names, visited = [], set()
   for folder, subfolders, found in os.walk(root, followlinks=True):
     subfolders.sort()
     real = os.path.realpath(folder)
-    if real in entered:
+    if real in visited:
       subfolders.clear()
       continue
-    entered.add(real)
+    visited.add(real)
     names += [Path(folder, name).relative_to(root).as_posix() for name in sorted(found)]
   return names

@@ -1,7 +1,7 @@
-"""From the archive of the authors of Panoptic NeRF to a dataset in KITTI-360's layout.
+"""Conversion of the released archive to a dataset in KITTI-360's layout.
 
-What every file becomes: `authors`. A file that is in its place and can be read is kept, so an
-interrupted conversion goes on where it stopped; a file appears under its name only when whole.
+The rules are in layout.py. Existing files that can be read are kept, so an interrupted conversion
+resumes; every file is written atomically.
 """
 
 import dataclasses
@@ -11,184 +11,188 @@ from pathlib import Path
 
 import tqdm
 
-from pnerf_jax.contrib.release import archive as archives
+from pnerf_jax.contrib.preparation import outputs
 from pnerf_jax.contrib.release import layout
-from pnerf_jax.data import image_io
-from pnerf_jax.data.dataset import ranges
+from pnerf_jax.contrib.release.archive import Archive, open_archive
+from pnerf_jax.data import files, image_io
+from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
-_SOURCE = "It belongs to KITTI-360: copy it from there into the archive's folder."
-_ROOT_MARK = 'calibration/perspective.txt'
+_HINT = "It belongs to KITTI-360: copy it from there into the archive's folder."
+_ROOT_FILE = 'calibration/perspective.txt'  # marks the root of the dataset inside the archive
 
 
 @dataclasses.dataclass(frozen=True)
 class ConversionJob:
-  """One file. name: in the archive.   target: here.   place: what the name tells."""
+  """The conversion of one file.
 
-  kind: layout.ConversionRule
+  Attributes:
+    rule: how it is converted.
+    name: name in the archive.
+    target: path of the converted file.
+    file: parts of the name.
+  """
+
+  rule: layout.ConversionRule
   name: str
   target: Path
-  place: layout.FileId
+  file: layout.FileId
 
 
 def convert(source: Path, out: Path) -> dict[str, int]:
-  """Converts the archive.
+  """Convert the archive.
 
   Args:
     source: a folder, zip file or tar file.
-    out: the dataset's root to be; its photos are links to the archive's where that is a folder on
-      the same disk.
+    out: root of the dataset to write; its images are hard links to those of a source folder on the
+      same disk.
 
   Returns:
-    {'written': files, 'kept': files that were there already}.
+    {'written': files, 'kept': files}.
 
   Raises:
-    InputError: what is missing or damaged in the archive, before or when its turn comes.
+    InputError: a file of the archive is missing or damaged.
   """
   source, out = Path(source), Path(out)
-  there = next(path for path in (out, *out.absolute().parents) if path.exists())
-  if not there.is_dir():
-    raise InputError(f'--out={out}: {there} is a file. Name a folder.')
-  made = not out.exists()
+  files.check_is_folder(out, '--out')
+  is_new = not out.exists()
   out.mkdir(parents=True, exist_ok=True)
   try:
-    with archives.open_archive(source, out) as archive:
-      _LOG.info('%s: %d files', source, len(archive.names))
-      tasks = _plan(archive, out)
-      return _convert(archive, tasks, out)
+    with open_archive(source, out) as archive:
+      _LOG.info('%s: %d files', source, len(archive.sizes))
+      return _convert(archive, _plan(archive, out), out)
   finally:
-    if made and not any(out.iterdir()):
+    if is_new and not any(out.iterdir()):
       out.rmdir()
 
 
-def _convert(archive: archives.Archive, tasks: list[ConversionJob], out: Path) -> dict[str, int]:
-  basics = [task for task in tasks if task.kind in layout.BASICS]
-  photos = [task for task in tasks if task.kind is layout.PHOTO]
-  with archive.file(photos[0].name, layout.PHOTO.most) as photo:
-    size = image_io.read_size(photo)
+def _convert(archive: Archive, jobs: list[ConversionJob], out: Path) -> dict[str, int]:
+  """Run the jobs, those of the calibration, poses and primitives first."""
+  first_image = next(job for job in jobs if job.rule is layout.IMAGES)
+  with archive.file(first_image.name, layout.IMAGES.max_bytes) as image:
+    size = image_io.read_size(image)
   count = {'written': 0, 'kept': 0}
-  ordered = basics + [task for task in tasks if task.kind not in layout.BASICS]
-  for task in tqdm.tqdm(ordered, 'released', unit='file', mininterval=1.0):
-    if _is_whole(task, size):
+  jobs = sorted(jobs, key=lambda job: job.rule not in layout.BASICS)
+  for job in tqdm.tqdm(jobs, 'import', unit='file', mininterval=1.0):
+    if outputs.is_complete(job.target, job.rule.read, size):
       count['kept'] += 1
       continue
-    with archive.file(task.name, task.kind.most) as path:
-      task.kind.convert(path, task.target, size)
+    with archive.file(job.name, job.rule.max_bytes) as path:
+      job.rule.convert(path, job.target, size)
     count['written'] += 1
-  for line in _summary(tasks):
+  for line in _summary(jobs):
     _LOG.info('%s', line)
   _LOG.info(
-    '%s: %d files written, %d kept; photos of %d x %d', out, count['written'], count['kept'], *size
+    '%s: %d files written, %d kept; images of %d x %d', out, count['written'], count['kept'], *size
   )
   return count
 
 
-def _is_whole(task: ConversionJob, size: tuple[int, int]) -> bool:
-  if not task.target.exists():
-    return False
-  try:
-    task.kind.read(task.target, size)
-  except InputError as e:
-    _LOG.warning('%s; written again', e)
-    return False
-  return True
+def _plan(archive: Archive, out: Path) -> list[ConversionJob]:
+  """Return the jobs of all files. Raises InputError if required files are missing."""
+  prefix = _find_root(archive)
+  matches, ignored = [], []
+  for name in archive.sizes:
+    inside = name.removeprefix(prefix)
+    if name.startswith(prefix) and inside.startswith(layout.IGNORED):
+      continue
+    match = _match(inside) if name.startswith(prefix) else None
+    if match is None:
+      ignored.append(name)
+    else:
+      matches.append((name, *match))
+  sequences = {file.drive: file.sequence for _, rule, file in matches if rule is layout.IMAGES}
+  jobs = {}
+  for name, rule, file in matches:
+    if file.drive is not None and file.drive not in sequences:
+      ignored.append(name)
+      continue
+    file = dataclasses.replace(file, sequence=sequences.get(file.drive))
+    target = rule.target(out, file)
+    jobs.setdefault(target, ConversionJob(rule, name, target, file))
+  if ignored:
+    _LOG.info(
+      'ignoring %d files outside the layout or of sequences without images: %s',
+      len(ignored),
+      ', '.join(ignored[:3]),
+    )
+  names = {job.name.removeprefix(prefix) for job in jobs.values()}
+  _check_complete(f'{archive.path}: {prefix}', names, sequences.values())
+  return list(jobs.values())
 
 
-def _plan(archive: archives.Archive, out: Path) -> list[ConversionJob]:
-  """What becomes of every file; InputError where something is missing without which none trains."""
-  marks = [name for name in archive.names if name.endswith(_ROOT_MARK)]
-  prefixes = [name[: -len(_ROOT_MARK)] for name in marks]
+def _find_root(archive: Archive) -> str:
+  """Return the prefix of the names of the dataset inside the archive."""
+  prefixes = [name.removesuffix(_ROOT_FILE) for name in archive.sizes if name.endswith(_ROOT_FILE)]
   prefixes = [prefix for prefix in prefixes if not prefix or prefix.endswith('/')]
   if not prefixes:
     raise InputError(
-      f'{archive.path}: holds no {_ROOT_MARK}. Name the folder, zip file or tar file'
-      " of the authors' datasets/KITTI-360."
+      f'{archive.path}: contains no {_ROOT_FILE}. Use the folder, zip file or tar file of the'
+      " authors' datasets/KITTI-360."
     )
-  prefix = min(prefixes, key=len)
-  found, unknown = [], []
-  for name in archive.names:
-    short = name[len(prefix) :]
-    if name.startswith(prefix) and short.startswith(layout.NOT_NEEDED):
-      continue
-    match = _match(short) if name.startswith(prefix) else None
-    (unknown if match is None else found).append((name, match))
-  drives = {place.drive: place.sequence for _, (kind, place) in found if kind is layout.PHOTO}
-  tasks = {}
-  for name, (kind, place) in found:
-    if place.drive is not None and place.drive not in drives:
-      unknown.append((name, None))  # of a drive without photos
-      continue
-    place = dataclasses.replace(place, sequence=drives.get(place.drive))
-    target = kind.target(out, place)
-    tasks.setdefault(target, ConversionJob(kind, name, target, place))
-  if unknown:
-    _LOG.info(
-      '%d files are not of the layout, or of no drive with photos, and stay behind: %s',
-      len(unknown),
-      ', '.join(name for name, _ in unknown[:3]),
-    )
-  _check_complete(archive, prefix, drives.values(), tasks)
-  return list(tasks.values())
+  return min(prefixes, key=len)
 
 
 def _match(name: str) -> tuple[layout.ConversionRule, layout.FileId] | None:
-  for kind in (*layout.BASICS, *layout.LAYERS):
-    place = kind.match(name)
-    if place is not None:
-      return kind, place
+  """Return the rule of a file and the parts of its name; None for unknown files."""
+  for rule in (*layout.BASICS, *layout.LAYERS):
+    file = rule.match(name)
+    if file is not None:
+      return rule, file
   return None
 
 
-def _check_complete(
-  archive: archives.Archive, prefix: str, sequences: Iterable[str], tasks: dict[Path, ConversionJob]
-) -> None:
-  """InputError where what every window needs is missing."""
+def _check_complete(root: str, names: set[str], sequences: Iterable[str]) -> None:
+  """Raise InputError if files that every window needs are missing.
+
+  Args:
+    root: root of the dataset in the archive, for the message.
+    names: names of the files to convert, below the root.
+    sequences: sequences with images.
+  """
   sequences = sorted(sequences)
   if not sequences:
     raise InputError(
-      f'{archive.path}: {prefix}<drive>/image_00/data_rect/<frame>.png: no such file'
-      ' of any drive. Copy the photos of the archive, too.'
+      f'{root}<sequence>/image_00/data_rect/<frame>.png: no such file of any sequence. Copy the'
+      ' images of the archive as well.'
     )
-  names = {task.name[len(prefix) :] for task in tasks.values()}
-  needed = [
+  required = [
     (f'calibration/{name}',)
     for name in ('perspective.txt', 'calib_cam_to_pose.txt', 'calib_cam_to_velo.txt')
   ]
   for sequence in sequences:
-    needed += [
+    required += [
       tuple(f'data_poses/{sequence}/{name}' for name in ('poses.txt', 'cam0_to_world.txt')),
       tuple(f'data_3d_bboxes/{split}/{sequence}.xml' for split in ('train', 'train_full')),
     ]
-  for choices in needed:
-    if not names.intersection(choices):
-      raise InputError(f'{archive.path}: {prefix}{" or ".join(choices)}: no such file. {_SOURCE}')
+  for alternatives in required:
+    if not names.intersection(alternatives):
+      raise InputError(f'{root}{" or ".join(alternatives)}: no such file. {_HINT}')
 
 
-def _summary(tasks: list[ConversionJob]) -> list[str]:
-  """What there is of every drive, and which photos lack something."""
+def _summary(jobs: list[ConversionJob]) -> list[str]:
+  """Return lines with the frames per kind of file, and the images that lack supervision."""
   lines = []
-  for sequence in sorted({task.place.sequence for task in tasks if task.kind is layout.PHOTO}):
-    frames = {}
-    for task in tasks:
-      if task.place.sequence == sequence and task.place.frame is not None:
-        key = (task.kind.title, task.place.camera)
-        frames.setdefault(key, set()).add(task.place.frame)
-    photos = (
-      frames[layout.PHOTO.title, 'image_00']
-      if (layout.PHOTO.title, 'image_00') in frames
-      else set()
-    )
+  for sequence in sorted({job.file.sequence for job in jobs if job.rule is layout.IMAGES}):
+    frames: dict[tuple[str, str], set[int]] = {}
+    for job in jobs:
+      if job.file.sequence == sequence and job.file.frame is not None:
+        frames.setdefault((job.rule.title, job.file.camera), set()).add(job.file.frame)
     lines += [
-      f'{sequence}: {title}, {camera}: {ranges(there)}' for (title, camera), there in frames.items()
+      f'{sequence}: {title}, {camera}: {format_ranges(existing)}'
+      for (title, camera), existing in frames.items()
     ]
-    for key in (
-      (layout.PHOTO.title, 'image_01'),
-      ('pseudo labels', 'image_00'),
-      ('pseudo depth', 'image_00'),
+    images = frames.get((layout.IMAGES.title, 'image_00'), set())
+    for title, camera in (
+      (layout.IMAGES.title, 'image_01'),
+      ('pseudo-labels', 'image_00'),
+      ('stereo depth', 'image_00'),
     ):
-      lacking = photos - frames.get(key, set())
-      if lacking:
-        lines.append(f'warning: {sequence}: no {" of ".join(key)} for frames {ranges(lacking)}')
+      missing = images - frames.get((title, camera), set())
+      if missing:
+        lines.append(
+          f'warning: {sequence}: no {title} of {camera} for frames {format_ranges(missing)}'
+        )
   return lines

@@ -1,9 +1,11 @@
-"""Tensors of a PyTorch checkpoint, read without PyTorch and without running anything in it.
+"""Safe reader of PyTorch checkpoints, without PyTorch and without executing their contents.
 
-A checkpoint is a zip archive, stored uncompressed: `NAME/data.pkl`, a pickle whose tensors point at
-storages, and `NAME/data/KEY`, the storages as raw numbers. A pickle may name any function and have
-it called; here it may name what builds tensors and plain containers, and nothing else.
-Source: PyTorch, torch/serialization.py (the zip format, since 1.6).
+A checkpoint is an uncompressed zip archive: `NAME/data.pkl`, a pickle whose tensors refer to
+storages, and `NAME/data/KEY`, the storages as raw numbers. A pickle can call any function; this
+reader only accepts those that build tensors and plain containers.
+
+References:
+  PyTorch, torch/serialization.py (the zip format, since 1.6).
 """
 
 import collections
@@ -21,11 +23,9 @@ import numpy as np
 from pnerf_jax.data import files
 from pnerf_jax.errors import InputError
 
-_MOST = 2**28  # bytes; the released checkpoints have 11 million, with the state of their optimiser
-_MOST_PICKLE = 2**24
-_REMEDY = (
-  "Write it anew with torch.save({'net': network.state_dict()}, PATH), or fetch the original again."
-)
+_MAX_BYTES = 2**28  # the released checkpoints have 11 million, with the optimiser state
+_MAX_PICKLE = 2**24
+_HINT = "Save it again with torch.save({'net': network.state_dict()}, PATH), or download it again."
 _STORAGES = {
   'FloatStorage': 'f4',
   'DoubleStorage': 'f8',
@@ -37,7 +37,7 @@ _STORAGES = {
   'ByteStorage': 'u1',
   'BoolStorage': '?',
 }
-# What pickling tensors, numbers, strings and containers of them needs.
+# Opcodes that pickled tensors, numbers, strings and containers of them need.
 _OPCODES = frozenset(
   (
     'PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE'
@@ -48,16 +48,19 @@ _OPCODES = frozenset(
 )
 
 
-class _Refused(Exception):
-  """Why a file is not read."""
+class _RefusedError(Exception):
+  """The reason why a file is not read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-  """What the pickle says of a tensor; its numbers are still in the archive, and none is trusted.
+  """The unvalidated description of a tensor in the pickle, without its numbers.
 
-  storage: the persistent id ('storage', numpy type, key, device, count).   offset, strides: in
-  elements.
+  Attributes:
+    storage: persistent id ('storage', numpy type, key, device, count).
+    offset: of the first element, in elements.
+    shape: tuple of ints.
+    strides: per dimension, in elements.
   """
 
   storage: Any
@@ -67,11 +70,10 @@ class _Tensor:
 
 
 class _Unpickler(pickle.Unpickler):
-  """Builds tensors, plain values and containers of them; anything else is refused."""
+  """An unpickler of tensors, plain values and containers of them; refuses everything else."""
 
   def find_class(self, module: str, name: str) -> Any:
-    """What a name in the pickle stands for, called by pickle; raises _Refused for all but tensors'
-    own names."""
+    """Resolve a name in the pickle, called by pickle; raises _RefusedError for all others."""
     if module == 'torch' and name in _STORAGES:
       return _STORAGES[name]
     allowed = {
@@ -81,16 +83,16 @@ class _Unpickler(pickle.Unpickler):
       ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
     }
     if (module, name) not in allowed:
-      raise _Refused(f'names {module}.{name}, which is no part of a tensor')
+      raise _RefusedError(f'refers to {module}.{name}, which is not part of a tensor')
     return allowed[module, name]
 
   def persistent_load(self, pid: Any) -> Any:
-    """A storage's description as it stands, called by pickle; its numbers are read later."""
+    """Return the description of a storage, called by pickle; its numbers are read later."""
     return pid
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> _Tensor:
-  del unused  # whether gradients are wanted, hooks
+  del unused  # requires_grad, hooks
   return _Tensor(storage, offset, shape, strides)
 
 
@@ -100,69 +102,70 @@ def _rebuild_parameter(data: Any, *unused: Any) -> Any:
 
 
 def read_tensors(path: Path, key: str) -> dict[str, np.ndarray]:
-  """The tensors of one state dict of a checkpoint.
+  """Read the tensors of one state dict of a checkpoint.
 
   Args:
     path: a file of torch.save.
-    key: which entry of the saved dictionary, e.g. 'net'.
+    key: entry of the saved dictionary, e.g. 'net'.
 
   Returns:
-    {name: array}, in the file's order.
+    Arrays by name, in the order of the file.
 
   Raises:
-    InputError: no such file, not a zip archive of torch.save, damaged, too large, holding anything
-      but tensors and plain values, or without the entry.
+    InputError: the file is missing, damaged, too large, not a zip archive of torch.save, contains
+      anything but tensors and plain values, or lacks the entry.
   """
-  content = files.read_bytes(path, _MOST, 'Name a checkpoint with --from.')
+  content = files.read_bytes(path, _MAX_BYTES, 'Use a checkpoint with --from.')
   if not zipfile.is_zipfile(io.BytesIO(content)):
     raise InputError(
-      f'{path}: not a zip archive: it is damaged, or PyTorch before 1.6 wrote it.'
-      ' Write it anew: torch.save(torch.load(PATH, weights_only=True), NEW).'
+      f'{path}: not a zip archive: it is damaged, or was written by PyTorch before 1.6.'
+      ' Save it again: torch.save(torch.load(PATH, weights_only=True), NEW).'
     )
   try:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
       return _tensors(archive, key, len(content))
-  except _Refused as e:
-    raise InputError(f'{path}: {e}. {_REMEDY}') from None
+  except _RefusedError as e:
+    raise InputError(f'{path}: {e}. {_HINT}') from None
   except Exception as e:  # a damaged archive or pickle raises nearly anything
-    raise InputError(f'{path}: damaged ({type(e).__name__}: {str(e)[:200]}). {_REMEDY}') from None
+    raise InputError(f'{path}: damaged ({type(e).__name__}: {str(e)[:200]}). {_HINT}') from None
 
 
 def _tensors(archive: zipfile.ZipFile, key: str, size: int) -> dict[str, np.ndarray]:
-  """Reads the archive, a file of `size` bytes."""
-  tops = [
+  """Read the tensors of the state dict `key` from an archive of `size` bytes."""
+  roots = [
     name.removesuffix('data.pkl')
     for name in archive.namelist()
     if name.endswith('/data.pkl') and name.count('/') == 1
   ]
-  if len(tops) != 1:
-    raise _Refused(f'{len(tops)} files NAME/data.pkl in the archive, expected 1')
+  if len(roots) != 1:
+    raise _RefusedError(f'{len(roots)} files NAME/data.pkl in the archive, expected 1')
+  root = roots[0]
   order = '<'
-  if tops[0] + 'byteorder' in archive.namelist():
-    order = '>' if _entry(archive, tops[0] + 'byteorder', 16) == b'big' else '<'
-  saved = _unpickle(_entry(archive, tops[0] + 'data.pkl', _MOST_PICKLE))
+  if root + 'byteorder' in archive.namelist():
+    order = '>' if _read_member(archive, root + 'byteorder', 16) == b'big' else '<'
+  saved = _unpickle(_read_member(archive, root + 'data.pkl', _MAX_PICKLE))
   state = saved.get(key) if isinstance(saved, dict) else None
   if not isinstance(state, dict) or not state:
-    there = list(saved)[:8] if isinstance(saved, dict) else [type(saved).__name__]
-    raise _Refused(f'no state dict under {key!r} (there is: {", ".join(map(str, there))})')
+    entries = list(saved)[:8] if isinstance(saved, dict) else [type(saved).__name__]
+    raise _RefusedError(f'no state dict {key!r} (entries: {", ".join(map(str, entries))})')
   arrays, total = {}, 0
   for name, tensor in state.items():
     if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-      raise _Refused(f'{key}: {str(name)[:100]} is no tensor')
-    arrays[name] = _array(archive, tops[0], order, name, tensor)
+      raise _RefusedError(f'{key}: {str(name)[:100]} is not a tensor')
+    arrays[name] = _array(archive, root, order, name, tensor)
     total += arrays[name].nbytes
-    if total > size:  # one storage used over and over
-      raise _Refused(f'{key}: its tensors are larger than the file')
+    if total > size:  # tensors that share one storage
+      raise _RefusedError(f'{key}: the tensors are larger than the file')
   return arrays
 
 
-def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-  """One file of the archive; PyTorch compresses none."""
+def _read_member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
+  """Read one file of the archive; PyTorch stores them uncompressed."""
   info = archive.getinfo(name)
-  if info.compress_type != zipfile.ZIP_STORED or info.file_size > most:
-    raise _Refused(
+  if info.compress_type != zipfile.ZIP_STORED or info.file_size > max_bytes:
+    raise _RefusedError(
       f'{name}: {info.file_size} bytes, compressed to {info.compress_size}; expected'
-      f' uncompressed and at most {most}'
+      f' uncompressed and at most {max_bytes}'
     )
   return archive.read(info)
 
@@ -170,17 +173,25 @@ def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
 def _unpickle(content: bytes) -> Any:
   for opcode, argument, _ in pickletools.genops(content):
     if opcode.name not in _OPCODES:
-      raise _Refused(f'its pickle uses {opcode.name}, which no checkpoint needs')
-    # Python sets memory aside up to the largest index.
+      raise _RefusedError(f'the pickle uses {opcode.name}, which no checkpoint needs')
+    # Python allocates memory up to the largest index.
     if opcode.name == 'LONG_BINPUT' and argument > len(content):
-      raise _Refused(f'its pickle stores at index {argument}')
+      raise _RefusedError(f'the pickle stores at index {argument}')
   return _Unpickler(io.BytesIO(content)).load()
 
 
 def _array(
-  archive: zipfile.ZipFile, top: str, order: str, name: str, tensor: _Tensor
+  archive: zipfile.ZipFile, root: str, order: str, name: str, tensor: _Tensor
 ) -> np.ndarray:
-  """The numbers of a tensor, within its storage's bounds."""
+  """Read the numbers of a tensor within the bounds of its storage.
+
+  Args:
+    archive: the checkpoint.
+    root: prefix of its files.
+    order: byte order, '<' or '>'.
+    name: of the tensor, for messages.
+    tensor: description of the tensor.
+  """
   kind, dtype, key, _, _ = tensor.storage
   numbers = (tensor.offset, *tensor.shape, *tensor.strides)
   if (
@@ -190,12 +201,16 @@ def _array(
     or not all(isinstance(n, int) and n >= 0 for n in numbers)
     or len(tensor.shape) != len(tensor.strides)
   ):
-    raise _Refused(f'{name}: not described as a tensor')
-  values = np.frombuffer(_entry(archive, f'{top}data/{key}', _MOST), np.dtype(order + dtype))
+    raise _RefusedError(f'{name}: not a valid description of a tensor')
+  values = np.frombuffer(
+    _read_member(archive, f'{root}data/{key}', _MAX_BYTES), np.dtype(order + dtype)
+  )
   count = math.prod(tensor.shape)
   end = tensor.offset + 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides))
   if count > len(values) or (count and end > len(values)):
-    raise _Refused(f'{name}: shape {tuple(tensor.shape)} reaches beyond its {len(values)} numbers')
+    raise _RefusedError(
+      f'{name}: shape {tuple(tensor.shape)} exceeds its storage of {len(values)} numbers'
+    )
   strides = tuple(s * values.itemsize for s in tensor.strides)
   view = np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides)
-  return view.astype(np.dtype(dtype))  # a copy, in the machine's own byte order
+  return view.astype(np.dtype(dtype))  # a copy, in native byte order

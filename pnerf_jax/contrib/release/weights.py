@@ -1,9 +1,12 @@
-"""From a checkpoint that the authors of Panoptic NeRF released to a run of the published network.
+"""Conversion of a checkpoint released with Panoptic NeRF to a run of the paper's field.
 
 Letters: C classes present in the window.
-Source: Fu et al., Panoptic NeRF, 3DV 2022, and the checkpoints of its program (`latest.pth`).
+
+References:
+  Fu et al., Panoptic NeRF, 3DV 2022, and the checkpoints of its program (`latest.pth`).
 """
 
+import dataclasses
 import logging
 import math
 import re
@@ -12,9 +15,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
+from pnerf_jax.config.schema import Config
 from pnerf_jax.contrib.release import torch_file
 from pnerf_jax.data import files, labels
 from pnerf_jax.distributed import sharding
@@ -24,77 +27,72 @@ from pnerf_jax.rendering.scene import init_params
 from pnerf_jax.runs import checkpoints, lock
 from pnerf_jax.runs.config_file import save_config
 from pnerf_jax.runs.experiment import build_experiment
-from pnerf_jax.training import setup
-from pnerf_jax.training import train_state as states
+from pnerf_jax.training.field_task import FieldTask
 
 _LOG = logging.getLogger(__name__)
 
 _STATE = 'net'  # entry of the checkpoint
-_PREFIX = 'nerf_0.'  # of its tensors
+_PREFIX = 'nerf_0.'  # of the tensor names
 _HEAD = 'semantic_output2'
 
 
-def make_run(config: ml_collections.ConfigDict, workdir: Path, path: Path) -> None:
-  """Writes RUN with the released weights as its checkpoint of step 0.
+def make_run(config: Config, workdir: Path, path: Path) -> None:
+  """Write RUN with the released weights as its checkpoint of step 0.
 
-  eval and render take it as it is; train goes on from the weights, with a fresh optimiser.
+  eval and render use it directly; train continues from the weights, with a fresh optimiser.
 
   Args:
-    config: of the published network, with the centre and far bound that the weights belong to.
-    workdir: RUN, without a checkpoint yet.
+    config: config of the paper's field, with the centre and far bound of the weights.
+    workdir: RUN, without a checkpoint.
     path: the released checkpoint.
 
   Raises:
-    InputError: a config, file or folder that does not fit.
+    InputError: the config, checkpoint or folder is unsuitable.
   """
   if config.model.field != 'paper':
     raise InputError(
-      f'config.model.field: {config.model.field!r}, but the weights are of'
-      " 'paper'. Use --config=configs/kitti360.py:paper."
+      f"config.model.field: {config.model.field!r}, but the weights are of 'paper'. Use"
+      ' --config=configs/kitti360.py:paper.'
     )
-  # Any other centre or far bound moves every point, and nothing later would tell.
+  # Another centre or far bound moves every point, which nothing later can detect.
   if len(config.scene.center) != 3 or not config.scene.far > 0:
     raise InputError(
       f'config.scene.center, config.scene.far: {tuple(config.scene.center)}, {config.scene.far};'
-      ' the weights hold for the centre and far bound of their training alone. Give both (README,'
-      " prepare weights; center_pose and dist in the authors' own configs)."
+      ' the weights are valid only for the centre and far bound of their training. Set both'
+      ' (docs/data_kitti360.md; center_pose and dist in the configs of the authors).'
     )
   workdir = Path(workdir)
   files.check_is_folder(workdir, '--workdir')
-  _refuse_trained(workdir)
+  _check_no_checkpoint(workdir)
   params = read_params(path)
-  run = build_experiment(config)
-  class_ids = run.scene.class_ids
-  params = share_merged(params, class_ids)
-  state = states.init_state(
-    jax.tree.map(jnp.asarray, params), setup.make_optimizer(config), len(class_ids)
+  experiment = build_experiment(config)
+  params = share_merged(params, experiment.scene.class_ids)
+  state = dataclasses.replace(
+    FieldTask(experiment).init_state(), params=jax.tree.map(jnp.asarray, params)
   )
   workdir.mkdir(parents=True, exist_ok=True)
   with lock.acquire(workdir):
-    _refuse_trained(workdir)  # another process may have come first
-    save_config(config, workdir)
-    saved = checkpoints.Checkpoints(workdir)
-    try:
-      saved.save(0, jax.device_put(state, sharding.replicated(run.mesh)))
+    _check_no_checkpoint(workdir)  # another process may have written one in the meantime
+    save_config(experiment.config, workdir)
+    with checkpoints.Checkpoints(workdir) as saved:
+      saved.save(0, jax.device_put(state, sharding.replicated(experiment.mesh)))
       saved.wait()
-    finally:
-      saved.close()
   _LOG.info('%s: weights of %s, as step 0', workdir, path)
 
 
-def _refuse_trained(workdir: Path) -> None:
+def _check_no_checkpoint(workdir: Path) -> None:
   if any((workdir / 'checkpoints').glob('*')):
-    raise InputError(f'{workdir / "checkpoints"}: there already. Name another --workdir.')
+    raise InputError(f'{workdir / "checkpoints"}: exists already. Use another --workdir.')
 
 
 def read_params(path: Path) -> dict[str, Any]:
-  """Parameters of PublishedField from a released checkpoint, numpy float32.
+  """Read the parameters of PaperField from a released checkpoint, numpy float32.
 
   Raises:
-    InputError: a file that cannot be read, or tensors of other names, shapes or types.
+    InputError: the file cannot be read, or its tensors have other names, shapes or types.
   """
   tensors = torch_file.read_tensors(path, _STATE)
-  field = PaperField(scale=1.0, class_ids=(labels.SKY,))  # neither changes its parameters
+  field = PaperField(scale=1.0, class_ids=(labels.SKY,))  # neither affects the parameters
   template = jax.eval_shape(lambda: init_params(field, jax.random.key(0)))
   params = {}
   for layer, arrays in template.items():
@@ -102,25 +100,25 @@ def read_params(path: Path) -> dict[str, Any]:
     for kind, array in arrays.items():
       dotted = re.sub(r'_(\d+)$', r'.\1', layer)
       name = f'{_PREFIX}{dotted}.{"weight" if kind == "kernel" else kind}'
-      # A released weight is the transpose of a kernel.
-      params[layer][kind] = _tensor(path, tensors, name, array.shape[::-1]).T
+      # A PyTorch weight is the transpose of a kernel.
+      params[layer][kind] = _pop_tensor(path, tensors, name, array.shape[::-1]).T
   if tensors:
     raise InputError(
-      f'{path}: holds what the published network lacks: {", ".join(tensors)[:200]}.'
-      ' Use a checkpoint of Panoptic NeRF itself (3DV 2022).'
+      f'{path}: has tensors that the published network lacks: {", ".join(tensors)[:200]}.'
+      ' Use a checkpoint of Panoptic NeRF (3DV 2022).'
     )
   return params
 
 
-def _tensor(
+def _pop_tensor(
   path: Path, tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]
 ) -> np.ndarray:
-  """Takes a tensor out of the dictionary, checked."""
+  """Remove a tensor from the dictionary and return it, validated, as float32."""
   if name not in tensors:
-    there = ', '.join(tensors)[:200] or 'no other tensor'
+    others = ', '.join(tensors)[:200] or 'none'
     raise InputError(
-      f'{path}: {_STATE} lacks {name} (there is: {there}). Use a checkpoint of'
-      ' Panoptic NeRF itself (3DV 2022).'
+      f'{path}: {_STATE} lacks {name} (other tensors: {others}). Use a checkpoint of Panoptic NeRF'
+      ' (3DV 2022).'
     )
   tensor = tensors.pop(name)
   if tensor.shape != shape or not np.issubdtype(tensor.dtype, np.floating):
@@ -134,22 +132,23 @@ def _tensor(
 
 
 def share_merged(params: dict[str, Any], class_ids: tuple[int, ...]) -> dict[str, Any]:
-  """Gives classes that the authors merged in training the channel of the class they became.
+  """Give every class the output channel of the class that it was merged into for training.
 
-  The released network never learned the channels of parking, gate, trucks and so on: it says
-  sidewalk, fence, car. Classes present that became one share its mass equally, so that the sum
-  is what the network said; the primitives then divide it (panoptic.split_merged).
+  The released network has no trained channels for parking, gate, truck and other classes: it
+  predicts sidewalk, fence, car. The present classes that were merged into one share its probability
+  equally, so their sum is the network's prediction; labelling divides it by the primitives
+  (panoptic.split_merged).
 
   Args:
-    params: of PublishedField.
-    class_ids: the C ids present.
+    params: parameters of PaperField.
+    class_ids: the C ids present in the window.
 
   Returns:
-    A new tree; channels of absent and of unmerged classes are the same.
+    New parameters; the channels of absent and of unmerged classes are unchanged.
   """
   kernel, bias = (params[_HEAD][kind].copy() for kind in ('kernel', 'bias'))
-  became = [labels.paper_merged_class(i) for i in class_ids]
-  for class_id, source in zip(class_ids, became):
+  merged = [labels.paper_merged_class(i) for i in class_ids]
+  for class_id, source in zip(class_ids, merged):
     kernel[:, class_id] = params[_HEAD]['kernel'][:, source]
-    bias[class_id] = params[_HEAD]['bias'][source] - math.log(became.count(source))
+    bias[class_id] = params[_HEAD]['bias'][source] - math.log(merged.count(source))
   return {**params, _HEAD: {'kernel': kernel, 'bias': bias}}

@@ -1,6 +1,6 @@
-"""A trained PSPNet in one file: parameters as float16 and the network's settings, an .npz.
+"""Files of trained PSPNets: an .npz with float16 parameters and the settings of the network.
 
-Half precision changes a parameter by at most 0.05 %; a file is read without running anything in it.
+Half precision changes a parameter by at most 0.05 %. Reading a file never runs code from it.
 """
 
 import io
@@ -16,18 +16,18 @@ import numpy as np
 from flax import traverse_util
 
 from pnerf_jax.contrib.segmentation import pspnet
-from pnerf_jax.contrib.segmentation.cityscapes import IDS
+from pnerf_jax.contrib.segmentation.cityscapes import ID_FROM_TRAIN_ID
 from pnerf_jax.data.files import read_bytes, write_bytes
 from pnerf_jax.errors import InputError
 
 NAME = 'pspnet.npz'  # in the folder of a run
 _SETTINGS = 'settings'
-_MOST = 2**30  # bytes
-_REMEDY = 'Name a run of python -m pnerf_jax.pspnet, or its pspnet.npz.'
+_MAX_BYTES = 2**30
+_HINT = 'Name a run of python -m pnerf_jax.pspnet, or its pspnet.npz.'
 
 
 def write(path: Path, network: pspnet.PSPNet, params: Any) -> None:
-  """Writes a network with its parameters."""
+  """Write a network and its parameters."""
   settings = {field: getattr(network, field) for field in ('width', 'blocks', 'stride')}
   arrays = {
     name: np.asarray(value, np.float16)
@@ -39,13 +39,13 @@ def write(path: Path, network: pspnet.PSPNet, params: Any) -> None:
 
 
 def read(path: Path) -> tuple[pspnet.PSPNet, Any]:
-  """Network and float32 parameters of a file, or of the folder of a run.
+  """Return the network and the float32 parameters of a file, or of a run folder.
 
   Raises:
-    InputError: no such file, or not of such a network.
+    InputError: there is no such file, or it does not hold a PSPNet.
   """
   path = Path(path) / NAME if Path(path).is_dir() else Path(path)
-  content = read_bytes(path, _MOST, _REMEDY)
+  content = read_bytes(path, _MAX_BYTES, _HINT)
   try:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
       settings = json.loads(file[_SETTINGS].tobytes())
@@ -63,26 +63,29 @@ def read(path: Path) -> tuple[pspnet.PSPNet, Any]:
     AttributeError,
     zipfile.BadZipFile,
   ) as e:
-    raise InputError(f'{path}: is no trained PSPNet ({e}). {_REMEDY}') from None
+    raise InputError(f'{path}: is not a trained PSPNet ({e}). {_HINT}') from None
   for name, array in arrays.items():
     if array.shape != template[name].shape or not np.isfinite(array).all():
       raise InputError(
-        f'{path}: {name} is {array.shape}, expected finite {template[name].shape}. {_REMEDY}'
+        f'{path}: {name} is {array.shape}, expected finite {template[name].shape}. {_HINT}'
       )
   return network, traverse_util.unflatten_dict(arrays, sep='/')
 
 
 def load(path: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-  """`predict(images [N, H, W, 3] uint8) -> ids [N, H, W] uint8, confidence [N, H, W] float32`."""
+  """Return `predict(images [N, H, W, 3] uint8) -> ids [N, H, W] uint8, confidence [N, H, W]`.
+
+  Ids are KITTI-360's; confidence is the float32 probability of the class.
+  """
   network, params = read(path)
 
   @jax.jit
-  def answer(params, images):
+  def apply(params, images):
     logits, _ = network.apply({'params': params}, images)
     return jnp.argmax(logits, -1), jnp.max(jax.nn.softmax(logits), -1)
 
   def predict(images):
-    train, confidence = answer(params, images)
-    return IDS[np.asarray(train)], np.asarray(confidence)
+    train_ids, confidence = apply(params, images)
+    return ID_FROM_TRAIN_ID[np.asarray(train_ids)], np.asarray(confidence)
 
   return predict

@@ -1,4 +1,4 @@
-"""The config of a PSPNet's training run."""
+"""The config of a PSPNet's run: one dataclass per group."""
 
 import dataclasses
 from collections.abc import Mapping

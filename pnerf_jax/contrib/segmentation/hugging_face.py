@@ -1,8 +1,8 @@
 """Semantic and universal segmentation networks of Hugging Face transformers, from a local folder.
 
-SegFormer, BEiT, UPerNet and the like give a logit a class; MaskFormer, Mask2Former and OneFormer
-give masks with classes. Labels are those of the library's own post-processing.
-Letters: N images, C classes of the network.
+SegFormer, BEiT, UPerNet etc. predict one logit per class; MaskFormer, Mask2Former and OneFormer
+predict masks with classes. Labels are those of the library's own post-processing.
+Letters: N images, H and W their size, C classes of the network.
 """
 
 import logging
@@ -20,23 +20,23 @@ _LOG = logging.getLogger(__name__)
 
 
 def load(folder: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-  """A network of a folder that `save_pretrained` wrote; nothing is fetched, no code of it is run.
+  """Load a network from a folder written by `save_pretrained`, offline and without remote code.
 
   Returns:
     `predict(images [N, H, W, 3] uint8) -> ids [N, H, W] uint8, confidence [N, H, W] float32`: the
-    most likely class as KITTI-360's id, 0 for one without counterpart, and the probability of that
-    id (the sum over the network's classes that have it).
+    most likely class as KITTI-360's id (0 without a counterpart), and the probability of that id
+    (summed over the classes of the network that map to it).
 
   Raises:
-    InputError: packages are missing, or the folder holds no such network.
+    InputError: packages are missing, or the folder does not hold such a network.
   """
   folder = Path(folder)
   if not (folder / 'config.json').is_file():
     raise InputError(
-      f'{folder}: no network of Hugging Face transformers (no config.json). Name a'
-      ' folder that save_pretrained wrote, with its preprocessor_config.json.'
+      f'{folder}: is not a network of Hugging Face transformers (no config.json). Name a'
+      ' folder written by save_pretrained, with its preprocessor_config.json.'
     )
-  os.environ['HF_HUB_OFFLINE'] = '1'  # read when the library is imported
+  os.environ['HF_HUB_OFFLINE'] = '1'  # is read when the library is imported
   try:
     import torch
     import transformers
@@ -51,7 +51,7 @@ def load(folder: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     model, processor = _load(transformers, folder)
   except InputError:
     raise
-  except Exception as e:  # the library raises many kinds for a folder that it cannot load
+  except Exception as e:  # the library raises many types of errors for a bad folder
     reason = ' '.join(str(e).split())[:300]
     raise InputError(
       f'{folder}: cannot be loaded ({type(e).__name__}: {reason}). Name a folder'
@@ -62,8 +62,8 @@ def load(folder: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
   ids, unknown = names.ids_of({int(i): name for i, name in model.config.id2label.items()})
   if not ids.any():
     raise InputError(
-      f'{folder}/config.json: id2label names no class of a street'
-      f" ({', '.join(unknown)[:200]}). Write the classes' names into it."
+      f'{folder}/config.json: id2label names no street class ({", ".join(unknown)[:200]}).'
+      ' Write the names of the classes into it.'
     )
   if unknown:
     _LOG.info('classes without a counterpart in KITTI-360 (written as 0): %s', ', '.join(unknown))
@@ -72,38 +72,30 @@ def load(folder: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
 
 
 def _load(transformers: Any, folder: Path) -> tuple[Any, Any]:
-  """Model and processor."""
+  """Load the model and its processor."""
   local = {'local_files_only': True}
   config = transformers.AutoConfig.from_pretrained(folder, **local)
-  for auto, kinds in (
-    (
-      transformers.AutoModelForSemanticSegmentation,
-      transformers.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING,
-    ),
-    (
-      transformers.AutoModelForUniversalSegmentation,
-      transformers.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING,
-    ),
-  ):
-    if type(config) in kinds:
-      break
+  if type(config) in transformers.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING:
+    auto = transformers.AutoModelForSemanticSegmentation
+  elif type(config) in transformers.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING:
+    auto = transformers.AutoModelForUniversalSegmentation
   else:
     raise InputError(
-      f'{folder}/config.json: model type {config.model_type!r} is no semantic or'
+      f'{folder}/config.json: model type {config.model_type!r} is not a semantic or'
       ' universal segmentation network. Use e.g. SegFormer or Mask2Former.'
     )
   model, info = auto.from_pretrained(
     folder, config=config, use_safetensors=True, output_loading_info=True, **local
   )
-  own = {name for name, _ in model.named_parameters()}
-  lacking = sorted(own & set(info['missing_keys'])) + [str(key) for key in info['mismatched_keys']]
-  if lacking:  # they would be random numbers
+  parameters = {name for name, _ in model.named_parameters()}
+  missing = sorted(parameters & set(info['missing_keys'])) + list(map(str, info['mismatched_keys']))
+  if missing:  # the library initialises them at random
     raise InputError(
-      f"{folder}: the weights lack {len(lacking)} of the network's parameters"
-      f' ({", ".join(lacking)[:200]}). Use the weights of a segmentation network.'
+      f"{folder}: the weights lack {len(missing)} of the network's parameters"
+      f' ({", ".join(missing)[:200]}). Use the weights of a segmentation network.'
     )
   if config.model_type == 'oneformer':
-    # Its table of names serves training alone, and would be fetched.
+    # The table of class names is needed for training only, and would be downloaded.
     images = transformers.AutoImageProcessor.from_pretrained(folder, class_info_file=None, **local)
     return model, transformers.OneFormerProcessor(
       images,
@@ -116,32 +108,32 @@ def _load(transformers: Any, folder: Path) -> tuple[Any, Any]:
 def _predict(
   torch: Any, model: Any, processor: Any, table: Any, images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """See `load`. table: [C] int64, the ids of the network's classes."""
+  """Return ids and confidence, see `load`. table: [C] int64, ids of the network's classes."""
   sizes = [image.shape[:2] for image in images]
-  wanted = (
-    {'task_inputs': ['semantic'] * len(images)} if model.config.model_type == 'oneformer' else {}
-  )
-  inputs = processor(images=list(images), return_tensors='pt', **wanted)
+  task = {}
+  if model.config.model_type == 'oneformer':
+    task['task_inputs'] = ['semantic'] * len(images)
+  inputs = processor(images=list(images), return_tensors='pt', **task)
   if len(inputs['pixel_values']) != len(images):
     raise InputError(
-      f'transformers: {model.config.model_type!r} cuts images into windows, which is'
+      f'transformers: {model.config.model_type!r} splits images into windows, which is'
       ' not supported. Use e.g. SegFormer or Mask2Former.'
     )
   inputs = {name: value.to(model.device) for name, value in inputs.items() if hasattr(value, 'to')}
   with torch.inference_mode():
     outputs = model(**inputs)
-    found = processor.post_process_semantic_segmentation(
+    results = processor.post_process_semantic_segmentation(
       outputs, target_sizes=sizes, return_segmentation_scores=True
     )
     ids, confidences = [], []
-    for each in found:
-      scores, winner = each['segmentation_scores'], table[each['segmentation']]
+    for result in results:
+      scores, predicted = result['segmentation_scores'], table[result['segmentation']]
       if getattr(outputs, 'logits', None) is not None:
-        shares = scores.softmax(0)
-      else:  # of masks; what is left to 1 is 'no class'
-        shares = scores / scores.sum(0).clamp(min=1.0)
-      ids.append(winner)
-      confidences.append((shares * (table[:, None, None] == winner)).sum(0))
+        probabilities = scores.softmax(0)
+      else:  # of masks; the remainder to 1 is 'no class'
+        probabilities = scores / scores.sum(0).clamp(min=1.0)
+      ids.append(predicted)
+      confidences.append((probabilities * (table[:, None, None] == predicted)).sum(0))
   return (
     torch.stack(ids).cpu().numpy().astype(np.uint8),
     torch.stack(confidences).cpu().numpy().astype(np.float32),

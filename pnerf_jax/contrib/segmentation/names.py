@@ -1,8 +1,8 @@
-"""What the classes of other data sets are called in KITTI-360's label table.
+"""Mapping of class names of other datasets to KITTI-360's ids.
 
-A name is made plain first: 'construction--flat--bike-lane' and 'Bike Lane' become 'bike lane',
-'Traffic Sign (Front)' 'traffic sign', 'building, edifice' 'building'. Source: the class lists of
-Cityscapes (35), Mapillary Vistas 1.2 (66) and 2.0 (124), and ADE20K (150).
+Names are normalised first: 'construction--flat--bike-lane' and 'Bike Lane' become 'bike lane',
+'Traffic Sign (Front)' becomes 'traffic sign', 'building, edifice' becomes 'building'. Covers the
+class lists of Cityscapes (35), Mapillary Vistas 1.2 (66) and 2.0 (124), and ADE20K (150).
 """
 
 import re
@@ -12,10 +12,10 @@ import numpy as np
 
 from pnerf_jax.data import labels
 
-UNKNOWN = 0  # gives no supervision (formats.md section 9)
+UNKNOWN = 0  # pixels with this id give no supervision
 
-# KITTI-360's name -> plain names of the others. Names of KITTI-360 itself need no line.
-_OTHERS = {
+# KITTI-360's name -> normalised names in other datasets, where these differ.
+_SYNONYMS = {
   'road': (
     'bike lane',
     'crosswalk',
@@ -79,8 +79,8 @@ _OTHERS = {
   'box': ('junction box', 'mailbox'),
   'unknown vehicle': ('other vehicle', 'wheeled slow', 'boat', 'ship'),
 }
-_ADE_INDOORS = {'lamp', 'box'}  # the same words for things of a room
-_ID_OF = {name: labels.BY_NAME[ours].id for ours, names in _OTHERS.items() for name in names}
+_INDOOR_NAMES = {'lamp', 'box'}  # denote objects of a room in ADE20K
+_ID_OF = {name: labels.BY_NAME[key].id for key, names in _SYNONYMS.items() for name in names}
 _ID_OF |= {
   label.name: label.id
   for label in labels.BY_ID.values()
@@ -88,49 +88,49 @@ _ID_OF |= {
 }
 
 
-def plain(name: str) -> list[str]:
-  """Plain forms of a class name, the most specific first."""
+def normalized_names(name: str) -> list[str]:
+  """Return the normalised forms of a class name, the most specific first."""
   parts = [part for part in re.split(r'--|::', name.strip().lower()) if part]
-  found = []
+  forms = []
   for part in reversed(parts):
     part = re.split(r'[;,]', part)[0]
     shorter = re.split(r' - | \(', part)[0]
     for form in (part, shorter):
       form = ' '.join(re.sub(r'[^a-z0-9]+', ' ', form).split())
-      if form not in found:
-        found.append(form)
-  return found
+      if form not in forms:
+        forms.append(form)
+  return forms
 
 
 def id_of(name: str, indoors: bool = False) -> int:
-  """KITTI-360 id of a class of another data set; 0 for what has no counterpart.
+  """Return KITTI-360's id of a class of another dataset; 0 without a counterpart.
 
   Args:
-    name: as the other data set writes it.
-    indoors: whether that data set also has rooms (ADE20K).
+    name: the class name in the other dataset.
+    indoors: whether that dataset also has indoor classes (ADE20K).
   """
-  for form in plain(name):
+  for form in normalized_names(name):
     if form in _ID_OF:
-      return UNKNOWN if indoors and form in _ADE_INDOORS else _ID_OF[form]
+      return UNKNOWN if indoors and form in _INDOOR_NAMES else _ID_OF[form]
   return UNKNOWN
 
 
 def ids_of(names: Mapping[int, str]) -> tuple[np.ndarray, list[str]]:
-  """A network's whole list of classes.
+  """Map all classes of a network.
 
   Args:
-    names: channel -> name; every channel from 0 on.
+    names: name of every channel, counted from 0.
 
   Returns:
-    [classes] uint8 ids of KITTI-360, and the names that have none.
+    [C] uint8 ids of KITTI-360, and the names without a counterpart.
   """
-  indoors = _has_rooms(names.values())
+  indoors = _has_indoor_classes(names.values())
   ids = [id_of(names[channel], indoors) for channel in range(len(names))]
   return (
     np.array(ids, np.uint8),
-    [names[channel] for channel, found in enumerate(ids) if found == UNKNOWN],
+    [names[channel] for channel, id_ in enumerate(ids) if id_ == UNKNOWN],
   )
 
 
-def _has_rooms(names: Iterable[str]) -> bool:
-  return any('ceiling' in plain(name) for name in names)
+def _has_indoor_classes(names: Iterable[str]) -> bool:
+  return any('ceiling' in normalized_names(name) for name in names)

@@ -1,173 +1,174 @@
-"""What training does with a PSPNet; the machinery around it is trainer.py's.
+"""Training of a PSPNet: what is specific to it; training/trainer.py holds the loop.
 
-Letters: N crops of a step, h and w a crop's size, C classes.
+Letters: N crops of a step, h and w the size of a crop, C classes.
 """
 
-import functools
 import logging
 import pathlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 
 from pnerf_jax.contrib.segmentation import checkpoint, crops, pspnet
-from pnerf_jax.contrib.segmentation.cityscapes import IDS, IGNORED
-from pnerf_jax.contrib.segmentation.config import parse_config
+from pnerf_jax.contrib.segmentation.cityscapes import ID_FROM_TRAIN_ID, IGNORED
+from pnerf_jax.contrib.segmentation.config import Config, parse_config
+from pnerf_jax.contrib.segmentation.optimizer import make_poly_optimizer, poly_learning_rate
 from pnerf_jax.data import image_io, palettes
 from pnerf_jax.distributed import sharding
 from pnerf_jax.errors import InputError
-from pnerf_jax.training import train_state as states
-from pnerf_jax.training import trainer
+from pnerf_jax.training import train_state, trainer
+from pnerf_jax.training.train_state import TrainState
 
 _LOG = logging.getLogger(__name__)
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Trains to `config.train.steps`, resuming from RUN's newest checkpoint.
+def train(config: Config | ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Train to `config.train.steps`, resuming from RUN's newest checkpoint.
 
   Raises:
     InputError: bad input, another training in RUN, or a loss that is not finite.
     Interrupted: stopped by a signal, after saving.
   """
-  trainer.run(lambda: SegmenterTask(config), workdir)
+  trainer.run(lambda: SegmentationTask(config), workdir)
 
 
-class SegmenterTask:
-  """Trains a PSPNet on labelled photos; see trainer.Task."""
+class SegmentationTask:
+  """Training of a PSPNet on labelled images; see trainer.Task."""
 
-  steps_per_call = 1  # convolutions in a loop of XLA's run many times slower on a CPU
+  steps_per_call = 1  # XLA runs convolutions inside a loop many times slower on a CPU
 
-  def __init__(self, config: ml_collections.ConfigDict):
-    """Finds the photos, and the weights to start from. Raises InputError for bad input."""
+  def __init__(self, config: Config | ml_collections.ConfigDict):
+    """Find the images and read the initial weights. Raises InputError for bad input."""
     self.mesh = sharding.make_mesh()
-    self.config = config = parse_config(config, self.mesh.devices.size)
-    model, train_, optim = config.model, config.train, config.optim
-    self._photos = crops.find_photos(config.data)
-    _LOG.info('%d labelled photos', len(self._photos))
+    self.config = parse_config(config, self.mesh.devices.size)
+    model = self.config.model
+    self._images = crops.find_labelled_images(self.config.data)
+    _LOG.info('%d labelled images', len(self._images))
     self._network = pspnet.PSPNet(model.width, model.blocks, model.stride)
-    self._start = None
+    self._init_params = None
     if model.init_from:
-      network, self._start = checkpoint.read(pathlib.Path(model.init_from))
+      network, self._init_params = checkpoint.read(pathlib.Path(model.init_from))
       if network != self._network:
         raise InputError(
-          f'{model.init_from}: is of width {network.width}, blocks {network.blocks},'
+          f'{model.init_from}: has width {network.width}, blocks {network.blocks},'
           f' stride {network.stride}. Set config.model to these.'
         )
-    self._schedule = functools.partial(
-      states.poly_rate,
-      rate=optim.learning_rate,
-      power=optim.poly_power,
-      steps=train_.steps,
-      warmup=optim.warmup_steps,
-    )
-    self._optimizer = states.make_poly_optimizer(
-      optim.learning_rate, optim.poly_power, train_.steps, optim.warmup_steps, optim.weight_decay
-    )
+    self._optimizer = make_poly_optimizer(self.config.optim, self.config.train.steps)
     self._workdir = None
 
-  def fresh_state(self) -> states.TrainState:
-    """Parameters from config.model.init_from, or from the seed."""
-    if self._start is not None:
-      params = jax.tree.map(jnp.asarray, self._start)
+  def init_state(self) -> TrainState:
+    """Return the initial state: parameters of config.model.init_from, or random ones."""
+    if self._init_params is not None:
+      params = jax.tree.map(jnp.asarray, self._init_params)
     else:
       params = pspnet.init_params(self._network, jax.random.key(self.config.train.seed))
-    return states.init_state(params, self._optimizer, None)
+    return train_state.init_state(params, self._optimizer, aux=None)
 
-  def prepare(self, workdir: pathlib.Path) -> trainer.Dispatch:
-    """The compiled step; crops of the next one are drawn while the devices work."""
+  def build_step(self, workdir: pathlib.Path) -> trainer.TrainStep:
+    """Return the training step; a thread draws the crops of the next step meanwhile."""
     self._workdir = workdir
     settings = self.config.train
-    drawn = crops.Crops(
-      self._photos,
+    random_crops = crops.RandomCrops(
+      self._images,
       (settings.crop_height, settings.crop_width),
       (settings.scale_low, settings.scale_high),
       settings.seed,
     )
-    one_step = make_step(self._network, self._optimizer, self.config.loss.auxiliary, self.mesh)
-    artist, coming = ThreadPoolExecutor(1), {}
+    update = make_update(self._network, self._optimizer, self.config.loss.auxiliary, self.mesh)
+    executor, prefetched = ThreadPoolExecutor(1), {}
+    draw = lambda step: executor.submit(random_crops.batch, step, settings.batch_size)
+    put = lambda x: jax.make_array_from_callback(x.shape, sharding.by_ray(self.mesh), x.__getitem__)
 
-    def dispatch(state, step):
-      """One step: the state after it and the metrics; `step` is the state's."""
-      batch = (
-        coming.pop(step, None) or artist.submit(drawn.batch, step, settings.batch_size)
-      ).result()
+    def train_step(state: TrainState, step: int) -> tuple[TrainState, dict[str, jax.Array]]:
+      batch = (prefetched.pop(step, None) or draw(step)).result()
       if step + 1 < settings.steps:
-        coming[step + 1] = artist.submit(drawn.batch, step + 1, settings.batch_size)
-      place = lambda x: jax.make_array_from_callback(
-        x.shape, sharding.by_ray(self.mesh), x.__getitem__
-      )
-      with jax.transfer_guard('allow'):  # these transfers are meant
-        images, train_ = map(place, batch)
-      return one_step(state, images, train_)
+        prefetched[step + 1] = draw(step + 1)
+      with jax.transfer_guard('allow'):  # intended transfers
+        images, train_ids = map(put, batch)
+      return update(state, images, train_ids)
 
-    return dispatch
+    return train_step
 
-  def scalars(self, metrics: dict[str, float], step: int, per_second: float) -> dict[str, float]:
-    """Rate and speed."""
-    del metrics
+  def metrics(self, means: dict[str, float], step: int, per_second: float) -> dict[str, float]:
+    """Return the learning rate and the speed."""
+    del means
+    optim, settings = self.config.optim, self.config.train
     return {
-      'learning_rate': float(self._schedule(step)),
-      'crops_per_second': self.config.train.batch_size * per_second,
+      'learning_rate': float(poly_learning_rate(step, optim, settings.steps)),
+      'crops_per_second': settings.batch_size * per_second,
     }
 
-  def preview(self, params: Any, folder: pathlib.Path) -> None:
-    """Photo, truth and answer of the photo in the middle; and RUN/pspnet.npz."""
-    photo = self._photos[len(self._photos) // 2]
-    rgb, truth = crops.read(photo)
+  def progress(self, scalars: dict[str, float]) -> str:
+    """Return the task's part of the progress line."""
+    return (
+      f'{scalars["crops_per_second"]:.1f} crops/s  loss {scalars["loss"]:.4f}'
+      f'  accuracy {scalars["accuracy"]:.3f}'
+    )
+
+  def write_preview(self, params: Any, folder: pathlib.Path) -> None:
+    """Write RUN/pspnet.npz, and one image with its ground truth and prediction."""
+    image = self._images[len(self._images) // 2]
+    rgb, train_ids = crops.read(image)
     path = self._workdir / checkpoint.NAME
     checkpoint.write(path, self._network, jax.device_get(params))
-    ids, _ = checkpoint.load(path)(rgb[None])
-    known = np.append(IDS, np.zeros(256 - len(IDS), np.uint8))[truth]
-    panel = np.concatenate([rgb, palettes.semantic_rgb(known), palettes.semantic_rgb(ids[0])])
-    image_io.write_rgb(folder / photo.rgb.name, panel)
+    predicted, _ = checkpoint.load(path)(rgb[None])
+    labels = [ID_FROM_TRAIN_ID[train_ids], predicted[0]]
+    panel = np.concatenate([rgb, *map(palettes.semantic_rgb, labels)])
+    image_io.write_rgb(folder / image.rgb.name, panel)
 
 
-def loss_terms(logits: tuple[jax.Array, jax.Array], train_: jax.Array) -> dict[str, jax.Array]:
-  """Mean cross-entropy of both heads over the pixels with a class, and the share named right.
+def loss_terms(logits: tuple[jax.Array, jax.Array], train_ids: jax.Array) -> dict[str, jax.Array]:
+  """Return the mean cross-entropy of both heads and the accuracy, over pixels with a class.
 
   Args:
     logits: [N, h, w, C] of the main and of the auxiliary head.
-    train_: [N, h, w] uint8, 255 = no class.
+    train_ids: [N, h, w] uint8, 255 = no class.
   """
-  known = train_ != IGNORED
-  target = jnp.where(known, train_, 0).astype(jnp.int32)[..., None]
+  known = train_ids != IGNORED
+  target = jnp.where(known, train_ids, 0).astype(jnp.int32)[..., None]
   count = jnp.maximum(known.sum(), 1)
 
-  def entropy(x):
-    chosen = jnp.take_along_axis(jax.nn.log_softmax(x), target, axis=-1)[..., 0]
-    return -jnp.sum(jnp.where(known, chosen, 0.0)) / count
+  def cross_entropy(x):
+    log_prob = jnp.take_along_axis(jax.nn.log_softmax(x), target, axis=-1)[..., 0]
+    return -jnp.sum(jnp.where(known, log_prob, 0.0)) / count
 
-  right = (jnp.argmax(logits[0], -1) == train_) & known
+  correct = (jnp.argmax(logits[0], -1) == train_ids) & known
   return {
-    'main': entropy(logits[0]),
-    'auxiliary': entropy(logits[1]),
-    'accuracy': right.sum() / count,
+    'main': cross_entropy(logits[0]),
+    'auxiliary': cross_entropy(logits[1]),
+    'accuracy': correct.sum() / count,
   }
 
 
-def make_step(
-  network: pspnet.PSPNet, optimizer: states.Optimizer, auxiliary: float, mesh: jax.sharding.Mesh
-):
-  """`step(state, images [N, h, w, 3], train [N, h, w]) -> state, metrics`, jitted.
+def make_update(
+  network: pspnet.PSPNet,
+  optimizer: optax.GradientTransformation,
+  auxiliary_weight: float,
+  mesh: jax.sharding.Mesh,
+) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
+  """Return `update(state, images [N, h, w, 3], train_ids [N, h, w]) -> state, metrics`, jitted.
 
   Args:
-    network: to be trained.
-    optimizer: of make_poly_optimizer.
-    auxiliary: weight of the auxiliary head's loss.
-    mesh: ('data',); the crops are split over it.
+    network: the network to train.
+    optimizer: the optimiser of its state.
+    auxiliary_weight: weight of the auxiliary head's loss.
+    mesh: ('data',); the crops are divided over it.
   """
 
-  @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh), donate_argnums=0)
-  def step(state, images, train_):
-    def total(params):
-      terms = loss_terms(network.apply({'params': params}, images), train_)
-      return terms['main'] + auxiliary * terms['auxiliary'], terms
+  @partial(jax.jit, out_shardings=sharding.replicated(mesh), donate_argnums=0)
+  def update(state, images, train_ids):
+    def loss(params):
+      terms = loss_terms(network.apply({'params': params}, images), train_ids)
+      return terms['main'] + auxiliary_weight * terms['auxiliary'], terms
 
-    (value, terms), grads = jax.value_and_grad(total, has_aux=True)(state.params)
-    return states.apply_gradients(state, grads, optimizer, None), {'loss': value, **terms}
+    (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    return train_state.apply_gradients(state, grads, optimizer, None), {'loss': value, **terms}
 
-  return step
+  return update

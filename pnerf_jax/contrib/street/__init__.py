@@ -1,1 +1,1 @@
-"""The synthetic street with ground truth."""
+"""Generator of synthetic streets with ground truth, in KITTI-360's layout."""

@@ -1,27 +1,28 @@
-"""What a person makes of the street: 3D primitives around the true things, imperfect as people are.
+"""Simulation of the human annotation: imperfect 3D primitives around the true objects.
 
-Slack of 5 to 30 %, small turns, a few primitives displaced or missing, flat prisms that overlap,
-some meshes inside out, mirrored or sheared, as in the real files. Letters: street coordinates in
-metres; `street_from_local` [4, 4] holds the scale, as in KITTI-360's XML.
+As in the real files, primitives are 5 to 30 % too large and slightly rotated, a few are displaced
+or missing, ground prisms overlap, and some meshes are inside out, mirrored or sheared. Street
+coordinates in metres; `street_from_local` [4, 4] includes the scale, as in KITTI-360's XML.
 """
 
 import dataclasses
 
 import numpy as np
 
-from pnerf_jax.contrib.street import solids, things
+from pnerf_jax.contrib.street import objects, solids
 from pnerf_jax.data import labels
 
-_DISPLACED = 0.08  # share of primitives that sit up to 15 cm off
+# Fractions of the primitives.
+_DISPLACED = 0.08  # by up to 15 cm
 _SHEARED = 0.03
 _MIRRORED = 0.02
 _REVERSED = 0.06
-_MISSABLE = ('trash bin', 'smallpole', 'traffic sign', 'box', 'bicycle', 'person', 'lamp')
-_MISSING_REACH = 40.0  # metres from the middle of the drive within which things go missing
+_SOMETIMES_MISSED = ('trash bin', 'smallpole', 'traffic sign', 'box', 'bicycle', 'person', 'lamp')
+_MISSED_WITHIN = 40.0  # metres from the middle of the drive
 
 
-# Frames, relative to the drive's first and last, of the windows that people annotate one by one:
-# that of the drive, the following one (which overlaps it), and one of another pass.
+# KITTI-360 is annotated window by window. Frames, relative to the first and last one of the drive,
+# of its own window, of the next one (which overlaps it), and of one at another time.
 WINDOWS = {'own': (-60, 140), 'next': (20, 300), 'ghost': (2840, 3040)}
 
 
@@ -33,9 +34,10 @@ class Annotation:
     name: class.
     instance: instanceId; 0 for stuff.
     street_from_local: [4, 4].
-    vertices: [N, 3] local; faces: [F, 3].
-    timestamp: -1 or the frame at which it holds.
-    window: which stretch of the drive it was annotated in, a key of WINDOWS.
+    vertices: [N, 3], local coordinates.
+    faces: [F, 3] triangles.
+    timestamp: the frame at which it is valid; -1 = static.
+    window: the window in which it was annotated, a key of WINDOWS.
   """
 
   name: str
@@ -47,68 +49,30 @@ class Annotation:
   window: str = 'own'
 
   def world(self) -> np.ndarray:
-    """[N, 3] vertices in street coordinates."""
+    """Return the vertices [N, 3] in street coordinates, metres."""
     return self.vertices @ self.street_from_local[:3, :3].T + self.street_from_local[:3, 3]
 
 
+# KITTI-360's cube of 8 vertices and 12 faces.
 _CUBE = 0.5 * np.array(
   [
-    (1, 1, 1),
-    (1, 1, -1),
-    (1, -1, 1),
-    (1, -1, -1),
-    (-1, 1, -1),
-    (-1, 1, 1),
-    (-1, -1, -1),
-    (-1, -1, 1),
-  ],
-  float,
+    [1, 1, 1],
+    [1, 1, -1],
+    [1, -1, 1],
+    [1, -1, -1],
+    [-1, 1, -1],
+    [-1, 1, 1],
+    [-1, -1, -1],
+    [-1, -1, 1],
+  ]
 )
-_CUBE_FACES = np.reshape(
-  [
-    0,
-    2,
-    1,
-    2,
-    3,
-    1,
-    4,
-    6,
-    5,
-    6,
-    7,
-    5,
-    4,
-    5,
-    1,
-    5,
-    0,
-    1,
-    7,
-    6,
-    2,
-    6,
-    3,
-    2,
-    5,
-    7,
-    0,
-    7,
-    2,
-    0,
-    1,
-    3,
-    4,
-    3,
-    6,
-    4,
-  ],
-  (12, 3),
+_CUBE_FACES = np.array(  # vertices of a face, one digit each
+  [list(map(int, face)) for face in '021 231 465 675 451 501 762 632 570 720 134 364'.split()]
 )
 
 
 def _unit_ellipsoid() -> tuple[np.ndarray, np.ndarray]:
-  """KITTI-360's 63 x 80 mesh: 7 rings of 9 points about y, poles and seam repeated."""
+  """Return KITTI-360's mesh of 63 vertices and 80 faces: 7 rings of 9 points about y."""
   polar, turn = np.meshgrid(
     np.arange(7) * np.pi / 6, np.pi - np.arange(9) * np.pi / 4, indexing='ij'
   )
@@ -129,8 +93,8 @@ def _unit_ellipsoid() -> tuple[np.ndarray, np.ndarray]:
 _BALL, _BALL_FACES = _unit_ellipsoid()
 
 
-def _ladder(corners: int) -> np.ndarray:
-  """[corners - 2, 3] triangles of a polygon whose two long sides face each other."""
+def _triangulate_strip(corners: int) -> np.ndarray:
+  """Return triangles [corners - 2, 3] of a band-shaped polygon."""
   faces, low, high = [], 0, corners - 1
   while high - low >= 2:
     faces.append((low, low + 1, high))
@@ -142,28 +106,28 @@ def _ladder(corners: int) -> np.ndarray:
 
 
 def prism(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """[2 n, 3] vertices (upper ring first) and [4 n - 4, 3] faces of an extruded polygon [n, 3]."""
+  """Return vertices [2 n, 3] (top first) and faces [4 n - 4, 3] of a prism between [n, 3] rings."""
   n = len(top)
   i = np.arange(n)
   j = (i + 1) % n
-  cap = _ladder(n)
+  cap = _triangulate_strip(n)
   sides = np.stack([np.stack([i, i + n, j], 1), np.stack([j, i + n, j + n], 1)], 1).reshape(-1, 3)
   return np.concatenate([top, bottom]), np.concatenate([cap, cap[:, ::-1] + n, sides])
 
 
 def _slack(rng: np.random.Generator, size: np.ndarray, cap: float) -> np.ndarray:
-  """Extra metres in every direction: 5 to 30 %, at least 4 cm, at most `cap`."""
+  """Return the excess size [3], metres: 5 to 30 %, at least 4 cm, at most `cap`."""
   return np.clip(rng.uniform(0.05, 0.30, 3) * size, 0.04, cap)
 
 
-def _cuboid(part: things.Part, thing: things.Thing, rng: np.random.Generator):
-  yaw = thing.yaw + rng.normal(0, 0.008)
+def _cuboid(part: objects.Part, obj: objects.SceneObject, rng: np.random.Generator):
+  yaw = obj.yaw + rng.normal(0, 0.008)
   turn = solids.rotation_z(yaw)
-  points = _visible(part, thing) @ turn
+  points = _vertices_above_ground(part, obj) @ turn
   low, high = points.min(0), points.max(0)
-  extra = _slack(rng, high - low, 0.8 if thing.name in ('building', 'garage') else 0.35)
+  extra = _slack(rng, high - low, 0.8 if obj.name in ('building', 'garage') else 0.35)
   share = rng.uniform(0.3, 0.7, 3)
-  share[2] = rng.uniform(0.1, 0.3)  # people set boxes on the ground; the slack is above
+  share[2] = rng.uniform(0.1, 0.3)  # annotators place boxes on the ground
   low, high = low - share * extra, high + (1 - share) * extra
   matrix = np.eye(4)
   matrix[:3, :3] = turn * (high - low)
@@ -173,14 +137,14 @@ def _cuboid(part: things.Part, thing: things.Thing, rng: np.random.Generator):
   return matrix, _CUBE, _CUBE_FACES
 
 
-def _ellipsoid(part: things.Part, thing: things.Thing, rng: np.random.Generator):
-  points = _visible(part, thing)
+def _ellipsoid(part: objects.Part, obj: objects.SceneObject, rng: np.random.Generator):
+  points = _vertices_above_ground(part, obj)
   low, high = points.min(0), points.max(0)
   center, half = 0.5 * (low + high), 0.5 * (high - low)
-  # The mesh cuts the corners of its own ellipsoid, hence the wider fit.
+  # The mesh lies inside its ellipsoid, which must therefore be larger than the object.
   reach = np.quantile(np.linalg.norm((points - center) / half, axis=1), 0.97)
   half = half * reach * rng.uniform(1.04, 1.12, 3)
-  # The mesh's poles lie on its y axis: it is stood up.
+  # Turn the poles of the mesh from the y axis to the z axis.
   stand = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
   mirror = -1.0 if rng.random() < _MIRRORED else 1.0
   matrix = np.eye(4)
@@ -189,9 +153,9 @@ def _ellipsoid(part: things.Part, thing: things.Thing, rng: np.random.Generator)
   return matrix, _BALL, _BALL_FACES
 
 
-def _column(part: things.Part, thing: things.Thing, rng: np.random.Generator):
-  """An upright prism of six or eight corners around a trunk."""
-  points = _visible(part, thing)
+def _column(part: objects.Part, obj: objects.SceneObject, rng: np.random.Generator):
+  """Fit an upright prism with six or eight corners around a trunk."""
+  points = _vertices_above_ground(part, obj)
   center = 0.5 * (points.min(0) + points.max(0))
   radius = np.quantile(np.linalg.norm(points[:, :2] - center[:2], axis=1), 0.98)
   radius = radius * rng.uniform(1.10, 1.35) + 0.02
@@ -200,11 +164,11 @@ def _column(part: things.Part, thing: things.Thing, rng: np.random.Generator):
   ring = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros(corners)], 1)
   half = 0.5 * np.ptp(points[:, 2]) + 0.03
   vertices, faces = prism(ring + [0, 0, half], ring - [0, 0, half])
-  return _at(center), vertices, faces
+  return _translation(center), vertices, faces
 
 
-def _slab(part: things.Part, rng: np.random.Generator):
-  """A ground prism: corners off by up to 25 cm outwards, top up to 5 cm above the ground."""
+def _slab(part: objects.Part, rng: np.random.Generator):
+  """Fit a ground prism: corners up to 22 cm outside, top up to 5 cm above the ground."""
   outline = part.outline
   center = outline.mean(0)
   away = outline[:, :2] - center[:2]
@@ -217,72 +181,80 @@ def _slab(part: things.Part, rng: np.random.Generator):
   vertices, faces = prism(top, top - [0, 0, rng.uniform(0.35, 0.6)])
   if rng.random() < _REVERSED:
     faces = faces[:, ::-1]
-  return _at(center), vertices, faces
+  return _translation(center), vertices, faces
 
 
-def _at(center: np.ndarray) -> np.ndarray:
+def _translation(center: np.ndarray) -> np.ndarray:
   matrix = np.eye(4)
   matrix[:3, 3] = center
   return matrix
 
 
-def _visible(part: things.Part, thing: things.Thing) -> np.ndarray:
-  """[n, 3] vertices of a part; buried ones are lifted to the ground."""
+def _vertices_above_ground(part: objects.Part, obj: objects.SceneObject) -> np.ndarray:
+  """Return the vertices [n, 3] of a part, with buried ones raised to the ground."""
   points = part.solid.vertices[np.unique(part.solid.faces)]
-  return np.maximum(points, [-np.inf, -np.inf, thing.foot - 0.05])
+  return np.maximum(points, [-np.inf, -np.inf, obj.ground_z - 0.05])
 
 
-def enclose(
-  thing: things.Thing,
+def annotate(
+  obj: objects.SceneObject,
   instance: int,
   rng: np.random.Generator,
   timestamp: int = -1,
   window: str = 'own',
 ) -> list[Annotation]:
-  """The primitives a person draws around a thing, one a part."""
+  """Return the primitives that annotate an object, one per part.
+
+  Args:
+    obj: the object.
+    instance: its instanceId.
+    rng: source of the annotation errors.
+    timestamp: frame at which they are valid; -1 = static.
+    window: a key of WINDOWS.
+  """
   out = []
   shift = np.zeros(3)
   if rng.random() < _DISPLACED:
     shift[0] = rng.uniform(0.05, 0.15)
     shift = solids.rotation_z(rng.uniform(0, 2 * np.pi)) @ shift
-  for part in thing.parts:
+  for part in obj.parts:
     if part.shape == 'none':
       continue
     if part.shape == 'slab':
       matrix, vertices, faces = _slab(part, rng)
     elif part.shape == 'prism' and rng.random() < 0.7:
-      matrix, vertices, faces = _column(part, thing, rng)
+      matrix, vertices, faces = _column(part, obj, rng)
     elif part.shape == 'ellipsoid' and rng.random() < 0.85:
-      matrix, vertices, faces = _ellipsoid(part, thing, rng)
+      matrix, vertices, faces = _ellipsoid(part, obj, rng)
     else:
-      matrix, vertices, faces = _cuboid(part, thing, rng)
+      matrix, vertices, faces = _cuboid(part, obj, rng)
     if part.shape != 'slab':
-      # A thin pole is not missed altogether.
+      # A displaced primitive still covers most of a thin pole.
       width = (np.ptp(vertices, axis=0) * np.linalg.norm(matrix[:3, :3], axis=0)).min()
       matrix[:3, 3] += shift * min(1.0, 0.4 * width / 0.15)
-    out.append(Annotation(thing.name, instance, matrix, vertices, faces, timestamp, window))
+    out.append(Annotation(obj.name, instance, matrix, vertices, faces, timestamp, window))
   return out
 
 
-def number(all_things: list[things.Thing]) -> np.ndarray:
-  """[n] instanceId of every thing, counted per class from 1; 0 for stuff."""
+def instance_ids(objects_: list[objects.SceneObject]) -> np.ndarray:
+  """Return the instanceId [n] of every object, counted per class from 1; 0 for stuff."""
   counts: dict[str, int] = {}
   numbers = []
-  for thing in all_things:
-    counts[thing.name] = counts.get(thing.name, 0) + 1
-    is_thing = labels.IS_THING[labels.BY_NAME[thing.name].id]
-    numbers.append(counts[thing.name] if is_thing else 0)
+  for obj in objects_:
+    counts[obj.name] = counts.get(obj.name, 0) + 1
+    is_thing = labels.IS_THING[labels.BY_NAME[obj.name].id]
+    numbers.append(counts[obj.name] if is_thing else 0)
   return np.array(numbers, np.int64)
 
 
-def forgotten(
-  all_things: list[things.Thing], center: np.ndarray, count: int, rng: np.random.Generator
+def choose_unannotated(
+  objects_: list[objects.SceneObject], center: np.ndarray, count: int, rng: np.random.Generator
 ) -> set[int]:
-  """Indices of `count` small things near `center` [3] that nobody annotated."""
+  """Return indices of `count` small objects near `center` [3] that stay without a primitive."""
   near = [
     i
-    for i, thing in enumerate(all_things)
-    if thing.name in _MISSABLE
-    and np.linalg.norm(thing.parts[0].solid.vertices.mean(0) - center) < _MISSING_REACH
+    for i, obj in enumerate(objects_)
+    if obj.name in _SOMETIMES_MISSED
+    and np.linalg.norm(obj.parts[0].solid.vertices.mean(0) - center) < _MISSED_WITHIN
   ]
   return set(rng.permutation(near)[:count].tolist())

@@ -1,8 +1,8 @@
-"""Procedural paint, sun, sky and camera response: what colour a ray sees.
+"""Procedural textures, sun, sky and camera response.
 
-Letters: `n` rays; `uv` [n, 2] texture coordinates in metres (0..1 on panes); `foot` [n] metres
-that a sample covers on the surface, below which a pattern must fade to its mean or it would
-sparkle differently in every view. Colours are linear RGB until `develop`.
+Letters: `n` rays; `uv` [n, 2] texture coordinates in metres (0..1 on panes); `sample_width` [n]
+metres that a sample covers on the surface. Patterns finer than that fade to their mean, which
+avoids aliasing. Colours are linear RGB until `develop`.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ _SIZE = 512
 
 
 def _pyramid(seed: int, slope: float) -> tuple[np.ndarray, np.ndarray]:
-  """A periodic 1/f**slope noise of unit variance and its halvings, flattened; level offsets."""
+  """Return the mipmap of a periodic 1/f^slope noise of unit variance: flat values and offsets."""
   rng = np.random.default_rng(seed)
   frequency = np.hypot(np.fft.fftfreq(_SIZE)[:, None], np.fft.fftfreq(_SIZE)[None])
   frequency[0, 0] = 1.0
@@ -36,18 +36,20 @@ _ROUGH = _pyramid(12, 0.75)
 
 def noise(
   uv: np.ndarray,
-  foot: np.ndarray,
+  sample_width: np.ndarray,
   stretch: float = 1.0,
   rough: bool = False,
 ) -> np.ndarray:
-  """[n] band-limited noise of about unit variance; its finest grain is TEXEL * stretch metres."""
+  """Return band-limited noise [n] of about unit variance, with texels of TEXEL * stretch metres."""
   values, offsets = _ROUGH if rough else _SOFT
   grain = TEXEL * stretch
-  level = np.clip(np.rint(np.log2(np.maximum(foot / grain, 1e-9))), 0, len(offsets) - 2).astype(int)
+  level = np.clip(
+    np.rint(np.log2(np.maximum(sample_width / grain, 1e-9))), 0, len(offsets) - 2
+  ).astype(int)
   cells = _SIZE >> level
-  spot = uv / grain * (1.0 / (1 << level))[:, None] - 0.5
-  low = np.floor(spot)
-  fraction = (spot - low).astype(np.float32)
+  position = uv / grain * (1.0 / (1 << level))[:, None] - 0.5
+  low = np.floor(position)
+  fraction = (position - low).astype(np.float32)
   mask = cells - 1
   u0, v0 = low[:, 0].astype(np.int64) & mask, low[:, 1].astype(np.int64) & mask
   u1, v1 = (u0 + 1) & mask, (v0 + 1) & mask
@@ -60,7 +62,7 @@ def noise(
 
 
 def cell_hash(*keys: np.ndarray) -> np.ndarray:
-  """[n] a repeatable number in [0, 1) for integer keys [n]."""
+  """Return pseudo-random numbers [n] in [0, 1), a hash of integer keys [n]."""
   state = np.zeros(keys[0].shape, np.uint32)
   for i, key in enumerate(keys):
     state = (state ^ (key.astype(np.int64) & 0xFFFFFFFF).astype(np.uint32)) * np.uint32(2654435761)
@@ -73,165 +75,180 @@ def _mix(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
   return a + np.clip(share, 0, 1)[:, None] * (b - a)
 
 
-def _fade(foot: np.ndarray, size) -> np.ndarray:
-  """1 where a feature of `size` metres is resolved, 0 where it is not."""
-  return np.clip(1.5 - 1.5 * foot / size, 0, 1)
+def _fade(sample_width: np.ndarray, size) -> np.ndarray:
+  """Return 1 where features of `size` metres are resolved, falling to 0 where they are not."""
+  return np.clip(1.5 - 1.5 * sample_width / size, 0, 1)
 
 
-def _line(x: np.ndarray, width: float, foot: np.ndarray) -> np.ndarray:
-  """Cover of the joints at integer x by a sample of width `foot` (in units of x)."""
+def _line(x: np.ndarray, width: float, sample_width: np.ndarray) -> np.ndarray:
+  """Return the fraction of a sample (its width in units of x) covered by joints at integer x."""
   away = np.abs(x - np.rint(x))
   return np.clip(
-    (0.5 * width + 0.5 * foot - away) / np.maximum(foot, 1e-6),
+    (0.5 * width + 0.5 * sample_width - away) / np.maximum(sample_width, 1e-6),
     0,
-    np.minimum(1.0, width / np.maximum(foot, 1e-6)),
+    np.minimum(1.0, width / np.maximum(sample_width, 1e-6)),
   )
 
 
 @dataclasses.dataclass(frozen=True)
-class Spots:
-  """The hits of one pattern: paint parameters and texture coordinates, all [n, ...]."""
+class SurfaceSamples:
+  """Surface points with the parameters of their paint.
+
+  Attributes:
+    uv: [n, 2] texture coordinates.
+    sample_width: [n] metres.
+    color: [n, 3] linear RGB.
+    accent: [n, 3] linear RGB.
+    size: [n] metres of one repeat of the pattern.
+    face: [n] triangle of the scene.
+  """
 
   uv: np.ndarray
-  foot: np.ndarray
+  sample_width: np.ndarray
   color: np.ndarray
   accent: np.ndarray
   size: np.ndarray
   face: np.ndarray
 
   def grain(self, amount: float, stretch: float = 1.0, rough: bool = False) -> np.ndarray:
-    """[n, 1] factor around 1 by noise of relative `amount`."""
-    return np.maximum(1 + amount * noise(self.uv, self.foot, stretch, rough), 0.15)[:, None]
+    """Return factors [n, 1] around 1 from noise of relative `amount`."""
+    return np.maximum(1 + amount * noise(self.uv, self.sample_width, stretch, rough), 0.15)[:, None]
 
 
-def _plain(s: Spots) -> np.ndarray:
+def _plain(s: SurfaceSamples) -> np.ndarray:
   return s.color * s.grain(0.07)
 
 
-def _paint(s: Spots) -> np.ndarray:
+def _paint(s: SurfaceSamples) -> np.ndarray:
   return s.color * s.grain(0.05, 2.0)
 
 
-def _cloth(s: Spots) -> np.ndarray:
+def _cloth(s: SurfaceSamples) -> np.ndarray:
   return s.color * s.grain(0.22, 0.5)
 
 
-def _plaster(s: Spots) -> np.ndarray:
-  streak = noise(s.uv * [2.5, 0.35], s.foot)
+def _plaster(s: SurfaceSamples) -> np.ndarray:
+  streak = noise(s.uv * [2.5, 0.35], s.sample_width)
   return _mix(s.color * s.grain(0.07, 1.0, True), s.accent, 0.10 * streak + 0.05) * s.grain(
     0.10, 6.0
   )
 
 
-def _asphalt(s: Spots) -> np.ndarray:
-  patch = noise(s.uv * 0.35, s.foot, 4.0)
-  crack = np.abs(noise(s.uv, s.foot, 2.0))
-  dark = np.where((crack < 0.035) & (s.foot < 0.12), 0.55, 1.0)[:, None]
+def _asphalt(s: SurfaceSamples) -> np.ndarray:
+  patch = noise(s.uv * 0.35, s.sample_width, 4.0)
+  crack = np.abs(noise(s.uv, s.sample_width, 2.0))
+  dark = np.where((crack < 0.035) & (s.sample_width < 0.12), 0.55, 1.0)[:, None]
   return (
     s.color * s.grain(0.20, 1.0, True) * (1 + 0.13 * patch[:, None]) * s.grain(0.08, 8.0) * dark
   )
 
 
-def _gravel(s: Spots) -> np.ndarray:
-  return _mix(s.color, s.accent, 0.5 + 0.4 * noise(s.uv, s.foot, 1.5, True)) * s.grain(0.12, 6.0)
+def _gravel(s: SurfaceSamples) -> np.ndarray:
+  return _mix(s.color, s.accent, 0.5 + 0.4 * noise(s.uv, s.sample_width, 1.5, True)) * s.grain(
+    0.12, 6.0
+  )
 
 
-def _ground(s: Spots) -> np.ndarray:
-  tone = 0.45 + 0.30 * noise(s.uv, s.foot, 1.0, True) + 0.25 * noise(s.uv, s.foot, 7.0)
+def _ground(s: SurfaceSamples) -> np.ndarray:
+  tone = (
+    0.45 + 0.30 * noise(s.uv, s.sample_width, 1.0, True) + 0.25 * noise(s.uv, s.sample_width, 7.0)
+  )
   return _mix(s.color, s.accent, tone) * s.grain(0.18, 1.0, True)
 
 
 def _courses(
-  s: Spots,
+  s: SurfaceSamples,
   width: float,
   height: float,
   joint: float,
   spread: float,
   shift: float,
 ) -> np.ndarray:
-  """Blocks of `width` by `height` (in sizes) in courses, each with its own shade, and joints."""
+  """Return courses of blocks of `width` by `height` (in units of size) with joints."""
   u, v = s.uv[:, 0] / (s.size * width), s.uv[:, 1] / (s.size * height)
   row = np.floor(v)
   u = u + shift * (row % 2)
   shade = cell_hash(np.floor(u), row) - 0.5
-  seen = _fade(s.foot, 0.8 * s.size * height)
+  seen = _fade(s.sample_width, 0.8 * s.size * height)
   tone = s.color * (1 + spread * (shade * seen)[:, None]) * s.grain(0.10, 1.0, True)
   cover = np.maximum(
-    _line(u, joint / width, s.foot / (s.size * width)),
-    _line(v, joint / height, s.foot / (s.size * height)),
+    _line(u, joint / width, s.sample_width / (s.size * width)),
+    _line(v, joint / height, s.sample_width / (s.size * height)),
   )
   return _mix(tone, s.accent, cover) * s.grain(0.12, 8.0)
 
 
-def _brick(s: Spots) -> np.ndarray:
+def _brick(s: SurfaceSamples) -> np.ndarray:
   return _courses(s, 1.0, 0.32, 0.05, 0.55, 0.5)
 
 
-def _stone(s: Spots) -> np.ndarray:
+def _stone(s: SurfaceSamples) -> np.ndarray:
   return _courses(s, 1.0, 0.6, 0.06, 0.6, 0.5)
 
 
-def _paver(s: Spots) -> np.ndarray:
+def _paver(s: SurfaceSamples) -> np.ndarray:
   return _courses(s, 1.0, 1.0, 0.05, 0.35, 0.5)
 
 
-def _cobble(s: Spots) -> np.ndarray:
+def _cobble(s: SurfaceSamples) -> np.ndarray:
   return _courses(s, 1.0, 1.0, 0.16, 0.5, 0.5)
 
 
-def _tiles(s: Spots) -> np.ndarray:
+def _tiles(s: SurfaceSamples) -> np.ndarray:
   return _courses(s, 0.7, 1.0, 0.16, 0.45, 0.0)
 
 
-def _planks(s: Spots) -> np.ndarray:
+def _planks(s: SurfaceSamples) -> np.ndarray:
   u = s.uv[:, 0] / s.size
-  shade = (cell_hash(np.floor(u)) - 0.5) * _fade(s.foot, 0.8 * s.size)
-  vein = 0.16 * noise(s.uv * [4.0, 0.3], s.foot)
+  shade = (cell_hash(np.floor(u)) - 0.5) * _fade(s.sample_width, 0.8 * s.size)
+  vein = 0.16 * noise(s.uv * [4.0, 0.3], s.sample_width)
   tone = s.color * (1 + 0.5 * shade + vein)[:, None]
-  return _mix(tone, s.accent, _line(u, 0.10, s.foot / s.size))
+  return _mix(tone, s.accent, _line(u, 0.10, s.sample_width / s.size))
 
 
-def _ribs(s: Spots) -> np.ndarray:
+def _ribs(s: SurfaceSamples) -> np.ndarray:
   v = s.uv[:, 1] / s.size
-  return _mix(s.color * s.grain(0.07), s.accent, 0.7 * _line(v, 0.16, s.foot / s.size))
+  return _mix(s.color * s.grain(0.07), s.accent, 0.7 * _line(v, 0.16, s.sample_width / s.size))
 
 
-def _stripes(s: Spots) -> np.ndarray:
+def _stripes(s: SurfaceSamples) -> np.ndarray:
   u = s.uv[:, 0] / s.size
   share = np.where(np.abs(u - np.rint(u)) < 0.25, 1.0, 0.0)
-  return _mix(s.color, s.accent, 0.5 + (share - 0.5) * _fade(s.foot, 0.6 * s.size)) * s.grain(0.06)
+  return _mix(
+    s.color, s.accent, 0.5 + (share - 0.5) * _fade(s.sample_width, 0.6 * s.size)
+  ) * s.grain(0.06)
 
 
-def _bark(s: Spots) -> np.ndarray:
-  vein = 0.5 + 0.5 * noise(s.uv * [2.0, 0.5], s.foot, 1.0, True)
+def _bark(s: SurfaceSamples) -> np.ndarray:
+  vein = 0.5 + 0.5 * noise(s.uv * [2.0, 0.5], s.sample_width, 1.0, True)
   return _mix(s.accent, s.color, vein) * s.grain(0.10, 4.0)
 
 
-def _foliage(s: Spots) -> np.ndarray:
+def _foliage(s: SurfaceSamples) -> np.ndarray:
   own = cell_hash(s.face)
-  tone = 0.35 + 0.65 * own + 0.28 * noise(s.uv, s.foot, 1.0, True)
+  tone = 0.35 + 0.65 * own + 0.28 * noise(s.uv, s.sample_width, 1.0, True)
   return _mix(s.accent, s.color, tone) * (0.75 + 0.5 * cell_hash(s.face, s.face >> 3))[:, None]
 
 
-def _glass(s: Spots) -> np.ndarray:
+def _glass(s: SurfaceSamples) -> np.ndarray:
   return s.color * s.grain(0.35, 5.0)
 
 
-def _window(s: Spots) -> np.ndarray:
-  """Frame and mullion in the accent colour; behind the glass a curtain or a dark room."""
+def _window(s: SurfaceSamples) -> np.ndarray:
+  """Return a window: frame in the accent colour, a curtain or a dark room behind the glass."""
   u, v = s.uv[:, 0], s.uv[:, 1]
   frame = (np.minimum(u, 1 - u) < 0.07) | (np.minimum(v, 1 - v) < 0.06) | (np.abs(u - 0.5) < 0.03)
   room = cell_hash(s.face // 2)
   curtain = (room < 0.55) & ((np.abs(u - 0.5) > 0.22 + 0.2 * room) | (v > 0.62 + 0.3 * room))
   inside = (
     np.where(curtain[:, None], 0.30 * s.accent, s.color)
-    * (1 + 0.25 * noise(np.stack([3 * u, v], 1), s.foot))[:, None]
+    * (1 + 0.25 * noise(np.stack([3 * u, v], 1), s.sample_width))[:, None]
   )
   return np.where(frame[:, None], s.accent, inside)
 
 
-def _shop(s: Spots) -> np.ndarray:
-  """A shop window: goods in many colours behind glass."""
+def _shop(s: SurfaceSamples) -> np.ndarray:
+  """Return a shop window: goods in many colours behind glass."""
   u, v = s.uv[:, 0], s.uv[:, 1]
   frame = (np.minimum(u, 1 - u) < 0.03) | (np.minimum(v, 1 - v) < 0.05)
   column, row = np.floor(u * 7), np.floor(v * 4)
@@ -241,7 +258,7 @@ def _shop(s: Spots) -> np.ndarray:
   return np.where(frame[:, None], s.accent, inside)
 
 
-def _door(s: Spots) -> np.ndarray:
+def _door(s: SurfaceSamples) -> np.ndarray:
   u, v = s.uv[:, 0], s.uv[:, 1]
   pane = (np.abs(u - 0.5) < 0.28) & (np.abs(v - 0.72) < 0.16)
   panel = (np.abs(u - 0.5) < 0.30) & (np.abs(v - 0.28) < 0.20)
@@ -249,11 +266,11 @@ def _door(s: Spots) -> np.ndarray:
   return np.where(pane[:, None], s.accent, tone)
 
 
-def _sign(s: Spots) -> np.ndarray:
-  """A board with some lettering in the accent colour."""
+def _sign(s: SurfaceSamples) -> np.ndarray:
+  """Return a board with lettering in the accent colour."""
   u, v = s.uv[:, 0] * 4, s.uv[:, 1] * 6
   letter = (cell_hash(np.floor(2 * u), np.floor(v), s.face) < 0.45) & (np.abs(v - np.rint(v)) < 0.3)
-  return np.where((letter & (s.foot < 0.1))[:, None], s.accent, s.color)
+  return np.where((letter & (s.sample_width < 0.1))[:, None], s.accent, s.color)
 
 
 PATTERNS = {
@@ -285,12 +302,15 @@ PATTERN_NAMES = tuple(PATTERNS)
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-  """Weather.
+  """Weather and illumination.
 
   Attributes:
     sun: [3] unit vector towards the sun.
-    sunlight, skylight: linear RGB.
-    horizon, zenith: sky colours; cloud: share of the sky that clouds cover, about 0..1.
+    sunlight: [3] linear RGB.
+    skylight: [3] linear RGB.
+    horizon: [3] colour of the sky at the horizon.
+    zenith: [3] colour of the sky at the zenith.
+    cloud: cloud cover, about 0..1.
     haze: metres after which 63 % of the colour is haze.
     shift: [2] offset of the clouds.
   """
@@ -306,7 +326,7 @@ class Light:
 
 
 def weather(rng: np.random.Generator, azimuth: float) -> Light:
-  """A dry day with the sun roughly at `azimuth` (radians from +x)."""
+  """Sample a dry day with the sun near `azimuth` (radians from +x)."""
   azimuth = azimuth + rng.uniform(-0.4, 0.4)
   height = rng.uniform(0.65, 1.0)
   sun = np.array(
@@ -326,7 +346,7 @@ def weather(rng: np.random.Generator, azimuth: float) -> Light:
 
 
 def sky(light: Light, directions: np.ndarray) -> np.ndarray:
-  """[n, 3] colour of the sky along unit directions [n, 3]."""
+  """Return the colour [n, 3] of the sky along unit directions [n, 3]."""
   up = np.clip(directions[:, 2], 0, 1)
   color = _mix(np.broadcast_to(light.horizon, directions.shape), light.zenith, np.sqrt(up) * 1.15)
   plane = directions[:, :2] / (up + 0.12)[:, None] * 2.2 + light.shift
@@ -337,12 +357,14 @@ def sky(light: Light, directions: np.ndarray) -> np.ndarray:
   return _mix(color, np.array([0.96, 0.96, 0.97]), cover)
 
 
-def albedo(pattern: np.ndarray, spots: Spots) -> np.ndarray:
-  """[n, 3] surface colour; `pattern` [n] indexes PATTERN_NAMES."""
-  out = np.empty_like(spots.color)
+def albedo(pattern: np.ndarray, samples: SurfaceSamples) -> np.ndarray:
+  """Return the albedo [n, 3] of surface points; `pattern` [n] indexes PATTERN_NAMES."""
+  out = np.empty_like(samples.color)
   for index in np.unique(pattern):
     chosen = np.flatnonzero(pattern == index)
-    part = Spots(*(getattr(spots, f.name)[chosen] for f in dataclasses.fields(Spots)))
+    part = SurfaceSamples(
+      *(getattr(samples, f.name)[chosen] for f in dataclasses.fields(SurfaceSamples))
+    )
     out[chosen] = PATTERNS[PATTERN_NAMES[index]](part)
   return np.clip(out, 0, 1)
 
@@ -356,15 +378,15 @@ def shade(
   lit: np.ndarray,
   distance: np.ndarray,
 ) -> np.ndarray:
-  """[n, 3] radiance of surfaces of albedo `surface` [n, 3].
+  """Return the radiance [n, 3] of surface points.
 
   Args:
-    light: the weather.
-    surface: albedo.
-    normal: [n, 3] unit, turned towards the viewer.
+    light: the illumination.
+    surface: [n, 3] albedo.
+    normal: [n, 3] unit normals towards the viewer.
     directions: [n, 3] unit viewing rays.
-    gloss: [n] share of mirrored sky.
-    lit: [n] bool, whether the sun reaches the point.
+    gloss: [n] weight of the mirrored sky.
+    lit: [n] bool, not in shadow.
     distance: [n] metres.
   """
   facing = np.clip(normal @ light.sun, 0, 1) * lit
@@ -376,7 +398,7 @@ def shade(
   shiny = np.flatnonzero(gloss > 0)
   if len(shiny):
     seen = sky(light, mirror[shiny])
-    # Low down the mirror shows the other side of the street, which is darker.
+    # Near the horizon the mirror image is the other side of the street, which is darker.
     seen *= np.clip(0.22 + 1.1 * mirror[shiny, 2], 0.22, 1.0)[:, None]
     grazing = gloss[shiny] + (1 - gloss[shiny]) * 0.3 * (1 - np.abs(cosine[shiny])) ** 5
     color[shiny] = _mix(color[shiny], seen, grazing)
@@ -384,10 +406,10 @@ def shade(
 
 
 def develop(radiance: np.ndarray, gain: float, rng: np.random.Generator) -> np.ndarray:
-  """uint8 image [h, w, 3] of linear radiance: exposure, film curve, sensor noise."""
+  """Return the uint8 image [h, w, 3] of linear radiance: exposure, sensor noise, tone curve."""
   signal = np.maximum(radiance * gain, 0)
   signal = signal + rng.normal(size=signal.shape) * np.sqrt(2.0e-5 + 1.6e-4 * signal)
   signal = np.clip(signal, 0, None)
-  # Linear below, soft at the shoulder, so that a bright sky is pale but not flat.
+  # Linear, then a soft shoulder that keeps contrast in a bright sky.
   signal = np.where(signal < 0.6, signal, 0.6 + 0.4 * (1 - np.exp(-(signal - 0.6) / 0.4)))
   return np.clip(255 * np.clip(signal, 0, 1) ** (1 / 2.2) + 0.5, 0, 255).astype(np.uint8)

@@ -18,14 +18,17 @@ _LAWN = Paint('ground', (0.085, 0.150, 0.040), (0.20, 0.205, 0.085))
 
 
 def alignment(rng: np.random.Generator) -> dict[str, float]:
-  """The road's course: long and almost straight."""
-  return dict(
-    bend=rng.uniform(-0.002, 0.002), period=400.0, grade=rng.uniform(-0.004, 0.004), roll=0.05
-  )
+  """Sample the course of the road: almost straight."""
+  return {
+    'bend': rng.uniform(-0.002, 0.002),
+    'period': 400.0,
+    'grade': rng.uniform(-0.004, 0.004),
+    'roll': 0.05,
+  }
 
 
 def _strips(builder: Builder, median: float) -> dict[str, float]:
-  """Lays the ground; returns where things stand (metres from the axis)."""
+  """Add the ground; return the edges of its strips by name (metres from the axis)."""
   road = median + 4.8
   bay, verge, walk, garden = road + 2.1, road + 3.8, road + 7.2, road + 8.4
   if median:
@@ -44,11 +47,18 @@ def _strips(builder: Builder, median: float) -> dict[str, float]:
     builder.ground(Strip('sidewalk', verge, walk, 0.12, _SLABS, 0.004), side)
     builder.ground(Strip('terrain', walk, garden, 0.12, _LAWN, 0.02), side)
     builder.ground(Strip('terrain', garden, garden + 32, 0.10, _LAWN, 0.03), side)
-  return dict(median=median, road=road, bay=bay, verge=verge, walk=walk, garden=garden)
+  return {
+    'median': median,
+    'road': road,
+    'bay': bay,
+    'verge': verge,
+    'walk': walk,
+    'garden': garden,
+  }
 
 
 def _blocks(builder: Builder, at: dict[str, float], side: int):
-  """Apartment blocks with courtyards between them."""
+  """Add apartment blocks with courtyards between them."""
   rng = builder.rng
   s = builder.start + rng.uniform(0, 4)
   while s < builder.end - 8:
@@ -188,7 +198,7 @@ def _people(builder: Builder, at: dict[str, float], side: int):
 
 
 def furnish(builder: Builder) -> float:
-  """Builds the avenue; returns the ego car's d in metres."""
+  """Add all objects; return d of the ego car in metres."""
   rng = builder.rng
   at = _strips(builder, 1.2 if rng.random() < 0.5 else 0.0)
   lane = 0.5 * (at['median'] + at['road'])

@@ -1,14 +1,14 @@
 """Houses, apartment blocks, terraces and garages with recessed windows, doors and roofs.
 
-Local frame: the street front lies in the plane y = 0 and looks towards -y; x runs along the
-street, the house extends to y = depth; z = 0 is the ground at its foot. Metres.
+Local frame: the front is in the plane y = 0 and faces -y; x runs along the street, the house
+extends to y = depth; z = 0 is the ground. Metres.
 """
 
 import dataclasses
 
 import numpy as np
 
-from pnerf_jax.contrib.street import solids, things
+from pnerf_jax.contrib.street import objects, solids
 from pnerf_jax.contrib.street.solids import Paint
 
 _GLASS = Paint('window', (0.04, 0.05, 0.06), (0.72, 0.71, 0.68), gloss=0.35)
@@ -21,19 +21,24 @@ _ROOFS = (
   Paint('tiles', (0.10, 0.10, 0.11), (0.05, 0.05, 0.06), 0.33),
 )
 _FLAT_ROOF = Paint('gravel', (0.30, 0.29, 0.28), (0.2, 0.2, 0.2), 1.0)
-_SINK = 1.2  # metres that walls reach below the ground, so that slopes leave no gap
+_SINK = 1.2  # metres that walls extend below the ground, for slopes
 
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-  """What a house is made of.
+  """Style of a house.
 
   Attributes:
-    wall, plinth: paints of the walls and of the lowest 0.6 m.
-    floors: number of storeys; floor_height: metres.
-    window: (width, height) in metres; spacing: metres from window to window.
+    wall: paint of the walls.
+    plinth: paint of the lowest 0.6 m.
+    floors: number of storeys.
+    floor_height: metres.
+    window: (width, height), metres.
+    spacing: metres between window centres.
     roof: 'gable' (ridge along the street), 'front' (ridge across), 'hip' or 'flat'.
-    balconies, shops, shutters: what the front carries.
+    balconies: whether the front has balconies.
+    shops: whether the ground floor has shop windows.
+    shutters: whether windows have shutters.
   """
 
   wall: Paint
@@ -49,7 +54,7 @@ class Style:
 
 
 def wall_paint(rng: np.random.Generator, kinds) -> Paint:
-  """A wall of one of the kinds 'brick', 'plaster', 'stone', 'planks'."""
+  """Sample the paint of a wall; kinds: some of 'brick', 'plaster', 'stone', 'planks'."""
   kind = str(rng.choice(list(kinds)))
   if kind == 'brick':
     base = np.array(
@@ -81,15 +86,16 @@ def wall_paint(rng: np.random.Generator, kinds) -> Paint:
 def _facade(
   origin, along, width: float, height: float, holes, bands, recess: float
 ) -> list[solids.Solid]:
-  """A wall with openings.
+  """Build a wall with openings.
 
   Args:
-    origin: [3] its lower left corner seen from outside.
+    origin: [3] lower left corner seen from outside.
     along: [3] unit vector to the right seen from outside.
-    width, height: metres.
-    holes: [(left, right, low, high, pane paint)] that do not overlap; panes lie `recess` deep.
-    bands: [(top, paint)] from below, the last reaching `height`.
-    recess: metres.
+    width: metres.
+    height: metres.
+    holes: [(left, right, low, high, pane paint)], not overlapping.
+    bands: [(top, paint)] from below, the last one up to `height`.
+    recess: depth of the panes, metres.
   """
   origin, along = np.asarray(origin, float), np.asarray(along, float)
   inward = np.cross([0.0, 0.0, 1.0], along)
@@ -122,7 +128,7 @@ def _facade(
 
 
 def _holes(rng: np.random.Generator, style: Style, width: float, front: bool) -> list:
-  """Windows in rows; on the street front also doors and shops."""
+  """Place rows of windows, and on the street front also a door and shops."""
   wide, high = style.window
   columns = max(1, int((width - 0.8) / (style.spacing if front else 1.6 * style.spacing)))
   centers = (np.arange(columns) + 0.5) * width / columns
@@ -149,7 +155,7 @@ def _holes(rng: np.random.Generator, style: Style, width: float, front: bool) ->
 
 
 def _balcony(x: float, z: float, rng: np.random.Generator) -> list[solids.Solid]:
-  """A slab with a balustrade in front of a window."""
+  """Build a slab with a balustrade in front of a window."""
   rail = Paint(
     'plain', ((0.15, 0.15, 0.16), (0.55, 0.55, 0.53), (0.3, 0.22, 0.15))[rng.integers(3)]
   )
@@ -176,12 +182,12 @@ def _balcony(x: float, z: float, rng: np.random.Generator) -> list[solids.Solid]
 def _gable(
   width: float, depth: float, eaves: float, pitch: float, roof: Paint, wall: Paint
 ) -> list[solids.Solid]:
-  """Ridge along x with overhang, and the two triangles of wall below it."""
+  """Build a roof with its ridge along x, and the wall triangles below it."""
   over, ridge = 0.45, eaves + pitch * depth / 2
   low = eaves - pitch * over
   x0, x1, y0, y1, ym = -width / 2 - 0.3, width / 2 + 0.3, -over, depth + over, depth / 2
   pieces = []
-  for ya, inset in ((y0, 0.0), (y1, 0.0)):
+  for ya in (y0, y1):
     pieces.append(
       solids.quad([(x0, ya, low), (x1, ya, low), (x1, ym, ridge), (x0, ym, ridge)], roof)
     )
@@ -200,7 +206,7 @@ def _gable(
 def _roof(
   rng: np.random.Generator, style: Style, width: float, depth: float, eaves: float
 ) -> list[solids.Solid]:
-  """The roof with what stands on it."""
+  """Build the roof with chimney and dormers."""
   roof = _ROOFS[rng.integers(3)]
   if style.roof == 'flat':
     pieces = [
@@ -266,8 +272,10 @@ def _roof(
   return pieces
 
 
-def house(rng: np.random.Generator, width: float, depth: float, style: Style) -> things.Thing:
-  """A building; its body and its roof are two parts of one thing."""
+def house(
+  rng: np.random.Generator, width: float, depth: float, style: Style
+) -> objects.SceneObject:
+  """Build a house with two parts, walls and roof."""
   eaves = 0.35 + style.floors * style.floor_height
   bands = [(0.6 if not style.shops else 2.95, style.plinth), (eaves, style.wall)]
   front = _holes(rng, style, width, True)
@@ -323,11 +331,11 @@ def house(rng: np.random.Generator, width: float, depth: float, style: Style) ->
   for z in ([2.95] if style.shops else []) + [eaves - 0.25]:
     pieces.append(solids.box((width + 0.1, 0.14, 0.2), _STONE, (0, -0.05, z)))
   roof = solids.join(*_roof(rng, style, width, depth, eaves))
-  return things.Thing('building', (things.Part(solids.join(*pieces)), things.Part(roof)))
+  return objects.SceneObject('building', (objects.Part(solids.join(*pieces)), objects.Part(roof)))
 
 
-def garage(rng: np.random.Generator, width: float = 3.1, depth: float = 5.8) -> things.Thing:
-  """A single flat-roofed garage with a ribbed door."""
+def garage(rng: np.random.Generator, width: float = 3.1, depth: float = 5.8) -> objects.SceneObject:
+  """Build a flat-roofed garage with a ribbed door."""
   wall = wall_paint(rng, ['plaster', 'plaster', 'brick'])
   door = Paint(
     'ribs',
@@ -352,4 +360,4 @@ def garage(rng: np.random.Generator, width: float = 3.1, depth: float = 5.8) -> 
   ):
     pieces += _facade(origin, along, size, 2.5, [], [(2.5, wall)], 0.1)
   pieces.append(solids.box((width + 0.3, depth + 0.3, 0.18), _FLAT_ROOF, (0, depth / 2, 2.42)))
-  return things.thing('garage', *pieces)
+  return objects.make_object('garage', *pieces)

@@ -2,9 +2,8 @@
 
 Frames: `pose` is the vehicle (IMU: x forward, y right, z down); `cam` K an unrectified camera,
 `rect` K the rectified one (x right, y down, z forward); `velo` the Velodyne. Metres.
-Everything is computed from the numbers as they are printed, so that what is rendered is exactly
-what a reader of the files gets (formats.md sections 2 and 3).
-Source of the numbers: KITTI-360's published calibration.
+All matrices are computed from the rounded numbers in the files, so that the rendered images agree
+exactly with the files. The numbers are those of KITTI-360's published calibration.
 """
 
 import dataclasses
@@ -18,76 +17,31 @@ CAMERA_HEIGHT = 1.58  # metres of camera 0 above the road
 _FOCAL, _CX, _CY = 552.554261, 682.049453, 238.769549
 _POSE_FROM_CAM = (
   (
-    0.0371783278,
-    -0.0986182135,
-    0.9944306009,
-    1.5752681039,
-    0.9992675562,
-    -0.0053553387,
-    -0.0378902567,
-    0.0043914093,
-    0.0090621821,
-    0.9951109327,
-    0.0983468786,
-    -0.6500000000,
+    (0.0371783278, -0.0986182135, 0.9944306009, 1.5752681039),
+    (0.9992675562, -0.0053553387, -0.0378902567, 0.0043914093),
+    (0.0090621821, 0.9951109327, 0.0983468786, -0.6500000000),
   ),
   None,  # camera 1 follows from the baseline and both rectifying rotations
   (
-    0.9995185086,
-    0.0041276589,
-    -0.0307524527,
-    0.7264036936,
-    -0.0307926666,
-    0.0100608424,
-    -0.9994751579,
-    -0.1499658517,
-    -0.0038160970,
-    0.9999408692,
-    0.0101830998,
-    -1.0686400091,
+    (0.9995185086, 0.0041276589, -0.0307524527, 0.7264036936),
+    (-0.0307926666, 0.0100608424, -0.9994751579, -0.1499658517),
+    (-0.0038160970, 0.9999408692, 0.0101830998, -1.0686400091),
   ),
   (
-    -0.9996821702,
-    0.0005703407,
-    -0.0252038325,
-    0.7016842127,
-    -0.0252033830,
-    0.0007820814,
-    0.9996820384,
-    0.7463650950,
-    0.0005898709,
-    0.9999995315,
-    -0.0007674583,
-    -1.0751978255,
+    (-0.9996821702, 0.0005703407, -0.0252038325, 0.7016842127),
+    (-0.0252033830, 0.0007820814, 0.9996820384, 0.7463650950),
+    (0.0005898709, 0.9999995315, -0.0007674583, -1.0751978255),
   ),
 )
 _VELO_FROM_CAM = (
-  0.04307104361,
-  -0.08829286498,
-  0.995162929,
-  0.8043914418,
-  -0.999004371,
-  0.007784614041,
-  0.04392796942,
-  0.2993489574,
-  -0.01162548558,
-  -0.9960641394,
-  -0.08786966659,
-  -0.1770225824,
+  (0.04307104361, -0.08829286498, 0.995162929, 0.8043914418),
+  (-0.999004371, 0.007784614041, 0.04392796942, 0.2993489574),
+  (-0.01162548558, -0.9960641394, -0.08786966659, -0.1770225824),
 )
 _VELO_FROM_SICK = (
-  0.9998328856,
-  -0.01305514558,
-  -0.01279702916,
-  -0.3971222434,
-  0.01322436405,
-  0.9998250388,
-  0.01322905751,
-  -0.009085164561,
-  0.0126220829,
-  -0.01339607931,
-  0.9998305997,
-  -0.07072622777,
+  (0.9998328856, -0.01305514558, -0.01279702916, -0.3971222434),
+  (0.01322436405, 0.9998250388, 0.01322905751, -0.009085164561),
+  (0.0126220829, -0.01339607931, 0.9998305997, -0.07072622777),
 )
 _RECT_FROM_CAM = (
   (
@@ -141,7 +95,7 @@ _FISHEYE_KEYS = (
 
 
 def rigid(rotation, translation=(0.0, 0.0, 0.0)) -> np.ndarray:
-  """[4, 4] transform of a rotation [3, 3] and a translation [3]."""
+  """Return the [4, 4] transform of a rotation [3, 3] and a translation [3]."""
   out = np.eye(4)
   out[:3, :3], out[:3, 3] = rotation, translation
   return out
@@ -153,14 +107,15 @@ def _row(values, digits: int = 10) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Rig:
-  """Calibration of one image size.
+  """Calibration for one image size.
 
   Attributes:
-    width, height: pixels of the rectified images.
+    width: pixels of the rectified images.
+    height: pixels of the rectified images.
     intrinsics: [4] fx, fy, cx, cy of both rectified cameras, pixels.
     pose_from_rect: [2, 4, 4].
     pose_from_velo: [4, 4].
-    files: name in calibration/ -> text.
+    files: texts by file name in calibration/.
   """
 
   width: int
@@ -172,7 +127,7 @@ class Rig:
 
 
 def _perspective(width: int, height: int, intrinsics: np.ndarray, rect: list) -> str:
-  """Text of perspective.txt for images of the given size."""
+  """Return the text of perspective.txt for an image size."""
   fx, fy, cx, cy = intrinsics
   sx, sy = width / FULL_WIDTH, height / FULL_HEIGHT
   raw_size = (np.rint(1392 * sx), np.rint(512 * sy))
@@ -200,7 +155,7 @@ def _perspective(width: int, height: int, intrinsics: np.ndarray, rect: list) ->
 
 
 def _fisheye(name: str) -> str:
-  """Text of image_02.yaml or image_03.yaml (OpenCV YAML, published numbers)."""
+  """Return the text of image_02.yaml or image_03.yaml (OpenCV YAML)."""
   values = iter(_FISHEYE[name])
   lines = [
     '%YAML:1.0',
@@ -217,7 +172,7 @@ def _fisheye(name: str) -> str:
 
 
 def rig(scale: float) -> Rig:
-  """The rig with images of `scale` times 1408 x 376 pixels."""
+  """Return the rig for images of `scale` times 1408 x 376 pixels."""
   width = max(16, round(FULL_WIDTH * scale))
   height = max(16, round(FULL_HEIGHT * scale))
   sx, sy = width / FULL_WIDTH, height / FULL_HEIGHT
@@ -229,20 +184,19 @@ def rig(scale: float) -> Rig:
     u, _, vt = np.linalg.svd(np.array(matrix))
     rect.append(np.round(u @ vt, 9))
   pose_from_cam = [
-    None if m is None else rigid(np.reshape(m, (3, 4))[:, :3], np.reshape(m, (3, 4))[:, 3])
-    for m in _POSE_FROM_CAM
+    None if m is None else rigid(np.array(m)[:, :3], np.array(m)[:, 3]) for m in _POSE_FROM_CAM
   ]
   pose_from_rect0 = pose_from_cam[0] @ np.linalg.inv(rigid(rect[0]))
   pose_from_cam[1] = np.round(
     pose_from_rect0 @ rigid(np.eye(3), (BASELINE, 0, 0)) @ rigid(rect[1]), 10
   )
-  velo = np.reshape(_VELO_FROM_CAM, (3, 4))
+  velo = np.array(_VELO_FROM_CAM)
   files = {
     'calib_cam_to_pose.txt': ''.join(
       f'image_0{k}: {_row(m[:3])} \n' for k, m in enumerate(pose_from_cam)
     ),
-    'calib_cam_to_velo.txt': ' '.join(f'{v:.10g}' for v in _VELO_FROM_CAM) + '\n',
-    'calib_sick_to_velo.txt': ' '.join(f'{v:.10g}' for v in _VELO_FROM_SICK) + '\n',
+    'calib_cam_to_velo.txt': ' '.join(f'{v:.10g}' for v in np.ravel(_VELO_FROM_CAM)) + '\n',
+    'calib_sick_to_velo.txt': ' '.join(f'{v:.10g}' for v in np.ravel(_VELO_FROM_SICK)) + '\n',
     'perspective.txt': _perspective(width, height, intrinsics, rect),
     'image_02.yaml': _fisheye('image_02'),
     'image_03.yaml': _fisheye('image_03'),
@@ -258,11 +212,11 @@ def rig(scale: float) -> Rig:
 
 
 def vehicle_pose(position, heading: float, slope: float, roll: float) -> np.ndarray:
-  """[4, 4] world_from_pose of a vehicle whose camera 0 is CAMERA_HEIGHT above the road.
+  """Return world_from_pose [4, 4] of a vehicle, with camera 0 CAMERA_HEIGHT above the road.
 
   Args:
     position: [3] point of the road below the IMU, metres.
-    heading: radians of the driving direction from +x.
+    heading: driving direction, radians from +x.
     slope: radians upwards.
     roll: radians.
   """
@@ -273,14 +227,14 @@ def vehicle_pose(position, heading: float, slope: float, roll: float) -> np.ndar
   down = np.cross(forward, right)
   c, s = np.cos(roll), np.sin(roll)
   right, down = c * right + s * down, c * down - s * right
-  up = CAMERA_HEIGHT + _POSE_FROM_CAM[0][11]
+  up = CAMERA_HEIGHT + _POSE_FROM_CAM[0][2][3]
   return rigid(np.stack([forward, right, down], 1), np.asarray(position) - up * down)
 
 
 def rays(
   rig_: Rig, world_from_rect: np.ndarray, pixels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Origins and unit directions [n, 3] through pixels [n, 2] (u, v); integers are pixel centres."""
+  """Return origins and unit directions [n, 3] of the rays through pixels [n, 2] (u, v)."""
   fx, fy, cx, cy = rig_.intrinsics
   local = np.stack([(pixels[:, 0] - cx) / fx, (pixels[:, 1] - cy) / fy, np.ones(len(pixels))], 1)
   directions = local @ world_from_rect[:3, :3].T
@@ -289,7 +243,7 @@ def rays(
 
 
 def pixel_centers(width: int, height: int, samples: int) -> np.ndarray:
-  """[height * width * samples**2, 2] sample positions, the samples of a pixel side by side."""
+  """Return sample positions [height * width * samples**2, 2], samples**2 per pixel in sequence."""
   offset = (np.arange(samples) + 0.5) / samples - 0.5
   v, u, dv, du = np.meshgrid(np.arange(height), np.arange(width), offset, offset, indexing='ij')
   return np.stack([u + du, v + dv], -1).reshape(-1, 2)

@@ -1,6 +1,6 @@
-"""Draws a street into a folder: images, truth, scans, predictions, primitives.
+"""Generation of a street in a folder: images, ground truth, scans, pseudo-labels, primitives.
 
-Complete folders are reused, half-written ones are written anew.
+Complete folders are reused; incomplete ones are generated again.
 """
 
 import dataclasses
@@ -17,12 +17,12 @@ from pnerf_jax.contrib.street import (
   appearance,
   camera,
   lidar,
+  network,
   predictions,
   raycast,
   scenery,
   writer,
 )
-from pnerf_jax.contrib.street import network as trained
 from pnerf_jax.data import files, image_io, kitti360, labels, palettes
 from pnerf_jax.errors import InputError
 
@@ -39,24 +39,25 @@ _FOLDERS = (
   'data_3d_bboxes',
   'data_poses',
 )
-_VERSION = 1  # raise it when the same parameters no longer give the same files
-_SAMPLES = 2  # RGB samples a pixel, in each direction
-_MIDDLE_GREY = 0.17  # what the median of the street's radiance is brought to
-_BAND = 32  # image rows drawn at a time, which bounds the memory
-_ACCURACY = 0.838  # of the pseudo labels
+_VERSION = 1  # increment when the same parameters no longer give the same files
+_SAMPLES = 2  # rays per pixel side
+_MIDDLE_GREY = 0.17  # median radiance after exposure
+_BAND = 32  # image rows rendered at a time, to limit memory
+_ACCURACY = 0.838  # of simulated pseudo-labels
 
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-  """One drawn image.
+  """A rendered image with its ground truth.
 
   Attributes:
     rgb: [H, W, 3] uint8.
-    owner: [H, W] index of the thing at the pixel's centre, -1 for sky.
+    owner: [H, W] index of the object at the centre of the pixel; -1 = sky.
     points: [H, W, 3] street coordinates, metres; inf for sky.
-    depth: [H, W] planar metres, inf for sky.
-    semantic: [H, W] uint8; instance: [H, W] uint16, id * 1000 + instanceId.
-    confidence: [H, W] in [0, 1], share of a pixel's samples that agree with its centre.
+    depth: [H, W] planar depth, metres; inf for sky.
+    semantic: [H, W] uint8 ids.
+    instance: [H, W] uint16, id * 1000 + instanceId.
+    confidence: [H, W], 0.25 + 0.75 * the fraction of samples with the class of the pixel's centre.
   """
 
   rgb: np.ndarray
@@ -68,45 +69,46 @@ class Image:
   confidence: np.ndarray
 
 
-def _owner(scenes, owners, origins, directions) -> tuple[np.ndarray, np.ndarray]:
-  """Index of the thing [n] (-1 sky) and distance [n] of rays."""
-  which, hits = raycast.nearest(scenes, origins, directions)
-  owner = np.full(len(which), -1)
-  for index, table in enumerate(owners):
-    rays = (hits.face >= 0) & (which == index)
-    owner[rays] = table[hits.face[rays]]
+def _trace(scenes, owners, origins, directions) -> tuple[np.ndarray, np.ndarray]:
+  """Return object index [n] (-1 = sky) and distance [n] of the first hits of rays."""
+  scene_index, hits = raycast.nearest(scenes, origins, directions)
+  owner = np.full(len(scene_index), -1)
+  for index, owner_of_face in enumerate(owners):
+    rays = (hits.face >= 0) & (scene_index == index)
+    owner[rays] = owner_of_face[hits.face[rays]]
   return owner, hits.distance
 
 
-def _look(
+def _trace_pixel_centers(
   street: scenery.Street, rig: camera.Rig, number: int, eye: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Through the pixels' centres: index of the thing [H, W] (-1 sky), points [H, W, 3]."""
+  """Return object index [H, W] (-1 = sky) and point [H, W, 3] at the centres of the pixels."""
   origins, directions = camera.rays(
     rig,
     street.street_from_pose[number] @ rig.pose_from_rect[eye],
     camera.pixel_centers(rig.width, rig.height, 1),
   )
-  owner, distance = _owner(*street.scenes(number), origins, directions)
+  owner, distance = _trace(*street.scenes(number), origins, directions)
   seen = (owner >= 0)[:, None]
   points = np.where(seen, origins + np.where(seen, distance[:, None], 0) * directions, np.inf)
   shape = rig.height, rig.width
   return owner.reshape(shape), points.reshape(*shape, 3)
 
 
-def pretended_network(
+def simulated_network(
   street: scenery.Street, parameters: scenery.Parameters
-) -> predictions.Network:
-  """The network that names the pixels, about as good on every street."""
-  network = predictions.Network(street.names, parameters.seed)
+) -> predictions.SimulatedNetwork:
+  """Return a simulated network, calibrated to the same accuracy on every street."""
+  simulated = predictions.SimulatedNetwork(street.names, parameters.seed)
   numbers = np.linspace(0, parameters.frames - 1, min(5, parameters.frames)).round().astype(int)
   rig = camera.rig(0.25)
-  network.calibrate([_look(street, rig, number, 0) for number in numbers], _ACCURACY)
-  return network
+  views = [_trace_pixel_centers(street, rig, number, 0) for number in numbers]
+  simulated.calibrate(views, _ACCURACY)
+  return simulated
 
 
-def metered(street: scenery.Street) -> float:
-  """Gain at which the middle of the drive is well exposed."""
+def auto_exposure(street: scenery.Street) -> float:
+  """Return the gain that exposes the middle of the drive correctly."""
   rig = camera.rig(0.06)
   number = len(street.street_from_pose) // 2
   origins, directions = camera.rays(
@@ -117,11 +119,11 @@ def metered(street: scenery.Street) -> float:
   color = raycast.radiance(
     street.scenes(number)[0], street.light, origins, directions, 1 / rig.intrinsics[0]
   )
-  earth = _look(street, rig, number, 0)[0].ravel() >= 0
-  return float(np.clip(_MIDDLE_GREY / np.median(color[earth]), 0.6, 2.2))
+  is_object = _trace_pixel_centers(street, rig, number, 0)[0].ravel() >= 0
+  return float(np.clip(_MIDDLE_GREY / np.median(color[is_object]), 0.6, 2.2))
 
 
-def draw(
+def render_image(
   street: scenery.Street,
   rig: camera.Rig,
   number: int,
@@ -129,49 +131,58 @@ def draw(
   exposure: float,
   rng: np.random.Generator,
 ) -> Image:
-  """One image of the `number`-th frame by camera `eye` (0 left, 1 right)."""
+  """Render an image.
+
+  Args:
+    street: the street.
+    rig: the cameras.
+    number: index of the frame, counted from 0.
+    eye: 0 = left camera, 1 = right camera.
+    exposure: gain, see `auto_exposure`.
+    rng: source of the sensor noise.
+  """
   scenes, owners = street.scenes(number)
   street_from_rect = street.street_from_pose[number] @ rig.pose_from_rect[eye]
   semantic_of = np.append([labels.BY_NAME[name].id for name in street.names], labels.SKY)
   h, w = rig.height, rig.width
   spread = 1.0 / (_SAMPLES * rig.intrinsics[0])
   samples = camera.pixel_centers(w, h, _SAMPLES)
-  owner, points = _look(street, rig, number, eye)
+  owner, points = _trace_pixel_centers(street, rig, number, eye)
   truth = semantic_of[owner].astype(np.uint8)
-  shown, agree = [], []
+  colors, agreement = [], []
   for row in range(0, h, _BAND):
-    chosen = slice(row * w * _SAMPLES**2, (row + _BAND) * w * _SAMPLES**2)
-    origins, directions = camera.rays(rig, street_from_rect, samples[chosen])
+    band = slice(row * w * _SAMPLES**2, (row + _BAND) * w * _SAMPLES**2)
+    origins, directions = camera.rays(rig, street_from_rect, samples[band])
     color = raycast.radiance(scenes, street.light, origins, directions, spread)
-    shown.append(color.reshape(-1, _SAMPLES**2, 3).mean(1))
-    found, _ = _owner(scenes, owners, origins, directions)
-    middle = truth[row : row + _BAND].reshape(-1, 1)
-    agree.append((semantic_of[found].reshape(-1, _SAMPLES**2) == middle).mean(1))
-  # The two cameras and the frames are exposed a little differently.
+    colors.append(color.reshape(-1, _SAMPLES**2, 3).mean(1))
+    sample_owner, _ = _trace(scenes, owners, origins, directions)
+    center = truth[row : row + _BAND].reshape(-1, 1)
+    agreement.append((semantic_of[sample_owner].reshape(-1, _SAMPLES**2) == center).mean(1))
+  # Exposure differs slightly between cameras and frames.
   phase = 2 * np.pi * street.light.shift[0]
   gain = exposure * (1 + 0.04 * np.sin(0.35 * number + phase)) * (1.0 if eye == 0 else 1.025)
   seen = owner >= 0
   depth = (np.where(seen[..., None], points, 0) - street_from_rect[:3, 3]) @ street_from_rect[:3, 2]
   return Image(
-    rgb=appearance.develop(np.concatenate(shown).reshape(h, w, 3), gain, rng),
+    rgb=appearance.develop(np.concatenate(colors).reshape(h, w, 3), gain, rng),
     owner=owner,
     points=points,
     depth=np.where(seen, depth, np.inf),
     semantic=truth,
     instance=labels.pack_instance(truth, np.append(street.instance, 0)[owner]),
-    confidence=0.25 + 0.75 * np.concatenate(agree).reshape(h, w),
+    confidence=0.25 + 0.75 * np.concatenate(agreement).reshape(h, w),
   )
 
 
-def _predictor(
+def _make_predictor(
   street: scenery.Street, parameters: scenery.Parameters
 ) -> Callable[[Image, np.random.Generator], tuple[np.ndarray, np.ndarray | None]]:
-  """What gives an image's pseudo labels [H, W] and their confidence (None where there is none)."""
+  """Return a function from an image to pseudo-labels [H, W] and confidence [H, W] or None."""
   if parameters.predictions == 'network':
-    predict = trained.load()
+    predict = network.load()
     return lambda image, rng: predict(image.rgb)
-  network = pretended_network(street, parameters)
-  return lambda image, rng: (network.predict(image.owner, image.points, rng), None)
+  simulated = simulated_network(street, parameters)
+  return lambda image, rng: (simulated.predict(image.owner, image.points, rng), None)
 
 
 def _write_frame(
@@ -183,12 +194,12 @@ def _write_frame(
   number: int,
   exposure: float,
 ):
-  """All files of one stereo frame. predict: of _predictor."""
+  """Write all files of one stereo frame. predict: see `_make_predictor`."""
   sequence, frame = parameters.sequence, parameters.frame_numbers[number]
   name = kitti360.frame_name(frame)
-  # Every image has noise of its own, whatever the other frames are.
+  # The noise of an image does not depend on the number of frames.
   rngs = [np.random.default_rng([parameters.seed, frame, k]) for k in range(5)]
-  images = [draw(street, rig, number, eye, exposure, rngs[eye]) for eye in (0, 1)]
+  images = [render_image(street, rig, number, eye, exposure, rngs[eye]) for eye in (0, 1)]
   depths = stereo.stereo_depth(
     images[0].rgb, images[1].rgb, float(rig.intrinsics[0]), camera.BASELINE
   )
@@ -196,14 +207,17 @@ def _write_frame(
     image_io.write_rgb(kitti360.rgb_folder(root, sequence, cam) / f'{name}.png', image.rgb)
     truth = lambda kind: kitti360.truth_folder(root, sequence, cam, kind) / f'{name}.png'
     image_io.write_label(truth('semantic'), image.semantic)
-    image_io.write_rgb(truth('semantic_rgb'), palettes.semantic_rgb(image.semantic))
+    semantic_rgb = truth('semantic').parent.with_name('semantic_rgb') / f'{name}.png'
+    image_io.write_rgb(semantic_rgb, palettes.semantic_rgb(image.semantic))
     image_io.write_instance(truth('instance'), image.instance)
     image_io.write_confidence(truth('confidence'), image.confidence)
-    called, sure = predict(image, rngs[2 + eye])
-    image_io.write_label(kitti360.pseudo_label_folder(root, sequence, cam) / f'{name}.png', called)
-    if sure is not None:
+    predicted, confidence = predict(image, rngs[2 + eye])
+    image_io.write_label(
+      kitti360.pseudo_label_folder(root, sequence, cam) / f'{name}.png', predicted
+    )
+    if confidence is not None:
       image_io.write_confidence(
-        kitti360.pseudo_confidence_folder(root, sequence, cam) / f'{name}.png', sure
+        kitti360.pseudo_confidence_folder(root, sequence, cam) / f'{name}.png', confidence
       )
     image_io.write_depth(kitti360.pseudo_depth_folder(root, sequence, cam) / f'{name}.png', depth)
   scenes, _ = street.scenes(number)
@@ -216,9 +230,9 @@ def _write_frame(
 
 
 def expected_files(root: Path, parameters: scenery.Parameters) -> list[Path]:
-  """The files without which a street is not complete."""
+  """Return the files that a complete street contains, but for lists and timestamps."""
   sequence = parameters.sequence
-  out = [kitti360.boxes_path(root, sequence, split) for split in ('train', 'train_full')]
+  out = [kitti360.primitives_path(root, sequence, split) for split in ('train', 'train_full')]
   out += [
     root / 'data_poses' / sequence / 'poses.txt',
     root / 'calibration' / 'perspective.txt',
@@ -238,8 +252,11 @@ def expected_files(root: Path, parameters: scenery.Parameters) -> list[Path]:
         folders.append(kitti360.pseudo_confidence_folder(root, sequence, cam))
       folders += [
         kitti360.truth_folder(root, sequence, cam, kind)
-        for kind in ('semantic', 'semantic_rgb', 'instance', 'confidence')
+        for kind in ('semantic', 'instance', 'confidence')
       ]
+      folders.append(
+        kitti360.truth_folder(root, sequence, cam, 'semantic').with_name('semantic_rgb')
+      )
       out += [folder / name for folder in folders]
   return out
 
@@ -249,8 +266,8 @@ def _marker(parameters: scenery.Parameters, complete: bool) -> bytes:
   return (json.dumps(content, indent=2) + '\n').encode()
 
 
-def _is_done(root: Path, parameters: scenery.Parameters) -> bool:
-  """Whether `root` holds this very street; clears what a broken run left.
+def _is_complete(root: Path, parameters: scenery.Parameters) -> bool:
+  """Return whether `root` holds this street; remove the files of an interrupted run.
 
   Raises:
     InputError: the folder holds something else.
@@ -263,7 +280,7 @@ def _is_done(root: Path, parameters: scenery.Parameters) -> bool:
       raise InputError(f'{root}: is not empty and holds no {MARKER}. Choose another --out.')
     return False
   try:
-    # Streets of before there was a choice have invented predictions.
+    # Markers of the first version have no `predictions`; those were simulated.
     found = {'predictions': 'noise', **json.loads(path.read_text())}
     complete = found['complete']
   except (ValueError, KeyError, TypeError):
@@ -280,35 +297,35 @@ def _is_done(root: Path, parameters: scenery.Parameters) -> bool:
 
 
 def generate(root: Path, parameters: scenery.Parameters) -> bool:
-  """Writes a street to `root`.
+  """Write a street to `root`.
 
   Args:
-    root: the folder, which becomes a dataset root (formats.md section 1).
-    parameters: what to write.
+    root: the folder, which becomes a dataset root.
+    parameters: parameters of the street.
 
   Returns:
-    False if the folder already held this street.
+    False if the folder already contains this street.
 
   Raises:
     InputError: a parameter is out of range, or the folder holds something else.
   """
   root = Path(root)
   parameters.check()
-  if _is_done(root, parameters):
-    _LOG.info('%s: holds this street already', root)
+  if _is_complete(root, parameters):
+    _LOG.info('%s: contains this street already', root)
     return False
   files.write_bytes(root / MARKER, _marker(parameters, False))
   street = scenery.build(parameters)
   rig = camera.rig(parameters.scale)
-  predict = _predictor(street, parameters)
+  predict = _make_predictor(street, parameters)
   sequence, numbers = parameters.sequence, parameters.frame_numbers
   world_from_pose = street.street_from_pose.copy()
   world_from_pose[:, :3, 3] += street.center
   writer.write_calibration(root, rig.files)
   writer.write_poses(root, sequence, numbers, world_from_pose, rig.pose_from_rect[0])
-  writer.write_boxes(root, sequence, street.annotations, street.center, numbers)
+  writer.write_primitives(root, sequence, street.annotations, street.center, numbers)
   writer.write_lists(root, sequence, numbers)
-  exposure = metered(street)
+  exposure = auto_exposure(street)
   for number in range(parameters.frames):
     _write_frame(root, street, rig, predict, parameters, number, exposure)
     _LOG.info('frame %d of %d', number + 1, parameters.frames)

@@ -1,4 +1,4 @@
-"""A spinning 64-beam scanner over the true triangles."""
+"""Simulation of a spinning 64-beam LiDAR."""
 
 import numpy as np
 
@@ -17,10 +17,10 @@ _DROPOUT = 0.04
 def scan(
   scenes: list[raycast.Scene], world_from_velo: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-  """One revolution seen from a standing scanner.
+  """Return the points of one revolution of a scanner at rest.
 
   Args:
-    scenes: the world.
+    scenes: the geometry.
     world_from_velo: [4, 4].
     rng: source of the noise.
 
@@ -37,7 +37,7 @@ def scan(
   directions = local @ world_from_velo[:3, :3].T
   directions /= np.linalg.norm(directions, axis=1, keepdims=True)
   origins = np.broadcast_to(world_from_velo[:3, 3], directions.shape).copy()
-  which, hits = raycast.nearest(scenes, origins, directions)
+  scene_index, hits = raycast.nearest(scenes, origins, directions)
   distance = hits.distance + rng.normal(0, _RANGE_NOISE, len(local))
   keep = (
     (hits.face >= 0)
@@ -47,16 +47,16 @@ def scan(
   )
   reflectance = np.zeros(len(local))
   for index, scene in enumerate(scenes):
-    rays = np.flatnonzero(keep & (which == index))
+    rays = np.flatnonzero(keep & (scene_index == index))
     if not len(rays):
       continue
     points = origins[rays] + hits.distance[rays, None] * directions[rays]
-    surface, normal, gloss = scene.look(
+    surface, normal, gloss = scene.surface_at(
       hits.face[rays], points, directions[rays], 0.003 * hits.distance[rays]
     )
     cosine = np.abs(np.einsum('ij,ij->i', normal, directions[rays]))
     reflectance[rays] = surface.mean(1) * (0.4 + 0.6 * cosine)
-    # Glass sends most of the light on or away.
+    # Glass returns little light.
     keep[rays[(gloss > 0.3) & (rng.random(len(rays)) < 0.7)]] = False
   points = local * distance[:, None]
   return np.concatenate([points, reflectance[:, None]], 1)[keep].astype('<f4')

@@ -5,7 +5,7 @@ Local frame: x forward, y left, z up, origin on the ground. Metres.
 
 import numpy as np
 
-from pnerf_jax.contrib.street import solids, things
+from pnerf_jax.contrib.street import objects, solids
 from pnerf_jax.contrib.street.solids import Paint
 
 _SKIN = ((0.52, 0.34, 0.26), (0.60, 0.42, 0.33), (0.30, 0.18, 0.12), (0.42, 0.27, 0.19))
@@ -28,6 +28,8 @@ _TROUSERS = (
   (0.13, 0.14, 0.15),
   (0.30, 0.30, 0.28),
 )
+# Cross-section of a torso, in units of its half widths.
+_TORSO = ((-1, -0.7), (-0.6, -1), (0.6, -1), (1, -0.7), (1, 0.7), (0.6, 1), (-0.6, 1), (-1, 0.7))
 _SHOE = Paint('plain', (0.03, 0.03, 0.03))
 _TYRE = Paint('plain', (0.02, 0.02, 0.02))
 _METAL = Paint('plain', (0.40, 0.41, 0.42), gloss=0.2)
@@ -38,7 +40,7 @@ def _pick(rng: np.random.Generator, colors) -> tuple[float, float, float]:
 
 
 def _limb(a, b, c, radius: float, paint: Paint) -> solids.Solid:
-  """Two-piece limb: hip-knee-ankle or shoulder-elbow-wrist."""
+  """Build a limb of two segments: hip-knee-ankle or shoulder-elbow-wrist."""
   return solids.join(
     solids.tube(a, b, (radius, 0.8 * radius), paint, 7),
     solids.tube(b, c, (0.8 * radius, 0.6 * radius), paint, 7),
@@ -54,8 +56,8 @@ def _head(at: np.ndarray, rng: np.random.Generator) -> list[solids.Solid]:
   ]
 
 
-def person(rng: np.random.Generator) -> things.Thing:
-  """A pedestrian in mid-stride, sometimes with a bag."""
+def person(rng: np.random.Generator) -> objects.SceneObject:
+  """Build a walking pedestrian, sometimes with a bag."""
   k = rng.uniform(0.90, 1.06)
   coat = Paint('cloth', _pick(rng, _CLOTH))
   trousers = Paint('cloth', _pick(rng, _TROUSERS))
@@ -78,19 +80,7 @@ def person(rng: np.random.Generator) -> things.Thing:
   pieces.append(
     solids.loft(
       [
-        [
-          (x * a, y * b, z)
-          for x, y in (
-            (-1, -0.7),
-            (-0.6, -1),
-            (0.6, -1),
-            (1, -0.7),
-            (1, 0.7),
-            (0.6, 1),
-            (-0.6, 1),
-            (-1, 0.7),
-          )
-        ]
+        [(x * a, y * b, z) for x, y in _TORSO]
         for z, a, b in (
           (0.82, 0.11, 0.17),
           (1.0, 0.11, 0.165),
@@ -109,11 +99,11 @@ def person(rng: np.random.Generator) -> things.Thing:
     )
   body = solids.join(*pieces)
   scaled = solids.Solid(body.vertices * k, body.faces, body.paints, body.paint, body.uv_map)
-  return things.thing('person', scaled)
+  return objects.make_object('person', scaled)
 
 
-def bicycle(rng: np.random.Generator) -> things.Thing:
-  """A bicycle standing upright."""
+def bicycle(rng: np.random.Generator) -> objects.SceneObject:
+  """Build an upright bicycle."""
   frame = Paint('plain', _pick(rng, _CLOTH), gloss=0.15)
   saddle, head, crank = (-0.20, 0, 0.95), (0.38, 0, 0.90), (-0.05, 0, 0.30)
   rear, front = (-0.52, 0, 0.34), (0.54, 0, 0.34)
@@ -149,11 +139,11 @@ def bicycle(rng: np.random.Generator) -> things.Thing:
     solids.box((0.40, 0.10, 0.02), _METAL, (-0.52, 0, 0.72)),
     solids.ball((0.40, 0, 0.86), 0.05, _METAL, 0),
   ]
-  return things.thing('bicycle', *pieces)
+  return objects.make_object('bicycle', *pieces)
 
 
-def cyclist(rng: np.random.Generator) -> list[things.Thing]:
-  """A rider and the bicycle under him: two things."""
+def cyclist(rng: np.random.Generator) -> list[objects.SceneObject]:
+  """Build two objects, a rider and the bicycle."""
   coat, trousers = (Paint('cloth', _pick(rng, c)) for c in (_CLOTH, _TROUSERS))
   hip, shoulder = np.array([-0.20, 0, 1.02]), np.array([0.08, 0, 1.48])
   pieces = []
@@ -174,19 +164,7 @@ def cyclist(rng: np.random.Generator) -> list[things.Thing]:
   pieces.append(
     solids.loft(
       [
-        [
-          tuple(hip + lean * t + [x * a, y * b, 0])
-          for x, y in (
-            (-1, -0.7),
-            (-0.6, -1),
-            (0.6, -1),
-            (1, -0.7),
-            (1, 0.7),
-            (0.6, 1),
-            (-0.6, 1),
-            (-1, 0.7),
-          )
-        ]
+        [tuple(hip + lean * t + [x * a, y * b, 0]) for x, y in _TORSO]
         for t, a, b in (
           (-0.1, 0.12, 0.16),
           (0.4, 0.13, 0.17),
@@ -204,4 +182,4 @@ def cyclist(rng: np.random.Generator) -> list[things.Thing]:
         shoulder + [0.06, 0, 0.28], (0.14, 0.11, 0.10), Paint('plain', _pick(rng, _CLOTH)), 1
       )
     )
-  return [things.thing('rider', *pieces), bicycle(rng)]
+  return [objects.make_object('rider', *pieces), bicycle(rng)]

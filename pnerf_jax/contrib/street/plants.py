@@ -1,11 +1,11 @@
-"""Trees with trunks, branches and crowns of leaf clumps with gaps; bushes; hedges.
+"""Trees with trunks, branches and crowns of leaf clusters with gaps; bushes; hedges.
 
 Local frame: z up, origin on the ground at the trunk. Metres.
 """
 
 import numpy as np
 
-from pnerf_jax.contrib.street import solids, things
+from pnerf_jax.contrib.street import objects, solids
 from pnerf_jax.contrib.street.solids import Paint
 
 _BARK = Paint('bark', (0.16, 0.12, 0.09), (0.06, 0.045, 0.035), 0.25)
@@ -29,7 +29,7 @@ def _leaf_paints(rng: np.random.Generator, which: int | None) -> tuple[Paint, ..
 def _clump(
   center, radii, rng: np.random.Generator, paints, leaves: int, leaf: float
 ) -> list[solids.Solid]:
-  """A lumpy dark core and light leaf sheets around it."""
+  """Build an irregular dark core with light leaves around it."""
   radii = np.broadcast_to(np.asarray(radii, float), 3)
   dents = rng.uniform(0.62, 1.0, solids.ball_vertices(1))
   pieces = [solids.ball(center, 0.86 * radii, paints[0], 1, dents)]
@@ -37,7 +37,7 @@ def _clump(
   directions /= np.linalg.norm(directions, axis=1, keepdims=True)
   where = center + directions * radii * rng.uniform(0.72, 1.05, (leaves, 1))
   size = leaf * rng.uniform(0.6, 1.4, leaves)
-  # Clumps that look up are lit and light; those below are dark.
+  # Leaves on the upper side are light, others dark.
   light = directions[:, 2] + rng.normal(0, 0.4, leaves) > 0.1
   for mask, paint in ((light, paints[2]), (~light, paints[1])):
     if mask.any():
@@ -46,7 +46,7 @@ def _clump(
 
 
 def _branches(rng: np.random.Generator, fork: float, clumps, bark: Paint) -> list[solids.Solid]:
-  """Thin boughs from the fork to some of the clumps."""
+  """Build thin branches from the fork to some of the leaf clusters."""
   pieces = []
   for center in clumps[:6]:
     start = np.array([0, 0, fork + rng.uniform(-0.3, 0.5)])
@@ -58,14 +58,14 @@ def _branches(rng: np.random.Generator, fork: float, clumps, bark: Paint) -> lis
 
 def tree(
   rng: np.random.Generator, height: float, form: str = 'round', detail: float = 1.0
-) -> things.Thing:
-  """A tree; trunk and crown are two parts of one thing (class vegetation).
+) -> objects.SceneObject:
+  """Build a tree (class vegetation) with two parts, trunk and crown.
 
   Args:
     rng: source of its shape.
     height: metres.
     form: 'round', 'column', 'cone' or 'birch'.
-    detail: factor on the number of leaf clumps; below 1 for far trees.
+    detail: factor on the number of leaves; below 1 for distant trees.
   """
   if form == 'cone':
     return _conifer(rng, height, detail)
@@ -93,13 +93,13 @@ def tree(
     solids.tube((0, 0, -0.3), (0, 0, 0.35), (1.5 * girth, girth), bark, 9),
   ]
   crown += _branches(rng, fork, centers[np.argsort(centers[:, 2])], bark)
-  return things.Thing(
+  return objects.SceneObject(
     'vegetation',
-    (things.Part(solids.join(*trunk), 'prism'), things.Part(solids.join(*crown), 'ellipsoid')),
+    (objects.Part(solids.join(*trunk), 'prism'), objects.Part(solids.join(*crown), 'ellipsoid')),
   )
 
 
-def _conifer(rng: np.random.Generator, height: float, detail: float) -> things.Thing:
+def _conifer(rng: np.random.Generator, height: float, detail: float) -> objects.SceneObject:
   paints = _leaf_paints(rng, 4)
   crown = []
   for z in np.arange(0.12, 0.97, 0.09):
@@ -116,13 +116,13 @@ def _conifer(rng: np.random.Generator, height: float, detail: float) -> things.T
         0.26,
       )
   trunk = solids.tube((0, 0, -0.3), (0, 0, 0.95 * height), (0.016 * height + 0.04, 0.03), _BARK, 8)
-  return things.Thing(
-    'vegetation', (things.Part(trunk, 'prism'), things.Part(solids.join(*crown), 'ellipsoid'))
+  return objects.SceneObject(
+    'vegetation', (objects.Part(trunk, 'prism'), objects.Part(solids.join(*crown), 'ellipsoid'))
   )
 
 
-def bush(rng: np.random.Generator, height: float) -> things.Thing:
-  """A bush about as wide as high, now and then in flower."""
+def bush(rng: np.random.Generator, height: float) -> objects.SceneObject:
+  """Build a bush about as wide as high, sometimes in flower."""
   paints = _leaf_paints(rng, None)
   pieces = []
   for _ in range(5):
@@ -134,13 +134,13 @@ def bush(rng: np.random.Generator, height: float) -> things.Thing:
     )
     where = rng.normal(0, 0.25, (40, 3)) * height + [0, 0, 0.62 * height]
     pieces.append(solids.sheets(where, np.full(40, 0.10), rng, flowers))
-  return things.thing('vegetation', *pieces, shape='ellipsoid')
+  return objects.make_object('vegetation', *pieces, shape='ellipsoid')
 
 
 def hedge(
   rng: np.random.Generator, length: float, height: float, depth: float = 0.7
-) -> things.Thing:
-  """A clipped hedge along x, `length` metres, with an uneven leafy skin."""
+) -> objects.SceneObject:
+  """Build a clipped hedge along x."""
   paints = _leaf_paints(rng, int(rng.integers(3)))
   stations = np.linspace(-length / 2, length / 2, max(3, int(length / 0.45)))
   half = depth / 2
@@ -172,19 +172,4 @@ def hedge(
   where[:, 2] = np.maximum(where[:, 2], 0.04)
   for i, paint in enumerate(paints[1:]):
     pieces.append(solids.sheets(where[i::2], rng.uniform(0.09, 0.22, len(where[i::2])), rng, paint))
-  return things.thing('vegetation', *pieces)
-
-
-def tuft(
-  rng: np.random.Generator, paint: Paint, length: float, width: float, count: int
-) -> solids.Solid:
-  """Blades and weeds on a lawn of `length` (x) by `width` (y) metres around the origin."""
-  where = np.stack(
-    [
-      rng.uniform(-0.5, 0.5, count) * length,
-      rng.uniform(-0.5, 0.5, count) * width,
-      rng.uniform(0, 0.05, count),
-    ],
-    1,
-  )
-  return solids.sheets(where, rng.uniform(0.05, 0.16, count), rng, paint)
+  return objects.make_object('vegetation', *pieces)

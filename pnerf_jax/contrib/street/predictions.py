@@ -1,10 +1,11 @@
-"""Pseudo labels: what a network trained on Cityscapes would call the pixels, errors included.
+"""Simulation of pseudo-labels of a network trained on Cityscapes, from ground truth.
 
-Errors of three kinds. (1) Regions that have a wrong name in space, so that all frames and both
-cameras agree on it: whole things, or patches of a few metres of them; classes that Cityscapes does
-not know always get another name. (2) Things that are overlooked, the thin and small ones mostly.
-(3) Per image: coarse, wobbling and fattened boundaries, blobs of another class, unknown pixels.
-Letters: `n` pixels; ids as in data/labels.py.
+Errors of three kinds: (1) misclassified regions in space, consistent over frames and cameras: whole
+objects, or patches of a few metres; classes without a counterpart in Cityscapes are always
+misclassified. (2) Missed objects, mostly thin and small ones. (3) Errors of a single image: smooth,
+warped and dilated boundaries, blobs of another class, unlabelled pixels.
+
+Letters: `n` pixels; H and W the size of an image; ids as in data/labels.py.
 """
 
 import cv2
@@ -13,17 +14,17 @@ import numpy as np
 from pnerf_jax.contrib.street import appearance
 from pnerf_jax.data import labels
 
-VOCABULARY = tuple(
+PREDICTED_IDS = tuple(
   sorted(
     label.id
     for label in labels.LABELS
     if 0 <= label.train_id < 19 and label.name not in ('garage', 'gate', 'smallpole')
   )
 )
-_REFERENCE = 352.0  # image width that lengths in pixels below refer to
+_REFERENCE = 352.0  # image width of the lengths in pixels below
 _UNKNOWN = 0
 
-# class -> ((called, share of its surface), ...): what is left keeps its name.
+# class -> ((predicted class, fraction of its surface), ...); the remainder is correct.
 _CONFUSIONS = {
   'road': (('sidewalk', 0.025), ('terrain', 0.01)),
   'sidewalk': (('road', 0.10), ('terrain', 0.06)),
@@ -57,7 +58,7 @@ _CONFUSIONS = {
   'vending machine': (('building', 0.60), ('traffic sign', 0.20), ('wall', 0.20)),
   'unknown object': (('fence', 0.40), ('wall', 0.30), ('bicycle', 0.30)),
 }
-# Share of the things of a class that is never seen.
+# Fraction of the objects of a class that is never detected.
 _OVERLOOKED = {
   'pole': 0.25,
   'smallpole': 0.55,
@@ -72,7 +73,7 @@ _OVERLOOKED = {
   'guard rail': 0.3,
   'fence': 0.05,
 }
-_FAT = (
+_DILATED = (
   'person',
   'rider',
   'car',
@@ -85,14 +86,14 @@ _FAT = (
   'traffic sign',
   'traffic light',
 )
-_PATCH = 2.2  # metres of a wrongly named patch
+_PATCH = 2.2  # metres, size of a misclassified patch
 
 
 def _lattice_noise(points: np.ndarray, owner: np.ndarray, seed: int) -> np.ndarray:
-  """[n] standard normal noise, smooth over _PATCH metres, another one for every owner [n]."""
-  spot = points / _PATCH
-  low = np.floor(spot).astype(np.int64)
-  fraction = spot - low
+  """Return standard normal noise [n], smooth over _PATCH metres, independent for each owner [n]."""
+  position = points / _PATCH
+  low = np.floor(position).astype(np.int64)
+  fraction = position - low
   total, power = np.zeros(len(points)), np.zeros(len(points))
   for corner in np.ndindex(2, 2, 2):
     weight = np.prod(np.where(corner, fraction, 1 - fraction), axis=1)
@@ -105,20 +106,25 @@ def _lattice_noise(points: np.ndarray, owner: np.ndarray, seed: int) -> np.ndarr
   return total / np.sqrt(power)
 
 
-def _uniform(normal: np.ndarray) -> np.ndarray:
-  """The standard normal's distribution function (logistic fit, error below 0.01 %)."""
+def _normal_cdf(normal: np.ndarray) -> np.ndarray:
+  """Return the normal cumulative distribution (logistic approximation, error below 0.01 %)."""
   return 1 / (1 + np.exp(-(1.5976 * normal + 0.07056 * normal**3)))
 
 
-class Network:
-  """A pretended segmentation network with opinions about every thing of one street.
+class SimulatedNetwork:
+  """A simulated segmentation network for one street.
 
   Attributes:
-    strength: factor on all error shares.
+    strength: factor on all error rates.
   """
 
   def __init__(self, names: list[str], seed: int):
-    """Args: class name of every thing, and the seed of the opinions about them."""
+    """Draw the errors of every object.
+
+    Args:
+      names: class name of every object.
+      seed: seed of the errors.
+    """
     self.strength = 1.0
     self._seed = seed
     rng = np.random.default_rng([seed, 101])
@@ -126,141 +132,142 @@ class Network:
     self._overlooked = rng.random(len(names)) / np.array(
       [_OVERLOOKED.get(name, 1e-9) for name in names]
     )
-    # Errors gather on some things: many are nearly clean, some are mostly wrong.
+    # Errors concentrate on some objects: many are almost correct, some mostly wrong.
     self._weight = np.minimum(rng.gamma(0.8, 1.25, len(names)), 3.0)
-    self._size_luck = rng.random(len(names))
-    # Flat ground and its markings are one surface, not many things.
+    self._size_threshold = rng.random(len(names))
+    # Ground and its markings are one surface, not many objects.
     self._flat = np.isin(
       self._semantic,
       [labels.BY_NAME[name].id for name in ('road', 'sidewalk', 'terrain', 'parking', 'ground')],
     )
 
   def calibrate(self, views: list[tuple[np.ndarray, np.ndarray]], accuracy: float):
-    """Sets the strength so that this share of the pixels of some views is named right.
+    """Set the strength for a pixel accuracy in some views, by bisection.
 
     Args:
       views: owner [H, W] and points [H, W, 3] of each, as for `predict`.
-      accuracy: in [0, 1]; what the classes without a word cost is counted. Where one easy class
-        fills the views it stays higher, or nothing else would be left right.
+      accuracy: in [0, 1]; may not be reached where one easy class dominates the views.
     """
     low, high = 0.1, 0.9
     for _ in range(6):
       self.strength = 0.5 * (low + high)
-      right = [
+      correct = [
         self.predict(owner, points, np.random.default_rng([self._seed, i]))
         == np.append(self._semantic, labels.SKY)[owner]
         for i, (owner, points) in enumerate(views)
       ]
-      low, high = (self.strength, high) if np.mean(right) > accuracy else (low, self.strength)
+      low, high = (self.strength, high) if np.mean(correct) > accuracy else (low, self.strength)
 
-  def names(self, owner: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """[n] ids in space: errors of kind (1), equal in all views.
+  def predict_points(self, owner: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return ids [n] with the errors of kind (1), which are the same in all views.
 
     Args:
-      owner: [n] index of the thing.
+      owner: [n] index of the object.
       points: [n, 3] metres.
     """
-    called = self._semantic[owner].copy()
+    predicted = self._semantic[owner].copy()
     flat = self._flat[owner]
-    whose = np.where(flat, -1, owner)
-    chance = _uniform(_lattice_noise(points, whose, self._seed))
-    # A thing is confused with one other class; ground with another one every few metres.
+    surface = np.where(flat, -1, owner)
+    chance = _normal_cdf(_lattice_noise(points, surface, self._seed))
+    # An object is confused with one class; ground with another one every few metres.
     choice = np.where(
       flat,
-      _uniform(_lattice_noise(0.4 * points, whose, self._seed + 1)),
+      _normal_cdf(_lattice_noise(0.4 * points, surface, self._seed + 1)),
       appearance.cell_hash(owner, np.full(len(owner), self._seed)),
     )
     weight = np.where(flat, 1.0, self._weight[owner]) * self.strength
     for name, confusions in _CONFUSIONS.items():
-      own = labels.BY_NAME[name].id
-      pixels = np.flatnonzero(self._semantic[owner] == own)
+      true = labels.BY_NAME[name].id
+      pixels = np.flatnonzero(self._semantic[owner] == true)
       if not len(pixels):
         continue
-      shares = np.array([share for _, share in confusions])
-      edges = np.cumsum(shares)[:-1] / shares.sum()
+      rates = np.array([rate for _, rate in confusions])
+      edges = np.cumsum(rates)[:-1] / rates.sum()
       others = np.array([labels.BY_NAME[other].id for other, _ in confusions])
-      wrong = chance[pixels] < np.minimum(weight[pixels] * shares.sum(), 0.9)
-      if own not in VOCABULARY:
+      wrong = chance[pixels] < np.minimum(weight[pixels] * rates.sum(), 0.9)
+      if true not in PREDICTED_IDS:
         wrong[:] = True
       other = others[(choice[pixels, None] >= edges).sum(1)]
-      called[pixels] = np.where(wrong, other, own)
-    return called
+      predicted[pixels] = np.where(wrong, other, true)
+    return predicted
 
   def predict(self, owner: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pseudo labels [H, W] uint8 of one image.
+    """Return the pseudo-labels [H, W] uint8 of one image.
 
     Args:
-      owner: [H, W] index of the thing, -1 for sky.
-      points: [H, W, 3] metres; anything where there is sky.
-      rng: errors of this image alone.
+      owner: [H, W] index of the object; -1 = sky.
+      points: [H, W, 3] metres; arbitrary for sky.
+      rng: source of the errors of kind (3).
     """
-    called = np.full(owner.shape, labels.SKY)
+    predicted = np.full(owner.shape, labels.SKY)
     seen = owner >= 0
-    called[seen] = self.names(owner[seen], points[seen])
+    predicted[seen] = self.predict_points(owner[seen], points[seen])
     pixel = owner.shape[1] / _REFERENCE
-    called = _fill(called, self._missed(owner, pixel))
-    called = _fatten(_smooth(called, pixel), pixel)
-    called = _wobble(called, pixel, rng, self.strength)
-    return _blobs(called, pixel, rng, self.strength).astype(np.uint8)
+    predicted = _fill_missed(predicted, self._missed(owner, pixel))
+    predicted = _dilate(_majority_filter(predicted, pixel), pixel)
+    predicted = _warp(predicted, pixel, rng, self.strength)
+    return _add_blobs(predicted, pixel, rng, self.strength).astype(np.uint8)
 
   def _missed(self, owner: np.ndarray, pixel: float) -> np.ndarray:
-    """[H, W] bool: pixels of things that are overlooked, or too small here to be seen."""
+    """Return the pixels [H, W] bool of missed objects, and of those too small in this image."""
     index = np.maximum(owner, 0)
     area = np.bincount(owner[owner >= 0], minlength=len(self._semantic)) / pixel**2
-    tiny = (area < 25 * self._size_luck * self.strength) & ~self._flat
+    tiny = (area < 25 * self._size_threshold * self.strength) & ~self._flat
     return (owner >= 0) & ((self._overlooked < self.strength) | tiny)[index]
 
 
-def _fill(called: np.ndarray, missed: np.ndarray) -> np.ndarray:
-  """Gives missed pixels the name of the nearest other pixel."""
+def _fill_missed(predicted: np.ndarray, missed: np.ndarray) -> np.ndarray:
+  """Replace missed pixels by the label of the nearest other pixel."""
   if not missed.any() or missed.all():
-    return called
+    return predicted
   _, nearest = cv2.distanceTransformWithLabels(
     missed.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
   )
-  table = np.zeros(nearest.max() + 1, called.dtype)
-  table[nearest[~missed]] = called[~missed]
-  return np.where(missed, table[nearest], called)
+  table = np.zeros(nearest.max() + 1, predicted.dtype)
+  table[nearest[~missed]] = predicted[~missed]
+  return np.where(missed, table[nearest], predicted)
 
 
-def _fatten(called: np.ndarray, pixel: float) -> np.ndarray:
-  """Foreground spills over its boundary by about a pixel of the reference size."""
+def _dilate(predicted: np.ndarray, pixel: float) -> np.ndarray:
+  """Dilate foreground classes by about a pixel of the reference size."""
   size = 2 * max(1, round(0.8 * pixel)) + 1
   kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-  out = called.copy()
-  for name in _FAT:
-    mask = (called == labels.BY_NAME[name].id).astype(np.uint8)
+  out = predicted.copy()
+  for name in _DILATED:
+    mask = (predicted == labels.BY_NAME[name].id).astype(np.uint8)
     if mask.any():
       grown = cv2.dilate(mask, kernel) > 0
-      # Foliage spills over the sky only; leaves hide what is behind them.
+      # Foliage is dilated into the sky only.
       allowed = (
-        called == labels.SKY
+        predicted == labels.SKY
         if name == 'vegetation'
-        else ~np.isin(called, [labels.BY_NAME[other].id for other in _FAT if other != 'vegetation'])
+        else ~np.isin(
+          predicted, [labels.BY_NAME[other].id for other in _DILATED if other != 'vegetation']
+        )
       )
       out[grown & allowed] = labels.BY_NAME[name].id
   return out
 
 
-def _smooth(called: np.ndarray, pixel: float) -> np.ndarray:
-  """The commonest name around each pixel: no network resolves single leaves and slats."""
+def _majority_filter(predicted: np.ndarray, pixel: float) -> np.ndarray:
+  """Return the most frequent label around each pixel: networks do not resolve single leaves."""
   size = 2 * max(1, round(1.2 * pixel)) + 1
-  best, votes = called.copy(), np.full(called.shape, -1.0)
-  for value in np.unique(called):
-    mine = cv2.boxFilter((called == value).astype(np.float64), -1, (size, size))
-    # Ties and near ties go to the pixel's own name, and thin things are not voted away.
-    mine += np.where(called == value, 0.18, 0.0)
-    best, votes = np.where(mine > votes, value, best), np.maximum(mine, votes)
+  best, votes = predicted.copy(), np.full(predicted.shape, -1.0)
+  for value in np.unique(predicted):
+    count = cv2.boxFilter((predicted == value).astype(np.float64), -1, (size, size))
+    # A bonus for the pixel's own label preserves thin objects.
+    count += np.where(predicted == value, 0.18, 0.0)
+    best, votes = np.where(count > votes, value, best), np.maximum(count, votes)
   return best
 
 
-def _wobble(
-  called: np.ndarray, pixel: float, rng: np.random.Generator, strength: float
+def _warp(
+  predicted: np.ndarray, pixel: float, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-  """Boundaries that sway by a pixel or two."""
-  height, width = called.shape
+  """Warp boundaries smoothly by a pixel or two."""
+  height, width = predicted.shape
   coarse = (max(2, round(height / (5 * pixel))), max(2, round(width / (5 * pixel))))
-  sway = [
+  offset = [
     1.1
     * strength
     * pixel
@@ -268,18 +275,18 @@ def _wobble(
     for _ in range(2)
   ]
   v, u = np.mgrid[:height, :width]
-  rows = np.clip(np.rint(v + sway[0]), 0, height - 1).astype(int)
-  columns = np.clip(np.rint(u + sway[1]), 0, width - 1).astype(int)
-  return called[rows, columns]
+  rows = np.clip(np.rint(v + offset[0]), 0, height - 1).astype(int)
+  columns = np.clip(np.rint(u + offset[1]), 0, width - 1).astype(int)
+  return predicted[rows, columns]
 
 
-def _blobs(
-  called: np.ndarray, pixel: float, rng: np.random.Generator, strength: float
+def _add_blobs(
+  predicted: np.ndarray, pixel: float, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-  """Ellipses of a class that occurs elsewhere in the image, or of the unknown."""
-  height, width = called.shape
-  present = np.unique(called[called != labels.SKY])
-  out = called.astype(np.uint8).copy()
+  """Add ellipses that are unlabelled or have a class of another part of the image."""
+  height, width = predicted.shape
+  present = np.unique(predicted[predicted != labels.SKY])
+  out = predicted.astype(np.uint8).copy()
   for _ in range(rng.poisson(22 * strength * (height * width) / (352 * 94) / pixel**2)):
     center = int(rng.integers(width)), int(rng.integers(height))
     axes = tuple(max(1, int(round(pixel * r))) for r in rng.uniform(0.8, 4.0, 2))

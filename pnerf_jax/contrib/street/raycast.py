@@ -1,4 +1,4 @@
-"""Rays against the true triangles, by trimesh with Embree; nothing here knows primitives.
+"""Ray casting against the true triangles, by trimesh with Embree.
 
 Letters: `n` rays, `F` triangles. Street coordinates: metres, the world minus a constant.
 """
@@ -16,11 +16,11 @@ _LIFT = 0.004  # metres that shadow rays start above their surface
 
 @dataclasses.dataclass(frozen=True)
 class Hits:
-  """First hits of n rays; `face` is -1 and `distance` is inf where a ray meets nothing.
+  """First hits of n rays.
 
   Attributes:
-    face: [n] int64, triangle of the scene.
-    distance: [n] metres along the unit direction.
+    face: [n] int64, triangle of the scene; -1 = no hit.
+    distance: [n] metres along the unit direction; inf = no hit.
   """
 
   face: np.ndarray
@@ -28,11 +28,11 @@ class Hits:
 
 
 class Scene:
-  """Triangles with everything that a hit needs, and their Embree structure.
+  """Triangles with their paints and an Embree acceleration structure.
 
   Attributes:
-    owner: [F] int64, which of the given solids a triangle came from.
-    normal: [F, 3] unit, either side.
+    owner: [F] int64, index of the solid that a triangle belongs to.
+    normal: [F, 3] unit normals, on either side.
   """
 
   def __init__(self, pieces: list[solids.Solid]):
@@ -52,7 +52,7 @@ class Scene:
     self._embree = ray_pyembree.RayMeshIntersector(mesh)
 
   def cast(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
-    """First hits of rays [n, 3]; distances are solved on the triangle's plane in float64."""
+    """Return the first hits of rays [n, 3]; distances to the triangles' planes, in float64."""
     face = np.asarray(self._embree.intersects_first(origins, directions), np.int64)
     hit = np.flatnonzero(face >= 0)
     rows = face[hit]
@@ -65,31 +65,31 @@ class Scene:
     face[~np.isfinite(distance)] = -1
     return Hits(face, distance)
 
-  def blocked(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """[n] bool, whether anything lies on the rays."""
+  def occluded(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Return whether anything lies on the rays, [n] bool."""
     return np.asarray(self._embree.intersects_any(origins, directions))
 
-  def look(
-    self, faces: np.ndarray, points: np.ndarray, directions: np.ndarray, foot: np.ndarray
+  def surface_at(
+    self, faces: np.ndarray, points: np.ndarray, directions: np.ndarray, sample_width: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Albedo [n, 3], unit normal towards the viewer [n, 3] and gloss [n] of hits.
+    """Return albedo [n, 3], unit normal towards the viewer [n, 3] and gloss [n] of hits.
 
     Args:
       faces: [n] triangles.
       points: [n, 3] metres.
       directions: [n, 3] unit viewing rays.
-      foot: [n] metres that a sample covers across the ray.
+      foot: [n] metres, perpendicular to the ray.
     """
     normal = self.normal[faces]
     cosine = np.einsum('ij,ij->i', normal, directions)
     normal = np.where(cosine[:, None] > 0, -normal, normal)
     uv_map = self._uv_map[faces]
     uv = np.einsum('nij,nj->ni', uv_map[:, :, :3], points) + uv_map[:, :, 3]
-    foot = foot / np.clip(np.abs(cosine), 0.25, 1)
-    spots = appearance.Spots(
-      uv, foot, self._color[faces], self._accent[faces], self._size[faces], faces
+    sample_width = sample_width / np.clip(np.abs(cosine), 0.25, 1)
+    samples = appearance.SurfaceSamples(
+      uv, sample_width, self._color[faces], self._accent[faces], self._size[faces], faces
     )
-    return appearance.albedo(self._pattern[faces], spots), normal, self._gloss[faces]
+    return appearance.albedo(self._pattern[faces], samples), normal, self._gloss[faces]
 
 
 def nearest(
@@ -97,13 +97,13 @@ def nearest(
   origins: np.ndarray,
   directions: np.ndarray,
 ) -> tuple[np.ndarray, Hits]:
-  """First hits over several scenes: index of the scene [n] and the hits."""
+  """Return the first hits over several scenes: index of the scene [n] and the hits."""
   hits = [scene.cast(origins, directions) for scene in scenes]
   distances = np.stack([h.distance for h in hits])
-  which = np.argmin(distances, 0)
-  every = np.arange(len(which))
+  scene_index = np.argmin(distances, 0)
+  every = np.arange(len(scene_index))
   faces = np.stack([h.face for h in hits])
-  return which, Hits(faces[which, every], distances[which, every])
+  return scene_index, Hits(faces[scene_index, every], distances[scene_index, every])
 
 
 def radiance(
@@ -113,28 +113,29 @@ def radiance(
   directions: np.ndarray,
   spread: float,
 ) -> np.ndarray:
-  """[n, 3] linear colour seen along rays.
+  """Return the linear RGB colour [n, 3] of rays.
 
   Args:
-    scenes: what there is to see; all of them cast shadows.
-    light: the weather.
-    origins, directions: [n, 3], directions of unit length.
+    scenes: the geometry; all scenes cast shadows.
+    light: the illumination.
+    origins: [n, 3] metres.
+    directions: [n, 3], unit length.
     spread: radians that a sample covers.
   """
-  which, hits = nearest(scenes, origins, directions)
+  scene_index, hits = nearest(scenes, origins, directions)
   color = np.empty_like(directions)
   miss = np.flatnonzero(hits.face < 0)
   color[miss] = appearance.sky(light, directions[miss])
   for index, scene in enumerate(scenes):
-    rays = np.flatnonzero((hits.face >= 0) & (which == index))
+    rays = np.flatnonzero((hits.face >= 0) & (scene_index == index))
     if not len(rays):
       continue
     ahead, far = directions[rays], hits.distance[rays]
     points = origins[rays] + far[:, None] * ahead
-    surface, normal, gloss = scene.look(hits.face[rays], points, ahead, spread * far)
+    surface, normal, gloss = scene.surface_at(hits.face[rays], points, ahead, spread * far)
     lit = normal @ light.sun > 0
     start = points[lit] + _LIFT * normal[lit]
     toward = np.broadcast_to(light.sun, start.shape)
-    lit[lit] = ~np.any([other.blocked(start, toward) for other in scenes], axis=0)
+    lit[lit] = ~np.any([other.occluded(start, toward) for other in scenes], axis=0)
     color[rays] = appearance.shade(light, surface, normal, ahead, gloss, lit, far)
   return color

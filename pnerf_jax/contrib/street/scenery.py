@@ -1,4 +1,4 @@
-"""A whole street from its parameters: things, primitives, weather, drive.
+"""Construction of a street from its parameters: objects, primitives, weather, trajectory.
 
 Street coordinates are the world minus `Street.center`; metres.
 """
@@ -14,32 +14,32 @@ from pnerf_jax.contrib.street import (
   buildings,
   camera,
   layout,
+  objects,
   plants,
   raycast,
   suburb,
-  things,
   village,
 )
 from pnerf_jax.errors import InputError
 
 PRESETS = {'boulevard': boulevard, 'suburb': suburb, 'village': village}
 PREDICTIONS = ('network', 'noise')
-_FORGOTTEN = 2  # things without a primitive
-_TWICE = 4  # things annotated in two windows
+_NUM_UNANNOTATED = 2  # objects without a primitive
+_NUM_DUPLICATED = 4  # objects annotated in two windows
 _MAX_FRAMES, _MAX_SEED = 2000, 10**6
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-  """What a street follows from.
+  """Parameters that determine a street.
 
   Attributes:
     preset: one of PRESETS.
-    seed: of everything random.
-    frames: stereo frames.
-    scale: of the images, relative to 1408 x 376.
-    moving: whether something moves while the frames are taken.
-    predictions: where the pseudo labels come from, one of PREDICTIONS.
+    seed: seed of all choices.
+    frames: number of stereo frames.
+    scale: size of the images relative to 1408 x 376.
+    moving: whether a car or a pedestrian moves during the recording.
+    predictions: source of the pseudo-labels, one of PREDICTIONS.
   """
 
   preset: str = 'boulevard'
@@ -50,7 +50,7 @@ class Parameters:
   predictions: str = 'network'
 
   def check(self):
-    """InputError naming the flag that is wrong."""
+    """Raise InputError, with the name of the flag, if a value is out of range."""
     if self.preset not in PRESETS:
       raise InputError(
         f'--preset: there is no preset {self.preset!r}. Use one of {", ".join(PRESETS)}.'
@@ -68,7 +68,7 @@ class Parameters:
 
   @property
   def sequence(self) -> str:
-    """Name of the drive: the preset's number and the seed."""
+    """Name of the drive, made from preset and seed."""
     drive = 1000 * (1 + list(PRESETS).index(self.preset)) + self.seed % 1000
     return f'2013_05_28_drive_{drive:04d}_sync'
 
@@ -85,21 +85,22 @@ class Parameters:
 
 @dataclasses.dataclass(frozen=True)
 class Street:
-  """Everything about a street but its pictures.
+  """Geometry, annotation and trajectory of a street.
 
   Attributes:
     center: [3] world coordinates of the street's origin.
-    things: static things, then the moving ones' as they are at rest (for their class).
-    instance: [n] instanceId of every thing.
+    objects: static objects, then the moving ones in their local frames.
+    instance: [n] instanceId of every object.
     annotations: the primitives.
-    static: the static things for casting rays.
-    movers, road: what moves, along what.
-    light: weather.
+    static: the static objects for ray casting.
+    movers: the moving objects.
+    road: the axis of the road.
+    light: the illumination.
     street_from_pose: [frames, 4, 4], vehicle to street coordinates.
   """
 
   center: np.ndarray
-  things: list[things.Thing]
+  objects: list[objects.SceneObject]
   instance: np.ndarray
   annotations: list[annotation.Annotation]
   static: raycast.Scene
@@ -110,35 +111,35 @@ class Street:
 
   @property
   def names(self) -> list[str]:
-    """Class name of every thing."""
-    return [thing.name for thing in self.things]
+    """Class name of every object."""
+    return [obj.name for obj in self.objects]
 
-  def moving(self, frame: int) -> list[things.Thing]:
-    """The moving things at the `frame`-th frame; the last ones of `things`."""
-    return [thing for mover in self.movers for thing in mover.at(self.road, frame)]
+  def moving(self, frame: int) -> list[objects.SceneObject]:
+    """Return the moving objects, the last ones of `objects`, at the `frame`-th frame."""
+    return [obj for mover in self.movers for obj in mover.at(self.road, frame)]
 
   def scenes(self, frame: int) -> tuple[list[raycast.Scene], list[np.ndarray]]:
-    """Scenes of a frame and, for each, the index in `things` of every triangle's thing."""
+    """Return the scenes of a frame and, for each, the object index of every triangle."""
     scenes, owners = [self.static], [self.static.owner]
     moving = self.moving(frame)
     if moving:
-      scene = raycast.Scene([solid for thing in moving for solid in _solids(thing)])
+      scene = raycast.Scene([solid for obj in moving for solid in _solids(obj)])
       scenes.append(scene)
-      owners.append(_owners(moving)[scene.owner] + len(self.things) - len(moving))
+      owners.append(_owners(moving)[scene.owner] + len(self.objects) - len(moving))
     return scenes, owners
 
 
-def _solids(thing: things.Thing) -> list:
-  return [part.solid for part in thing.parts]
+def _solids(obj: objects.SceneObject) -> list:
+  return [part.solid for part in obj.parts]
 
 
-def _owners(some: list[things.Thing]) -> np.ndarray:
-  """Index of the thing for every part of all things."""
-  return np.repeat(np.arange(len(some)), [len(thing.parts) for thing in some])
+def _owners(some: list[objects.SceneObject]) -> np.ndarray:
+  """Return the index of the object of every part."""
+  return np.repeat(np.arange(len(some)), [len(obj.parts) for obj in some])
 
 
-def _close_the_view(builder: layout.Builder):
-  """Houses and trees across both ends, so that no street ends in nothing."""
+def _close_street_ends(builder: layout.Builder):
+  """Place houses and trees across both ends of the street."""
   rng = builder.rng
   for s, turn in ((builder.end + 4, -np.pi / 2), (builder.start - 4, np.pi / 2)):
     for d in np.arange(-27, 28, 14.0):
@@ -157,7 +158,7 @@ def _close_the_view(builder: layout.Builder):
 def _drive(
   road: layout.Road, offset: float, speed: float, frames: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """[frames, 4, 4] vehicle poses with the small motions of a real drive."""
+  """Return vehicle poses [frames, 4, 4] with the small motions of a real drive."""
   phase = rng.uniform(0, 2 * np.pi, 4)
   poses = []
   for frame in range(frames):
@@ -174,7 +175,7 @@ def _drive(
 
 
 def build(parameters: Parameters) -> Street:
-  """The street of some parameters; a pure function of them."""
+  """Build a street, a pure function of its parameters."""
   preset = PRESETS[parameters.preset]
   rng = np.random.default_rng([list(PRESETS).index(parameters.preset), parameters.seed])
   travel = preset.SPEED * (parameters.frames - 1)
@@ -183,14 +184,14 @@ def build(parameters: Parameters) -> Street:
   road = layout.make_road(-60.0, travel + 140.0, heading, **course)
   builder = layout.Builder(road, rng, travel)
   offset = preset.furnish(builder)
-  _close_the_view(builder)
+  _close_street_ends(builder)
   movers = builder.movers if parameters.moving else []
-  still = builder.things
-  everything = still + [thing for mover in movers for thing in mover.things]
-  instance = annotation.number(everything)
+  still = builder.objects
+  everything = still + [obj for mover in movers for obj in mover.objects]
+  instance = annotation.instance_ids(everything)
   return Street(
     center=np.array([1200.0, 3700.0, 115.0]) + np.round(rng.uniform(-300, 300, 3) * [1, 1, 0.05]),
-    things=everything,
+    objects=everything,
     instance=instance,
     annotations=_annotate(builder, everything, instance, movers, parameters, rng),
     static=_static(still),
@@ -201,41 +202,41 @@ def build(parameters: Parameters) -> Street:
   )
 
 
-def _static(still: list[things.Thing]) -> raycast.Scene:
-  scene = raycast.Scene([solid for thing in still for solid in _solids(thing)])
+def _static(still: list[objects.SceneObject]) -> raycast.Scene:
+  scene = raycast.Scene([solid for obj in still for solid in _solids(obj)])
   scene.owner = _owners(still)[scene.owner]
   return scene
 
 
 def _annotate(
   builder: layout.Builder,
-  everything: list[things.Thing],
+  everything: list[objects.SceneObject],
   instance: np.ndarray,
   movers: list[layout.Mover],
   parameters: Parameters,
   rng: np.random.Generator,
 ) -> list[annotation.Annotation]:
-  """Primitives of static things, of ghosts, and of moving things at every frame."""
-  still = everything[: len(builder.things)]
+  """Annotate static objects, ghosts, and moving objects at every frame."""
+  still = everything[: len(builder.objects)]
   middle = builder.road.at(0.5 * builder.travel + 12, 0.0)
-  missing = annotation.forgotten(still, middle, _FORGOTTEN, rng)
+  missing = annotation.choose_unannotated(still, middle, _NUM_UNANNOTATED, rng)
   out = []
-  for index, thing in enumerate(still):
+  for index, obj in enumerate(still):
     if index not in missing:
-      out += annotation.enclose(thing, int(instance[index]), rng)
-  # Things where two windows overlap were annotated twice, not quite equally.
-  parked = [i for i, thing in enumerate(still) if thing.name in ('car', 'building', 'box')]
-  for index in rng.permutation(parked)[:_TWICE].tolist():
-    out += annotation.enclose(still[index], int(instance[index]), rng, window='next')
+      out += annotation.annotate(obj, int(instance[index]), rng)
+  # Objects in the overlap of two windows are annotated twice, with different errors.
+  parked = [i for i, obj in enumerate(still) if obj.name in ('car', 'building', 'box')]
+  for index in rng.permutation(parked)[:_NUM_DUPLICATED].tolist():
+    out += annotation.annotate(still[index], int(instance[index]), rng, window='next')
   counts = {
     name: int(instance[[t.name == name for t in everything]].max())
     for name in {t.name for t in everything}
   }
   for ghost in builder.ghosts:
     counts[ghost.name] = counts.get(ghost.name, 0) + 1
-    out += annotation.enclose(ghost, counts[ghost.name], rng, window='ghost')
+    out += annotation.annotate(ghost, counts[ghost.name], rng, window='ghost')
   for frame, number in enumerate(parameters.frame_numbers):
-    moving = [thing for mover in movers for thing in mover.at(builder.road, frame)]
-    for thing, own in zip(moving, instance[len(still) :]):
-      out += annotation.enclose(thing, int(own), rng, timestamp=number)
+    moving = [obj for mover in movers for obj in mover.at(builder.road, frame)]
+    for obj, own in zip(moving, instance[len(still) :]):
+      out += annotation.annotate(obj, int(own), rng, timestamp=number)
   return out

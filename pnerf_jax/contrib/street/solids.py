@@ -1,9 +1,9 @@
-"""Triangle soups with a paint on every triangle: the stuff that a synthetic street is made of.
+"""Painted triangle meshes, the geometry of a synthetic street.
 
-Letters: `N` vertices, `F` triangles, metres everywhere. Local frames: x forward (a car's length),
-y left, z up. A triangle's texture coordinates are an affine map of the point in the frame in
-which the solid was made, `uv = map @ (x, y, z, 1)`, so that textures stick to their object.
-Solids are drawn, never closed: rays see both sides, and nothing here knows about primitives.
+Letters: `N` vertices, `F` triangles. Metres. Local frames: x forward (a car's length), y left,
+z up. Texture coordinates of a triangle are an affine map of the point in the frame in which the
+solid was made, `uv = map @ (x, y, z, 1)`, and move with the object. Meshes need not be closed; both
+sides are visible.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Paint:
-  """What a triangle looks like.
+  """Appearance of a triangle.
 
   Attributes:
     pattern: name of a function of appearance.PATTERNS.
     color: linear RGB albedo in [0, 1].
     accent: second colour of the pattern (mortar, joints, curtain, ...).
     size: metres of one repeat (brick length, plank width); patterns on 0..1 ignore it.
-    gloss: share of mirrored sky in [0, 1].
+    gloss: weight of the mirrored sky, in [0, 1].
   """
 
   pattern: str
@@ -50,7 +50,7 @@ class Solid:
   uv_map: np.ndarray
 
   def moved(self, translation=(0.0, 0.0, 0.0), yaw: float = 0.0) -> 'Solid':
-    """The solid turned by `yaw` radians about z, then translated; textures stick to it."""
+    """Return the solid, with its texture, turned by `yaw` radians about z, then translated."""
     matrix = np.eye(4)
     matrix[:3, :3] = rotation_z(yaw)
     matrix[:3, 3] = translation
@@ -59,27 +59,27 @@ class Solid:
 
 
 def rotation_z(yaw: float) -> np.ndarray:
-  """[3, 3] rotation by `yaw` radians about the z axis."""
+  """Return the rotation [3, 3] by `yaw` radians about the z axis."""
   c, s = np.cos(yaw), np.sin(yaw)
   return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Cross product [n, 3]; numpy's own spends ten times as long on a few triangles."""
+  """Return the cross product [n, 3]; ten times as fast as numpy's for a few triangles."""
   ax, ay, az = a.T
   bx, by, bz = b.T
   return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
 
 
 def normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-  """[F, 3] unit normals; zero for triangles without area."""
+  """Return unit normals [F, 3]; zero for triangles without area."""
   a, b, c = (vertices[faces[:, i]] for i in range(3))
   cross = _cross(b - a, c - a)
   return cross / np.maximum(np.sqrt((cross**2).sum(1, keepdims=True)), 1e-20)
 
 
 def _frames(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-  """[F, 2, 4] maps to (along, up): u runs horizontally on the face, v up the slope."""
+  """Return texture maps [F, 2, 4]: u runs horizontally on the face, v up the slope."""
   normal = normals(vertices, faces)
   flat = np.abs(normal[:, 2]) > 0.95
   u = np.zeros_like(normal)
@@ -94,14 +94,14 @@ def _frames(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def make(vertices, faces, paint: Paint) -> Solid:
-  """One-paint solid of vertices [N, 3] and triangles [F, 3]."""
+  """Return a solid of vertices [N, 3] and triangles [F, 3] with one paint."""
   vertices = np.asarray(vertices, float)
   faces = np.asarray(faces, np.int64)
   return Solid(vertices, faces, (paint,), np.zeros(len(faces), np.int64), _frames(vertices, faces))
 
 
 def join(*solids: Solid) -> Solid:
-  """All of the solids' triangles as one solid; equal paints are kept once."""
+  """Return one solid with the triangles of all; equal paints are merged."""
   table: dict[Paint, int] = {}
   paint, faces, offset = [], [], 0
   for solid in solids:
@@ -119,13 +119,12 @@ def join(*solids: Solid) -> Solid:
 
 
 def quad(corners, paint: Paint, unit: bool = False) -> Solid:
-  """A quadrilateral of four corners in order.
+  """Return a quadrilateral.
 
   Args:
-    corners: [4, 3] metres; for `unit` in the order lower left, lower right, upper right, upper
-      left.
+    corners: [4, 3] metres, in order; for `unit` from the lower left to the lower right.
     paint: its paint.
-    unit: texture coordinates run from 0 to 1 over the quadrilateral (windows, doors, signs).
+    unit: whether texture coordinates run from 0 to 1 (windows, doors, signs).
   """
   corners = np.asarray(corners, float)
   solid = make(corners, [[0, 1, 2], [0, 2, 3]], paint)
@@ -142,13 +141,13 @@ _BOX_FACES = ((0, 1, 5, 4), (1, 3, 7, 5), (3, 2, 6, 7), (2, 0, 4, 6), (4, 5, 7, 
 
 
 def _split(quads) -> np.ndarray:
-  """Triangles [2 n, 3] of quadrilaterals [n, 4]."""
+  """Return the triangles [2 n, 3] of quadrilaterals [n, 4]."""
   quads = np.asarray(quads)
   return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
 
 
 def box(size, paint: Paint, base=(0.0, 0.0, 0.0), yaw: float = 0.0) -> Solid:
-  """Box of `size` (x, y, z) metres standing with the middle of its bottom on `base`."""
+  """Return a box of `size` (x, y, z) metres with the centre of its bottom at `base`."""
   signs = np.array([[x, y, z] for z in (0.0, 1.0) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
   # Vertices 0..3 are the bottom, 4..7 the top; x runs fastest.
   solid = make(signs * np.asarray(size, float), _split(_BOX_FACES), paint)
@@ -156,7 +155,7 @@ def box(size, paint: Paint, base=(0.0, 0.0, 0.0), yaw: float = 0.0) -> Solid:
 
 
 def _around(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Two unit vectors that span the plane across `axis`."""
+  """Return two unit vectors that span the plane perpendicular to `axis`."""
   helper = np.array([0.0, 0.0, 1.0]) if abs(axis[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
   first = np.cross(helper, axis)
   first /= np.linalg.norm(first)
@@ -164,7 +163,7 @@ def _around(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tube(start, end, radius, paint: Paint, sides: int = 8, caps: bool = True) -> Solid:
-  """Cylinder or cone frustum from `start` to `end`; `radius` is a number or (start, end)."""
+  """Return a cylinder or cone frustum; `radius` is a number or (start, end), metres."""
   start, end = np.asarray(start, float), np.asarray(end, float)
   first, second = _around((end - start) / np.linalg.norm(end - start))
   angle = np.arange(sides) * (2 * np.pi / sides)
@@ -183,7 +182,7 @@ def tube(start, end, radius, paint: Paint, sides: int = 8, caps: bool = True) ->
 
 
 def path(points, radius: float, paint: Paint, sides: int = 5) -> Solid:
-  """Tubes along a polyline [n, 3]."""
+  """Return tubes along a polyline [n, 3]."""
   points = np.asarray(points, float)
   return join(
     *(tube(a, b, radius, paint, sides, caps=False) for a, b in zip(points[:-1], points[1:]))
@@ -191,7 +190,7 @@ def path(points, radius: float, paint: Paint, sides: int = 5) -> Solid:
 
 
 def ring(center, axis, radius: float, thickness: float, paint: Paint, sides: int = 16) -> Solid:
-  """A torus of square section, e.g. a bicycle's tyre; `axis` is its axle."""
+  """Return a torus of square section, e.g. a bicycle's tyre; `axis` is its axle."""
   axis = np.asarray(axis, float) / np.linalg.norm(axis)
   first, second = _around(axis)
   angle = np.arange(sides) * (2 * np.pi / sides)
@@ -210,7 +209,7 @@ def ring(center, axis, radius: float, thickness: float, paint: Paint, sides: int
 
 @functools.lru_cache
 def _icosphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
-  """Unit sphere of 20 * 4**subdivisions triangles."""
+  """Return a unit sphere of 20 * 4**subdivisions triangles."""
   g = (1 + 5**0.5) / 2
   vertices = [
     (-1, g, 0),
@@ -273,14 +272,14 @@ def ball(
   subdivisions: int = 1,
   dents: np.ndarray | None = None,
 ) -> Solid:
-  """Ellipsoid with half axes `radii` (a number or three).
+  """Return an ellipsoid.
 
   Args:
     center: [3] metres.
-    radii: metres.
+    radii: half axes, metres; a number or three.
     paint: its paint.
-    subdivisions: 20 * 4**subdivisions triangles.
-    dents: [number of vertices] factors on the radius, for lumpy things.
+    subdivisions: determines the 20 * 4**subdivisions triangles.
+    dents: [ball_vertices] factors on the radius, for irregular shapes.
   """
   vertices, faces = _icosphere(subdivisions)
   if dents is not None:
@@ -289,12 +288,12 @@ def ball(
 
 
 def ball_vertices(subdivisions: int) -> int:
-  """Number of vertices of `ball`."""
+  """Return the number of vertices of `ball`."""
   return len(_icosphere(subdivisions)[0])
 
 
 def extrude(outline, width: float, paint: Paint, base=(0.0, 0.0, 0.0)) -> Solid:
-  """Prism of a convex outline [n, 2] in the (x, z) plane, `width` metres across y."""
+  """Return a prism of a convex outline [n, 2] in the (x, z) plane, `width` metres along y."""
   outline = np.asarray(outline, float)
   n = len(outline)
   left = np.stack([outline[:, 0], np.full(n, width / 2), outline[:, 1]], 1)
@@ -307,7 +306,7 @@ def extrude(outline, width: float, paint: Paint, base=(0.0, 0.0, 0.0)) -> Solid:
 
 
 def loft(sections, paint: Paint, closed_ends: bool = True) -> Solid:
-  """Skin through cross-sections [S, n, 3] with the same number of points each."""
+  """Return the surface through cross-sections [S, n, 3]."""
   sections = np.asarray(sections, float)
   count, n = sections.shape[:2]
   i = np.arange(n)
@@ -323,7 +322,7 @@ def loft(sections, paint: Paint, closed_ends: bool = True) -> Solid:
 
 
 def grid(points: np.ndarray, paint: Paint) -> Solid:
-  """Surface through a lattice of points [A, B, 3]."""
+  """Return the surface through a lattice of points [A, B, 3]."""
   rows, columns = points.shape[:2]
   index = np.arange(rows * columns).reshape(rows, columns)
   quads = np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], -1)
@@ -331,12 +330,12 @@ def grid(points: np.ndarray, paint: Paint) -> Solid:
 
 
 def sheets(centers: np.ndarray, sizes: np.ndarray, rng: np.random.Generator, paint: Paint) -> Solid:
-  """Leaf clumps: one randomly turned triangle pair per centre.
+  """Return leaf clusters: one randomly oriented quadrilateral per centre.
 
   Args:
     centers: [n, 3] metres.
-    sizes: [n] edge lengths in metres.
-    rng: source of the turns.
+    sizes: [n] edge lengths, metres.
+    rng: source of the orientations.
     paint: their paint.
   """
   n = len(centers)
@@ -345,7 +344,7 @@ def sheets(centers: np.ndarray, sizes: np.ndarray, rng: np.random.Generator, pai
   second = np.cross(first, rng.normal(size=(n, 3)))
   second /= np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-9)
   a, b = first * sizes[:, None] / 2, second * sizes[:, None] / 2
-  # Kites rather than squares: no two clumps share a silhouette.
+  # Irregular kites, so that silhouettes differ.
   corners = np.stack([-a - 0.3 * b, 0.2 * a - b, a + 0.2 * b, 0.1 * a + b], 1)
   corners = corners + np.asarray(centers)[:, None]
   return make(corners.reshape(-1, 3), _split(np.arange(4 * n).reshape(n, 4)), paint)

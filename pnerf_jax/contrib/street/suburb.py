@@ -24,17 +24,17 @@ _ROAD, _WALK, _EDGE = 3.3, 4.9, 5.15  # metres from the axis: kerb, garden, boun
 
 
 def alignment(rng: np.random.Generator) -> dict[str, float]:
-  """The road's course: a soft bend."""
-  return dict(
-    bend=float(rng.choice([-1, 1])) * rng.uniform(0.003, 0.006),
-    period=260.0,
-    grade=rng.uniform(-0.012, 0.012),
-    roll=0.12,
-  )
+  """Sample the course of the road: a soft bend."""
+  return {
+    'bend': float(rng.choice([-1, 1])) * rng.uniform(0.003, 0.006),
+    'period': 260.0,
+    'grade': rng.uniform(-0.012, 0.012),
+    'roll': 0.12,
+  }
 
 
 def _lots(builder: Builder, side: int) -> list[tuple[float, float, float, float]]:
-  """(start, end, driveway start, driveway end) of the lots on one side."""
+  """Return (start, end, driveway start, driveway end) of the lots on one side."""
   rng, lots = builder.rng, []
   s = builder.start - rng.uniform(0, 8)
   while s < builder.end:
@@ -57,7 +57,7 @@ def _ground(builder: Builder, side: int, lots):
 
 
 def _boundary(builder: Builder, side: int, s0: float, s1: float):
-  """Hedge, fence or wall along the front of a lot."""
+  """Add a hedge, fence or wall along the front of a lot."""
   rng = builder.rng
   if s1 - s0 < 1.0:
     return
@@ -129,17 +129,16 @@ def _lot(builder: Builder, side: int, lot):
       side,
       _WALK - 0.45,
     )
-  for s in (s0,):  # between two gardens
-    hedge = (
-      plants.hedge(rng, 5.5, rng.uniform(1.2, 1.8), 0.6)
-      if rng.random() < 0.6
-      else (furniture.fence(rng, 5.5, 'mesh'))
-    )
-    builder.face(hedge, s, side, 8.6, turn=np.pi / 2)
+  divider = (
+    plants.hedge(rng, 5.5, rng.uniform(1.2, 1.8), 0.6)
+    if rng.random() < 0.6
+    else furniture.fence(rng, 5.5, 'mesh')
+  )
+  builder.face(divider, s0, side, 8.6, turn=np.pi / 2)  # between two gardens
 
 
 def _drive(builder: Builder, side: int, s: float):
-  """What stands on a driveway."""
+  """Place a vehicle on a driveway."""
   rng = builder.rng
   turn = (np.pi / 2 if side > 0 else -np.pi / 2) + rng.choice([0.0, np.pi])
   kind = rng.random()
@@ -156,7 +155,7 @@ def _drive(builder: Builder, side: int, s: float):
 
 
 def _street_side(builder: Builder, side: int):
-  """Poles, signs, cabinets, parked cars and walkers along the kerb."""
+  """Add poles, signs, cabinets, parked cars and pedestrians along the kerb."""
   rng = builder.rng
   for s in np.arange(builder.start + (3 if side > 0 else 14), builder.end, 26.0):
     if side > 0:
@@ -187,7 +186,7 @@ def _street_side(builder: Builder, side: int):
 
 
 def furnish(builder: Builder) -> float:
-  """Builds the estate; returns the ego car's d in metres."""
+  """Add all objects; return d of the ego car in metres."""
   rng = builder.rng
   builder.ground(Strip('road', -_ROAD, _ROAD, 0.0, _ASPHALT), 1)
   builder.reserve(-4.0, builder.travel + 6, _LANE, 2.2)

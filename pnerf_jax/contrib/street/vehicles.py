@@ -5,7 +5,7 @@ Local frame: x forward, y left, z up, origin on the ground under the middle. Met
 
 import numpy as np
 
-from pnerf_jax.contrib.street import solids, things
+from pnerf_jax.contrib.street import objects, solids
 from pnerf_jax.contrib.street.solids import Paint
 
 _TYRE = Paint('plain', (0.02, 0.02, 0.022))
@@ -31,7 +31,7 @@ BODY_COLORS = (
   (0.18, 0.30, 0.42),
 )
 
-# Lower body stations: x / length, bottom, top (metres), half width / full half width.
+# Cross-sections of the body: x / length, bottom, top (metres), half width / largest half width.
 _BODIES = {
   'sedan': (
     (-0.50, 0.40, 0.80, 0.80),
@@ -64,7 +64,7 @@ _BODIES = {
     (0.50, 0.40, 0.66, 0.80),
   ),
 }
-# Cabin outline from the rear: x / length and z of rear foot, rear roof, front roof, front foot.
+# Cabin outline: x / length and z of its rear bottom, rear top, front top and front bottom.
 _CABINS = {
   'sedan': ((-0.40, 0.95), (-0.23, 1.40), (0.04, 1.44), (0.25, 0.93)),
   'hatch': ((-0.49, 0.97), (-0.40, 1.44), (0.02, 1.49), (0.24, 0.94)),
@@ -82,7 +82,7 @@ def _pane(
   paint: Paint,
   lift: float = 0.012,
 ) -> solids.Solid:
-  """A pane on the bilinear patch of four corners (as in solids.quad), lifted off its surface."""
+  """Build a pane above the bilinear patch of four corners (as in solids.quad)."""
   a, b, c, d = corners
   at = lambda u, v: (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * d + u * c)
   points = np.array([at(left, low), at(right, low), at(right, high), at(left, high)])
@@ -91,7 +91,7 @@ def _pane(
 
 
 def _wheel(x: float, y: float, radius: float, width: float = 0.21) -> solids.Solid:
-  """A tyre with its rim; the rim looks away from the axle's middle."""
+  """Build a tyre with its rim on the outside."""
   out = np.sign(y)
   tyre = solids.tube(
     (x, y - width / 2 * out, radius), (x, y + width / 2 * out, radius), radius, _TYRE, 14
@@ -106,7 +106,7 @@ def _wheel(x: float, y: float, radius: float, width: float = 0.21) -> solids.Sol
 
 
 def _cabin(kind: str, length: float, half: float, body: Paint) -> list[solids.Solid]:
-  """Roof and pillars in body colour, glass on every side."""
+  """Build roof and pillars in body colour, with glass on every side."""
   outline = [(x * length, z) for x, z in _CABINS[kind]]
   (x0, z0), (x1, z1), (x2, z2), (x3, z3) = outline
   low, top = 0.88 * half, 0.70 * half
@@ -124,7 +124,7 @@ def _cabin(kind: str, length: float, half: float, body: Paint) -> list[solids.So
     _pane(rear, 0.08, 0.92, 0.15, 0.90, _GLASS),
   ]
   for side in (1.0, -1.0):
-    # Corners run from the lower rear (left side) so that the normal looks outwards.
+    # On the left side corners start at the lower rear, so that the normal points outwards.
     patch = np.array(
       [[x0, side * low, z0], [x3, side * low, z3], [x2, side * top, z2], [x1, side * top, z1]]
     )
@@ -138,8 +138,8 @@ def _cabin(kind: str, length: float, half: float, body: Paint) -> list[solids.So
   return pieces
 
 
-def car(rng: np.random.Generator, kind: str | None = None) -> things.Thing:
-  """A parked or moving car with wheels, windows, lights, mirrors and plates."""
+def car(rng: np.random.Generator, kind: str | None = None) -> objects.SceneObject:
+  """Build a car with wheels, windows, lights, mirrors and plates."""
   kind = kind or str(
     rng.choice(['sedan', 'hatch', 'wagon', 'hatch', 'van'], p=[0.25, 0.3, 0.2, 0.15, 0.1])
   )
@@ -169,11 +169,11 @@ def car(rng: np.random.Generator, kind: str | None = None) -> things.Thing:
   pieces.append(solids.box((0.04, 0.5, 0.11), _PLATE, (rear + 0.005, 0, 0.52)))
   pieces.append(solids.box((0.04, 0.5, 0.11), _PLATE, (front + 0.01, 0, 0.42)))
   pieces.append(solids.box((0.9 * length, 1.7 * half, 0.06), _DARK, (0, 0, 0.17)))
-  return things.thing('car', *pieces)
+  return objects.make_object('car', *pieces)
 
 
-def truck(rng: np.random.Generator) -> things.Thing:
-  """A box lorry of seven metres."""
+def truck(rng: np.random.Generator) -> objects.SceneObject:
+  """Build a box truck of seven metres."""
   cab = Paint(
     'paint', ((0.7, 0.7, 0.68), (0.1, 0.18, 0.4), (0.5, 0.1, 0.06))[rng.integers(3)], gloss=0.15
   )
@@ -222,11 +222,11 @@ def truck(rng: np.random.Generator) -> things.Thing:
     solids.box((0.12, 2.1, 0.3), _GREY, (3.28, 0, 0.4)),
     solids.box((0.05, 2.0, 0.12), _GREY, (-3.45, 0, 0.45)),
   ]
-  return things.thing('truck', *pieces)
+  return objects.make_object('truck', *pieces)
 
 
-def trailer(rng: np.random.Generator) -> things.Thing:
-  """A small open trailer with a tarpaulin."""
+def trailer(rng: np.random.Generator) -> objects.SceneObject:
+  """Build a small open trailer with a tarpaulin."""
   cover = Paint('plain', ((0.12, 0.2, 0.35), (0.3, 0.32, 0.3), (0.1, 0.25, 0.12))[rng.integers(3)])
   pieces = [
     solids.box(
@@ -237,11 +237,11 @@ def trailer(rng: np.random.Generator) -> things.Thing:
     solids.path([(1.15, -0.4, 0.5), (1.9, 0, 0.5), (1.9, 0, 0.05)], 0.04, _GREY),
   ]
   pieces += [_wheel(-0.1, side * 0.78, 0.29) for side in (-1.0, 1.0)]
-  return things.thing('trailer', *pieces)
+  return objects.make_object('trailer', *pieces)
 
 
-def caravan(rng: np.random.Generator) -> things.Thing:
-  """A white camping caravan."""
+def caravan(rng: np.random.Generator) -> objects.SceneObject:
+  """Build a white caravan."""
   shell = Paint('plain', (0.74, 0.73, 0.69), gloss=0.1)
   stripe = Paint('plain', ((0.5, 0.2, 0.08), (0.1, 0.25, 0.4))[rng.integers(2)])
   outline = [(-2.3, 0.5), (2.2, 0.5), (2.45, 1.2), (2.1, 2.45), (-2.1, 2.5), (-2.4, 1.4)]
@@ -263,11 +263,11 @@ def caravan(rng: np.random.Generator) -> things.Thing:
       [(-2.43, 0.7, 1.5), (-2.43, -0.7, 1.5), (-2.2, -0.7, 2.1), (-2.2, 0.7, 2.1)], _GLASS
     )
   )
-  return things.thing('caravan', *pieces)
+  return objects.make_object('caravan', *pieces)
 
 
-def bus(rng: np.random.Generator) -> things.Thing:
-  """A city bus of ten metres with a row of windows."""
+def bus(rng: np.random.Generator) -> objects.SceneObject:
+  """Build a city bus of ten metres."""
   shell = Paint(
     'paint', ((0.6, 0.08, 0.06), (0.08, 0.22, 0.42), (0.62, 0.5, 0.1))[rng.integers(3)], gloss=0.12
   )
@@ -288,11 +288,11 @@ def bus(rng: np.random.Generator) -> things.Thing:
     pieces.append(
       solids.quad([(x, 1.1, low), (x, -1.1, low), (x, -1.1, high), (x, 1.1, high)], _GLASS)
     )
-  return things.thing('bus', *pieces)
+  return objects.make_object('bus', *pieces)
 
 
-def motorcycle(rng: np.random.Generator) -> things.Thing:
-  """A parked motorcycle or scooter."""
+def motorcycle(rng: np.random.Generator) -> objects.SceneObject:
+  """Build a parked motorcycle."""
   tank = Paint('paint', BODY_COLORS[rng.integers(len(BODY_COLORS))], gloss=0.25)
   pieces = [solids.ring((x, 0, 0.31), (0, 1, 0), 0.25, 0.12, _TYRE, 14) for x in (-0.68, 0.68)]
   pieces += [solids.ring((x, 0, 0.31), (0, 1, 0), 0.10, 0.10, _RIM, 8) for x in (-0.68, 0.68)]
@@ -307,4 +307,4 @@ def motorcycle(rng: np.random.Generator) -> things.Thing:
     solids.box((0.12, 0.2, 0.1), _TAIL, (-0.9, 0, 0.72)),
     solids.tube((-0.95, -0.16, 0.3), (-0.1, -0.16, 0.3), 0.05, _RIM),
   ]
-  return things.thing('motorcycle', *pieces)
+  return objects.make_object('motorcycle', *pieces)

@@ -1,8 +1,8 @@
 """Preset `village`: a narrow, winding, rising street of adjoining old houses, walls and a square.
 
-Letters as in layout.py. Houses stand directly behind a narrow pavement; where the row is
-interrupted there is a walled court with a gate, a parking court, a small square, a side street or
-an open verge behind a guard rail.
+Letters as in layout.py. Houses stand directly behind a narrow pavement; the row is interrupted by
+walled courts with a gate, parking courts, small squares, side streets and open verges behind a
+guard rail.
 """
 
 import numpy as np
@@ -22,17 +22,17 @@ _ROAD, _FRONT = 3.0, 4.6  # metres from the axis: kerb, house fronts
 
 
 def alignment(rng: np.random.Generator) -> dict[str, float]:
-  """The road's course: winding and climbing."""
-  return dict(
-    bend=float(rng.choice([-1, 1])) * rng.uniform(0.010, 0.014),
-    period=95.0,
-    grade=float(rng.choice([-1, 1])) * rng.uniform(0.02, 0.035),
-    roll=0.10,
-  )
+  """Sample the course of the road: winding and climbing."""
+  return {
+    'bend': float(rng.choice([-1, 1])) * rng.uniform(0.010, 0.014),
+    'period': 95.0,
+    'grade': float(rng.choice([-1, 1])) * rng.uniform(0.02, 0.035),
+    'roll': 0.10,
+  }
 
 
 def _row(builder: Builder, side: int, kinds) -> list[tuple[float, float, str]]:
-  """(start, end, kind) of the plots on one side, houses in between."""
+  """Return (start, end, kind) of the plots on one side."""
   rng, plots = builder.rng, []
   s, run = builder.start, 0
   while s < builder.end:
@@ -86,7 +86,7 @@ def _house(builder: Builder, side: int, s0: float, s1: float):
 
 
 def _plot(builder: Builder, side: int, s0: float, s1: float, kind: str):
-  """What interrupts the row of houses."""
+  """Add a plot without a house; kind: see `_row`."""
   rng, middle, width = builder.rng, 0.5 * (s0 + s1), s1 - s0
   stone = buildings.wall_paint(rng, ['stone', 'plaster', 'brick'])
   if kind == 'gate':
@@ -104,7 +104,7 @@ def _plot(builder: Builder, side: int, s0: float, s1: float, kind: str):
   elif kind == 'parking':
     builder.face(furniture.wall(rng, width, 1.5, stone), middle, side, 9.6, 0.04)
     builder.face(plants.hedge(rng, width, 1.9), middle, side, 10.4, 0.04)
-    for i, s in enumerate(s0 + 1.6 + 2.65 * np.arange(int((width - 1) / 2.65))):
+    for s in s0 + 1.6 + 2.65 * np.arange(int((width - 1) / 2.65)):
       if rng.random() < 0.7:
         builder.put(
           vehicles.car(rng),
@@ -190,11 +190,11 @@ def _street_side(builder: Builder, side: int, plots):
 
 
 def furnish(builder: Builder) -> float:
-  """Builds the village; returns the ego car's d in metres."""
+  """Add all objects; return d of the ego car in metres."""
   rng = builder.rng
   builder.ground(Strip('road', -_ROAD, _ROAD, 0.0, _SETTS, 0.006), 1)
   builder.reserve(-4.0, builder.travel + 3, _LANE, 2.2)
-  builder.reserve(15.0, 20.0, _ROAD + 0.7, 0.8)  # for the walker
+  builder.reserve(15.0, 20.0, _ROAD + 0.7, 0.8)  # for the moving pedestrian
   builder.put(vehicles.car(rng, 'hatch'), builder.travel + rng.uniform(10, 13), 1.6, 0.0, np.pi)
   builder.put(vehicles.car(rng), rng.uniform(17, 20), -1.75, 0.0, ghost=True)
   builder.put(vehicles.truck(rng), builder.travel + rng.uniform(19, 23), -1.45, 0.0)

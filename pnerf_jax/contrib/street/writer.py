@@ -1,7 +1,4 @@
-"""Files of a street in KITTI-360's layout (formats.md sections 2 to 7 and 9).
-
-Folders and PNG encodings are those of pnerf_jax.data; every file is whole or absent.
-"""
+"""Writers of a street's calibration, poses, primitives, scans and lists in KITTI-360's layout."""
 
 from pathlib import Path
 
@@ -25,7 +22,7 @@ _TOOL_NAMES = {
   'unknown object': 'unknownObject',
 }
 _TREE_NAMES = {8: 'treeCube', 63: 'treeSphere'}
-_FIRST_INDEX = 1100  # annotation numbers run on over a whole sequence
+_FIRST_INDEX = 1100  # indices are counted over a whole sequence
 
 
 def _matrix(tag: str, values: np.ndarray, kind: str) -> str:
@@ -37,16 +34,16 @@ def _matrix(tag: str, values: np.ndarray, kind: str) -> str:
   )
 
 
-def boxes_xml(
+def primitives_xml(
   annotations: list[annotation.Annotation], center: np.ndarray, frames: list[int], stuff: bool
 ) -> str:
-  """Text of data_3d_bboxes/<split>/<seq>.xml.
+  """Return the text of data_3d_bboxes/<split>/<seq>.xml.
 
   Args:
     annotations: the primitives; the n-th has index 1100 + n in every split.
     center: [3] world coordinates of the street's origin.
     frames: frame numbers of the drive.
-    stuff: whether to write classes without instances too (split train_full).
+    stuff: whether to include classes without instances (split train_full).
   """
   parts = ['<?xml version="1.0"?>\n<opencv_storage>\n']
   for number, item in enumerate(annotations):
@@ -61,18 +58,18 @@ def boxes_xml(
       if item.name == 'vegetation'
       else (_TOOL_NAMES.get(item.name, item.name))
     )
-    fields = dict(
-      index=_FIRST_INDEX + number,
-      label=name,
-      semanticId_orig=label.kitti_id,
-      semanticId=label.kitti_id,
-      instanceId=item.instance,
-      category='instance' if label.has_instances else 'stuff',
-      timestamp=item.timestamp,
-      dynamic=0,
-      start_frame=frames[0] + start,
-      end_frame=frames[-1] + end,
-    )
+    fields = {
+      'index': _FIRST_INDEX + number,
+      'label': name,
+      'semanticId_orig': label.kitti_id,
+      'semanticId': label.kitti_id,
+      'instanceId': item.instance,
+      'category': 'instance' if label.has_instances else 'stuff',
+      'timestamp': item.timestamp,
+      'dynamic': 0,
+      'start_frame': frames[0] + start,
+      'end_frame': frames[-1] + end,
+    }
     parts.append(f' <object{number + 1}>\n')
     parts += [f'  <{key}>{value}</{key}>\n' for key, value in fields.items()]
     parts += [
@@ -84,22 +81,22 @@ def boxes_xml(
   return ''.join(parts) + '</opencv_storage>\n'
 
 
-def _text(path: Path, text: str):
+def _write_text(path: Path, text: str):
   files.write_bytes(path, text.encode())
 
 
-def write_boxes(
+def write_primitives(
   root: Path,
   sequence: str,
   annotations: list[annotation.Annotation],
   center: np.ndarray,
   frames: list[int],
 ):
-  """Both XML files: `train` with the things, `train_full` with everything."""
+  """Write both XML files: `train` with things only, `train_full` with things and stuff."""
   for split in ('train', 'train_full'):
-    _text(
-      kitti360.boxes_path(root, sequence, split),
-      boxes_xml(annotations, center, frames, split == 'train_full'),
+    _write_text(
+      kitti360.primitives_path(root, sequence, split),
+      primitives_xml(annotations, center, frames, split == 'train_full'),
     )
 
 
@@ -110,10 +107,11 @@ def write_poses(
   world_from_pose: np.ndarray,
   pose_from_rect0: np.ndarray,
 ):
-  """poses.txt and cam0_to_world.txt, with as many digits as the published ones.
+  """Write poses.txt and cam0_to_world.txt, with as many digits as the published ones.
 
   Args:
-    root, sequence: where.
+    root: the dataset root.
+    sequence: name of the drive.
     frames: frame numbers.
     world_from_pose: [frames, 4, 4].
     pose_from_rect0: [4, 4] of rectified camera 0.
@@ -127,36 +125,36 @@ def write_poses(
     f'{frame} ' + ' '.join(f'{v:.6e}' for v in (pose @ pose_from_rect0).ravel()) + ' \n'
     for frame, pose in zip(frames, world_from_pose)
   )
-  _text(folder / 'poses.txt', poses)
-  _text(folder / 'cam0_to_world.txt', cameras)
+  _write_text(folder / 'poses.txt', poses)
+  _write_text(folder / 'cam0_to_world.txt', cameras)
 
 
 def write_calibration(root: Path, texts: dict[str, str]):
-  """Files of the calibration folder."""
+  """Write the files of the calibration folder."""
   for name, text in texts.items():
-    _text(Path(root, 'calibration', name), text)
+    _write_text(Path(root, 'calibration', name), text)
 
 
 def write_scan(root: Path, sequence: str, frame: int, points: np.ndarray):
-  """Velodyne points [N, 4] float32."""
+  """Write Velodyne points [N, 4] float32."""
   files.write_bytes(
     kitti360.velodyne_path(root, sequence, frame), np.ascontiguousarray(points, '<f4').tobytes()
   )
 
 
 def write_lists(root: Path, sequence: str, frames: list[int]):
-  """Frame lists (every fourth frame is val) and timestamps at ten images a second."""
+  """Write frame lists (every fourth frame is in val) and timestamps at 10 Hz."""
   lines = [
     f'data_2d_raw/{sequence}/image_00/data_rect/{name}.png'
     f' data_2d_semantics/train/{sequence}/image_00/semantic/{name}.png\n'
     for name in map(kitti360.frame_name, frames)
   ]
   folder = Path(root, 'data_2d_semantics', 'train')
-  _text(
+  _write_text(
     folder / '2013_05_28_drive_train_frames.txt',
     ''.join(line for i, line in enumerate(lines) if i % 4 or len(lines) == 1),
   )
-  _text(folder / '2013_05_28_drive_val_frames.txt', ''.join(lines[::4]))
+  _write_text(folder / '2013_05_28_drive_val_frames.txt', ''.join(lines[::4]))
   seconds = np.arange(frames[-1] + 1) * 0.1
   times = ''.join(
     f'2013-05-28 {12 + int(t // 3600):02d}:{int(t // 60) % 60:02d}:{t % 60:012.9f}\n'
@@ -168,4 +166,4 @@ def write_lists(root: Path, sequence: str, frames: list[int]):
     raw / 'image_01',
     Path(root, 'data_3d_raw', sequence, 'velodyne_points'),
   ):
-    _text(folder / 'timestamps.txt', times)
+    _write_text(folder / 'timestamps.txt', times)

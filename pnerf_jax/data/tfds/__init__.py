@@ -1,1 +1,1 @@
-"""A window packed as a TFDS dataset."""
+"""A window as a TFDS dataset."""

@@ -1,111 +1,127 @@
-"""What of a dataset belongs to a window, and packing it into one TFDS dataset (builder.py)."""
+"""Packing of a window into a TFDS dataset, in a folder or under an fsspec address."""
 
+import hashlib
+import json
 import logging
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import fsspec
+import tensorflow_datasets as tfds
+
 from pnerf_jax.data import files, kitti360
-from pnerf_jax.data.dataset import DatasetIndex, open_dataset
-from pnerf_jax.data.tfds import builder
+from pnerf_jax.data.dataset import open_dataset
+from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.data.tfds import reader
+from pnerf_jax.data.tfds.builder import PRIMITIVES, VIEWS, Kitti360Window, source_files
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
-
-_LEFT = '.packing-'  # start of the name of a folder that an interrupted call left
-
-
-def window_files(dataset: DatasetIndex) -> list[dict[str, Any]]:
-  """Every file that training or evaluation may read of a window, as far as it is there.
-
-  Returns:
-    For each `path` (inside the dataset), `kind`, `camera` ('' for none), `frame` (-1 for none) and
-    `source`, where it lies now.
-  """
-  here, root, sequence = Path(), dataset.root, dataset.sequence
-  found, taken = [], set()
-
-  def add(kind: str, inside: Path, source: Any = None, camera: str = '', frame: int = -1) -> None:
-    source = files.join(root, *inside.parts) if source is None else source
-    if source.exists() and inside.as_posix() not in taken:
-      taken.add(inside.as_posix())
-      found.append(
-        {
-          'path': inside.as_posix(),
-          'kind': kind,
-          'camera': camera,
-          'frame': frame,
-          'source': source,
-        }
-      )
-
-  for kind, inside in dataset.shared_files:
-    add(kind, Path(inside))
-  for frame, camera in dataset.views():
-    name = f'{kitti360.frame_name(frame)}.png'
-    for kind, folder_of in (kitti360.RECORDED | kitti360.DERIVED).items():
-      if (kind, frame, camera) in dataset.explicit_paths:
-        add(kind, Path(dataset.explicit_paths[kind, frame, camera]), None, camera, frame)
-      inside = folder_of(here, sequence, camera) / name
-      source = dataset.path_of(kind, frame, camera)
-      if source is not None and str(source).endswith(inside.as_posix()):
-        add(kind, inside, source, camera, frame)
-  for frame in dataset.frames if dataset.pose_from_velo is not None else ():
-    add('lidar', kitti360.velodyne_path(here, sequence, frame), frame=frame)
-  return found
+_TEMPORARY = '.packing-'  # prefix of the temporary folder
 
 
 def pack(data: Any, out: str, overwrite: bool = False) -> bool:
-  """Packs the window that `config.data` names; a whole one of the same files is kept.
+  """Pack the window that `config.data` names; keep a complete one of the same files.
 
-  It is made in a temporary folder and appears under its name when it is whole. What an interrupted
-  call left is removed by the next.
+  The dataset is built in a temporary folder and becomes readable when it is complete.
 
   Args:
     data: config.data.
-    out: folder or fsspec address for it.
-    overwrite: replace another packed window.
+    out: folder or fsspec address.
+    overwrite: replace a packed window of other files.
 
   Returns:
     Whether it was built.
 
   Raises:
-    InputError: unreadable input; another packed window in `out`.
+    InputError: unreadable input; a packed window of other files in `out`.
   """
-  contents = window_files(open_dataset(data))
-  if builder.exists(out) and not overwrite:
-    _check_same(contents, out)
+  dataset = open_dataset(data)
+  fingerprint = _fingerprint(dataset)
+  if reader.exists(out) and not overwrite:
+    packed = reader.open_archive(out)
+    if packed.metadata['fingerprint'] != fingerprint:
+      raise InputError(
+        f'{packed.address}: holds another window, or its files have changed since it was packed.'
+        ' Pass --overwrite or another --out.'
+      )
+    _LOG.info('%s: complete, %d views; kept', packed.address, len(packed.views))
     return False
   local = '://' not in out
   if local:
-    _made(Path(out))
-  for left in Path(out).glob(f'{_LEFT}*') if local else ():
-    shutil.rmtree(left)
-  with tempfile.TemporaryDirectory(prefix=_LEFT, dir=out if local else None) as beside:
-    built = builder.build(contents, Path(beside))
-    size = sum(file.stat().st_size for file in built.iterdir())
-    builder.publish(built, out)
-  _LOG.info('%d files, %.1f MB, in %s', len(contents), size / 1e6, builder.place_in(out))
+    files.check_is_folder(out, '--out')
+    Path(out).mkdir(parents=True, exist_ok=True)
+    for interrupted in Path(out).glob(f'{_TEMPORARY}*'):
+      shutil.rmtree(interrupted)
+  with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=out if local else None) as folder:
+    built = _build(dataset, fingerprint, folder)
+    size = sum(path.stat().st_size for path in built.rglob('*') if path.is_file())
+    _publish(built, out)
+  _LOG.info('%d views, %.1f MB, in %s', len(dataset.views()), size / 1e6, reader.address(out))
   return True
 
 
-def _made(folder: Path) -> None:
-  nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-  if not nearest.is_dir():
-    raise InputError(f'--out={folder}: {nearest} is a file. Name a folder.')
-  folder.mkdir(parents=True, exist_ok=True)
+def _build(dataset: DatasetIndex, fingerprint: str, folder: str) -> Path:
+  """Build both datasets below a local folder; return the folder of both."""
+  metadata = {
+    'sequence': dataset.sequence,
+    'cameras': list(dataset.cameras),
+    'stereo': list(dataset.stereo),
+    'pose_from_velo': None if dataset.pose_from_velo is None else dataset.pose_from_velo.tolist(),
+    'fingerprint': fingerprint,
+  }
+  in_window = lambda start, end, timestamp: timestamp < 0 or timestamp in dataset.frames
+  primitives = {
+    split: dataset.read_primitives(split, in_window) for split in _primitive_splits(dataset)
+  }
+  tfds.disable_progress_bar()
+  for name in (VIEWS, PRIMITIVES):
+    Kitti360Window(
+      config=name,
+      dataset=dataset,
+      primitives=primitives,
+      metadata={**metadata, 'primitives': list(primitives)},
+      data_dir=folder,
+      file_format='array_record',
+    ).download_and_prepare()
+  return Path(folder, Kitti360Window.name)
 
 
-def _check_same(contents: list[dict[str, Any]], out: str) -> None:
-  """InputError unless the packed window in `out` holds files of these names and sizes."""
-  packed = builder.open_packed(out)
-  ours = {item['path']: item['source'].stat().st_size for item in contents}
-  for path in (*ours, *packed.sizes):
-    if ours.get(path) != packed.sizes.get(path):
-      raise InputError(
-        f'{packed}: {path} has {packed.sizes.get(path, "no")} bytes there, but'
-        f' {ours.get(path, "no")} now: it is another window, or packed before that'
-        ' changed. Pass --overwrite or another --out.'
-      )
-  _LOG.info('%s: whole, %d files; kept', packed, len(contents))
+def _primitive_splits(dataset: DatasetIndex) -> list[str]:
+  """Return the values of config.data.primitives that name one existing file."""
+  if isinstance(dataset, reader.ArchiveIndex):
+    return dataset.archive.metadata['primitives']
+  if dataset.primitives is not None:
+    return ['auto'] if dataset.primitives else []
+  path = lambda split: kitti360.primitives_path(dataset.root, dataset.sequence, split)
+  return [split for split in ('train_full', 'train') if path(split).exists()]
+
+
+def _fingerprint(dataset: DatasetIndex) -> str:
+  """Return a digest of the cameras, and of the sizes in bytes of all source files."""
+  size = lambda path: path.stat().st_size if path else 0
+  sizes = [
+    [frame, camera, {kind: size(p) for kind, p in source_files(dataset, frame, camera).items()}]
+    for frame, camera in dataset.views()
+  ]
+  splits = _primitive_splits(dataset)
+  if not isinstance(dataset, reader.ArchiveIndex):
+    splits = [[split, *(size(p) for p in dataset.primitives_paths(split))] for split in splits]
+  text = json.dumps([dataset.sequence, sizes, splits])
+  arrays = (dataset.sizes, dataset.intrinsics, dataset.world_from_cam)
+  return hashlib.sha256(text.encode() + b''.join(a.tobytes() for a in arrays)).hexdigest()
+
+
+def _publish(built: Path, root: str) -> None:
+  """Move the datasets to a folder or address, replacing what is there; COMPLETE_FILE comes last."""
+  system, place = fsspec.core.url_to_fs(reader.address(root))
+  if system.exists(place):
+    if system.exists(f'{place}/{reader.COMPLETE_FILE}'):
+      system.rm(f'{place}/{reader.COMPLETE_FILE}')
+    system.rm(place, recursive=True)
+  paths = [path.relative_to(built) for path in built.rglob('*') if path.is_file()]
+  for path in sorted(paths, key=lambda path: path == Path(reader.COMPLETE_FILE)):
+    system.makedirs(f'{place}/{path.parent.as_posix()}', exist_ok=True)
+    system.put_file(str(built / path), f'{place}/{path.as_posix()}')

@@ -1,1 +1,1 @@
-"""Metrics as mergeable counts."""
+"""Metrics as mergeable sums and counts."""

@@ -1,19 +1,14 @@
-"""Multi-view consistency (MC): do two images call the same point of the world alike?
+"""Multi-view consistency (MC): agreement of the predicted classes of two frames in 3D.
 
-LiDAR points of two images, each point carrying the class that its image predicts there, are
-matched across the images; MC is the share of matches with equal classes. It needs no labels, and
-says nothing of whether the classes are right. Reported in two forms:
+The LiDAR points of consecutive frames take the class predicted at their pixel and are matched
+across the frames; MC is the fraction of matches with equal classes. It needs no labels, and does
+not measure correctness. Variants: all points inside the image (as in the paper), and only the
+points visible to the camera (visibility.py). Both are also computed for the true labels, as an
+upper bound: these do not reach 1 because of pixel quantisation at object edges, occluded points,
+and objects closer than the matching radius.
 
-- plain, as published: every scanned point inside the image counts;
-- visible: only points that their camera sees (visibility.py), on the scans' own testimony.
-
-Not even the truth reaches 1, so it is scored in both forms too, as the ceiling. Of the pairs of
-true labels on three synthetic streets of 352 x 94 pixels, 4.5 to 6.7 % differ: 2.6 to 4.2 % since
-a label is that of its pixel's centre, which a point near the edge of a thing may miss by half a
-pixel (a quarter of that in images of full size); 1.1 to 1.6 % since one of the points is hidden
-from its camera, which the visible form leaves out; 0.6 to 0.9 % since two things are nearer to each
-other than 0.1 m.
-Source: Fu et al., Panoptic NeRF, 3DV 2022.
+References:
+  Fu et al., Panoptic NeRF, 3DV 2022.
 """
 
 import dataclasses
@@ -28,7 +23,7 @@ RADIUS = 0.1  # metres
 
 @dataclasses.dataclass(frozen=True)
 class MatchCounts:
-  """Matched points and how many of them have equal classes."""
+  """Number of matched points, and of those with equal classes."""
 
   matched: int = 0
   equal: int = 0
@@ -43,29 +38,32 @@ class MatchCounts:
 def count(
   points: np.ndarray, classes: np.ndarray, other_points: np.ndarray, other_classes: np.ndarray
 ) -> MatchCounts:
-  """Matches each point to the other image's nearest point, if that is nearer than 0.1 m.
+  """Match each point to the nearest point of the other image within 0.1 m.
 
   Args:
     points: [N, 3], metres.
-    classes: [N], id predicted at each point.
-    other_points: [M, 3] of the other image, in the same frame.
-    other_classes: [M].
+    classes: [N] ids.
+    other_points: [M, 3] of the other image, in the same coordinates.
+    other_classes: [M] ids.
   """
   if not len(points) or not len(other_points):
     return MatchCounts()
   tree = scipy.spatial.cKDTree(other_points)
   distance, nearest = tree.query(points, distance_upper_bound=RADIUS)
-  found = np.isfinite(distance)
-  equal = classes[found] == other_classes[nearest[found]]
-  return MatchCounts(int(found.sum()), int(equal.sum()))
+  matched = np.isfinite(distance)
+  equal = classes[matched] == other_classes[nearest[matched]]
+  return MatchCounts(int(matched.sum()), int(equal.sum()))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sighting:
-  """LiDAR points of one image.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class FramePoints:
+  """The labelled LiDAR points of one frame.
 
-  points: [N, 3] in a frame that all images share, metres.   classes: [N] predicted there.
-  visible: [N] bool, whether the camera sees them, or None.   truth: [N] true classes, or None.
+  Attributes:
+    points: [N, 3], metres, in coordinates that all frames share.
+    classes: [N] predicted ids.
+    visible: [N] bool, points visible to the camera, or None.
+    truth: [N] true ids, or None.
   """
 
   points: np.ndarray
@@ -74,27 +72,27 @@ class Sighting:
   truth: np.ndarray | None
 
 
-def count_track(track: dict[int, Sighting], visible: bool, truth: bool) -> MatchCounts:
-  """Counts over consecutive frames.
+def count_track(track: dict[int, FramePoints], visible: bool, truth: bool) -> MatchCounts:
+  """Count matches over consecutive frames.
 
   Args:
     track: by frame number, of one camera.
-    visible: only points that the camera sees; frames where that is unknown are left out.
-    truth: of true classes rather than predicted ones; void is left out.
+    visible: use only points visible to the camera; skip frames without visibility.
+    truth: compare true instead of predicted classes, without void.
   """
-  chosen = [_chosen(track[frame], visible, truth) for frame in sorted(track)]
+  frames = [_select(track[frame], visible, truth) for frame in sorted(track)]
   total = MatchCounts()
-  for earlier, later in zip(chosen, chosen[1:]):
+  for earlier, later in zip(frames, frames[1:]):
     total = total.merge(count(*later, *earlier))
   return total
 
 
-def _chosen(sighting: Sighting, visible: bool, truth: bool) -> tuple[np.ndarray, np.ndarray]:
-  """Points [N, 3] and classes [N] that are to be counted."""
-  classes = sighting.truth if truth else sighting.classes
-  if classes is None or (visible and sighting.visible is None):
-    return sighting.points[:0], sighting.classes[:0]
-  keep = sighting.visible if visible else np.ones(len(classes), bool)
+def _select(frame: FramePoints, visible: bool, truth: bool) -> tuple[np.ndarray, np.ndarray]:
+  """Return the points [N, 3] and classes [N] to count."""
+  classes = frame.truth if truth else frame.classes
+  if classes is None or (visible and frame.visible is None):
+    return frame.points[:0], frame.classes[:0]
+  keep = frame.visible if visible else np.ones(len(classes), bool)
   if truth:
     keep = keep & ~np.isin(classes, labels.UNKNOWN)
-  return sighting.points[keep], classes[keep]
+  return frame.points[keep], classes[keep]

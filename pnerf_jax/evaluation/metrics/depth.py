@@ -1,8 +1,10 @@
 """Rendered depth against LiDAR points from 0 to 100 m.
 
-Letters: `z` planar depth in metres along the camera's z axis. A pixel without rendered depth (0)
-counts as 100 m in the RMSE and as wrong in delta; rendered depth beyond 100 m counts as 100 m in
-the RMSE, as the truth ends there too, but as it is in delta.
+Letters: `z` planar depth in metres. Rendered depth that is absent (0) counts as 100 m in the RMSE
+and as wrong in delta; rendered depth is clipped to 100 m in the RMSE, but not in delta.
+
+References:
+  Eigen et al., Depth Map Prediction from a Single Image, NIPS 2014 (RMSE, delta < 1.25).
 """
 
 import dataclasses
@@ -17,28 +19,36 @@ _RATIO = 1.25
 
 @dataclasses.dataclass(frozen=True)
 class DepthCounts:
-  """Sums over LiDAR points: how many, squared error in m^2, how many within a ratio of 1.25."""
+  """Sums over LiDAR points.
+
+  Attributes:
+    points: number of points.
+    squared_error: sum in m^2.
+    close: number of points within a ratio of 1.25.
+  """
 
   points: int = 0
-  squared: float = 0.0
+  squared_error: float = 0.0
   close: int = 0
 
   def merge(self, other: 'DepthCounts') -> 'DepthCounts':
     return DepthCounts(
-      self.points + other.points, self.squared + other.squared, self.close + other.close
+      self.points + other.points,
+      self.squared_error + other.squared_error,
+      self.close + other.close,
     )
 
   def rmse(self) -> float | None:
-    """Metres."""
-    return float(np.sqrt(self.squared / self.points)) if self.points else None
+    """Return the root mean squared error in metres."""
+    return float(np.sqrt(self.squared_error / self.points)) if self.points else None
 
   def delta1(self) -> float | None:
-    """Share of points with max(rendered / true, true / rendered) < 1.25."""
+    """Return the fraction of points with max(rendered / true, true / rendered) < 1.25."""
     return self.close / self.points if self.points else None
 
 
 def count(depth: np.ndarray, uvz: np.ndarray) -> DepthCounts:
-  """Sums of one image.
+  """Return the sums of one image.
 
   Args:
     depth: [H, W] rendered z, metres, 0 = none.

@@ -1,8 +1,11 @@
-"""Rendered colour against the photo: PSNR and SSIM, computed per image, then averaged over images.
+"""PSNR and SSIM of the rendered colour, per image, then averaged over images.
 
 PSNR = -10 log10(MSE) with colours in [0, 1] and the MSE over all pixels and channels; at most
-100 dB, so that an exact copy stays finite. SSIM as Wang et al. 2004 define it: Gaussian window of
-sigma 1.5 and 11 pixels, per channel; images smaller than the window have none.
+100 dB, so that an exact copy stays finite. SSIM uses a Gaussian window of sigma 1.5 and 11 pixels
+per channel; images smaller than the window have none.
+
+References:
+  Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.
 """
 
 import dataclasses
@@ -16,7 +19,7 @@ _WINDOW = 11
 
 @dataclasses.dataclass(frozen=True)
 class ImageCounts:
-  """Sums over images, and over images that are large enough for SSIM."""
+  """Sums over images, and over the images large enough for SSIM."""
 
   images: int = 0
   psnr_sum: float = 0.0
@@ -32,15 +35,16 @@ class ImageCounts:
     )
 
   def psnr(self) -> float | None:
-    """Decibels."""
+    """Return the mean PSNR in decibels."""
     return self.psnr_sum / self.images if self.images else None
 
   def ssim(self) -> float | None:
+    """Return the mean SSIM."""
     return self.ssim_sum / self.ssim_images if self.ssim_images else None
 
 
 def count(rgb: np.ndarray, photo: np.ndarray) -> ImageCounts:
-  """Sums of one image; both [H, W, 3] uint8."""
+  """Return the sums of one image; rgb (rendered) and photo: [H, W, 3] uint8."""
   difference = (rgb.astype(np.float64) - photo) / 255
   psnr = -10 * np.log10(max(np.mean(difference**2), _MIN_MSE))
   if min(rgb.shape[:2]) < _WINDOW:

@@ -1,9 +1,8 @@
 """Pixel-wise semantic scores from one confusion matrix over all images.
 
-Letters: rows of a confusion are true ids, columns predicted ids, both 0..44; row 0 is void truth
-(0 and 255), which only the official score looks at, column 0 is pixels without a predicted label
-(0 and 255), which are wrong wherever the truth is known. IoU of a class is tp / (tp + fp + fn),
-taken once from the sums over all images, never averaged over images.
+Rows of a confusion are true ids, columns predicted ids, both 0..44. Row 0 is void truth (0 and
+255), used only by the official score; column 0 is pixels without a predicted label (0 and 255),
+which count as wrong. IoU = TP / (TP + FP + FN), from the sums over all images.
 """
 
 import dataclasses
@@ -13,7 +12,7 @@ import numpy as np
 from pnerf_jax.data import labels
 
 _N = labels.NUM_IDS
-_ID = np.full(256, -1, np.int64)  # 255 becomes 0; the rest of the table stands for itself
+_ID = np.full(256, -1, np.int64)  # id of each pixel value; 255 is void, -1 is invalid
 _ID[:_N] = np.arange(_N)
 _ID[255] = labels.VOID
 _OFFICIAL_CLASSES = tuple(i for i in range(19) if i not in (15, 16))  # without bus and train
@@ -38,34 +37,34 @@ class Confusion:
     return Confusion(self.counts + other.counts)
 
   def scored(self) -> np.ndarray:
-    """[45, 45] counts without the pixels of void truth."""
+    """Return the counts [45, 45] without the pixels of void truth."""
     counts = self.counts.copy()
     counts[labels.VOID] = 0
     return counts
 
   def present(self) -> np.ndarray:
-    """[45] bool, classes that occur in the truth."""
+    """Return the classes of the ground truth, [45] bool."""
     return self.scored().sum(axis=1) > 0
 
   def iou(self) -> np.ndarray:
-    """[45] intersection over union; nan for classes that the truth does not hold."""
+    """Return intersection over union [45]; nan for classes absent from the ground truth."""
     counts = self.scored()
     hit = np.diag(counts)
     union = counts.sum(axis=1) + counts.sum(axis=0) - hit
     return np.where(self.present(), hit / np.maximum(union, 1e-12), np.nan)
 
   def miou(self) -> float | None:
-    """Mean IoU over the classes of the truth; None without truth."""
+    """Return the mean IoU over the classes of the ground truth, or None without any."""
     return float(np.nanmean(self.iou())) if self.present().any() else None
 
   def accuracy(self) -> float | None:
-    """Share of right pixels; None without truth."""
+    """Return the fraction of correct pixels, or None without ground truth."""
     counts = self.scored()
     return float(np.trace(counts) / counts.sum()) if self.present().any() else None
 
 
 def count(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None) -> Confusion:
-  """Confusion of one image.
+  """Return the confusion of one image.
 
   Args:
     prediction: [H, W] uint8 id; 0 and 255 = no label.
@@ -76,22 +75,24 @@ def count(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray | None =
     ValueError: sizes differ, or a value is neither 0..44 nor 255.
   """
   if prediction.shape != truth.shape:
-    raise ValueError(f'Prediction {prediction.shape} and truth {truth.shape} differ in size.')
+    raise ValueError(f'prediction {prediction.shape} and truth {truth.shape} differ in size.')
   rows, columns = _ID[truth.ravel()], _ID[prediction.ravel()]
   if rows.size and min(rows.min(), columns.min()) < 0:
-    raise ValueError('Semantic ids must be 0..44 or 255.')
+    raise ValueError('semantic ids must be 0..44 or 255.')
   weights = None if weight is None else np.asarray(weight, np.float64).ravel()
   pairs = np.bincount(rows * _N + columns, weights, minlength=_N * _N)
   return Confusion(pairs.reshape(_N, _N).astype(np.float64))
 
 
 def official_miou(confusion: Confusion) -> float | None:
-  """The score of kitti360scripts' evalPixelLevelSemanticLabeling; None without its classes.
+  """Return the score of kitti360scripts' evalPixelLevelSemanticLabeling, or None without classes.
 
-  Ids are merged to 17 train ids, pixels are weighted by the confidence of the truth (the
-  confusion must have been counted so), and truth of other classes is skipped; a prediction of
-  another class still counts against the true one. The mean is over classes that occur in the
-  truth or in a prediction on scored truth.
+  Ids are merged to 17 train ids, and truth of other classes is skipped; a prediction of another
+  class still counts as a false negative. The mean is over classes that occur in the truth or in a
+  prediction on scored truth.
+
+  Args:
+    confusion: counted with the confidence of the ground truth as weights.
   """
   merged = np.zeros((256, 256))
   np.add.at(merged, (_TRAIN_ID[:, None], _TRAIN_ID[None, :]), confusion.counts)

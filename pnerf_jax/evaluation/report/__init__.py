@@ -1,1 +1,1 @@
-"""Panels, plots, tables and the HTML report."""
+"""Panels, plots and the HTML report."""

@@ -1,78 +1,60 @@
-"""A run's report: figures and one HTML page that holds them and the panels and needs no network.
-
-Everything is written beside metrics.json, in RUN/eval; each file appears when it is whole.
-"""
+"""The report of a run: plots, and one self-contained HTML page with metrics, plots and panels."""
 
 import base64
 import dataclasses
-import os
 from pathlib import Path
 
 import jinja2
 
+from pnerf_jax.data.files import write_bytes
 from pnerf_jax.evaluation.metrics.calibration_error import Reliability
 from pnerf_jax.evaluation.metrics.semantic import Confusion
 from pnerf_jax.evaluation.report import plots
 
-_MAX_PANELS = 8  # embedded ones, so that the page stays a few megabytes; all lie in eval/panels
+_MAX_PANELS = 8  # embedded in the page, to limit its size; all are in eval/panels
 
-# key, words, how to print. Sections as they appear on the page.
-_ROWS = (
-  (
-    'Semantics',
-    (
-      ('semantic.miou', 'mean IoU over the classes of the truth', 'percent'),
-      ('semantic.accuracy', 'right pixels', 'percent'),
-      ('semantic.miou_published', 'mean IoU as the papers count it', 'percent'),
-      ('semantic.miou_official', 'mean IoU of the official KITTI-360 script', 'percent'),
-      ('fixed.miou', 'mean IoU of the fixed field (primitives alone)', 'percent'),
-      ('fixed.accuracy', 'right pixels of the fixed field', 'percent'),
-      ('pseudo.miou', 'mean IoU of the 2D pseudo labels', 'percent'),
-      ('pseudo.accuracy', 'right pixels of the 2D pseudo labels', 'percent'),
-    ),
+# Sections of the page: rows of key, description, format.
+_SECTIONS = {
+  'Semantics': (
+    ('semantic.miou', 'mean IoU over the classes of the ground truth', 'percent'),
+    ('semantic.accuracy', 'pixel accuracy', 'percent'),
+    ('semantic.miou_published', "mean IoU, paper's protocol", 'percent'),
+    ('semantic.miou_official', 'mean IoU of the official KITTI-360 script', 'percent'),
+    ('fixed.miou', 'mean IoU of the fixed field (primitives only)', 'percent'),
+    ('fixed.accuracy', 'pixel accuracy of the fixed field', 'percent'),
+    ('pseudo.miou', 'mean IoU of the 2D pseudo labels', 'percent'),
+    ('pseudo.accuracy', 'pixel accuracy of the 2D pseudo labels', 'percent'),
   ),
-  (
-    'Panoptic quality',
-    (
-      ('panoptic.all.pq', 'PQ, all classes', 'percent'),
-      ('panoptic.all.sq', 'SQ, all classes', 'percent'),
-      ('panoptic.all.rq', 'RQ, all classes', 'percent'),
-      ('panoptic.things.pq', 'PQ, things', 'percent'),
-      ('panoptic.stuff.pq', 'PQ, stuff', 'percent'),
-      ('panoptic.pq_published', 'PQ as the papers count it', 'percent'),
-    ),
+  'Panoptic quality': (
+    ('panoptic.all.pq', 'PQ, all classes', 'percent'),
+    ('panoptic.all.sq', 'SQ, all classes', 'percent'),
+    ('panoptic.all.rq', 'RQ, all classes', 'percent'),
+    ('panoptic.things.pq', 'PQ, things', 'percent'),
+    ('panoptic.stuff.pq', 'PQ, stuff', 'percent'),
+    ('panoptic.pq_published', "PQ, paper's protocol", 'percent'),
   ),
-  (
-    'Geometry and views',
-    (
-      ('consistency.mc', 'LiDAR points that two frames call alike', 'percent'),
-      ('consistency.mc_visible', 'of them, those that both cameras see', 'percent'),
-      ('consistency.mc_truth', 'LiDAR points that the truth calls alike', 'percent'),
-      ('consistency.mc_visible_truth', 'of them, those that both cameras see', 'percent'),
-      ('depth.rmse', 'RMSE of depth against LiDAR up to 100 m', 'metres'),
-      ('depth.delta1', 'depth within a ratio of 1.25 of LiDAR', 'percent'),
-      ('depth.stereo_rmse', 'RMSE of depth against stereo', 'metres'),
-      ('depth.stereo_delta1', 'depth within a ratio of 1.25 of stereo', 'percent'),
-    ),
+  'Consistency and depth': (
+    ('consistency.mc', 'multi-view consistency at LiDAR points', 'percent'),
+    ('consistency.mc_visible', 'same, visible points only', 'percent'),
+    ('consistency.mc_truth', 'multi-view consistency of the true labels', 'percent'),
+    ('consistency.mc_visible_truth', 'same, visible points only', 'percent'),
+    ('depth.rmse', 'depth RMSE against LiDAR up to 100 m', 'metres'),
+    ('depth.delta1', 'depth within a ratio of 1.25 of LiDAR', 'percent'),
+    ('depth.stereo_rmse', 'depth RMSE against stereo', 'metres'),
+    ('depth.stereo_delta1', 'depth within a ratio of 1.25 of stereo', 'percent'),
   ),
-  (
-    'Confidence',
-    (
-      ('confidence.ece', 'calibration error (mean of |confidence - right|)', 'percent'),
-      ('confidence.aurc', 'area under risk and coverage', 'percent'),
-      ('confidence.aurc_oracle', 'least possible area', 'percent'),
-      ('confidence.outside_mean', 'mean confidence where no primitive vouches', 'plain'),
-    ),
+  'Confidence': (
+    ('confidence.ece', 'expected calibration error', 'percent'),
+    ('confidence.aurc', 'area under the risk-coverage curve', 'percent'),
+    ('confidence.aurc_oracle', 'least possible area', 'percent'),
+    ('confidence.unsupported_mean', 'mean confidence without a supporting primitive', 'plain'),
   ),
-  (
-    'Colour and time',
-    (
-      ('image.psnr', 'PSNR', 'decibels'),
-      ('image.ssim', 'SSIM', 'plain'),
-      ('timing.seconds_per_frame', 'rendering of one frame', 'seconds'),
-    ),
+  'Colour and time': (
+    ('image.psnr', 'PSNR', 'decibels'),
+    ('image.ssim', 'SSIM', 'plain'),
+    ('timing.seconds_per_frame', 'rendering time per frame', 'seconds'),
   ),
-)
+}
 _FORMATS = {
   'percent': lambda x: f'{100 * x:.1f} %',
   'metres': lambda x: f'{x:.2f} m',
@@ -84,7 +66,7 @@ _FORMATS = {
 
 @dataclasses.dataclass(frozen=True)
 class _Picture:
-  """A picture of the page: title, caption and data URI."""
+  """A picture of the page; uri: data URI."""
 
   title: str
   caption: str
@@ -95,70 +77,28 @@ def write_report(
   folder: Path,
   title: str,
   metrics: dict[str, int | float | None],
+  *,
   confusion: Confusion,
   reliability: Reliability,
   panels: list[Path],
   scalars: Path,
 ) -> Path:
-  """Writes report.html and its figures: classes, confusion, reliability, risk_coverage, curves.
+  """Write report.html and its plots: classes, confusion, reliability, risk_coverage, curves.
 
-  The figures of labels need ground truth, the curves `scalars`; what lacks its source is left out.
+  Plots without their input (ground truth, or `scalars` for the curves) are skipped.
 
   Args:
     folder: RUN/eval.
     title: heading of the page, such as the sequence and its frames.
-    metrics: of `Evaluator.compute`; further keys may be added.
+    metrics: of `Evaluator.compute`.
     confusion: of `Evaluator.confusion`.
     reliability: of `Evaluator.reliability`.
-    panels: pictures that `panels.write_panel` wrote, in order; evenly spread ones are embedded.
-    scalars: RUN/scalars.jsonl; need not exist.
+    panels: pictures that `panels.write_panel` wrote, in order; a subset is embedded.
+    scalars: RUN/scalars.jsonl; may be missing.
 
   Returns:
     Path of the page.
   """
-  folder = Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  figures = []
-  if metrics['semantic.miou'] is not None:
-    plots.write_class_bars(folder / 'classes.png', metrics)
-    figures.append(
-      _picture(
-        folder / 'classes.png',
-        'Scores per class',
-        'Classes of the truth only. A dash: the class has no segment in the instance truth.',
-      )
-    )
-    plots.write_confusion(folder / 'confusion.png', confusion)
-    figures.append(
-      _picture(
-        folder / 'confusion.png',
-        'Confusion',
-        'Each row shows what the pixels of one true class were called. Shades follow the square '
-        'root, so that small confusions show; shares under 0.5 % carry no number.',
-      )
-    )
-  if metrics['confidence.ece'] is not None:
-    plots.write_reliability(folder / 'reliability.png', reliability)
-    figures.append(
-      _picture(
-        folder / 'reliability.png',
-        'Reliability of the confidence',
-        'Bars and line should follow the dots: of the pixels with confidence 0.8, 80 % are right.',
-      )
-    )
-    plots.write_risk_coverage(folder / 'risk_coverage.png', reliability)
-    figures.append(
-      _picture(
-        folder / 'risk_coverage.png',
-        'Risk and coverage',
-        'What the labels are worth when the least confident pixels are left out.',
-      )
-    )
-  if plots.write_curves(folder / 'curves.png', plots.read_scalars(scalars)):
-    figures.append(
-      _picture(folder / 'curves.png', 'Training', 'Values of single steps as they were logged.')
-    )
-  shown = [_picture(path, Path(path).stem, '') for path in _spread(panels)]
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -171,39 +111,79 @@ def write_report(
     step=metrics['step'],
     frames=metrics['frames'],
     sections=_sections(metrics),
-    figures=figures,
-    panels=shown,
+    plots=_plots(folder, metrics, confusion, reliability, scalars),
+    panels=[_picture(path, path.stem) for path in _evenly_spaced(panels)],
   )
-  path = folder / 'report.html'
-  partial = folder / '.report.html.partial'
-  partial.write_text(page, encoding='utf-8')
-  os.replace(partial, path)
-  return path
+  write_bytes(folder / 'report.html', page.encode())
+  return folder / 'report.html'
+
+
+def _plots(
+  folder: Path,
+  metrics: dict[str, int | float | None],
+  confusion: Confusion,
+  reliability: Reliability,
+  scalars: Path,
+) -> list[_Picture]:
+  """Write the plots that have input, and return them for the page."""
+  pictures = []
+
+  def add(name: str, title: str, caption: str) -> None:
+    pictures.append(_picture(folder / name, title, caption))
+
+  if metrics['semantic.miou'] is not None:
+    plots.write_class_bars(folder / 'classes.png', metrics)
+    add(
+      'classes.png',
+      'Scores per class',
+      'Classes of the ground truth. A dash: no instance ground truth for this class.',
+    )
+    plots.write_confusion(folder / 'confusion.png', confusion)
+    add(
+      'confusion.png',
+      'Confusion matrix',
+      'Rows are true classes, columns predicted ones. The colour scale is a square root; '
+      'percentages below 0.5 are not printed.',
+    )
+  if metrics['confidence.ece'] is not None:
+    plots.write_reliability(folder / 'reliability.png', reliability)
+    add(
+      'reliability.png',
+      'Reliability diagram',
+      'A calibrated confidence follows the dotted line: of the pixels with confidence 0.8, 80 % '
+      'are correct.',
+    )
+    plots.write_risk_coverage(folder / 'risk_coverage.png', reliability)
+    add(
+      'risk_coverage.png',
+      'Risk-coverage curve',
+      'Error rate of the remaining pixels when the least confident ones are dropped.',
+    )
+  if plots.write_curves(folder / 'curves.png', plots.read_scalars(scalars)):
+    add('curves.png', 'Training', 'Logged values of single steps.')
+  return pictures
 
 
 def _sections(metrics: dict[str, int | float | None]) -> list[tuple[str, list[tuple]]]:
-  """Section title and rows (key, words, printed value or None) for the tables."""
-  return [
-    (
-      name,
-      [
-        (key, words, None if metrics[key] is None else _FORMATS[kind](metrics[key]))
-        for key, words, kind in rows
-        if key in metrics
-      ],
-    )
-    for name, rows in _ROWS
-  ]
+  """Return section titles and rows (key, description, printed value or None)."""
+  sections = []
+  for title, rows in _SECTIONS.items():
+    printed = []
+    for key, description, kind in rows:
+      value = metrics[key]
+      printed.append((key, description, None if value is None else _FORMATS[kind](value)))
+    sections.append((title, printed))
+  return sections
 
 
-def _spread(paths: list[Path]) -> list[Path]:
-  """At most `_MAX_PANELS` of the paths, evenly spread, first and last among them."""
+def _evenly_spaced(paths: list[Path]) -> list[Path]:
+  """Return at most `_MAX_PANELS` of the paths, including the first and the last."""
   count = min(len(paths), _MAX_PANELS)
   if count < 2:
     return paths[:count]
   return [paths[round(i * (len(paths) - 1) / (count - 1))] for i in range(count)]
 
 
-def _picture(path: Path, title: str, caption: str) -> _Picture:
-  data = base64.b64encode(Path(path).read_bytes()).decode('ascii')
+def _picture(path: Path, title: str, caption: str = '') -> _Picture:
+  data = base64.b64encode(path.read_bytes()).decode('ascii')
   return _Picture(title, caption, f'data:image/png;base64,{data}')

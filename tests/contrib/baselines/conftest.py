@@ -1,4 +1,4 @@
-"""Primitives of simple shapes, and a camera before them."""
+"""Primitives of simple shapes, and a camera in front of them."""
 
 from types import SimpleNamespace
 
@@ -24,7 +24,12 @@ def shapes():
     meshes.append(mesh.apply_transform(place))
   semantic, instance = [BUILDING, CAR, CAR, POLE, CAR, 7], [3, 5, 5, 1, 6, 0]
   primitives = make_primitives(
-    [m.vertices for m in meshes], [m.faces for m in meshes], semantic, instance, range(6), [-1] * 6
+    [m.vertices for m in meshes],
+    [m.faces for m in meshes],
+    semantic=semantic,
+    instance=instance,
+    annotation=range(6),
+    timestamp=[-1] * 6,
   )
   return SimpleNamespace(
     meshes=meshes,

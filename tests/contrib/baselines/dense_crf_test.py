@@ -50,25 +50,25 @@ def five_by_five():
   return features, cost
 
 
-def test_affinity_is_the_dense_gaussian_where_all_are_neighbours():
+def test_gaussian_kernel_is_dense_with_enough_neighbours():
   features, _ = five_by_five()
   features[7, 2] = np.nan
-  found = dense_crf.affinity(features, neighbours=24, reach=100.0).toarray()
+  found = dense_crf.gaussian_kernel(features, num_neighbours=24, max_distance=100.0).toarray()
   np.testing.assert_allclose(found, slow_normalised(slow_kernel(features)), atol=1e-6)
   assert not found[7].any() and not np.diag(found).any()
 
 
-def test_affinity_keeps_the_nearest_and_what_is_in_reach():
+def test_gaussian_kernel_keeps_nearest_neighbours_within_the_distance():
   line = np.array([[0.0], [1.0], [2.5], [9.0]])
-  found = dense_crf.affinity(line, neighbours=1, reach=3.0).toarray() > 0
-  # 0 and 1 are each other's nearest, 2's nearest is 1, and 3 reaches nobody.
+  found = dense_crf.gaussian_kernel(line, num_neighbours=1, max_distance=3.0).toarray() > 0
+  # 0 and 1 are mutual nearest neighbours, 1 is the nearest of 2, and 3 has none in reach.
   want = np.zeros((4, 4), bool)
   want[[0, 1, 1, 2], [1, 0, 2, 1]] = True
   np.testing.assert_array_equal(found, want)
 
 
-def test_links_tie_pairs():
-  found = dense_crf.links(np.array([0, 1]), np.array([2, 2]), 4).toarray()
+def test_link_kernel_by_hand():
+  found = dense_crf.link_kernel(np.array([0, 1]), np.array([2, 2]), 4).toarray()
   want = np.zeros((4, 4))
   want[0, 2] = want[2, 0] = want[1, 2] = want[2, 1] = 1 / np.sqrt(2)
   np.testing.assert_allclose(found, want, atol=1e-6)
@@ -78,8 +78,8 @@ def test_mean_field_agrees_with_a_dense_loop():
   features, cost = five_by_five()
   rest = np.random.default_rng(5).uniform(0, 3, (25, 2))
   kernels = [
-    (2.0, dense_crf.affinity(features, 24, 100.0)),
-    (0.7, dense_crf.affinity(rest, 24, 100.0)),
+    (2.0, dense_crf.gaussian_kernel(features, 24, 100.0)),
+    (0.7, dense_crf.gaussian_kernel(rest, 24, 100.0)),
   ]
   slow = [(2.0, slow_normalised(slow_kernel(features))), (0.7, slow_normalised(slow_kernel(rest)))]
   found = dense_crf.mean_field(cost.astype(np.float32), kernels, 3)

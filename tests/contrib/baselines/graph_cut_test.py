@@ -36,17 +36,17 @@ def all_energies(cost, right, down):
 
 
 @pytest.mark.parametrize('seed', range(12))
-def test_two_labels_reach_the_optimum(seed):
+def test_alpha_expansion_is_optimal_for_two_labels(seed):
   problem = random_problem(seed, 3, 4, 2)
-  found = graph_cut.minimise(*problem)
+  found = graph_cut.alpha_expansion(*problem)
   assert graph_cut.energy(found, *problem) == pytest.approx(slow_energy(found, *problem))
   assert slow_energy(found, *problem) == pytest.approx(min(all_energies(*problem)))
 
 
 @pytest.mark.parametrize('seed', range(12))
-def test_no_expansion_of_any_label_is_better(seed):
+def test_alpha_expansion_ends_in_a_local_optimum(seed):
   problem = random_problem(seed, 2, 4, 3)
-  found = graph_cut.minimise(*problem)
+  found = graph_cut.alpha_expansion(*problem)
   lowest = slow_energy(found, *problem)
   for alpha, takes in itertools.product(range(3), itertools.product((False, True), repeat=8)):
     moved = np.where(np.reshape(takes, (2, 4)), alpha, found)
@@ -54,7 +54,7 @@ def test_no_expansion_of_any_label_is_better(seed):
   assert lowest <= 2 * min(all_energies(*problem))  # the bound of Boykov et al.
 
 
-def test_energy_falls_on_a_noisy_image_and_only_allowed_labels_are_taken():
+def test_alpha_expansion_denoises_with_allowed_labels():
   rng = np.random.default_rng(0)
   truth = np.zeros((30, 40), np.int64)
   truth[:, 20:], truth[10:20, 5:15] = 1, 2
@@ -62,20 +62,20 @@ def test_energy_falls_on_a_noisy_image_and_only_allowed_labels_are_taken():
   cost = 1.0 - np.eye(3)[noisy]
   cost[:, 30:, 0] = cost[:5, :, 2] = np.inf
   cost[:, 30:, 1] = np.minimum(cost[:, 30:, 1], 1)
-  photo = (truth * 80)[..., None].repeat(3, -1).astype(np.uint8)
-  weights = graph_cut.contrast_weights(photo, 1.0)
+  image = (truth * 80)[..., None].repeat(3, -1).astype(np.uint8)
+  weights = graph_cut.contrast_weights(image, 1.0)
   start = cost.argmin(-1)
-  found = graph_cut.minimise(cost, *weights)
+  found = graph_cut.alpha_expansion(cost, *weights)
   assert graph_cut.energy(found, cost, *weights) < graph_cut.energy(start, cost, *weights)
   assert np.mean(found == truth) > 0.99 > 0.9 > np.mean(start == truth)
   assert np.isfinite(np.take_along_axis(cost, found[..., None], -1)).all()
 
 
 def test_contrast_weights_by_hand():
-  photo = np.zeros((2, 2, 3), np.uint8)
-  photo[0, 1] = (3, 4, 0)
+  image = np.zeros((2, 2, 3), np.uint8)
+  image[0, 1] = (3, 4, 0)
   # Squared differences: right 25, 0; down 0, 25; their mean is 12.5, so that 25 gives exp(-1).
-  right, down = graph_cut.contrast_weights(photo, 2.0)
+  right, down = graph_cut.contrast_weights(image, 2.0)
   np.testing.assert_allclose(right, [[2 * np.exp(-1)], [2]])
   np.testing.assert_allclose(down, [[2, 2 * np.exp(-1)]])
   flat = graph_cut.contrast_weights(np.zeros((2, 3, 3), np.uint8), 2.0)

@@ -1,38 +1,38 @@
-"""Predictions on disk and comparison sheets."""
+"""Predictions on disk and comparison pictures."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pnerf_jax.contrib.baselines import pictures, results
-from pnerf_jax.contrib.baselines.methods import Prediction, classes_alone
+from pnerf_jax.contrib.baselines.methods import Prediction, semantic_prediction
 from pnerf_jax.data import labels
 from pnerf_jax.errors import InputError
 
 
-def test_a_prediction_comes_back_as_it_was(tmp_path):
+def test_write_and_read_prediction(tmp_path):
   semantic = np.array([[7, 26, 23]], np.uint8)
   prediction = Prediction(
     semantic, np.array([[7000, 26004, 23000]], np.uint16), np.array([[5.5, 80.25, 0]], np.float32)
   )
-  assert not results.is_whole(tmp_path, 12)
-  results.write(tmp_path, 12, prediction)
-  assert results.is_whole(tmp_path, 12)
-  found = results.read(tmp_path, 12, (3, 1))
+  assert not results.is_complete(tmp_path, 12)
+  results.write_prediction(tmp_path, 12, prediction)
+  assert results.is_complete(tmp_path, 12)
+  found = results.read_prediction(tmp_path, 12, (3, 1))
   for name in ('semantic', 'instance', 'depth'):
     np.testing.assert_array_equal(getattr(found, name), getattr(prediction, name))
-  results.write(tmp_path, 13, classes_alone(semantic))
-  found = results.read(tmp_path, 13, (3, 1))
+  results.write_prediction(tmp_path, 13, semantic_prediction(semantic))
+  found = results.read_prediction(tmp_path, 13, (3, 1))
   assert found.depth is None and found.instance.tolist() == [[7000, 26000, 23000]]
   with pytest.raises(InputError, match='size 3x1, expected 4x1'):
-    results.read(tmp_path, 12, (4, 1))
+    results.read_prediction(tmp_path, 12, (4, 1))
 
 
-def test_sheet_holds_photo_truth_and_every_method(tmp_path):
+def test_write_comparison_has_image_truth_and_methods(tmp_path):
   shape = (22, 88)  # enlarged eightfold to 704 pixels
-  photo = np.full((*shape, 3), 60, np.uint8)
+  image = np.full((*shape, 3), 60, np.uint8)
   of = lambda value: np.full(shape, value, np.uint8)
-  pictures.write_comparison(tmp_path / 'a.png', photo, of(7), [('one', of(26)), ('two', of(11))])
+  pictures.write_comparison(tmp_path / 'a.png', image, of(7), [('one', of(26)), ('two', of(11))])
   sheet = np.asarray(Image.open(tmp_path / 'a.png'))
 
   def tile(row, column):
@@ -40,5 +40,5 @@ def test_sheet_holds_photo_truth_and_every_method(tmp_path):
 
   assert (tile(0, 0) == 60).all() and (tile(0, 1) == labels.COLORS[7]).all()
   assert (tile(1, 0) == labels.COLORS[26]).all() and (tile(1, 1) == labels.COLORS[11]).all()
-  pictures.write_comparison(tmp_path / 'b.png', photo, None, [('one', of(26))])
+  pictures.write_comparison(tmp_path / 'b.png', image, None, [('one', of(26))])
   assert sorted(p.name for p in tmp_path.iterdir()) == ['a.png', 'b.png']

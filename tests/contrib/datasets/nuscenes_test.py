@@ -1,6 +1,6 @@
-"""A scene of nuScenes' tables: a street by six cameras, and a scene of two samples by hand.
+"""Tests of the nuScenes conversion: a street with six cameras, and a hand-written scene.
 
-The street's true cars are projected by the tables' own numbers with scipy's rotations.
+The cars of the street are projected with the numbers of the tables and scipy's rotations.
 """
 
 import copy
@@ -22,8 +22,8 @@ from pnerf_jax.errors import InputError
 
 
 @pytest.fixture(scope='module')
-def drawn(tmp_path_factory):
-  """What the example draws, and what the converter makes of it, with the labels beside."""
+def example_root(tmp_path_factory):
+  """The example dataset, converted, with its labels."""
   root = tmp_path_factory.mktemp('example')
   example.write(root, samples=2, width=96, seed=0)
   nuscenes.convert(root / 'nuscenes', root / 'own', example.SCENE)
@@ -31,27 +31,27 @@ def drawn(tmp_path_factory):
   return root
 
 
-def config_of(root):
+def make_config(root):
   config = configs.get_config('tiny')
   config.data.root, config.scene.unannotated_space = str(root), 'void'
   return config
 
 
-def tables_of(root):
+def read_tables(root):
   return {
     path.stem: {record['token']: record for record in json.loads(path.read_text())}
     for path in (root / 'nuscenes/v1.0-example').glob('*.json')
   }
 
 
-def local(record, points):
-  """World points [N, 3] in the frame of a record with translation and rotation (w, x, y, z)."""
+def to_local(record, points):
+  """Transform world points [N, 3] to the frame of a record."""
   w, x, y, z = record['rotation']
   return Rotation.from_quat([x, y, z, w]).inv().apply(points - np.array(record['translation']))
 
 
 def corners_of(record):
-  """[8, 3] of an annotation: width across, length ahead."""
+  """Return the corners [8, 3] of an annotation: x along its length, y along its width."""
   w, x, y, z = record['rotation']
   width, length, height = record['size']
   half = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]) * [
@@ -62,12 +62,12 @@ def corners_of(record):
   return Rotation.from_quat([x, y, z, w]).apply(half) + record['translation']
 
 
-def test_window_projects_boxes_as_the_tables_do(drawn):
-  config, tables = config_of(drawn / 'own'), tables_of(drawn)
+def test_window_projects_boxes_like_the_tables(example_root):
+  config, tables = make_config(example_root / 'own'), read_tables(example_root)
   found = window.load_window(config.data, config.scene)
   assert set(found.cameras) == set(example.CAMERAS) and found.frames == (0, 1)
-  boxes = [box for box in found.boxes if box.timestamp < 0]
-  seen = 0
+  boxes = [box for box in found.primitives if box.timestamp < 0]
+  num_compared = 0
   for record in tables['sample_data'].values():
     sensor = tables['calibrated_sensor'][record['calibrated_sensor_token']]
     channel = tables['sensor'][sensor['sensor_token']]['channel']
@@ -79,32 +79,32 @@ def test_window_projects_boxes_as_the_tables_do(drawn):
       if annotation['sample_token'] != record['sample_token']:
         continue
       corners = corners_of(annotation)
-      points = local(sensor, local(tables['ego_pose'][record['ego_pose_token']], corners))
+      points = to_local(sensor, to_local(tables['ego_pose'][record['ego_pose_token']], corners))
       if points[:, 2].min() < 0.5:
         continue
       uvw = points @ k.T
       expected = uvw[:, :2] / uvw[:, 2:]
-      mine = [
+      matching = [
         box
         for box in boxes
         if np.abs(box.vertices.mean(0) + found.center - annotation['translation']).max() < 0.01
       ]
-      for box in mine[:1]:
+      for box in matching[:1]:
         cam = (box.vertices - found.world_from_cam[view, :3, 3].astype(float)) @ (
           found.world_from_cam[view, :3, :3]
         )
-        ours = cam[:, :2] / cam[:, 2:] * [fx, fy] + [cx, cy]
-        np.testing.assert_allclose(ours, expected, atol=0.02)  # pixels
-        seen += 1
-  assert seen > 50
+        projected = cam[:, :2] / cam[:, 2:] * [fx, fy] + [cx, cy]
+        np.testing.assert_allclose(projected, expected, atol=0.02)  # pixels
+        num_compared += 1
+  assert num_compared > 50
 
 
-def test_boxes_cover_what_the_truth_calls_cars(drawn):
-  """Independent of the tables: pixels of a car's own instance fall inside the hull of one box."""
-  config = config_of(drawn / 'own')
+def test_boxes_cover_the_cars_of_the_ground_truth(example_root):
+  """Pixels of a true car instance are inside the projected hull of one box."""
+  config = make_config(example_root / 'own')
   dataset = open_dataset(config.data)
   found = window.load_window(config.data, config.scene)
-  cars = [box for box in found.boxes if box.label == 'car']
+  cars = [box for box in found.primitives if box.label == 'car']
   covered, total = 0, 0
   for view, (frame, camera) in enumerate(dataset.views()):
     instance = image_io.read_instance(dataset.path_of('true_instance', frame, camera))
@@ -118,7 +118,7 @@ def test_boxes_cover_what_the_truth_calls_cars(drawn):
     for value in np.unique(instance[instance // 1000 == 26]):
       row, column = np.nonzero(instance == value)
       if len(row) < 25 or column.min() == 0 or column.max() == instance.shape[1] - 1:
-        continue  # cut by the border: its corners may lie behind the camera
+        continue  # truncated by the image border: its corners may be behind the camera
       total += 1
       covered += any(
         low_u <= column.min()
@@ -130,30 +130,30 @@ def test_boxes_cover_what_the_truth_calls_cars(drawn):
   assert total >= 8 and covered >= 0.9 * total, (covered, total)
 
 
-def test_things_that_move_and_things_that_stand(drawn):
-  entries = json.loads((drawn / 'own/boxes.json').read_text())['boxes']
+def test_moving_objects_have_a_box_per_frame(example_root):
+  entries = json.loads((example_root / 'own/boxes.json').read_text())['boxes']
   moving = [entry for entry in entries if 'frame' in entry]
   assert {entry['frame'] for entry in moving} == {0, 1}
   assert len({(entry['class'], entry['instance']) for entry in moving}) == len(moving) / 2
-  still = [entry for entry in entries if 'frame' not in entry]
-  assert len({tuple(entry['center']) for entry in still}) == len(still)
+  static = [entry for entry in entries if 'frame' not in entry]
+  assert len({tuple(entry['center']) for entry in static}) == len(static)
   assert all(entry['size'][0] > entry['size'][1] for entry in entries if entry['class'] == 'car')
 
 
-def test_images_are_the_datasets_own(drawn):
-  found = transforms.read(drawn / 'own')
-  for number, shot in found.shots.items():
-    source = drawn / 'nuscenes' / example.image_name(shot.camera, number[0])
-    assert (drawn / 'own' / shot.files['rgb']).read_bytes() == source.read_bytes()
-    assert Image.open(source).size == shot.size
+def test_images_equal_those_of_the_dataset(example_root):
+  found = transforms.read(example_root / 'own')
+  for (frame, _), record in found.records.items():
+    source = example_root / 'nuscenes' / example.image_name(record.camera, frame)
+    assert (example_root / 'own' / record.files['rgb']).read_bytes() == source.read_bytes()
+    assert Image.open(source).size == record.size
 
 
-# A scene by hand.
+# A hand-written scene.
 
 TABLES = {
   'scene': [{'token': 's', 'name': 'scene-7'}, {'token': 'other', 'name': 'scene-8'}],
   'sample': [
-    {'token': 'b', 'timestamp': 20, 'scene_token': 's'},  # not in the order of time
+    {'token': 'b', 'timestamp': 20, 'scene_token': 's'},  # not in chronological order
     {'token': 'a', 'timestamp': 10, 'scene_token': 's'},
     {'token': 'x', 'timestamp': 5, 'scene_token': 'other'},
   ],
@@ -245,21 +245,21 @@ def write(tmp_path):
   return call
 
 
-def test_a_scene_by_hand(write, tmp_path, caplog):
+def test_convert_a_hand_written_scene(write, tmp_path, caplog):
   found = nuscenes.convert(write(TABLES), tmp_path / 'out', 'scene-7')
-  assert found == transforms.Transforms('scene-7', found.shots, ('CAM',), (), 'boxes.json')
+  assert found == transforms.Transforms('scene-7', found.records, ('CAM',), (), 'boxes.json')
   again = transforms.read(tmp_path / 'out')
-  assert list(again.shots) == [(0, 'CAM'), (1, 'CAM')]
-  np.testing.assert_allclose(again.shots[0, 'CAM'].intrinsics, [30, 31, 20, 12])
-  # The camera looks along the vehicle's x axis; its x is the vehicle's -y, its y is down.
+  assert list(again.records) == [(0, 'CAM'), (1, 'CAM')]
+  np.testing.assert_allclose(again.records[0, 'CAM'].intrinsics, [30, 31, 20, 12])
+  # The camera looks along the vehicle's x axis; its x axis is the vehicle's -y, its y axis down.
   np.testing.assert_allclose(
-    again.shots[0, 'CAM'].world_from_cam,
+    again.records[0, 'CAM'].world_from_cam,
     [[0, 0, 1, 101], [-1, 0, 0, 50], [0, -1, 0, 2], [0, 0, 0, 1]],
     atol=1e-12,
   )
   # Turned to the left, it looks along the world's y axis.
   np.testing.assert_allclose(
-    again.shots[1, 'CAM'].world_from_cam,
+    again.records[1, 'CAM'].world_from_cam,
     [[1, 0, 0, 100], [0, 0, 1, 53], [0, -1, 0, 2], [0, 0, 0, 1]],
     atol=1e-12,
   )
@@ -280,15 +280,15 @@ def _set(table, number, key, value):
 
 WRONG = [
   (lambda tables: tables.pop('ego_pose'), 'ego_pose.json: no such file'),
-  (lambda tables: tables.update(sensor={'a': 1}), 'sensor.json: is no JSON list'),
-  (lambda tables: tables.update(instance=[3]), '3 is no record'),
+  (lambda tables: tables.update(sensor={'a': 1}), 'sensor.json: is not a JSON list'),
+  (lambda tables: tables.update(instance=[3]), '3 is not a record'),
   (lambda tables: tables['ego_pose'].pop(), "ego_pose.json: no record 'e2'"),
   (_set('instance', 0, 'category_token', 'gone'), "category.json: no record 'gone'"),
-  (_set('instance', 0, 'category_token', 5), 'is no record'),
+  (_set('instance', 0, 'category_token', 5), 'is not a record'),
   (_set('calibrated_sensor', 0, 'camera_intrinsic', [[1, 2]]), 'camera_intrinsic is [[1, 2]]'),
   (_set('calibrated_sensor', 0, 'rotation', [2, 0, 0, 0]), 'not of length 1'),
   (_set('ego_pose', 0, 'translation', [0, float('nan'), 0]), 'translation is [0, nan, 0]'),
-  (_set('ego_pose', 0, 'translation', [0, 1e12, 0]), 'farther than'),
+  (_set('ego_pose', 0, 'translation', [0, 1e12, 0]), 'magnitude up to 1e+08'),
   (_set('sample_data', 0, 'filename', '../../etc/passwd'), 'does not lie below'),
   (_set('sample_data', 0, 'filename', 'samples/CAM/9.png'), '9.png: no such file (1 of 2'),
   (_set('sample_data', 0, 'width', None), 'width is None'),
@@ -302,7 +302,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize('damage, words', WRONG)
-def test_damaged_tables_are_refused(write, tmp_path, damage, words):
+def test_invalid_tables_are_refused(write, tmp_path, damage, words):
   tables = copy.deepcopy(TABLES)
   damage(tables)
   with pytest.raises(InputError) as error:
@@ -314,8 +314,8 @@ def test_damaged_tables_are_refused(write, tmp_path, damage, words):
 @pytest.mark.parametrize(
   'content', ['', '[', '[{"token": "a"}', '[{"token": "a"} 3]', '[' * 9999, '{"token": "a"}', '\0']
 )
-def test_tables_that_are_cut_off(write, tmp_path, content):
+def test_truncated_tables_are_refused(write, tmp_path, content):
   root = write(TABLES)
   (root / 'v1.0-mini/sample.json').write_text(content)
-  with pytest.raises(InputError, match='sample.json: is no JSON list of records'):
+  with pytest.raises(InputError, match='sample.json: is not a JSON list of records'):
     nuscenes.convert(root, tmp_path / 'out', 'scene-7')

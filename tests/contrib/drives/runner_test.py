@@ -1,4 +1,4 @@
-"""Running a window, with an interpreter that only plays train, eval and render."""
+"""Tests of running windows, with an interpreter that simulates train, eval and render."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import pytest
 
 from pnerf_jax.contrib.drives import runner
 from pnerf_jax.contrib.drives.manifest import WindowSpec
-from pnerf_jax.contrib.drives.window_folder import WindowFolder
+from pnerf_jax.contrib.drives.window_folder import WindowFolder, WindowStatus
 from pnerf_jax.errors import InputError
 
-_ENTRY = WindowSpec(0, 'drive', 10, 12, 2, 1, 0)
-# Plays `python -m pnerf_jax.NAME WORDS`; a file NAME beside it holds what it shall do.
-_FAKE = """#!/bin/bash
+_WINDOW = WindowSpec(0, 'drive', 10, 12, 2, 1, 0)
+# Simulates `python -m pnerf_jax.NAME ARGUMENTS`; the file NAME next to it is the script to run.
+_INTERPRETER = """#!/bin/bash
 here="$(dirname "$0")" name="${2#pnerf_jax.}"
 echo "$*" >>"$here/calls"
 for word in "$@"; do [[ $word == --workdir=* ]] && run="${word#--workdir=}"; done
@@ -26,105 +26,108 @@ if [[ -f "$here/$name" ]]; then source "$here/$name"; fi
 _SLEEP = "trap 'kill $!; echo saved; exit 130' TERM; sleep 60 & touch $here/ready; wait"
 
 
-class _Stage:
-  """The fake interpreter and the output root."""
+class _Setup:
+  """The simulated interpreter and the output root."""
 
   def __init__(self, path):
     self.path, self.out = path, path / 'out'
-    self.folder = WindowFolder(self.out / _ENTRY.name)
+    self.folder = WindowFolder(self.out / _WINDOW.name)
     self.python = path / 'python'
-    self.python.write_text(_FAKE)
+    self.python.write_text(_INTERPRETER)
     self.python.chmod(0o755)
     self.calls = path / 'calls'
     (path / 'config.json').write_text(
       json.dumps(
         {
+          'schema': 2,
           'data': {'root': str(path / 'data'), 'sequence': 'drive', 'start': 10, 'frames': 2},
           'eval': {'camera': 'image_00'},
         }
       )
     )
 
-  def truth(self, frame):
+  def add_ground_truth(self, frame):
     folder = self.path / 'data/data_2d_semantics/train/drive/image_00/semantic'
     folder.mkdir(parents=True)
     (folder / f'{frame:010d}.png').touch()
 
-  def play(self, name, what):
-    (self.path / name).write_text(what)
+  def script(self, name, text):
+    (self.path / name).write_text(text)
 
   def run(self):
-    """Result of run_window, and the commands that were called."""
+    """Return the result of run_window and the names of the called commands."""
     self.calls.write_text('')
-    reason = runner.run_window(self.out, _ENTRY, ['--config=a.py'])
+    reason = runner.run_window(self.out, _WINDOW, ['--config=a.py'])
     return reason, [
       line.split()[1].removeprefix('pnerf_jax.') for line in self.calls.read_text().splitlines()
     ]
 
 
 @pytest.fixture
-def stage(tmp_path, monkeypatch):
-  stage = _Stage(tmp_path)
-  monkeypatch.setattr(sys, 'executable', str(stage.python))
-  return stage
+def setup(tmp_path, monkeypatch):
+  setup = _Setup(tmp_path)
+  monkeypatch.setattr(sys, 'executable', str(setup.python))
+  return setup
 
 
-def test_the_commands_run_in_order_once(stage):
-  stage.truth(11)
-  assert stage.run() == ('', ['train', 'eval', 'render'])
-  run, labels = stage.folder.run, stage.folder.labels
+def test_run_window_runs_the_commands_once_in_order(setup):
+  setup.add_ground_truth(11)
+  assert setup.run() == ('', ['train', 'eval', 'render'])
+  run, labels = setup.folder.run, setup.folder.labels
   window = '--config.data.sequence=drive --config.data.start=10 --config.data.frames=2'
-  assert stage.calls.read_text().splitlines() == [
+  assert setup.calls.read_text().splitlines() == [
     f'-m pnerf_jax.train --config=a.py {window} --workdir={run}',
     f'-m pnerf_jax.eval --workdir={run}',
     f'-m pnerf_jax.render --workdir={run} --out={labels}',
   ]
-  assert stage.folder.state().name == 'done' and not (stage.folder.path / 'beat.json').exists()
-  assert stage.run() == ('', [])
-  with pytest.raises(InputError, match='was done with other flags'):
-    runner.run_window(stage.out, _ENTRY, ['--config=b.py'])
+  assert (
+    setup.folder.status().name == 'done' and not (setup.folder.path / 'heartbeat.json').exists()
+  )
+  assert setup.run() == ('', [])
+  with pytest.raises(InputError, match='completed with other flags'):
+    runner.run_window(setup.out, _WINDOW, ['--config=b.py'])
 
 
-def test_what_training_keeps_to_resume_goes_when_all_is_done(stage):
-  stage.play('train', 'mkdir -p "$run/cache" "$run/checkpoints"; touch "$run/cache/a"')
-  stage.play('render', 'exit 1')
-  stage.run()
-  assert (stage.folder.run / 'cache' / 'a').exists()
-  stage.play('render', '')
-  stage.run()
-  assert [path.name for path in stage.folder.run.iterdir() if path.is_dir()] == ['checkpoints']
+def test_run_window_deletes_the_cache_when_done(setup):
+  setup.script('train', 'mkdir -p "$run/cache" "$run/checkpoints"; touch "$run/cache/a"')
+  setup.script('render', 'exit 1')
+  setup.run()
+  assert (setup.folder.run / 'cache' / 'a').exists()
+  setup.script('render', '')
+  setup.run()
+  assert [path.name for path in setup.folder.run.iterdir() if path.is_dir()] == ['checkpoints']
 
 
-def test_nothing_is_evaluated_where_there_is_no_truth(stage):
-  stage.truth(12)  # the frame behind the window
-  assert stage.run() == ('', ['train', 'render'])
+def test_run_window_skips_eval_without_ground_truth(setup):
+  setup.add_ground_truth(12)  # the frame after the window
+  assert setup.run() == ('', ['train', 'render'])
 
 
 @pytest.mark.parametrize(
-  'what, reason',
+  'script, reason',
   [
     ('echo "error: a.png: bad. Replace it."; echo later; exit 1', 'a.png: bad. Replace it.'),
     ('echo Traceback; echo "KeyError: 3"; exit 1', 'KeyError: 3'),
     ('exit 1', '--- '),
-    ('echo loading; kill -9 $$', 'killed by SIGKILL (out of memory?); last: loading'),
+    ('echo loading; kill -9 $$', 'killed by SIGKILL (out of memory?); last output: loading'),
   ],
 )
-def test_why_a_command_failed(stage, what, reason):
-  stage.play('render', what)
-  found, called = stage.run()
-  expected = 'it said nothing' if reason == '--- ' else reason
+def test_run_window_reports_why_a_command_failed(setup, script, reason):
+  setup.script('render', script)
+  found, called = setup.run()
+  expected = 'no output' if reason == '--- ' else reason
   assert found == f'render: {expected}' and called == ['train', 'render']
-  assert stage.folder.state() == type(stage.folder.state())('failed', f'render: {expected}')
-  stage.play('render', '')
-  assert stage.run()[0] == '' and stage.folder.state().name == 'done'
-  assert stage.folder.log.read_text().count('--- render') == 2
+  assert setup.folder.status() == WindowStatus('failed', f'render: {expected}')
+  setup.script('render', '')
+  assert setup.run()[0] == '' and setup.folder.status().name == 'done'
+  assert setup.folder.log.read_text().count('--- render') == 2
 
 
-def test_what_stops_it_is_handed_on(stage):
-  stage.play('train', _SLEEP)
+def test_run_window_forwards_an_interrupt(setup):
+  setup.script('train', _SLEEP)
 
   def stop(*_):
-    if (stage.path / 'ready').exists():
+    if (setup.path / 'ready').exists():
       signal.setitimer(signal.ITIMER_REAL, 0)
       raise KeyboardInterrupt
 
@@ -132,40 +135,42 @@ def test_what_stops_it_is_handed_on(stage):
   signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
   try:
     with pytest.raises(KeyboardInterrupt):
-      stage.run()
+      setup.run()
   finally:
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, old)
-  assert 'saved' in stage.folder.log.read_text()
-  assert stage.folder.state().name == 'stopped'
+  assert 'saved' in setup.folder.log.read_text()
+  assert setup.folder.status().name == 'stopped'
 
 
-def test_a_window_is_taken_while_anything_of_it_lives(stage):
-  stage.play('train', f'echo $$ >$here/child; {_SLEEP}')
+@pytest.mark.slow
+def test_a_window_is_locked_while_a_subprocess_lives(setup):
+  setup.script('train', f'echo $$ >$here/child; {_SLEEP}')
   code = (
-    'import sys; from pnerf_jax.drive import runner; from pnerf_jax.contrib.drives.manifest import Entry;'
+    'import sys; from pnerf_jax.contrib.drives import runner;'
+    'from pnerf_jax.contrib.drives.manifest import WindowSpec;'
     'sys.executable = sys.argv[1];'
-    f'runner.run_window(sys.argv[2], {_ENTRY!r}, ["--config=a.py"])'
+    f'runner.run_window(sys.argv[2], {_WINDOW!r}, ["--config=a.py"])'
   )
   with subprocess.Popen(
-    [os.path.realpath('/proc/self/exe'), '-c', code, stage.python, stage.out],
+    [os.path.realpath('/proc/self/exe'), '-c', code, setup.python, setup.out],
     env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
   ) as process:
-    wait_until(lambda: (stage.path / 'ready').exists())
-    assert stage.folder.state().name == 'running'
+    wait_until(lambda: (setup.path / 'ready').exists())
+    assert setup.folder.status().name == 'running'
     process.kill()
-  assert stage.folder.state().name == 'running'  # the training lives on, and holds the lock
+  assert setup.folder.status().name == 'running'  # the training is alive and holds the lock
   with pytest.raises(InputError, match=f'process {process.pid} on '):
-    stage.run()
-  os.killpg(int((stage.path / 'child').read_text()), signal.SIGKILL)
-  wait_until(lambda: stage.folder.state().name != 'running')
-  assert 'train: process' in stage.folder.state().about
-  stage.play('train', '')
-  assert stage.run()[0] == '' and stage.folder.state().name == 'done'
+    setup.run()
+  os.killpg(int((setup.path / 'child').read_text()), signal.SIGKILL)
+  wait_until(lambda: setup.folder.status().name != 'running')
+  assert 'train: process' in setup.folder.status().detail
+  setup.script('train', '')
+  assert setup.run()[0] == '' and setup.folder.status().name == 'done'
 
 
-def wait_until(holds):
+def wait_until(condition):
   limit = time.monotonic() + 60
-  while not holds():
+  while not condition():
     assert time.monotonic() < limit
     time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""What is known of a window from its folder."""
+"""Tests of the status of a window folder."""
 
 import json
 import os
@@ -17,67 +17,69 @@ def folder(tmp_path):
   return WindowFolder(tmp_path)
 
 
-def beat_of(folder, host='far', age=0.0):
-  path = folder.path / 'beat.json'
-  path.write_text(json.dumps({'at': 'train', 'process': 12, 'host': host, 'when': ''}))
+def write_heartbeat(folder, host='far', age=0.0):
+  path = folder.path / 'heartbeat.json'
+  path.write_text(json.dumps({'command': 'train', 'process': 12, 'host': host, 'time': ''}))
   os.utime(path, (time.time() - age,) * 2)
 
 
-def test_states_of_one_machine(folder):
-  assert folder.state() == WindowStatus('open')
+def test_status_on_one_machine(folder):
+  assert folder.status() == WindowStatus('pending')
   folder.log.touch()
-  assert folder.state() == WindowStatus('stopped')
+  assert folder.status() == WindowStatus('stopped')
   with lock.acquire(folder.path):
     folder.heartbeat('train', 12)
-    state = folder.state()
-    assert state.name == 'running' and state.about.startswith(f'train, process {os.getpid()} on ')
-  # The lock is gone and the beat is not: the process was killed.
-  state = folder.state()
-  assert state.name == 'failed' and state.about.startswith('train: process 12 on ')
-  assert state.about.endswith('ended without a word; killed?')
+    status = folder.status()
+    assert status.name == 'running' and status.detail.startswith(
+      f'train, process {os.getpid()} on '
+    )
+  # Without the lock the heartbeat is that of a killed process.
+  status = folder.status()
+  assert status.name == 'failed' and status.detail.startswith('train: process 12 on ')
+  assert status.detail.endswith('exited without an error message (killed?)')
   folder.stop_heartbeat()
-  folder.write_failed('eval', 'no space')
-  assert folder.state() == WindowStatus('failed', 'eval: no space')
+  folder.write_failure('eval', 'no space')
+  assert folder.status() == WindowStatus('failed', 'eval: no space')
   folder.clear_failure()
-  assert folder.state() == WindowStatus('stopped')
+  assert folder.status() == WindowStatus('stopped')
   folder.write_done(['--a'])
-  assert folder.state() == WindowStatus('done') and folder.done()['flags'] == ['--a']
+  assert folder.status() == WindowStatus('done') and folder.read_done()['flags'] == ['--a']
 
 
-def test_a_training_of_another_command_counts(folder):
+def test_status_is_running_while_the_run_is_locked(folder):
   folder.run.mkdir()
   with lock.acquire(folder.run):
-    assert folder.state().name == 'running'
-  assert folder.state().name == 'open'
+    assert folder.status().name == 'running'
+  assert folder.status().name == 'pending'
 
 
-def test_another_machine_is_known_by_its_beat(folder):
-  beat_of(folder)
-  assert folder.state() == WindowStatus('running', 'train, process 12 on far')
-  beat_of(folder, age=window_folder.BEAT_LIMIT + 1)
-  assert folder.state().name == 'failed'
-  folder.wait_until_idle(pause=0)  # dead: may be taken over
+def test_status_of_another_machine_follows_its_heartbeat(folder):
+  write_heartbeat(folder)
+  assert folder.status() == WindowStatus('running', 'train, process 12 on far')
+  write_heartbeat(folder, age=window_folder.HEARTBEAT_TIMEOUT + 1)
+  assert folder.status().name == 'failed'
+  folder.wait_until_idle(pause=0)  # returns, since the process is dead
 
 
-def test_a_process_elsewhere_is_waited_for_until_it_is_known_to_live(folder, monkeypatch):
-  beat_of(folder)
+def test_wait_until_idle_returns_or_raises_when_the_state_is_known(folder, monkeypatch):
+  write_heartbeat(folder)
 
-  def beats(_):
-    (folder.path / 'beat.json').write_text(
-      json.dumps({'at': 'eval', 'process': 12, 'host': 'far', 'when': ''})
+  def send_heartbeat(_):
+    (folder.path / 'heartbeat.json').write_text(
+      json.dumps({'command': 'eval', 'process': 12, 'host': 'far', 'time': ''})
     )
 
-  monkeypatch.setattr(window_folder.time, 'sleep', beats)
-  with pytest.raises(InputError, match='process 12 on far is at work there'):
+  monkeypatch.setattr(window_folder.time, 'sleep', send_heartbeat)
+  with pytest.raises(InputError, match='process 12 on far is running this window'):
     folder.wait_until_idle()
 
-  beat_of(folder)
-  monkeypatch.setattr(window_folder.time, 'sleep', lambda _: beat_of(folder, age=1e6))
+  write_heartbeat(folder)
+  monkeypatch.setattr(window_folder.time, 'sleep', lambda _: write_heartbeat(folder, age=1e6))
   folder.wait_until_idle()
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{}', '{"flags"'])
-def test_a_damaged_mark_is_named(folder, content):
+def test_status_names_a_damaged_file(folder, content):
   (folder.path / 'done.json').write_text(content)
-  with pytest.raises(InputError, match=r'done\.json: .*Remove it'):
-    folder.state()
+  with pytest.raises(InputError, match=r'done\.json: .*Delete it'):
+    folder.status()

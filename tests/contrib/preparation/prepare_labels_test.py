@@ -1,4 +1,4 @@
-"""`prepare labels`: files, batches, resuming, and what stops it; by a network of one line."""
+"""Tests of the pseudo-labels of a window: files, batches, resuming, errors."""
 
 import os
 import pathlib
@@ -21,15 +21,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def data(street, tmp_path):
-  """config.data of the tiny street, what is derived from it elsewhere."""
+  """config.data of the tiny street with another folder for derived data."""
   found = configs.get_config('tiny').data
-  found.root, found.derived = str(street), str(tmp_path / 'derived')
+  found.root, found.derived_root = str(street), str(tmp_path / 'derived')
   return found
 
 
 @pytest.fixture
 def batches(monkeypatch):
-  """Sizes of the batches that the network got: road where a photo is dark, sky where bright."""
+  """Batch sizes of a network that predicts road for dark and sky for bright pixels."""
   sizes = []
 
   def predict(images):
@@ -41,16 +41,16 @@ def batches(monkeypatch):
   return sizes
 
 
-def outputs(data):
+def written(data):
   return sorted(pathlib.Path(data.derived_root).rglob('*.png'))
 
 
-def test_labels_and_confidence_of_both_cameras(data, batches):
-  assert prepare_labels.prepare_labels(data, 'any', batch=3) == {'written': 4, 'kept': 0}
+def test_prepare_labels_writes_labels_and_confidence_of_both_cameras(data, batches):
+  assert prepare_labels.prepare_labels(data, 'any', batch_size=3) == {'written': 4, 'kept': 0}
   assert batches == [3, 1]
   dataset = dataset_lib.open_dataset(data)
   folder = f'data_2d_pseudo_semantics/train/{dataset.sequence}'
-  assert [p.relative_to(data.derived_root).as_posix() for p in outputs(data)] == sorted(
+  assert [p.relative_to(data.derived_root).as_posix() for p in written(data)] == sorted(
     f'{folder}/image_0{c}/{kind}/{frame:010d}.png'
     for c in (0, 1)
     for kind in ('semantic', 'confidence')
@@ -58,56 +58,56 @@ def test_labels_and_confidence_of_both_cameras(data, batches):
   )
   for frame in dataset.frames:
     for camera in ('image_00', 'image_01'):
-      photo = np.asarray(Image.open(dataset.image_path(frame, camera)))
+      image = np.asarray(Image.open(dataset.image_path(frame, camera)))
       base = pathlib.Path(data.derived_root) / folder / camera
-      written = np.asarray(Image.open(base / 'semantic' / f'{frame:010d}.png'))
-      np.testing.assert_array_equal(written, np.where(photo.mean(-1) > 120, 23, 7))
-      sure = np.asarray(Image.open(base / 'confidence' / f'{frame:010d}.png'))
-      np.testing.assert_allclose(sure / 65535, photo[..., 0] / 255, atol=1e-5)
+      label = np.asarray(Image.open(base / 'semantic' / f'{frame:010d}.png'))
+      np.testing.assert_array_equal(label, np.where(image.mean(-1) > 120, 23, 7))
+      confidence = np.asarray(Image.open(base / 'confidence' / f'{frame:010d}.png'))
+      np.testing.assert_allclose(confidence / 65535, image[..., 0] / 255, atol=1e-5)
 
 
-def test_training_reads_what_was_written(data, batches):
+def test_training_reads_the_written_labels(data, batches):
   prepare_labels.prepare_labels(data, 'any')
   dataset = dataset_lib.open_dataset(data)
   frame = dataset.frames[0]
   path = dataset.path_of('pseudo_label', frame, 'image_00')
-  assert str(path).startswith(data.derived_root)  # and not those of the street itself
-  got = image_io.read_label(path, dataset.size(frame, 'image_00'), unknown_allowed=True)
-  assert set(np.unique(got)) == {7, 23}
+  assert str(path).startswith(data.derived_root)  # not those of the street
+  label = image_io.read_label(path, dataset.size(frame, 'image_00'), unknown_allowed=True)
+  assert set(np.unique(label)) == {7, 23}
 
 
-def test_whole_files_are_kept_and_damaged_ones_replaced(data, batches):
+def test_complete_files_are_kept_and_damaged_ones_rewritten(data, batches):
   prepare_labels.prepare_labels(data, 'any')
-  paths = outputs(data)
+  paths = written(data)
   first = [path.read_bytes() for path in paths]
   paths[0].write_bytes(first[0][:60])  # the confidence of one image
   paths[-1].unlink()  # the label of another
   batches.clear()
   assert prepare_labels.prepare_labels(data, 'any') == {'written': 2, 'kept': 2}
-  assert batches == [2] and [path.read_bytes() for path in outputs(data)] == first
+  assert batches == [2] and [path.read_bytes() for path in written(data)] == first
   batches.clear()
   assert prepare_labels.prepare_labels(data, 'any') == {'written': 0, 'kept': 4}
-  assert not batches  # nor is the network loaded
+  assert not batches  # the network is not loaded
   assert prepare_labels.prepare_labels(data, 'any', overwrite=True) == {'written': 4, 'kept': 0}
 
 
-def test_an_interrupted_call_keeps_what_is_whole(data, batches, monkeypatch):
-  whole = networks.load('any')
+def test_an_interrupted_call_keeps_complete_files(data, batches, monkeypatch):
+  predict = networks.load('any')
 
   def stopping(images):
     if len(batches) == 2:
       raise KeyboardInterrupt
-    return whole(images)
+    return predict(images)
 
   monkeypatch.setattr(networks, 'load', lambda network: stopping)
   with pytest.raises(KeyboardInterrupt):
-    prepare_labels.prepare_labels(data, 'any', batch=1)
-  assert len(outputs(data)) == 4 and not list(pathlib.Path(data.derived_root).rglob('*.tmp'))
-  monkeypatch.setattr(networks, 'load', lambda network: whole)
+    prepare_labels.prepare_labels(data, 'any', batch_size=1)
+  assert len(written(data)) == 4 and not list(pathlib.Path(data.derived_root).rglob('*.tmp'))
+  monkeypatch.setattr(networks, 'load', lambda network: predict)
   assert prepare_labels.prepare_labels(data, 'any') == {'written': 2, 'kept': 2}
 
 
-def test_an_answer_that_is_not_finite_is_refused(data, monkeypatch):
+def test_a_prediction_that_is_not_finite_is_refused(data, monkeypatch):
   monkeypatch.setattr(
     networks,
     'load',
@@ -118,12 +118,12 @@ def test_an_answer_that_is_not_finite_is_refused(data, monkeypatch):
       )
     ),
   )
-  with pytest.raises(InputError, match='answer is not finite'):
+  with pytest.raises(InputError, match='output of the network is not finite'):
     prepare_labels.prepare_labels(data, 'any')
-  assert not outputs(data)
+  assert not written(data)
 
 
-def test_read_only_root_is_left_alone(data, batches, tmp_path):
+def test_a_read_only_root_is_not_written(data, batches, tmp_path):
   derived = tmp_path / 'derived'
   derived.mkdir()
   os.chmod(derived, 0o555)
@@ -133,11 +133,11 @@ def test_read_only_root_is_left_alone(data, batches, tmp_path):
   finally:
     os.chmod(derived, 0o755)
   data.source, data.derived_root = 'tfds', ''
-  with pytest.raises(InputError, match='can only be read.*labels with --config.data.derived_root'):
+  with pytest.raises(InputError, match='read-only.*labels with --config.data.derived_root'):
     prepare_labels.prepare_labels(data, 'any')
 
 
-def command(data, *words):
+def run_prepare(data, *arguments):
   return subprocess.run(
     [
       sys.executable,
@@ -147,7 +147,7 @@ def command(data, *words):
       '--config=configs/kitti360.py',
       f'--config.data.root={data.root}',
       f'--config.data.derived_root={data.derived_root}',
-      *words,
+      *arguments,
     ],
     cwd=ROOT,
     text=True,
@@ -156,15 +156,17 @@ def command(data, *words):
   )
 
 
-def test_command_line(data):
-  done = command(data)
+@pytest.mark.slow
+def test_command_line_errors(data):
+  done = run_prepare(data)
   assert done.returncode == 1 and done.stderr.startswith('error: --network is missing')
-  done = command(data, '--network=segformer')
+  done = run_prepare(data, '--network=segformer')
   assert done.returncode == 1 and done.stderr.count('\n') == 1
   assert '--network=segformer: no such network' in done.stderr
 
 
-def test_command_with_a_network_of_transformers(data, tmp_path):
+@pytest.mark.slow
+def test_command_line_with_a_network_of_transformers(data, tmp_path):
   torch = pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
   torch.manual_seed(0)
@@ -179,12 +181,12 @@ def test_command_with_a_network_of_transformers(data, tmp_path):
   transformers.SegformerImageProcessorPil(size={'height': 64, 'width': 128}).save_pretrained(
     tmp_path / 'net'
   )
-  done = command(data, f'--network=transformers:{tmp_path / "net"}')
+  done = run_prepare(data, f'--network=transformers:{tmp_path / "net"}')
   assert done.returncode == 0, done.stderr
   assert '(written as 0): aquarium' in done.stderr and '4 images written, 0 kept' in done.stderr
-  assert len(outputs(data)) == 8
-  for path in outputs(data):
+  assert len(written(data)) == 8
+  for path in written(data):
     if path.parent.name == 'semantic':
       assert set(np.unique(image_io.read_label(path))) <= {0, 7, 23}
     else:
-      assert image_io.read_confidence(path).min() > 1 / 3 - 1e-4  # of three classes, the likeliest
+      assert image_io.read_confidence(path).min() > 1 / 3 - 1e-4  # the largest of three

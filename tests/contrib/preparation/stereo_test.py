@@ -1,4 +1,4 @@
-"""Stereo depth on pairs of known disparity, and on real pairs against their LiDAR scans."""
+"""Tests of stereo depth on pairs of known disparity, and on real pairs against LiDAR scans."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ FX, BASELINE = 100.0, 0.5
 
 
 def texture(height, width, seed=0):
-  """Random blotches, [H, W, 3] uint8, with detail at several scales."""
+  """Return a random texture [H, W, 3] uint8 with detail at several scales."""
   rng = np.random.default_rng(seed)
   image = sum(
     cv2.resize(
@@ -26,28 +26,28 @@ def texture(height, width, seed=0):
 
 
 def shifted(image, disparity):
-  """The right image of a fronto-parallel world whose left image is `image`."""
+  """Return the right image of a fronto-parallel plane with the left image `image`."""
   rows, columns = np.indices(image.shape[:2], dtype=np.float32)
   return cv2.remap(image, columns + np.float32(disparity), rows, cv2.INTER_CUBIC)
 
 
-@pytest.mark.parametrize('width', [704, 176])  # as it is; enlarged for matching
+@pytest.mark.parametrize('width', [704, 176])  # unchanged; upsampled for matching
 @pytest.mark.parametrize('disparity', [2.0, 5.25, 10.5, 14.0])
-def test_plane(width, disparity):
+def test_stereo_depth_of_a_plane(width, disparity):
   wide = texture(96, width + 40)
   left, right = wide[:, :width], shifted(wide, disparity)[:, :width]
   depths = stereo.stereo_depth(left, right, FX, BASELINE, min_depth=2.5)
-  inner = np.s_[8:-8, 24:-24]  # a strip at either side is seen by one camera alone
+  inner = np.s_[8:-8, 24:-24]  # the strips at the sides are visible to one camera only
   for depth in depths:
     found = depth[inner][depth[inner] > 0]
     assert depth.dtype == np.float32 and found.size > 0.9 * depth[inner].size
     error = np.abs(FX * BASELINE / found - disparity)
-    # OpenCV's parabola through the costs is drawn to whole pixels, by a quarter at most.
+    # OpenCV's sub-pixel parabola is biased towards whole pixels, by at most a quarter.
     assert np.median(error) < (0.3 if disparity % 1 else 0.05) and np.quantile(error, 0.99) < 0.5
 
 
-def test_what_one_camera_sees_alone_is_invalid():
-  # A square at disparity 24 before a plane at 4: 20 columns beside it are hidden from each camera.
+def test_pixels_visible_to_one_camera_are_invalid():
+  # A square at disparity 24 in front of a plane at 4 occludes 20 columns for each camera.
   back, front = texture(120, 700, 1), texture(40, 60, 2)
   left, right = back[:, :640].copy(), shifted(back, 4)[:, :640]
   left[40:80, 300:360] = front
@@ -59,13 +59,13 @@ def test_what_one_camera_sees_alone_is_invalid():
   hidden = depth_left[45:75, 284:296], depth_right[45:75, 340:352]
   for part in hidden:  # left of the square for the left camera, right of it for the right
     assert (part == 0).mean() > 0.8
-  seen = depth_left[45:75, 368:400], depth_right[45:75, 236:268]
-  for part in seen:
+  visible = depth_left[45:75, 368:400], depth_right[45:75, 236:268]
+  for part in visible:
     assert (np.abs(part - far) < 0.5).mean() > 0.8
 
 
 @pytest.mark.parametrize('sky', [(120, 170, 230), (255, 255, 255)])
-def test_flat_sky_has_no_depth(sky):
+def test_uniform_sky_has_no_depth(sky):
   rng = np.random.default_rng(0)
   wide = texture(120, 740)
   left, right = wide[:, :640].copy(), shifted(wide, 12)[:, :640].copy()
@@ -77,14 +77,14 @@ def test_flat_sky_has_no_depth(sky):
     assert (depth[70:112, 230:370] > 0).mean() > 0.9
 
 
-def test_disparity_range():
+def test_disparity_range_covers_the_smallest_depth():
   assert stereo.disparity_range(1408, 552.554261, 0.594183, 3.0) == 112  # 109.4
   assert stereo.disparity_range(1408, 552.554261, 0.594183, 100.0) == 16
   assert stereo.disparity_range(64, 552.554261, 0.594183, 0.5) == 48  # half the image and one
 
 
-def unhidden(points, width, height):
-  """LiDAR points (u, v, z) that no nearer one surrounds: the scanner stands above the camera."""
+def unoccluded(points, width, height):
+  """Remove LiDAR points (u, v, z) next to nearer ones, which occlude them for the camera."""
   nearest = np.full((height, width), np.inf, np.float32)
   u, v = points[:, :2].astype(int).T
   nearest[v, u] = points[:, 2]
@@ -100,7 +100,8 @@ def unhidden(points, width, height):
     ('streets/street_a', '2013_05_28_drive_0001_sync', 1247),
   ],
 )
-def test_against_lidar(shared, where, sequence, frame):
+@pytest.mark.slow
+def test_stereo_depth_against_lidar(shared, where, sequence, frame):
   root = shared / where
   calibration = kitti360.read_calibration(root)
   left, right = (
@@ -108,19 +109,23 @@ def test_against_lidar(shared, where, sequence, frame):
     for camera in kitti360.PERSPECTIVE_CAMERAS
   )
   height, width = left.shape[:2]
-  intrinsics = calibration.resized_intrinsics('image_00', width, height)
+  intrinsics = kitti360.resize_intrinsics(
+    calibration.intrinsics['image_00'], calibration.size, (width, height)
+  )
+  cam_from_pose = [np.linalg.inv(pose) for pose in calibration.pose_from_cam.values()]
+  baseline = (cam_from_pose[0] @ calibration.pose_from_cam['image_01'])[0, 3]
   scan = kitti360.read_velodyne(kitti360.velodyne_path(root, sequence, frame))[:, :3]
-  depths = stereo.stereo_depth(left, right, intrinsics[0], calibration.baseline)
-  for camera, depth in zip(kitti360.PERSPECTIVE_CAMERAS, depths):
+  depths = stereo.stereo_depth(left, right, intrinsics[0], baseline)
+  for inverse_pose, depth in zip(cam_from_pose, depths):
     points, _ = frame_result.project_points(
-      kitti360.transform(calibration.cam_from_velo(camera), scan),
+      kitti360.transform(inverse_pose @ calibration.pose_from_velo, scan),
       np.eye(4),
       intrinsics,
       width,
       height,
     )
     points[:, :2] = np.rint(points[:, :2])
-    points = unhidden(points[points[:, 2] < 80], width, height)
+    points = unoccluded(points[points[:, 2] < 80], width, height)
     u, v = points[:, :2].astype(int).T
     found = depth[v, u] > 0
     error = np.abs(depth[v, u][found] / points[found, 2] - 1)

@@ -1,4 +1,4 @@
-"""The authors' archive becomes a dataset: file by file, resumed, damaged, trained and scored."""
+"""Tests of the conversion of the released archive: files, resuming, damage, training."""
 
 import io
 import os
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from configs import kitti360 as configs
-from pnerf_jax import eval as evaluation
 from pnerf_jax.contrib.release import dataset
 from pnerf_jax.data import image_io
 from pnerf_jax.errors import InputError
+from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.training import field_task
 
 
@@ -33,33 +33,32 @@ def converted(archive, tmp_path_factory):
   return out
 
 
-def test_every_file_is_what_the_street_had(street, converted):
-  """The archive was made of the street's files, so these must come back."""
-  files, depths, words, lidar = [], [], [], []
+def test_convert_restores_the_files_of_the_street(street, converted):
+  files, depths, label_maps, lidar = [], [], [], []
   for path in sorted(converted.rglob('*')):
     name = path.relative_to(converted).as_posix()
     if path.is_file():
       kind = (
         depths
         if 'pseudo_depth' in name
-        else words
+        else label_maps
         if 'pseudo_sem' in name
         else lidar
         if 'lidar' in name
         else files
       )
       kind.append(name)
-  assert [len(kind) for kind in (files, depths, words, lidar)] == [17, 2, 2, 2]
+  assert [len(kind) for kind in (files, depths, label_maps, lidar)] == [17, 2, 2, 2]
   for name in files:
-    theirs = name.replace('data_3d_bboxes/train/', 'data_3d_bboxes/train_full/')
-    assert (converted / name).read_bytes() == (street / theirs).read_bytes(), name
+    original = name.replace('data_3d_bboxes/train/', 'data_3d_bboxes/train_full/')
+    assert (converted / name).read_bytes() == (street / original).read_bytes(), name
   for name in depths:
     np.testing.assert_array_equal(
       image_io.read_depth(converted / name), image_io.read_depth(street / name)
     )
-  for name in words:
+  for name in label_maps:
     label = image_io.read_label(street / name, unknown_allowed=True)
-    # 255 is unknown, too; fences were stored as gates, and no network here knows gates.
+    # 255 is unknown as well; fences were stored as gates, which no network predicts.
     np.testing.assert_array_equal(
       image_io.read_label(converted / name), np.where(label == 255, 0, label)
     )
@@ -85,22 +84,22 @@ def packed(archive, path):
 
 
 @pytest.mark.parametrize('name', ['a.zip', 'a.tar', 'a.tar.gz'])
-def test_packed_archives_give_the_same(archive, converted, tmp_path, name):
+def test_packed_archives_give_equal_files(archive, converted, tmp_path, name):
   path = packed(archive, tmp_path / name)
   dataset.convert(path, tmp_path / 'out')
   assert contents(tmp_path / 'out') == contents(converted)
   assert [p.name for p in tmp_path.iterdir()] and not list((tmp_path / 'out').glob('.*'))
 
 
-def test_photos_are_links_and_text_is_copied(archive, converted):
-  photo = next(archive.rglob('image_00/data_rect/*.png'))
-  ours = next(converted.rglob(f'image_00/data_rect/{photo.name}'))
+def test_images_are_linked_and_text_files_copied(archive, converted):
+  image = next(archive.rglob('image_00/data_rect/*.png'))
+  linked = next(converted.rglob(f'image_00/data_rect/{image.name}'))
   text = next(archive.rglob('perspective.txt'))
-  assert os.path.samefile(photo, ours)
+  assert os.path.samefile(image, linked)
   assert not os.path.samefile(text, converted / 'calibration' / 'perspective.txt')
 
 
-def test_goes_on_where_it_stopped(archive, converted, tmp_path):
+def test_convert_resumes(archive, converted, tmp_path):
   out = shutil.copytree(converted, tmp_path / 'out')
   before = {path: path.stat().st_mtime_ns for path in out.rglob('*') if path.is_file()}
   depth, label = (
@@ -132,19 +131,19 @@ DAMAGED = [
   ('*/image_01/data_rect/*.png', b'', 'PNG'),
   ('pspnet/*/*/*.png', b'\x89PNG', 'PNG'),
   ('sgm/*/depth_*_0.txt', b'1 2\n3 4\n', '2 rows of 2'),
-  ('sgm/*/depth_*_0.txt', b'1 2\n3\n', 'no matrix'),
-  ('sgm/*/depth_*_0.txt', b'\xff\xfe', 'no matrix'),
+  ('sgm/*/depth_*_0.txt', b'1 2\n3\n', 'not a matrix'),
+  ('sgm/*/depth_*_0.txt', b'\xff\xfe', 'not a matrix'),
   ('lidar_depth/*/*_0.npy', numpy_bytes(np.zeros((2, 2))), '(2, 2)'),
   ('lidar_depth/*/*_0.npy', HUGE, '99999'),
   ('lidar_depth/*/*_0.npy', numpy_bytes(np.array([{}], object)), '(1,)'),
-  ('lidar_depth/*/*_0.npy', b'PK', 'no array'),
+  ('lidar_depth/*/*_0.npy', b'PK', 'not an array'),
   ('gt_2d_semantics/*/semantic/*.png', b'x', 'PNG'),
   ('gt_2d_panoptics/*/instance/*.png', b'x', 'PNG'),
 ]
 
 
 @pytest.mark.parametrize('pattern, content, word', DAMAGED)
-def test_damage_is_named(archive, tmp_path, pattern, content, word):
+def test_damaged_files_are_named(archive, tmp_path, pattern, content, word):
   copy = shutil.copytree(archive, tmp_path / 'archive')
   path = sorted((copy / 'datasets/KITTI-360').glob(pattern))[-1]
   path.unlink()
@@ -162,10 +161,10 @@ def test_damage_is_named(archive, tmp_path, pattern, content, word):
     ('calibration/perspective.txt', 'calibration/perspective.txt'),
     ('data_poses/*/*.txt', 'poses.txt or '),
     ('data_3d_bboxes/train/*.xml', 'data_3d_bboxes/train/'),
-    ('*/image_0?/data_rect/*.png', 'photos'),
+    ('*/image_0?/data_rect/*.png', 'images'),
   ],
 )
-def test_what_every_window_needs_is_asked_for_first(archive, tmp_path, pattern, word):
+def test_missing_required_files_are_reported_first(archive, tmp_path, pattern, word):
   copy = shutil.copytree(archive, tmp_path / 'archive')
   for path in (copy / 'datasets/KITTI-360').glob(pattern):
     path.unlink()
@@ -174,18 +173,18 @@ def test_what_every_window_needs_is_asked_for_first(archive, tmp_path, pattern, 
   assert not (tmp_path / 'out').exists()
 
 
-def test_supervision_may_be_missing_and_is_told(archive, tmp_path, caplog):
+def test_missing_supervision_is_logged(archive, tmp_path, caplog):
   copy = shutil.copytree(archive, tmp_path / 'archive')
   (path,) = (copy / 'datasets/KITTI-360').glob('sgm/*')
   shutil.rmtree(path)
   caplog.set_level('INFO', 'pnerf_jax')
   dataset.convert(copy, tmp_path / 'out')
-  assert 'no pseudo depth of image_00 for frames 1311-1312' in caplog.text
-  assert 'visible_id' not in caplog.text and 'timestamps.txt' in caplog.text  # left, not needed
+  assert 'no stereo depth of image_00 for frames 1311-1312' in caplog.text
+  assert 'visible_id' not in caplog.text and 'timestamps.txt' in caplog.text  # ignored
 
 
-def test_nothing_leaves_the_root(archive, tmp_path):
-  """Members with hostile names are no files of the layout; links are passed over."""
+def test_nothing_is_written_outside_the_root(archive, tmp_path):
+  """Members with malicious names do not match the layout; links are ignored."""
   path = packed(archive, tmp_path / 'a.tar')
   with tarfile.open(path, 'a') as file:
     for name in (
@@ -199,16 +198,16 @@ def test_nothing_leaves_the_root(archive, tmp_path):
     link = tarfile.TarInfo('datasets/KITTI-360/calibration/image_03.yaml')
     link.type, link.linkname = tarfile.SYMTYPE, '/etc/passwd'
     file.addfile(link)
-  before = {p for p in tmp_path.rglob('*')}
+  before = set(tmp_path.rglob('*'))
   dataset.convert(path, tmp_path / 'out')
-  new = {p for p in tmp_path.rglob('*')} - before
+  new = set(tmp_path.rglob('*')) - before
   assert new and all(p.is_relative_to(tmp_path / 'out') for p in new)
   yaml = tmp_path / 'out/calibration/image_03.yaml'
   assert not yaml.exists() or b'root' not in yaml.read_bytes()
 
 
 @pytest.mark.parametrize('name, cut', [('a.zip', 2000), ('a.tar', 20000), ('a.tar.gz', 2000)])
-def test_cut_off_archives(archive, tmp_path, name, cut):
+def test_truncated_archives_are_refused(archive, tmp_path, name, cut):
   path = packed(archive, tmp_path / name)
   path.write_bytes(path.read_bytes()[:-cut])
   with pytest.raises(InputError, match=name):
@@ -216,7 +215,7 @@ def test_cut_off_archives(archive, tmp_path, name, cut):
   assert not list((tmp_path / 'out').glob('.*'))
 
 
-def test_a_damaged_member_is_named_by_its_place(archive, tmp_path):
+def test_a_damaged_member_is_named_by_its_place_in_the_archive(archive, tmp_path):
   copy = shutil.copytree(archive, tmp_path / 'archive')
   next(copy.rglob('depth_*_0.txt')).write_text('1 2')
   path = packed(copy, tmp_path / 'a.zip')
@@ -226,19 +225,20 @@ def test_a_damaged_member_is_named_by_its_place(archive, tmp_path):
   assert 'staging' not in str(error.value)
 
 
-def test_converted_data_trains_and_is_scored(converted, tmp_path):
+@pytest.mark.slow
+def test_converted_data_is_trained_and_evaluated(converted, tmp_path):
   config = configs.get_config('tiny')
   config.data.root = str(converted)
   config.train.steps = config.train.preview_every = 2
   config.data.eval_frames = (1311,)
   field_task.train(config, tmp_path / 'run')
-  metrics = evaluation.evaluate(tmp_path / 'run')
+  metrics = evaluate(tmp_path / 'run')
   assert metrics['frames'] == 1 and metrics['step'] == 2
   for key in ('semantic.miou', 'panoptic.all.pq', 'depth.rmse', 'pseudo.miou', 'image.psnr'):
     assert metrics[key] is not None, key
 
 
-def test_out_is_no_file(archive, tmp_path):
+def test_out_must_not_be_a_file(archive, tmp_path):
   path = tmp_path / 'file'
   path.touch()
   for out in (path, path / 'below'):

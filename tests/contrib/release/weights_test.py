@@ -1,20 +1,23 @@
-"""Released weights become a run: against the authors' own numbers, and on a tiny street."""
+"""Tests of the import of released weights: reference outputs, and runs of a tiny street."""
+
+import dataclasses
 
 import jax
 import numpy as np
 import pytest
 
 from configs import kitti360 as configs
-from pnerf_jax import eval as evaluation
+from pnerf_jax.config.schema import parse_config
 from pnerf_jax.contrib.release import torch_file, weights
 from pnerf_jax.contrib.street import generate, scenery
 from pnerf_jax.errors import InputError
 from pnerf_jax.fields.paper_field import PaperField
 from pnerf_jax.rendering.scene import init_params
 from pnerf_jax.runs import lock, trained_run
+from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.training import field_task
 
-_SHAPES = {  # of the released network, by hand
+_SHAPES = {  # of the released network
   'pts_linears.0': (256, 93),
   **{f'pts_linears.{i}': (256, 256) for i in (1, 2, 3, 4, 6, 7)},
   'pts_linears.5': (256, 349),
@@ -30,7 +33,7 @@ _SHAPES = {  # of the released network, by hand
 
 @pytest.fixture
 def tensors(monkeypatch):
-  """A state dict of random weights that the reader answers; may be changed by a test."""
+  """The state dict of random weights that the reader returns; tests may change it."""
   rng = np.random.default_rng(0)
   state = {}
   for layer, shape in _SHAPES.items():
@@ -40,7 +43,7 @@ def tensors(monkeypatch):
   return state
 
 
-def test_released_network_answers_as_it_did(shared):
+def test_released_network_reproduces_the_reference_outputs(shared):
   golden = shared / 'golden'
   if not golden.is_dir():
     pytest.skip(f'{golden} is absent')
@@ -51,12 +54,12 @@ def test_released_network_answers_as_it_did(shared):
   )
   want = numbers['raw_train']
   assert np.max(np.abs(raw - want) / np.abs(want).max(axis=0)) < 1e-5
-  # Parameters of the field, no more and no fewer.
-  made = init_params(PaperField(scale=1.0, class_ids=(23,)), jax.random.key(0))
-  assert jax.tree.map(np.shape, made) == jax.tree.map(np.shape, params)
+  # Exactly the parameters of the field.
+  initial = init_params(PaperField(scale=1.0, class_ids=(23,)), jax.random.key(0))
+  assert jax.tree.map(np.shape, initial) == jax.tree.map(np.shape, params)
 
 
-def test_weights_are_transposed_and_kept(tensors):
+def test_read_params_transposes_weights(tensors):
   params = weights.read_params('latest.pth')
   assert len(jax.tree.leaves(params)) == len(tensors) == 36
   np.testing.assert_array_equal(
@@ -81,7 +84,7 @@ def test_weights_are_transposed_and_kept(tensors):
     ('nerf_0.scene_code', np.zeros(4, np.float32), 'network lacks: nerf_0.scene_code'),
   ],
 )
-def test_tensors_that_do_not_fit(tensors, name, value, message):
+def test_read_params_refuses_unexpected_tensors(tensors, name, value, message):
   tensors[name] = value
   if value is None:
     del tensors[name]
@@ -89,28 +92,28 @@ def test_tensors_that_do_not_fit(tensors, name, value, message):
     weights.read_params('latest.pth')
 
 
-def test_merged_classes_share_the_mass_of_what_they_became(tensors):
+def test_share_merged_divides_the_probability_of_merged_classes(tensors):
   params = weights.read_params('latest.pth')
   hidden = np.random.default_rng(1).normal(size=(9, 128))
 
-  def mass(params, ids):
+  def probabilities(params, ids):
     head = params['semantic_output2']
     scores = np.exp(hidden @ head['kernel'] + head['bias'])[:, list(ids)]
     return dict(zip(ids, (scores / scores.sum(axis=1, keepdims=True)).T))
 
   ids = (7, 8, 9, 13, 26, 27, 29, 39, 23)  # sidewalk + parking, car + two more, trash bin alone
-  said = mass(params, (7, 8, 13, 26, 41, 23))
-  got = mass(weights.share_merged(params, ids), ids)
+  expected = probabilities(params, (7, 8, 13, 26, 41, 23))
+  found = probabilities(weights.share_merged(params, ids), ids)
   for class_id in (7, 13, 23):
-    np.testing.assert_allclose(got[class_id], said[class_id], rtol=1e-4)
+    np.testing.assert_allclose(found[class_id], expected[class_id], rtol=1e-4)
   for members, source in (((8, 9), 8), ((26, 27, 29), 26), ((39,), 41)):
     for class_id in members:
-      np.testing.assert_allclose(got[class_id], said[source] / len(members), rtol=1e-4)
-  # What no class of the window needs is as it was.
-  untouched = [i for i in range(50) if i not in ids]
+      np.testing.assert_allclose(found[class_id], expected[source] / len(members), rtol=1e-4)
+  # Channels of absent classes are unchanged.
+  absent = [i for i in range(50) if i not in ids]
   np.testing.assert_array_equal(
-    weights.share_merged(params, ids)['semantic_output2']['kernel'][:, untouched],
-    params['semantic_output2']['kernel'][:, untouched],
+    weights.share_merged(params, ids)['semantic_output2']['kernel'][:, absent],
+    params['semantic_output2']['kernel'][:, absent],
   )
 
 
@@ -125,29 +128,30 @@ def street(tmp_path_factory):
 
 @pytest.fixture
 def config(street):
-  made = configs.get_config('paper')
-  made.data.root = str(street)
-  made.data.cameras = ('image_00',)
-  made.data.image_scale = 0.0
-  made.scene.center = (1000.0, 4000.0, 115.0)
-  made.scene.far = 200.0
-  made.model.num_samples = made.model.num_render_samples = 2
-  made.eval.chunk_rays = 512
-  made.train.update(
-    steps=1, rays=8, steps_per_call=1, log_every=1, checkpoint_every=1, preview_every=1
+  config = configs.get_config('paper')
+  config.data.root = str(street)
+  config.data.cameras = ('image_00',)
+  config.data.image_scale = 0.0
+  config.scene.center = (1000.0, 4000.0, 115.0)
+  config.scene.far = 200.0
+  config.model.num_samples = config.model.num_render_samples = 2
+  config.eval.chunk_rays = 512
+  config.train.update(
+    steps=1, batch_rays=8, steps_per_call=1, log_every=1, checkpoint_every=1, preview_every=1
   )
-  return made
+  return parse_config(config, num_devices=1)
 
 
-def test_a_run_is_evaluated_and_trained_on(config, tensors, tmp_path):
+@pytest.mark.slow
+def test_a_run_is_evaluated_and_trained(config, tensors, tmp_path):
   weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
   run = trained_run.load_trained_run(tmp_path, None)
   assert run.step == 0 and run.run.module.scale == 200.0
-  became = weights.share_merged(weights.read_params(''), run.run.scene.class_ids)
-  jax.tree.map(np.testing.assert_array_equal, run.params, became)
-  evaluation.evaluate(tmp_path)
+  expected = weights.share_merged(weights.read_params(''), run.run.scene.class_ids)
+  jax.tree.map(np.testing.assert_array_equal, run.params, expected)
+  evaluate(tmp_path)
   assert (tmp_path / 'eval' / 'metrics.json').is_file()
-  with pytest.raises(InputError, match='checkpoints: there already'):
+  with pytest.raises(InputError, match='checkpoints: exists already'):
     weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
   field_task.train(config, tmp_path)
   after = trained_run.load_trained_run(tmp_path, None)
@@ -156,15 +160,16 @@ def test_a_run_is_evaluated_and_trained_on(config, tensors, tmp_path):
   assert 0 < max(jax.tree.leaves(moved)) < 1e-3  # one step of Adam from the released weights
 
 
-def test_of_two_at_once_the_second_is_refused(config, tensors, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_second_of_two_simultaneous_calls_is_refused(config, tensors, tmp_path, monkeypatch):
   monkeypatch.setattr(
-    weights.states,
-    'init_state',
-    _during(
-      weights.states.init_state, lambda: weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
+    weights,
+    'build_experiment',
+    _call_first(
+      weights.build_experiment, lambda: weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
     ),
   )
-  with pytest.raises(InputError, match='checkpoints: there already'):  # the inner one was faster
+  with pytest.raises(InputError, match='checkpoints: exists already'):  # the inner call came first
     weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
   assert trained_run.load_trained_run(tmp_path, None).step == 0
   other = tmp_path / 'other'
@@ -177,8 +182,8 @@ def test_of_two_at_once_the_second_is_refused(config, tensors, tmp_path, monkeyp
   assert [path.name for path in other.iterdir()] == ['lock']
 
 
-def _during(function, call):
-  """The function, before whose first answer something else happens."""
+def _call_first(function, call):
+  """Wrap a function to make another call before its first result."""
   calls = [call]
 
   def wrapped(*args):
@@ -189,13 +194,15 @@ def _during(function, call):
   return wrapped
 
 
-def test_the_centre_and_far_bound_must_be_given(config, tensors, tmp_path):
+def test_centre_and_far_bound_are_required(config, tensors, tmp_path):
   for field, value in (('center', ()), ('far', 0.0)):
-    wrong = config.copy_and_resolve_references()
-    wrong.scene[field] = value
-    with pytest.raises(InputError, match='config.scene.center, config.scene.far: .*README'):
+    scene = dataclasses.replace(config.scene, **{field: value})
+    wrong = dataclasses.replace(config, scene=scene)
+    message = 'config.scene.center, config.scene.far: .*docs/data_kitti360.md'
+    with pytest.raises(InputError, match=message):
       weights.make_run(wrong, tmp_path / 'run', tmp_path / 'latest.pth')
-  config.model.field = 'hash_grid'
+  model = dataclasses.replace(config.model, field='hash_grid')
+  wrong = dataclasses.replace(config, model=model)
   with pytest.raises(InputError, match="config.model.field: 'hash_grid'.*:paper"):
-    weights.make_run(config, tmp_path / 'run', tmp_path / 'latest.pth')
+    weights.make_run(wrong, tmp_path / 'run', tmp_path / 'latest.pth')
   assert not (tmp_path / 'run').exists()

@@ -1,4 +1,4 @@
-"""Small randomly initialised networks of transformers, saved to disk, against the library itself.
+"""Small random networks of transformers, saved to disk, against the library itself.
 
 Skipped where transformers and torch are absent; with them:
 
@@ -18,7 +18,7 @@ from pnerf_jax.errors import InputError
 torch = pytest.importorskip('torch')
 transformers = pytest.importorskip('transformers')
 
-# Names of three data sets, with what they are in KITTI-360, by hand; 'sofa' has no counterpart.
+# Names of three datasets and their ids in KITTI-360, by hand; 'sofa' has no counterpart.
 NAMES = ['road', 'Lane Marking - General', 'building, edifice', 'sofa', 'tree', 'car', 'sky']
 IDS = np.array([7, 7, 11, 0, 21, 26, 23])
 ID2LABEL = dict(enumerate(NAMES))
@@ -39,8 +39,8 @@ def segformer(folder):
   processor.save_pretrained(folder)
 
 
-def stirred(model):
-  """Fresh queries all say the same; these do not."""
+def randomize_queries(model):
+  """Randomise the queries, which all predict the same after initialisation."""
   with torch.no_grad():
     for name, parameter in model.named_parameters():
       if parameter.ndim == 2 and ('class' in name or 'mask_embed' in name):
@@ -73,7 +73,7 @@ def mask2former(folder):
     num_queries=12,
     id2label=ID2LABEL,
   )
-  model = stirred(transformers.Mask2FormerForUniversalSegmentation(config))
+  model = randomize_queries(transformers.Mask2FormerForUniversalSegmentation(config))
   processor = transformers.Mask2FormerImageProcessorPil(size={'height': 64, 'width': 128})
   model.save_pretrained(folder)
   processor.save_pretrained(folder)
@@ -101,7 +101,7 @@ def oneformer(folder):
     id2label=ID2LABEL,
     is_training=False,
   )
-  stirred(transformers.OneFormerForUniversalSegmentation(config)).save_pretrained(folder)
+  randomize_queries(transformers.OneFormerForUniversalSegmentation(config)).save_pretrained(folder)
   letters = 'abcdefghijklmnopqrstuvwxyz'
   tokens = ['<|startoftext|>', '<|endoftext|>', *letters, *(f'{c}</w>' for c in letters)]
   folder.joinpath('vocab.json').write_text(json.dumps({t: i for i, t in enumerate(tokens)}))
@@ -109,7 +109,7 @@ def oneformer(folder):
   transformers.CLIPTokenizer(
     vocab=str(folder / 'vocab.json'), merges=str(folder / 'merges.txt')
   ).save_pretrained(folder)
-  # As released ones: the table of names lies on the hub.
+  # As in released models, whose table of class names is on the hub.
   folder.joinpath('preprocessor_config.json').write_text(
     json.dumps(
       {
@@ -122,49 +122,47 @@ def oneformer(folder):
   )
 
 
-MAKERS = {'segformer': segformer, 'mask2former': mask2former, 'oneformer': oneformer}
+WRITERS = {'segformer': segformer, 'mask2former': mask2former, 'oneformer': oneformer}
 
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
   torch.manual_seed(0)
-  made = {}
-  for name, make in MAKERS.items():
-    made[name] = tmp_path_factory.mktemp(name)
-    make(made[name])
-  return made
+  paths = {}
+  for name, write in WRITERS.items():
+    paths[name] = tmp_path_factory.mktemp(name)
+    write(paths[name])
+  return paths
 
 
 @pytest.fixture
 def no_network(monkeypatch):
-  """Whoever tries to reach another machine fails the test."""
+  """Fail the test if anything connects to another machine."""
 
   def refuse(*args, **kwargs):
-    raise AssertionError(f'a connection was tried: {args}')
+    raise AssertionError(f'attempted connection: {args}')
 
   monkeypatch.setattr(socket.socket, 'connect', refuse)
   monkeypatch.setattr(socket, 'getaddrinfo', refuse)
 
 
 @pytest.fixture
-def photos():
+def images():
   rng = np.random.default_rng(0)
   coarse = rng.integers(0, 256, (3, 5, 12, 3)).astype(np.uint8)
   return coarse.repeat(8, 1).repeat(8, 2)
 
 
-def by_the_library(folder, name, photos):
-  """Classes [N, H, W] and their probabilities [N, C, H, W], written out for one image at a time."""
+def predict_with_library(folder, name, images):
+  """Return classes [N, H, W] and probabilities [N, C, H, W], computed one image at a time."""
   kind = {
     'segformer': transformers.SegformerForSemanticSegmentation,
     'mask2former': transformers.Mask2FormerForUniversalSegmentation,
     'oneformer': transformers.OneFormerForUniversalSegmentation,
   }[name]
   model = kind.from_pretrained(folder).eval()
-  classes, shares = [], []
-  for photo in photos:
-    pixels = np.asarray(photo, np.float32)
-    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+  classes, probabilities = [], []
+  for image in images:
     if name == 'oneformer':
       processor = transformers.OneFormerImageProcessorPil(
         size={'height': 64, 'width': 128}, class_info_file=None
@@ -176,19 +174,19 @@ def by_the_library(folder, name, photos):
         truncation=True,
         return_tensors='pt',
       )
-      words = tokens['input_ids'] * tokens['attention_mask']
-      inputs = processor(photo, ['semantic'], return_tensors='pt')
-      inputs = {'pixel_values': inputs['pixel_values'], 'task_inputs': words}
+      task = tokens['input_ids'] * tokens['attention_mask']
+      inputs = processor(image, ['semantic'], return_tensors='pt')
+      inputs = {'pixel_values': inputs['pixel_values'], 'task_inputs': task}
     else:
       processor = transformers.AutoImageProcessor.from_pretrained(folder)
-      inputs = {'pixel_values': processor(photo, return_tensors='pt')['pixel_values']}
-    assert inputs['pixel_values'].shape[0] == len(image)
+      inputs = {'pixel_values': processor(image, return_tensors='pt')['pixel_values']}
+    assert len(inputs['pixel_values']) == 1
     with torch.no_grad():
       out = model(**inputs)
     classes.append(processor.post_process_semantic_segmentation(out, target_sizes=[SIZE])[0])
     resize = lambda x: torch.nn.functional.interpolate(x, SIZE, mode='bilinear')[0]
     if name == 'segformer':
-      shares.append(resize(out.logits).softmax(0))
+      probabilities.append(resize(out.logits).softmax(0))
     else:
       masks = out.masks_queries_logits
       if name == 'mask2former':
@@ -197,44 +195,44 @@ def by_the_library(folder, name, photos):
         'qc,qhw->chw', out.class_queries_logits[0].softmax(-1)[:, :-1], masks[0].sigmoid()
       )
       mass = resize(mass[None])
-      shares.append(mass / torch.maximum(mass.sum(0), torch.ones(())))
-  return torch.stack(classes).numpy(), torch.stack(shares).numpy()
+      probabilities.append(mass / torch.maximum(mass.sum(0), torch.ones(())))
+  return torch.stack(classes).numpy(), torch.stack(probabilities).numpy()
 
 
-@pytest.mark.parametrize('name', MAKERS)
-def test_labels_are_the_librarys_own_mapped_by_hand(folders, photos, name, no_network, caplog):
+@pytest.mark.parametrize('name', WRITERS)
+def test_predictions_match_the_library(folders, images, name, no_network, caplog):
   with caplog.at_level('INFO', logger='pnerf_jax'):
     predict = networks.load(f'transformers:{folders[name]}')
   assert 'classes without a counterpart in KITTI-360 (written as 0): sofa' in caplog.text
-  ids, confidence = map(np.concatenate, zip(*(predict(photo[None]) for photo in photos)))
-  classes, shares = by_the_library(folders[name], name, photos)
+  ids, confidence = map(np.concatenate, zip(*(predict(image[None]) for image in images)))
+  classes, probabilities = predict_with_library(folders[name], name, images)
   assert len(np.unique(classes)) > 1
   assert ids.dtype == np.uint8
   np.testing.assert_array_equal(ids, IDS[classes])
   expected = np.zeros(ids.shape)
-  for place in np.ndindex(ids.shape):
-    image, row, column = place
-    expected[place] = shares[image, IDS == ids[place], row, column].sum()
+  for index in np.ndindex(ids.shape):
+    image, row, column = index
+    expected[index] = probabilities[image, IDS == ids[index], row, column].sum()
   np.testing.assert_allclose(confidence, expected, atol=1e-5)
   assert confidence.min() >= 0 and confidence.max() <= 1 + 1e-6
 
 
-def test_a_batch_is_labelled_like_its_images_alone(folders, photos):
+def test_prediction_of_a_batch_matches_single_images(folders, images):
   predict = networks.load(f'transformers:{folders["segformer"]}')
-  together, sure = predict(photos)
-  alone = [predict(photo[None]) for photo in photos]
-  assert np.mean(together == np.concatenate([ids for ids, _ in alone])) > 0.999
-  np.testing.assert_allclose(sure, np.concatenate([c for _, c in alone]), atol=1e-4)
+  ids, confidence = predict(images)
+  single = [predict(image[None]) for image in images]
+  assert np.mean(ids == np.concatenate([x for x, _ in single])) > 0.999
+  np.testing.assert_allclose(confidence, np.concatenate([c for _, c in single]), atol=1e-4)
 
 
-def without_weight(folder):
+def remove_weight(folder):
   safetensors = pytest.importorskip('safetensors.torch')
   tensors = safetensors.load_file(folder / 'model.safetensors')
   tensors.pop('decode_head.classifier.weight')
   safetensors.save_file(tensors, folder / 'model.safetensors', metadata={'format': 'pt'})
 
 
-def only_a_pickle(folder):
+def replace_by_pickle(folder):
   (folder / 'model.safetensors').unlink()
   torch.save({}, folder / 'pytorch_model.bin')
 
@@ -250,21 +248,19 @@ def rewrite(**entries):
 @pytest.mark.parametrize(
   'change, expected',
   [
-    (without_weight, 'lack 1 of .*decode_head.classifier.weight'),
-    (only_a_pickle, 'cannot be loaded .*model.safetensors'),
+    (remove_weight, 'lack 1 of .*decode_head.classifier.weight'),
+    (replace_by_pickle, 'cannot be loaded .*model.safetensors'),
     (lambda folder: (folder / 'preprocessor_config.json').unlink(), 'cannot be loaded'),
     (lambda folder: (folder / 'config.json').write_text('{'), 'cannot be loaded'),
     (lambda folder: (folder / 'config.json').unlink(), 'no config.json'),
     (
       lambda folder: (folder / 'config.json').write_text('{"model_type": "bert"}'),
-      "model type 'bert' is no semantic",
+      "model type 'bert' is not a semantic",
     ),
-    (rewrite(id2label={str(i): f'LABEL_{i}' for i in range(7)}), 'names no class of a street'),
+    (rewrite(id2label={str(i): f'LABEL_{i}' for i in range(7)}), 'names no street class'),
   ],
 )
-def test_a_folder_that_cannot_be_used_is_named_in_one_line(
-  folders, tmp_path, change, expected, no_network
-):
+def test_load_reports_unusable_folders(folders, tmp_path, change, expected, no_network):
   folder = shutil.copytree(folders['segformer'], tmp_path / 'copy')
   change(folder)
   with pytest.raises(InputError, match=expected) as error:

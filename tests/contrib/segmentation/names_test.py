@@ -1,4 +1,4 @@
-"""Class names of three data sets against ids written down by hand."""
+"""Class names of three datasets against ids assigned by hand."""
 
 import pytest
 
@@ -175,12 +175,12 @@ ADE = {
 
 
 @pytest.mark.parametrize('table', [CITYSCAPES, CITYSCAPES_REST, VISTAS, VISTAS_DOTTED, ADE])
-def test_names_are_those_of_a_table_by_hand(table):
+def test_ids_of_matches_ids_by_hand(table):
   ids, unknown = names.ids_of(dict(enumerate(table)))
   assert dict(zip(table, ids.tolist())) == table
-  assert unknown == [name for name, found in table.items() if found == 0]
+  assert unknown == [name for name, id_ in table.items() if id_ == 0]
 
 
-def test_lamps_and_boxes_of_streets_and_of_rooms():
+def test_ids_of_ignores_lamps_and_boxes_of_indoor_datasets():
   assert names.ids_of({0: 'lamp', 1: 'box'})[0].tolist() == [38, 41]
   assert names.ids_of({0: 'lamp', 1: 'box', 2: 'ceiling'})[0].tolist() == [0, 0, 0]

@@ -1,4 +1,4 @@
-"""Names of networks on the command line, and a kind whose packages are absent."""
+"""Names of networks on the command line, and missing packages."""
 
 import sys
 
@@ -9,12 +9,12 @@ from pnerf_jax.errors import InputError
 
 
 @pytest.mark.parametrize('name', ['', 'segformer', 'transformers:', 'pspnet:', 'psp:x'])
-def test_unknown_networks_are_refused(name):
-  with pytest.raises(InputError, match=f'^--network={name}: no such network. Use transformers:'):
+def test_load_rejects_unknown_networks(name):
+  with pytest.raises(InputError, match=f'^--network={name}: unknown network. Use transformers:'):
     networks.load(name)
 
 
-def test_a_missing_package_is_told_with_its_remedy(tmp_path, monkeypatch):
+def test_load_names_a_missing_package_and_its_remedy(tmp_path, monkeypatch):
   (tmp_path / 'config.json').write_text('{}')
   monkeypatch.setitem(sys.modules, 'torch', None)
   with pytest.raises(InputError, match='package torch is not installed.*requirements-extra.txt'):

@@ -1,4 +1,4 @@
-"""PSPNet's parts against slow loops, and its answers against arithmetic on its own logits."""
+"""Parts of PSPNet against slow loops, and its predictions against softmax on its own logits."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from pnerf_jax.errors import InputError
 TINY = pspnet.PSPNet(width=4, blocks=1, stride=8)
 
 
-def test_cityscapes_classes_are_those_of_its_paper():
+def test_class_tables_follow_cityscapes_train_ids():
   # In the order of Cityscapes' train ids.
   names = [
     'road',
@@ -35,40 +35,41 @@ def test_cityscapes_classes_are_those_of_its_paper():
     'motorcycle',
     'bicycle',
   ]
-  assert [labels.BY_ID[i].name for i in cityscapes.IDS] == names
-  for train, name in enumerate(names):
-    assert cityscapes.TRAIN_FROM_ID[labels.BY_NAME[name].id] == train
-  seen_as = {'garage': 'building', 'gate': 'fence', 'smallpole': 'pole', 'lamp': 'pole'}
-  for name, seen in seen_as.items():
-    assert names[cityscapes.TRAIN_FROM_ID[labels.BY_NAME[name].id]] == seen
+  assert [labels.BY_ID[i].name for i in cityscapes.ID_FROM_TRAIN_ID[:19]] == names
+  assert not cityscapes.ID_FROM_TRAIN_ID[19:].any()
+  for train_id, name in enumerate(names):
+    assert cityscapes.TRAIN_ID_FROM_ID[labels.BY_NAME[name].id] == train_id
+  annotated_as = {'garage': 'building', 'gate': 'fence', 'smallpole': 'pole', 'lamp': 'pole'}
+  for name, expected in annotated_as.items():
+    assert names[cityscapes.TRAIN_ID_FROM_ID[labels.BY_NAME[name].id]] == expected
   for name in ('unlabeled', 'parking', 'trash bin', 'box', 'caravan', 'guard rail', 'static'):
-    assert cityscapes.TRAIN_FROM_ID[labels.BY_NAME[name].id] == 255
-  assert (cityscapes.TRAIN_FROM_ID[45:] == 255).all()
+    assert cityscapes.TRAIN_ID_FROM_ID[labels.BY_NAME[name].id] == 255
+  assert (cityscapes.TRAIN_ID_FROM_ID[45:] == 255).all()
 
 
 @pytest.mark.parametrize('bins', pspnet.BINS)
 @pytest.mark.parametrize('size', [(6, 12), (7, 11), (3, 5)])
-def test_bin_means_are_those_of_a_loop(bins, size):
+def test_bin_means_match_a_loop(bins, size):
   x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
-  got = np.asarray(pspnet.bin_means(jnp.asarray(x), bins))
+  means = np.asarray(pspnet.bin_means(jnp.asarray(x), bins))
   for i, j in np.ndindex(bins, bins):
     rows = slice(int(np.floor(i * size[0] / bins)), int(np.ceil((i + 1) * size[0] / bins)))
     columns = slice(int(np.floor(j * size[1] / bins)), int(np.ceil((j + 1) * size[1] / bins)))
-    np.testing.assert_allclose(got[:, i, j], x[:, rows, columns].mean((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(means[:, i, j], x[:, rows, columns].mean((1, 2)), atol=1e-5)
 
 
-def test_bin_means_are_torchs_adaptive_pooling():
+def test_bin_means_match_adaptive_pooling_of_torch():
   torch = pytest.importorskip('torch')
   x = np.random.default_rng(0).normal(size=(2, 13, 29, 3)).astype(np.float32)
   for bins in pspnet.BINS:
-    theirs = torch.nn.functional.adaptive_avg_pool2d(
+    expected = torch.nn.functional.adaptive_avg_pool2d(
       torch.from_numpy(x).permute(0, 3, 1, 2), bins
     ).permute(0, 2, 3, 1)
-    np.testing.assert_allclose(pspnet.bin_means(jnp.asarray(x), bins), theirs, atol=1e-5)
+    np.testing.assert_allclose(pspnet.bin_means(jnp.asarray(x), bins), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('stride', [4, 8])
-def test_images_of_a_batch_do_not_mix(stride):
+def test_images_of_a_batch_are_independent(stride):
   network = pspnet.PSPNet(width=4, blocks=1, stride=stride)
   params = pspnet.init_params(network, jax.random.key(0))
   image = np.random.default_rng(0).integers(0, 256, (1, 40, 200, 3)).astype(np.uint8)
@@ -82,9 +83,9 @@ def test_images_of_a_batch_do_not_mix(stride):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-  """A network with random weights in a file."""
+  """Write a network with random weights."""
   params = pspnet.init_params(TINY, jax.random.key(1))
-  params = jax.tree.map(  # no zero biases: every class may win
+  params = jax.tree.map(  # random biases, so that several classes win
     lambda x, k: x + 0.5 * jax.random.normal(k, x.shape),
     params,
     jax.tree.unflatten(
@@ -97,7 +98,7 @@ def trained(tmp_path_factory):
   return path, params
 
 
-def test_a_file_gives_back_the_network_in_half_precision(trained, tmp_path):
+def test_read_returns_the_written_network_in_half_precision(trained, tmp_path):
   path, params = trained
   network, read = checkpoint.read(path)
   assert network == TINY
@@ -106,19 +107,21 @@ def test_a_file_gives_back_the_network_in_half_precision(trained, tmp_path):
   assert (tmp_path / 'again.npz').read_bytes() == path.read_bytes()
 
 
-def test_labels_are_the_likeliest_class_and_its_probability(trained):
+def test_prediction_is_the_most_likely_class_and_its_probability(trained):
   path, _ = trained
   network, params = checkpoint.read(path)
   images = np.random.default_rng(3).integers(0, 256, (2, 33, 50, 3)).astype(np.uint8)
   ids, confidence = networks.load(f'pspnet:{path}')(images)
   logits = np.asarray(network.apply({'params': params}, images)[0], np.float64)
-  share = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+  probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
   assert ids.dtype == np.uint8 and ids.shape == confidence.shape == (2, 33, 50)
   assert len(np.unique(ids)) > 2
-  sure = np.sort(share, -1)
-  clear = sure[..., -1] - sure[..., -2] > 1e-4
-  np.testing.assert_array_equal(ids[clear], cityscapes.IDS[share.argmax(-1)][clear])
-  np.testing.assert_allclose(confidence, share.max(-1), atol=1e-4)
+  ordered = np.sort(probability, -1)
+  clear = ordered[..., -1] - ordered[..., -2] > 1e-4
+  np.testing.assert_array_equal(
+    ids[clear], cityscapes.ID_FROM_TRAIN_ID[probability.argmax(-1)][clear]
+  )
+  np.testing.assert_allclose(confidence, probability.max(-1), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -130,17 +133,17 @@ def test_labels_are_the_likeliest_class_and_its_probability(trained):
     lambda content: content.replace(b'"width": 4', b'"width": 8'),
   ],
 )
-def test_damaged_files_are_named(trained, tmp_path, damage):
+def test_load_names_damaged_files(trained, tmp_path, damage):
   path = tmp_path / 'pspnet.npz'
   path.write_bytes(damage(trained[0].read_bytes()))
-  for place in (path, tmp_path):  # a run's folder holds such a file
+  for location in (path, tmp_path):  # the file, and a run folder with it
     with pytest.raises(InputError, match='pspnet.npz: .*run of python -m pnerf_jax.pspnet'):
-      networks.load(f'pspnet:{place}')
+      networks.load(f'pspnet:{location}')
 
 
-def test_a_pickle_is_not_read(tmp_path):
+def test_read_rejects_pickles(tmp_path):
   np.savez(tmp_path / 'x.npz', settings=np.array([{'width': 4}], object))
-  with pytest.raises(InputError, match='no trained PSPNet'):
+  with pytest.raises(InputError, match='not a trained PSPNet'):
     checkpoint.read(tmp_path / 'x.npz')
   with pytest.raises(InputError, match='no such file'):
     checkpoint.read(tmp_path / 'y.npz')

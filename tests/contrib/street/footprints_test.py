@@ -1,8 +1,8 @@
-"""Rectangles that meet or do not, against points sampled in them."""
+"""Overlap of footprints against points sampled in them."""
 
 import numpy as np
 
-from pnerf_jax.contrib.street import footprints, solids, things
+from pnerf_jax.contrib.street import footprints, objects, solids
 from pnerf_jax.contrib.street.solids import Paint
 
 GREY = Paint('plain', (0.4, 0.4, 0.4))
@@ -25,12 +25,14 @@ def test_overlap_agrees_with_sampled_points():
   assert agreed > 150
 
 
-def test_rectangles_are_turned_with_their_things_and_stop_overhead():
-  pole = things.thing(
+def test_rectangles_follow_the_yaw_and_ignore_overhead_parts():
+  pole = objects.make_object(
     'pole', solids.box((0.2, 0.2, 5), GREY), solids.box((0.2, 3, 0.2), GREY, (0, 0, 5))
   )
   found = footprints.rectangles([pole.moved((3, 4, 1), 0.5)], margin=0)
   assert found.shape == (1, 4, 2)
   np.testing.assert_allclose(found[0].mean(0), [3, 4])
   np.testing.assert_allclose(np.linalg.norm(found[0] - [3, 4], axis=1), 0.1 * 2**0.5)
-  assert footprints.rectangles([things.thing('building', solids.box((5, 5, 5), GREY))]).size == 0
+  assert (
+    footprints.rectangles([objects.make_object('building', solids.box((5, 5, 5), GREY))]).size == 0
+  )

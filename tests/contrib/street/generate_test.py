@@ -1,4 +1,4 @@
-"""A tiny street on disk: the same twice, complete, readable by independent means, consistent."""
+"""A tiny street on disk: deterministic, complete, consistent with independent readers."""
 
 import dataclasses
 import filecmp
@@ -41,7 +41,7 @@ def pixels(root: pathlib.Path, folder: str, eye: int = 0, number: int = 1) -> np
   return np.asarray(Image.open(path))
 
 
-def test_same_parameters_same_bytes(root, tmp_path):
+def test_generate_is_deterministic(root, tmp_path):
   again = tmp_path / 'again'
   generate.generate(again, PARAMETERS)
   names = all_files(root)
@@ -50,7 +50,7 @@ def test_same_parameters_same_bytes(root, tmp_path):
   assert not different and not errors and len(same) == len(names)
 
 
-def test_layout_is_complete(root):
+def test_generate_writes_all_files(root):
   frames = [f'{frame:010d}' for frame in PARAMETERS.frame_numbers]
   for name in (
     'calib_cam_to_pose.txt',
@@ -71,7 +71,7 @@ def test_layout_is_complete(root):
   for list_name in ('train', 'val'):
     lines = (root / f'data_2d_semantics/train/2013_05_28_drive_{list_name}_frames.txt').read_text()
     for line in lines.splitlines():
-      assert all((root / word).is_file() for word in line.split())
+      assert all((root / path).is_file() for path in line.split())
   stamps = (root / f'data_2d_raw/{SEQUENCE}/image_00/timestamps.txt').read_text().splitlines()
   assert len(stamps) == PARAMETERS.frame_numbers[-1] + 1
   for frame in frames:
@@ -79,7 +79,7 @@ def test_layout_is_complete(root):
 
 
 @pytest.mark.parametrize('eye', [0, 1])
-def test_encodings(root, eye):
+def test_images_have_kitti360_encodings(root, eye):
   truth = 'data_2d_semantics/train/{seq}/{cam}/'
   rgb = pixels(root, 'data_2d_raw/{seq}/{cam}/data_rect', eye)
   assert rgb.shape == (38, 141, 3) and rgb.dtype == np.uint8 and rgb.std() > 20
@@ -98,23 +98,24 @@ def test_encodings(root, eye):
   assert depth.dtype == np.uint16 and (depth > 0).mean() > 0.3
 
 
-def test_pseudo_labels_err_as_much_as_intended(root):
-  right = []
+def test_simulated_pseudo_labels_have_the_intended_accuracy(root):
+  accuracy = []
   for eye in (0, 1):
     for number in range(3):
       pseudo = pixels(root, 'data_2d_pseudo_semantics/train/{seq}/{cam}/semantic', eye, number)
       truth = pixels(root, 'data_2d_semantics/train/{seq}/{cam}/semantic', eye, number)
       assert set(np.unique(pseudo)) <= {0, *(x.id for x in labels.LABELS if x.train_id < 19)}
       assert not set(np.unique(pseudo)) & {9, 34, 35, 36, 37, 38, 39, 40, 41, 44}
-      right.append((pseudo == truth).mean())
-  assert 0.74 < np.mean(right) < 0.9
+      accuracy.append((pseudo == truth).mean())
+  assert 0.74 < np.mean(accuracy) < 0.9
 
 
-def test_predictions_of_the_network(tmp_path):
+@pytest.mark.slow
+def test_pseudo_labels_of_the_network(tmp_path):
   parameters = scenery.Parameters('village', 7, 2, 0.25)
   assert generate.generate(tmp_path / 'a', parameters)
   folder = tmp_path / f'a/data_2d_pseudo_semantics/train/{parameters.sequence}'
-  right, sure, agreeing = [], [], []
+  accuracy, margin, correct = [], [], []
   for path in sorted(folder.glob('image_0*/semantic/*.png')):
     called = np.asarray(Image.open(path))
     truth = np.asarray(
@@ -126,12 +127,12 @@ def test_predictions_of_the_network(tmp_path):
     right.append((called == truth).mean())
     sure.append(confidence[called == truth].mean() - confidence[called != truth].mean())
     agreeing.append((called == truth).ravel())
-  assert len(right) == 4 and 0.7 < np.mean(right) < 0.95
-  assert min(sure) > 0.1
-  # Errors come again in the next frame, which saw the same things from a metre before.
-  both = (~agreeing[0] & ~agreeing[1]).mean()
-  assert both > 2 * (~agreeing[0]).mean() * (~agreeing[1]).mean()
-  # It is complete with its confidence alone, and is not taken for a street with other predictions.
+  assert len(accuracy) == 4 and 0.7 < np.mean(accuracy) < 0.95
+  assert min(margin) > 0.1
+  # Errors are correlated between consecutive frames, which show the same objects.
+  both_wrong = (~correct[0] & ~correct[1]).mean()
+  assert both_wrong > 2 * (~correct[0]).mean() * (~correct[1]).mean()
+  # It is incomplete without its confidence, and differs from a street with other predictions.
   assert not generate.generate(tmp_path / 'a', parameters)
   next(folder.glob('image_01/confidence/*.png')).unlink()
   assert generate.generate(tmp_path / 'a', parameters)
@@ -139,7 +140,7 @@ def test_predictions_of_the_network(tmp_path):
     generate.generate(tmp_path / 'a', dataclasses.replace(parameters, predictions='noise'))
 
 
-def test_streets_of_before_there_was_a_choice_are_reused(root):
+def test_markers_without_predictions_are_accepted(root):
   path = root / generate.MARKER
   content = json.loads(path.read_text())
   assert content.pop('predictions') == 'noise'
@@ -147,8 +148,8 @@ def test_streets_of_before_there_was_a_choice_are_reused(root):
   assert not generate.generate(root, PARAMETERS)
 
 
-def test_scan_agrees_with_the_depth_of_the_truth(root, street):
-  """The published formulas, on the written numbers, bring the scan onto the images."""
+def test_scan_agrees_with_the_true_depth(root, street):
+  """Project the scan into the image with the published formulas and the written calibration."""
   rows = {}
   for line in (root / 'calibration/perspective.txt').read_text().splitlines():
     key, _, values = line.partition(':')
@@ -158,7 +159,7 @@ def test_scan_agrees_with_the_depth_of_the_truth(root, street):
   velo_from_cam = np.eye(4)
   velo_from_cam[:3] = np.loadtxt(root / 'calibration/calib_cam_to_velo.txt').reshape(3, 4)
   rig = camera.rig(PARAMETERS.scale)
-  drawn = generate.draw(street, rig, 1, 0, 1.0, np.random.default_rng(0))
+  image = generate.render_image(street, rig, 1, 0, 1.0, np.random.default_rng(0))
   frame = f'{PARAMETERS.frame_numbers[1]:010d}'
   scan = np.fromfile(
     root / f'data_3d_raw/{SEQUENCE}/velodyne_points/data/{frame}.bin', '<f4'
@@ -166,19 +167,19 @@ def test_scan_agrees_with_the_depth_of_the_truth(root, street):
   assert 50_000 < len(scan) < 130_000
   assert scan[:, 3].min() >= 0 and scan[:, 3].max() <= 1
   points = np.c_[scan[:, :3], np.ones(len(scan))] @ np.linalg.inv(velo_from_cam).T
-  image = points[:, :3] @ rect.T @ projection.T
-  front = image[:, 2] > 1
-  u, v = np.rint(image[front, :2] / image[front, 2:]).astype(int).T
+  projected = points[:, :3] @ rect.T @ projection.T
+  front = projected[:, 2] > 1
+  u, v = np.rint(projected[front, :2] / projected[front, 2:]).astype(int).T
   inside = (u >= 0) & (u < rig.width) & (v >= 0) & (v < rig.height)
-  z = image[front, 2][inside]
-  error = np.abs(z - drawn.depth[v[inside], u[inside]]) / z
-  # Pixels are wide here, and the scanner stands elsewhere than the camera.
+  z = projected[front, 2][inside]
+  error = np.abs(z - image.depth[v[inside], u[inside]]) / z
+  # Pixels are large, and scanner and camera have different positions.
   assert len(z) > 1000
   assert np.median(error) < 0.02
   assert (error < 0.1).mean() > 0.85
 
 
-def test_poses_follow_the_published_formula(root, street):
+def test_poses_match_the_rendered_cameras(root, street):
   calibration = kitti360.read_calibration(root)
   rig = camera.rig(PARAMETERS.scale)
   poses = kitti360.read_poses(root, SEQUENCE, calibration)
@@ -187,15 +188,15 @@ def test_poses_follow_the_published_formula(root, street):
     for eye, name in enumerate(kitti360.PERSPECTIVE_CAMERAS):
       rendered = street.street_from_pose[number] @ rig.pose_from_rect[eye]
       rendered[:3, 3] += street.center
-      got = poses[frame] @ calibration.pose_from_cam[name]
-      np.testing.assert_allclose(got, rendered, atol=2e-6)
+      read = poses[frame] @ calibration.pose_from_cam[name]
+      np.testing.assert_allclose(read, rendered, atol=2e-6)
     np.testing.assert_allclose(
       table[number], poses[frame] @ calibration.pose_from_cam['image_00'], atol=1e-3
     )
   assert np.abs(table[:, :2, 3]).min() > 500  # world coordinates in the thousands
 
 
-def test_instances_of_pictures_and_primitives_are_the_same(root):
+def test_instances_of_images_and_primitives_agree(root):
   found = primitives.read_primitives_xml(root / f'data_3d_bboxes/train_full/{SEQUENCE}.xml')
   known = {b.semantic * 1000 + b.instance for b in found}
   seen: set[int] = set()
@@ -208,10 +209,10 @@ def test_instances_of_pictures_and_primitives_are_the_same(root):
       )
   assert len({v for v in seen if v % 1000}) > 15
   missing = {v for v in seen if v % 1000} - known
-  assert len(missing) <= 2  # the things that nobody annotated
+  assert len(missing) <= 2  # objects without a primitive
 
 
-def test_the_moving_car_has_a_box_a_frame(root):
+def test_moving_car_has_one_primitive_per_frame(root):
   found = primitives.read_primitives_xml(root / f'data_3d_bboxes/train_full/{SEQUENCE}.xml')
   moving = [b for b in found if b.timestamp >= 0]
   assert [b.timestamp for b in moving] == PARAMETERS.frame_numbers
@@ -220,7 +221,7 @@ def test_the_moving_car_has_a_box_a_frame(root):
   np.testing.assert_allclose(np.linalg.norm(steps[:, :2], axis=1), 1.0, atol=0.35)
 
 
-def test_a_complete_folder_is_reused_and_a_broken_one_made_anew(root):
+def test_complete_folders_are_reused_and_incomplete_ones_regenerated(root):
   path = root / f'data_3d_bboxes/train_full/{SEQUENCE}.xml'
   before, content = path.stat().st_mtime_ns, path.read_bytes()
   assert not generate.generate(root, PARAMETERS)
@@ -232,8 +233,8 @@ def test_a_complete_folder_is_reused_and_a_broken_one_made_anew(root):
     generate.generate(root, dataclasses.replace(PARAMETERS, frames=4))
 
 
-def test_strange_folders_are_left_alone(tmp_path):
-  (tmp_path / 'notes.txt').write_text('mine')
+def test_other_folders_are_not_changed(tmp_path):
+  (tmp_path / 'notes.txt').write_text('text')
   with pytest.raises(InputError, match='is not empty'):
     generate.generate(tmp_path, PARAMETERS)
   (tmp_path / generate.MARKER).write_text('{')
@@ -247,22 +248,23 @@ def test_strange_folders_are_left_alone(tmp_path):
 @pytest.mark.parametrize(
   'change',
   [
-    dict(preset='desert'),
-    dict(frames=0),
-    dict(scale=2.0),
-    dict(seed=-1),
-    dict(scale=float('nan')),
-    dict(predictions='oracle'),
+    {'preset': 'desert'},
+    {'frames': 0},
+    {'scale': 2.0},
+    {'seed': -1},
+    {'scale': float('nan')},
+    {'predictions': 'oracle'},
   ],
 )
-def test_bad_parameters(tmp_path, change):
+def test_parameters_out_of_range_name_their_flag(tmp_path, change):
   name = next(iter(change))
   with pytest.raises(InputError, match=f'^--{name}: '):
     generate.generate(tmp_path / 'out', scenery.Parameters(**change))
   assert not (tmp_path / 'out').exists()
 
 
-def test_command_line_tells_in_one_line(tmp_path):
+@pytest.mark.slow
+def test_command_reports_errors_in_one_line(tmp_path):
   run = subprocess.run(
     [sys.executable, '-m', 'pnerf_jax.street', f'--out={tmp_path / "x"}', '--preset=desert'],
     capture_output=True,
@@ -274,6 +276,6 @@ def test_command_line_tells_in_one_line(tmp_path):
   assert run.stderr.count('\n') == 1 and '--preset' in run.stderr and 'boulevard' in run.stderr
 
 
-def test_marker_holds_the_parameters(root):
+def test_marker_contains_the_parameters(root):
   marker = json.loads((root / generate.MARKER).read_text())
   assert marker['complete'] and marker['preset'] == 'boulevard' and marker['seed'] == 7

@@ -1,4 +1,4 @@
-"""Rays against a few shapes whose distances, shadows and colours are known."""
+"""Rays against shapes with known distances, shadows and colours."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ FLOOR = solids.quad([(-20, -20, 0), (20, -20, 0), (20, 20, 0), (-20, 20, 0)], GR
 PLATE = solids.quad([(1, -1, 2), (3, -1, 2), (3, 1, 2), (1, 1, 2)], GREY)
 
 
-def test_distances_and_owners_are_exact():
+def test_cast_matches_closed_form():
   rng = np.random.default_rng(0)
   scene = raycast.Scene([FLOOR, solids.box((2, 2, 2), GREY, (0, 0, 0))])
   origins = rng.uniform(-8, 8, (500, 3)) + [0, 0, 12]
@@ -38,23 +38,23 @@ def test_distances_and_owners_are_exact():
   at = origins + floor[:, None] * directions
   floor[(floor <= 0) | (np.abs(at[:, :2]).max(1) > 20)] = np.inf
   expected = np.where(near < far, np.minimum(near, floor), floor)
-  clear = np.abs(near - far) > 1e-3  # an edge may be seen or missed
+  clear = np.abs(near - far) > 1e-3  # rays at an edge may hit or miss
   np.testing.assert_allclose(hits.distance[clear], expected[clear], rtol=1e-5)
   hit = clear & np.isfinite(expected)
   np.testing.assert_array_equal(scene.owner[hits.face[hit]], (near < far)[hit])
   assert (hits.face[np.isinf(hits.distance)] == -1).all()
 
 
-def test_the_nearest_scene_wins():
+def test_nearest_takes_the_nearest_scene():
   scenes = [raycast.Scene([FLOOR]), raycast.Scene([PLATE])]
   origins = np.array([[2.0, 0, 5], [0.0, 0, 5], [2.0, 0, 5]])
   directions = np.array([[0.0, 0, -1], [0, 0, -1], [0, 0, 1]])
-  which, hits = raycast.nearest(scenes, origins, directions)
-  np.testing.assert_array_equal(which[:2], [1, 0])
+  scene_index, hits = raycast.nearest(scenes, origins, directions)
+  np.testing.assert_array_equal(scene_index[:2], [1, 0])
   np.testing.assert_allclose(hits.distance, [3, 5, np.inf])
 
 
-def test_a_plate_casts_its_shadow_from_another_scene():
+def test_radiance_has_shadows_of_other_scenes():
   scenes = [raycast.Scene([FLOOR]), raycast.Scene([PLATE])]
   x = np.array([2.0, 0.0, 2.9, 3.1])
   origins = np.stack([x, np.zeros(4), np.full(4, 1.0)], 1)
@@ -65,13 +65,13 @@ def test_a_plate_casts_its_shadow_from_another_scene():
   np.testing.assert_allclose(color, [dark, lit, dark, lit], rtol=1e-6)
 
 
-def test_rays_that_meet_nothing_see_the_sky():
+def test_radiance_of_missing_rays_is_the_sky():
   up = np.array([[0.0, 0.0, 1.0], [0.6, 0.0, 0.8]])
   color = raycast.radiance([raycast.Scene([FLOOR])], LIGHT, np.ones((2, 3)), up, 1e-3)
   np.testing.assert_allclose(color, appearance.sky(LIGHT, up))
 
 
-def test_noise_is_periodic_and_fades_with_the_footprint():
+def test_noise_is_periodic_and_fades_with_the_sample_width():
   rng = np.random.default_rng(1)
   uv = rng.uniform(-40, 40, (4000, 2))
   sharp = appearance.noise(uv, np.full(4000, 0.02))
@@ -87,7 +87,7 @@ def test_noise_is_periodic_and_fades_with_the_footprint():
 def test_every_pattern_is_finite_and_bounded():
   rng = np.random.default_rng(2)
   n = 300
-  spots = appearance.Spots(
+  samples = appearance.SurfaceSamples(
     rng.uniform(-9, 9, (n, 2)),
     rng.uniform(0.005, 2, n),
     rng.uniform(0, 1, (n, 3)),
@@ -96,5 +96,5 @@ def test_every_pattern_is_finite_and_bounded():
     rng.integers(0, 10**6, n),
   )
   for pattern in range(len(appearance.PATTERN_NAMES)):
-    out = appearance.albedo(np.full(n, pattern), spots)
+    out = appearance.albedo(np.full(n, pattern), samples)
     assert np.isfinite(out).all() and out.min() >= 0 and out.max() <= 1

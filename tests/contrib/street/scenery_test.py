@@ -1,4 +1,4 @@
-"""Presets: what they are made of, and that they differ."""
+"""Presets: their classes, their detail, and their differences."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def _streets():
   }
 
 
-def test_every_class_is_in_the_table_and_presets_differ(streets):
+def test_presets_have_their_classes(streets):
   classes = {preset: set(street.names) for preset, street in streets.items()}
   for names in classes.values():
     assert names <= set(labels.BY_NAME) and len(names) >= 20
@@ -25,15 +25,15 @@ def test_every_class_is_in_the_table_and_presets_differ(streets):
   assert all(a != b for i, a in enumerate(sets) for b in sets[:i])
 
 
-def test_things_are_finer_than_boxes(streets):
+def test_objects_are_finer_than_their_primitives(streets):
   for street in streets.values():
     for name, least in (('car', 250), ('person', 300), ('building', 200), ('bicycle', 300)):
-      counts = [sum(len(p.solid.faces) for p in t.parts) for t in street.things if t.name == name]
+      counts = [sum(len(p.solid.faces) for p in t.parts) for t in street.objects if t.name == name]
       assert np.median(counts) >= least, name
 
 
-def test_the_drive_is_free(streets):
-  """Nothing stands in the ego car's way, and it keeps its distance to the ground."""
+def test_trajectory_is_on_the_road_and_free(streets):
+  """Check that nothing blocks the ego car, and its height above the ground."""
   for preset, street in streets.items():
     rig = camera.rig(0.1)
     rows = street.street_from_pose @ rig.pose_from_rect[0]
@@ -43,7 +43,7 @@ def test_the_drive_is_free(streets):
     hits = street.static.cast(rows[:, :3, 3].copy(), down)
     np.testing.assert_allclose(hits.distance, camera.CAMERA_HEIGHT, atol=0.15)
     assert set(np.array(street.names)[street.static.owner[hits.face]]) == {'road'}
-    # A metre to either side of the middle of the bonnet, on the way to the next position.
+    # Rays to the next position, 0.8 m to either side of the camera.
     for side in (-0.8, 0.8):
       start = rows[:-1, :3, 3] + side * rows[:-1, :3, 0] + 0.9 * rows[:-1, :3, 1]
       way = rows[1:, :3, 3] - rows[:-1, :3, 3]
@@ -52,11 +52,14 @@ def test_the_drive_is_free(streets):
       assert (hits.distance > length).all(), preset
 
 
-def test_views_show_many_classes_and_textures(streets):
+@pytest.mark.slow
+def test_images_show_many_classes_and_textures(streets):
   rig = camera.rig(0.1)
   seen = {}
   for preset, street in streets.items():
-    image = generate.draw(street, rig, 12, 0, generate.metered(street), np.random.default_rng(0))
+    image = generate.render_image(
+      street, rig, 12, 0, generate.auto_exposure(street), np.random.default_rng(0)
+    )
     seen[preset] = image
     ids, counts = np.unique(image.semantic, return_counts=True)
     assert (counts > 3).sum() >= 10, preset
@@ -67,7 +70,7 @@ def test_views_show_many_classes_and_textures(streets):
   assert np.abs(seen['suburb'].rgb.astype(int) - seen['village'].rgb).mean() > 15
 
 
-def test_seeds_differ_and_nothing_need_move(streets):
+def test_seeds_differ_and_movers_are_optional(streets):
   a = streets['village']
   b = scenery.build(scenery.Parameters('village', 0, 2, 0.1, moving=False))
   assert not np.allclose(a.center, b.center)

@@ -1,4 +1,4 @@
-"""Shapes against closed forms, with trimesh as the judge."""
+"""Shapes against closed forms, measured by trimesh."""
 
 import numpy as np
 import pytest
@@ -17,12 +17,12 @@ def mesh_of(solid: solids.Solid) -> trimesh.Trimesh:
   return mesh
 
 
-def test_box_stands_on_its_base():
+def test_box_has_its_size_and_base():
   solid = solids.box((2.0, 3.0, 4.0), RED, base=(10.0, 20.0, 30.0), yaw=np.pi / 2)
   mesh = mesh_of(solid)
   assert mesh.is_watertight
   np.testing.assert_allclose(mesh.volume, 24.0)
-  # Turned by a quarter, x and y change places.
+  # Rotation by 90 degrees exchanges x and y.
   np.testing.assert_allclose(mesh.bounds, [[8.5, 19.0, 30.0], [11.5, 21.0, 34.0]])
 
 
@@ -44,7 +44,7 @@ def test_ball_approaches_the_ellipsoid():
 def test_ring_is_a_torus_of_square_section():
   mesh = mesh_of(solids.ring((0, 0, 0), (0, 1, 0), 1.0, 0.2, RED, 64))
   assert mesh.is_watertight
-  # Pappus: area of the section times the way of its centre.
+  # Pappus's theorem: area of the section times the path of its centroid.
   np.testing.assert_allclose(mesh.volume, 0.5 * 0.2**2 * 2 * np.pi, rtol=0.01)
   np.testing.assert_allclose(np.ptp(mesh.vertices[:, 1]), 0.2)
 
@@ -59,7 +59,7 @@ def test_extrude_and_loft_agree():
     np.testing.assert_allclose(mesh.volume, 4.0)
 
 
-def test_join_keeps_every_triangle_and_each_paint_once():
+def test_join_keeps_all_triangles_and_merges_paints():
   parts = [solids.box((1, 1, 1), paint, (3 * i, 0, 0)) for i, paint in enumerate((RED, BLUE, RED))]
   whole = solids.join(*parts)
   assert whole.paints == (RED, BLUE)
@@ -70,12 +70,12 @@ def test_join_keeps_every_triangle_and_each_paint_once():
 
 
 @pytest.mark.parametrize('unit', [False, True])
-def test_texture_sticks_to_a_moved_solid(unit):
+def test_texture_moves_with_the_solid(unit):
   corners = np.array([(0, 0, 0), (2, 0, 0), (2, 0, 1), (0, 0, 1)], float)
   solid = solids.quad(corners, RED, unit=unit)
   uv = lambda s, p: np.einsum('ij,nj->ni', s.uv_map[0, :, :3], p) + s.uv_map[0, :, 3]
   moved = solid.moved((5.0, -3.0, 2.0), 0.7)
   np.testing.assert_allclose(uv(moved, moved.vertices), uv(solid, solid.vertices), atol=1e-12)
   expected = [(0, 0), (1, 0), (1, 1), (0, 1)] if unit else [(0, 0), (2, 0), (2, 1), (0, 1)]
-  got = np.abs(uv(solid, solid.vertices) - uv(solid, solid.vertices)[0])
-  np.testing.assert_allclose(got, expected, atol=1e-12)
+  measured = np.abs(uv(solid, solid.vertices) - uv(solid, solid.vertices)[0])
+  np.testing.assert_allclose(measured, expected, atol=1e-12)

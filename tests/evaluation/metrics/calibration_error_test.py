@@ -16,7 +16,7 @@ def _random(seed, pixels=400, levels=9):
   return p.reshape(20, -1), prediction.reshape(20, -1), truth.reshape(20, -1)
 
 
-def _loop_ece(p, right):
+def _loop_ece(p, correct):
   """Guo et al., equation 3, with bins (m - 1, m] / 15."""
   total = 0.0
   for m in range(1, 16):
@@ -26,11 +26,11 @@ def _loop_ece(p, right):
       if (m - 1) / 15 < round(p[i] * 65535) / 65535 <= m / 15 or (m == 1 and p[i] == 0)
     ]
     if chosen:
-      total += abs(sum(right[i] for i in chosen) - sum(p[i] for i in chosen))
+      total += abs(sum(correct[i] for i in chosen) - sum(p[i] for i in chosen))
   return total / len(p)
 
 
-def test_calibration_error_agrees_with_a_loop():
+def test_ece_agrees_with_a_loop():
   p, prediction, truth = _random(0)
   known = ~np.isin(truth, (0, 255))
   got = calibration_error.count(p, prediction, truth, None)
@@ -39,15 +39,15 @@ def test_calibration_error_agrees_with_a_loop():
   assert got.ece() == pytest.approx(expected, abs=1e-5) and expected > 0.1
 
 
-def test_calibration_error_by_hand():
-  # 0.9 confident and 3 of 4 right: 0.15; 0.3 confident and 1 of 1 right: 0.7.
+def test_ece_by_hand():
+  # 0.9 confident and 3 of 4 correct: 0.15; 0.3 confident and 1 of 1 correct: 0.7.
   got = calibration_error.count(
     np.array([[0.9, 0.9, 0.9, 0.9, 0.3]]), np.array([[7, 7, 7, 8, 7]]), np.full((1, 5), 7), None
   )
   assert got.ece() == pytest.approx((4 * 0.15 + 0.7) / 5, abs=1e-5)
 
 
-def test_area_is_the_mean_over_random_orders_of_ties():
+def test_aurc_is_the_mean_over_random_orders_of_ties():
   p, prediction, truth = _random(1, pixels=120, levels=4)
   known = ~np.isin(truth, (0, 255))
   conf, wrong = p[known], (prediction != truth)[known]
@@ -63,8 +63,8 @@ def test_area_is_the_mean_over_random_orders_of_ties():
   assert got.oracle_aurc() < got.aurc()
 
 
-def test_area_of_distinct_confidences_by_hand():
-  # In the order of confidence: right, wrong, right, wrong: risks 0, 1/2, 1/3, 1/2.
+def test_aurc_of_distinct_confidences_by_hand():
+  # In the order of confidence: correct, wrong, correct, wrong: risks 0, 1/2, 1/3, 1/2.
   got = calibration_error.count(
     np.array([[0.8, 0.7, 0.6, 0.5]]), np.array([[7, 8, 7, 8]]), np.full((1, 4), 7), None
   )
@@ -75,20 +75,21 @@ def test_area_of_distinct_confidences_by_hand():
   np.testing.assert_allclose(risk, [0, 1 / 2, 1 / 3, 1 / 2])
 
 
-def test_images_add_up_and_unknown_is_none():
+def test_merge_adds_images_and_missing_is_none():
   p, prediction, truth = _random(3)
-  outside = p < 0.3
-  whole = calibration_error.count(p, prediction, truth, outside)
+  unsupported = p < 0.3
+  merged_at_once = calibration_error.count(p, prediction, truth, unsupported)
   halves = [
-    calibration_error.count(p[i::2], prediction[i::2], truth[i::2], outside[i::2]) for i in (0, 1)
+    calibration_error.count(p[i::2], prediction[i::2], truth[i::2], unsupported[i::2])
+    for i in (0, 1)
   ]
   merged = Reliability.empty().merge(halves[0]).merge(halves[1])
-  assert merged.ece() == pytest.approx(whole.ece(), rel=1e-12)
-  assert merged.aurc() == pytest.approx(whole.aurc(), rel=1e-12)
-  assert merged.outside_mean() == pytest.approx(p[outside].mean(), abs=1e-5)
+  assert merged.ece() == pytest.approx(merged_at_once.ece(), rel=1e-12)
+  assert merged.aurc() == pytest.approx(merged_at_once.aurc(), rel=1e-12)
+  assert merged.unsupported_mean() == pytest.approx(p[unsupported].mean(), abs=1e-5)
   empty = Reliability.empty()
-  for score in (empty.ece, empty.aurc, empty.oracle_aurc, empty.outside_mean):
+  for score in (empty.ece, empty.aurc, empty.oracle_aurc, empty.unsupported_mean):
     assert score() is None
   assert empty.risk_coverage()[0].size == 0
-  without = calibration_error.count(p, prediction, None, outside)
-  assert without.ece() is None and without.outside_mean() == whole.outside_mean()
+  without = calibration_error.count(p, prediction, None, unsupported)
+  assert without.ece() is None and without.unsupported_mean() == merged_at_once.unsupported_mean()

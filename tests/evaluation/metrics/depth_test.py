@@ -8,7 +8,7 @@ import pytest
 from pnerf_jax.evaluation.metrics import depth
 
 
-def test_holes_and_far_depth_by_hand():
+def test_count_of_missing_and_far_depth_by_hand():
   rendered = np.array([[10.0, 0.0, 250.0, 50.0]], np.float32)
   uvz = np.array([[0.2, 0, 12.0], [1.4, 0, 40.0], [2, 0, 90.0], [3, 0, 100.5], [3, 0, 0.0]])
   counts = depth.count(rendered, uvz)
@@ -34,6 +34,6 @@ def test_merged_scores_agree_with_a_loop():
   assert total.delta1() == pytest.approx(np.mean(close))
 
 
-def test_no_points_have_no_score():
+def test_scores_are_none_without_points():
   counts = depth.count(np.ones((2, 2), np.float32), np.zeros((0, 3)))
   assert counts.rmse() is None and counts.delta1() is None

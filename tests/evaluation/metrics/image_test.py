@@ -38,5 +38,5 @@ def test_ssim_agrees_with_its_definition():
   assert image.count(photo, photo).ssim() == pytest.approx(1)
 
 
-def test_no_images_have_no_score():
+def test_scores_are_none_without_images():
   assert image.ImageCounts().psnr() is None and image.ImageCounts().ssim() is None

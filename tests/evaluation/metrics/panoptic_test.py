@@ -10,7 +10,7 @@ ROAD, CAR, BUILDING, SKY = 7, 26, 11, 23
 ALL = np.ones(labels.NUM_IDS, bool)
 
 
-def test_toy_by_hand():
+def test_quality_by_hand():
   # One row: 10 road, 8 of car 1, 4 of car 2, 2 void, 6 sky.
   truth = np.repeat([7000, 26001, 26002, 0, 23000], [10, 8, 4, 2, 6])[None].astype(np.uint16)
   # Road takes 2 of car 1; car 9 has 6 of car 1; car 5 has 2 of car 2 and the void; a bus has 2 of
@@ -28,7 +28,7 @@ def test_toy_by_hand():
   assert quality[CAR] == pytest.approx(6 / 8 / 2)
   assert quality[SKY] == pytest.approx(5 / 6)
   # The bus is not in the truth and so in no mean.
-  assert counts.extra[28] == 1 and np.isnan(quality[28])
+  assert counts.false_positives[28] == 1 and np.isnan(quality[28])
   assert counts.mean(ALL)[0] == pytest.approx((10 / 12 + 6 / 16 + 5 / 6) / 3)
   assert counts.mean(labels.IS_THING)[0] == pytest.approx(6 / 16)
   assert counts.mean(~labels.IS_THING)[1] == pytest.approx((10 / 12 + 5 / 6) / 2)
@@ -70,7 +70,7 @@ def _brute_force(prediction, truth):
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_counts_agree_with_a_search_over_sets_of_pixels(seed):
+def test_count_agrees_with_sets_of_pixels(seed):
   rng = np.random.default_rng(seed)
   values = np.array(
     [0, 0, 7000, 7003, 8000, 23000, 26000, 26001, 26002, 26003, 11001, 11002, 17005, 44000, 4000]
@@ -83,20 +83,22 @@ def test_counts_agree_with_a_search_over_sets_of_pixels(seed):
   counts = panoptic.count(prediction.astype(np.uint16), truth.astype(np.uint16))
   expected = _brute_force(prediction, truth)
   np.testing.assert_allclose(counts.iou, [expected[c][0] for c in expected], atol=1e-12)
-  np.testing.assert_array_equal(counts.matched, [expected[c][1] for c in expected])
-  np.testing.assert_array_equal(counts.extra, [expected[c][2] for c in expected])
-  np.testing.assert_array_equal(counts.missed, [expected[c][3] for c in expected])
-  assert counts.matched.sum() and counts.extra.sum() and counts.missed.sum()
+  np.testing.assert_array_equal(counts.true_positives, [expected[c][1] for c in expected])
+  np.testing.assert_array_equal(counts.false_positives, [expected[c][2] for c in expected])
+  np.testing.assert_array_equal(counts.false_negatives, [expected[c][3] for c in expected])
+  assert (
+    counts.true_positives.sum() and counts.false_positives.sum() and counts.false_negatives.sum()
+  )
 
 
-def test_a_prediction_mostly_in_void_is_forgiven():
+def test_count_ignores_predictions_mostly_in_void():
   truth = np.repeat([0, 7000], [6, 10])[None].astype(np.uint16)
   prediction = np.repeat([26001, 7000], [8, 8])[None].astype(np.uint16)
-  assert panoptic.count(prediction, truth).extra.sum() == 0
+  assert panoptic.count(prediction, truth).false_positives.sum() == 0
   assert panoptic.count(prediction, truth).quality()[0][ROAD] == pytest.approx(8 / 10)
 
 
-def test_a_perfect_map_scores_one_and_no_truth_scores_nothing():
+def test_mean_is_one_for_the_truth_and_none_without_truth():
   truth = np.repeat([7000, 26001, 26000], [5, 5, 5])[None].astype(np.uint16)
   assert panoptic.count(truth, truth).mean(ALL) == (1.0, 1.0, 1.0)
   assert panoptic.count(truth, np.zeros_like(truth)).mean(ALL) is None

@@ -10,7 +10,7 @@ from pnerf_jax.evaluation.metrics import semantic
 ROAD, CAR, SKY, GARAGE, BUILDING = 7, 26, 23, 34, 11
 
 
-def test_toy_by_hand():
+def test_scores_by_hand():
   truth = np.array([[ROAD, ROAD, ROAD, CAR, CAR, 0, 255, SKY]], np.uint8)
   prediction = np.array([[ROAD, ROAD, CAR, CAR, 255, CAR, SKY, 0]], np.uint8)
   confusion = semantic.count(prediction, truth)
@@ -23,13 +23,13 @@ def test_toy_by_hand():
   assert confusion.accuracy() == pytest.approx(3 / 6)
 
 
-def test_classes_that_are_only_predicted_lower_no_mean():
+def test_miou_ignores_classes_that_are_only_predicted():
   truth = np.full((2, 2), ROAD, np.uint8)
   prediction = np.array([[ROAD, ROAD], [ROAD, CAR]], np.uint8)
   assert semantic.count(prediction, truth).miou() == pytest.approx(3 / 4)
 
 
-def test_accumulated_scores_agree_with_sets_of_pixels():
+def test_merged_scores_agree_with_sets_of_pixels():
   rng = np.random.default_rng(0)
   total = semantic.Confusion.empty()
   pixels = []
@@ -52,24 +52,24 @@ def test_accumulated_scores_agree_with_sets_of_pixels():
   assert total.accuracy() == pytest.approx(np.mean([t == p for _, _, t, p in pixels]))
 
 
-def test_no_truth_has_no_score():
+def test_scores_are_none_without_ground_truth():
   empty = semantic.count(np.full((2, 2), ROAD, np.uint8), np.array([[0, 255], [0, 0]], np.uint8))
   assert empty.miou() is None and empty.accuracy() is None
   assert semantic.official_miou(semantic.Confusion.empty()) is None
 
 
-def test_ids_off_the_table_are_refused():
+def test_count_rejects_invalid_ids():
   with pytest.raises(ValueError, match='0..44'):
     semantic.count(np.full((2, 2), 45, np.uint8), np.full((2, 2), ROAD, np.uint8))
 
 
-def test_official_score_merges_garage_into_building():
+def test_official_miou_merges_garage_into_building():
   truth = np.full((1, 4), BUILDING, np.uint8)
   prediction = np.array([[BUILDING, GARAGE, GARAGE, 9]], np.uint8)
   assert semantic.official_miou(semantic.count(prediction, truth)) == pytest.approx(3 / 4)
 
 
-def test_official_score_agrees_with_kitti360scripts(tmp_path, monkeypatch):
+def test_official_miou_agrees_with_kitti360scripts(tmp_path, monkeypatch):
   official = pytest.importorskip(
     'kitti360scripts.evaluation.semantic_2d.evalPixelLevelSemanticLabeling'
   )

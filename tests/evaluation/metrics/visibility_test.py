@@ -12,7 +12,7 @@ def _wall(z, x, y, step):
   return np.stack([xs.ravel(), ys.ravel(), np.full(xs.size, z)], axis=1)
 
 
-def test_a_nearer_wall_hides_what_is_straight_behind_it():
+def test_visible_excludes_points_behind_a_nearer_wall():
   front = _wall(5.0, (-1, 1), (-1, 1), 0.03)  # covers 11 degrees to each side
   points = np.array(
     [[0, 0, 20.0], [3.8, 0, 20], [4.5, 0, 20], [0, 5, 20], [0, 0, 5.2], [0, 0, 4.9]]
@@ -24,7 +24,7 @@ def test_a_nearer_wall_hides_what_is_straight_behind_it():
   np.testing.assert_array_equal(visibility.visible(points, front), expected)
 
 
-def test_a_road_does_not_hide_itself():
+def test_visible_keeps_a_road_at_grazing_angle():
   # A camera 1.6 m above it; beams 0.4 degrees apart hit it up to 60 m away.
   z = 1.6 / np.tan(np.deg2rad(np.arange(1.5, 25, 0.4)))
   x, z = np.meshgrid(np.linspace(-4, 4, 200), z)
@@ -32,7 +32,7 @@ def test_a_road_does_not_hide_itself():
   assert visibility.visible(road, road).mean() > 0.97
 
 
-def test_hidden_points_agree_with_exact_sight_lines():
+def test_visible_agrees_with_exact_lines_of_sight():
   """A scanner 1.2 m above the camera looks over boxes at a wall 25 m away."""
   rng = np.random.default_rng(0)
   tops = rng.uniform(-0.5, 1.5, 12)  # y of the boxes' tops, downwards; their fronts are at z = 8
@@ -67,6 +67,6 @@ def test_hidden_points_agree_with_exact_sight_lines():
 
 
 @pytest.mark.parametrize('scan', [np.zeros((0, 3)), np.array([[0, 0, -3.0]])])
-def test_nothing_hides_where_nothing_was_hit(scan):
+def test_visible_keeps_all_points_without_occluders(scan):
   assert visibility.visible(np.array([[0, 0, 4.0]]), scan).all()
   assert visibility.visible(np.zeros((0, 3)), scan).shape == (0,)

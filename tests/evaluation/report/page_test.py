@@ -1,4 +1,4 @@
-"""The report: one page that holds everything, asks nothing of the network and escapes its words."""
+"""The report: one self-contained page without external links, with escaped text."""
 
 import base64
 import html.parser
@@ -15,11 +15,11 @@ from pnerf_jax.evaluation.report import page, panels
 
 
 class _Page(html.parser.HTMLParser):
-  """Collects image sources, links, text, and whether every tag closes in its order."""
+  """Collects image sources, links and texts, and checks that tags are nested correctly."""
 
   def __init__(self, text):
     super().__init__()
-    self.images, self.links, self.words, self.open = [], [], [], []
+    self.images, self.links, self.texts, self.open = [], [], [], []
     self.feed(text)
 
   def handle_starttag(self, tag, attrs):
@@ -35,11 +35,11 @@ class _Page(html.parser.HTMLParser):
 
   def handle_data(self, data):
     if data.strip():
-      self.words.append(data.strip())
+      self.texts.append(data.strip())
 
   def value(self, key):
-    """What the table prints for a metric."""
-    return self.words[self.words.index(key) + 1]
+    """Return the value that the table prints for a metric."""
+    return self.texts[self.texts.index(key) + 1]
 
 
 def _evaluate(workdir, frames, truth):
@@ -69,35 +69,35 @@ def _evaluate(workdir, frames, truth):
       workdir / 'eval',
       'a<b>&run',
       metrics,
-      scores.confusion,
-      scores.reliability,
-      pictures,
-      workdir / 'scalars.jsonl',
+      confusion=scores.confusion,
+      reliability=scores.reliability,
+      panels=pictures,
+      scalars=workdir / 'scalars.jsonl',
     ).read_text()
   )
 
 
-def test_the_page_holds_its_pictures_and_figures(tmp_path):
+def test_write_report_embeds_pictures_and_metrics(tmp_path):
   tmp_path.joinpath('scalars.jsonl').write_text(
     ''.join(json.dumps({'step': i, 'loss': 1.0, 'psnr': 20.0}) + '\n' for i in range(3))
   )
   page = _evaluate(tmp_path, range(20), truth=True)
   assert page.open == [] and page.links == []
-  assert 'a<b>&run: evaluation' in page.words
-  assert '20 images, training step 40.' in ' '.join(page.words)
+  assert 'a<b>&run: evaluation' in page.texts
+  assert '20 images, training step 40.' in ' '.join(page.texts)
   assert page.value('semantic.miou') == page.value('panoptic.stuff.pq') == '100.0 %'
-  assert page.value('consistency.mc') == page.value('confidence.outside_mean') == '–'
+  assert page.value('consistency.mc') == page.value('confidence.unsupported_mean') == '–'
   assert page.value('confidence.ece') == '25.0 %'
-  assert len(page.images) == 5 + 8  # bars, confusion, confidence twice, curves, and the most panels
+  assert len(page.images) == 5 + 8  # plots and the maximum of panels
   for source in page.images:
     kind, data = source.split(',', 1)
     assert kind == 'data:image/png;base64'
     Image.open(io.BytesIO(base64.b64decode(data))).load()
-  assert not list(tmp_path.rglob('*.partial'))
+  assert not list(tmp_path.rglob('.*'))
   assert len(list((tmp_path / 'eval' / 'panels').glob('*.png'))) == 20
 
 
-def test_without_truth_there_are_dashes_and_no_figures(tmp_path):
+def test_write_report_without_ground_truth_has_dashes_and_no_plots(tmp_path):
   page = _evaluate(tmp_path, [5], truth=False)
   assert len(page.images) == 1  # the panel
   assert page.value('semantic.miou') == page.value('panoptic.all.pq') == '–'
@@ -108,5 +108,5 @@ def test_without_truth_there_are_dashes_and_no_figures(tmp_path):
 @pytest.mark.parametrize(
   'count, expected', [(0, []), (1, [0]), (8, list(range(8))), (15, [0, 2, 4, 6, 8, 10, 12, 14])]
 )
-def test_panels_are_spread_evenly(count, expected):
-  assert page._spread(list(range(count))) == expected
+def test_evenly_spaced_by_hand(count, expected):
+  assert page._evenly_spaced(list(range(count))) == expected

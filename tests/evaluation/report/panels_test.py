@@ -1,4 +1,4 @@
-"""Panels: where each picture stands, error colours, and images with nothing to compare."""
+"""Panels: positions of the pictures, error colours, missing ground truth."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def _tile(sheet, row, column):
   return np.asarray(sheet)[y : y + 176, x : x + 704]
 
 
-def test_pictures_stand_in_their_places():
+def test_panel_positions():
   truth = np.full(SHAPE, 7, np.uint8)
   sheet = panels.panel(
     _result(
@@ -46,19 +46,19 @@ def test_pictures_stand_in_their_places():
   assert (_tile(sheet, 5, 1) == 0).all()  # no depth anywhere
 
 
-def test_an_image_without_truth_has_empty_panels():
+def test_panel_without_ground_truth_has_empty_frames():
   sheet = panels.panel(_result())
   for row, column in ((1, 0), (2, 0), (3, 0), (3, 1), (4, 0), (4, 1), (5, 0)):
     assert (_tile(sheet, row, column)[2:-2, 2:-2] == 250).all()
 
 
-def test_a_method_without_colour_and_depth_leaves_their_panels_empty():
+def test_panel_without_colour_and_depth_has_empty_frames():
   sheet = panels.panel(_result(rgb=None, depth=None))
   for row in (0, 5):
     assert (_tile(sheet, row, 1)[2:-2, 2:-2] == 250).all()
 
 
-def test_large_images_shrink_to_the_same_sheet():
+def test_panel_has_the_same_width_for_large_images():
   large = FrameResult(
     frame=1,
     camera='image_00',
@@ -71,15 +71,15 @@ def test_large_images_shrink_to_the_same_sheet():
   assert panels.panel(large).width == panels.panel(_result()).width == 1432
 
 
-def test_captions_tell_what_is_right_of_the_scored_pixels():
+def test_accuracy_caption_counts_scored_pixels():
   truth = np.array([[7, 7, 26, 0, 255]], np.uint8)
-  called = np.array([[7, 11, 26, 26, 26]], np.uint8)
-  assert panels.scored_caption('labels', called, truth) == 'labels (66.7 % right)'
-  for prediction, against in ((None, truth), (called, None), (called, np.zeros_like(truth))):
-    assert panels.scored_caption('labels', prediction, against) == 'labels'
+  prediction = np.array([[7, 11, 26, 26, 26]], np.uint8)
+  assert panels.accuracy_caption('labels', prediction, truth) == 'labels (accuracy 66.7 %)'
+  for semantic, against in ((None, truth), (prediction, None), (prediction, np.zeros_like(truth))):
+    assert panels.accuracy_caption('labels', semantic, against) == 'labels'
 
 
-def test_errors_are_told_from_void():
+def test_error_rgb_distinguishes_errors_from_void():
   truth = np.array([[7, 7, 0, 255]], np.uint8)
   prediction = np.array([[7, 26, 26, 26]], np.uint8)
   picture = panels.error_rgb(prediction, truth, np.full((1, 4, 3), 120, np.uint8))

@@ -1,4 +1,4 @@
-"""Figures: scalars of an interrupted run, and files that open and are not blank."""
+"""Plots: scalars of an interrupted run, and files that open and are not blank."""
 
 import json
 
@@ -10,11 +10,11 @@ from pnerf_jax.evaluation.report import plots
 
 
 def _inked(path):
-  """Share of pixels that are not white."""
+  """Return the fraction of pixels that are not white."""
   return (np.asarray(Image.open(path).convert('L')) < 250).mean()
 
 
-def test_scalars_of_a_killed_run_are_read_up_to_the_cut(tmp_path):
+def test_read_scalars_skips_a_truncated_line(tmp_path):
   path = tmp_path / 'scalars.jsonl'
   lines = [json.dumps({'step': step, 'loss': 1.0 / (step + 1)}) for step in (20, 10, 30)]
   path.write_text('\n'.join(lines) + '\n{"step": 40, "lo')
@@ -22,7 +22,7 @@ def test_scalars_of_a_killed_run_are_read_up_to_the_cut(tmp_path):
   assert plots.read_scalars(tmp_path / 'absent.jsonl') == []
 
 
-def test_curves_need_a_record(tmp_path):
+def test_write_curves_needs_a_record(tmp_path):
   path = tmp_path / 'curves.png'
   assert not plots.write_curves(path, [])
   assert not plots.write_curves(path, [{'step': 1, 'loss': None}])
@@ -32,18 +32,18 @@ def test_curves_need_a_record(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['curves.png']
 
 
-def test_confusion_rows_are_shares_of_the_true_class(tmp_path):
+def test_confusion_percentages_by_hand(tmp_path):
   truth = np.array([[7, 7, 7, 7, 26, 0]], np.uint8)
   prediction = np.array([[7, 7, 7, 11, 255, 40]], np.uint8)
   confusion = semantic.count(prediction, truth)
-  rows, columns, share = plots.confusion_shares(confusion)
+  rows, columns, percent = plots.confusion_percentages(confusion)
   assert rows.tolist() == [7, 26] and columns.tolist() == [0, 7, 11, 26]
-  np.testing.assert_array_equal(share, [[0, 75, 25, 0], [100, 0, 0, 0]])
+  np.testing.assert_array_equal(percent, [[0, 75, 25, 0], [100, 0, 0, 0]])
   plots.write_confusion(tmp_path / 'confusion.png', confusion)
   assert _inked(tmp_path / 'confusion.png') > 0.1
 
 
-def test_bars_show_one_score_where_the_other_has_no_truth(tmp_path):
+def test_write_class_bars_with_and_without_instances(tmp_path):
   metrics = {
     'semantic.miou': 0.5,
     'panoptic.all.pq': None,
@@ -57,7 +57,7 @@ def test_bars_show_one_score_where_the_other_has_no_truth(tmp_path):
   assert 0.05 < alone and 0.05 < _inked(path)
 
 
-def test_confidence_figures_are_drawn(tmp_path):
+def test_confidence_plots_are_drawn(tmp_path):
   rng = np.random.default_rng(0)
   p = rng.random((40, 50))
   counts = calibration_error.count(p, (rng.random(p.shape) < p) * 7, np.full(p.shape, 7), None)

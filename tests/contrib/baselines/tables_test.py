@@ -1,16 +1,16 @@
-"""Tables against hand-written Markdown, and the picture's tints."""
+"""Tables against hand-written Markdown, and the colours of the picture."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pnerf_jax.evaluation.report import tables
-from pnerf_jax.evaluation.report.tables import Column
+from pnerf_jax.contrib.baselines import tables
+from pnerf_jax.contrib.baselines.tables import Column
 
 _COLUMNS = (Column('a', 'score'), Column('b', 'error (m)', 2, 'low'), Column('c', 'steps', 0, ''))
 
 
-def test_markdown_by_hand(tmp_path):
+def test_write_table_markdown_by_hand(tmp_path):
   tables.write_table(
     tmp_path / 'out' / 'table',
     _COLUMNS,
@@ -37,7 +37,7 @@ def test_markdown_by_hand(tmp_path):
   assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['table.md', 'table.png']
 
 
-def test_picture_tints_better_green_and_worse_red(tmp_path):
+def test_write_table_shades_improvements_green_and_regressions_red(tmp_path):
   tables.write_table(
     tmp_path / 'table',
     _COLUMNS[:2],
@@ -49,10 +49,10 @@ def test_picture_tints_better_green_and_worse_red(tmp_path):
   red, green = last[..., 0] - last[..., 1], last[..., 1] - last[..., 0]
   columns = lambda mask: np.flatnonzero((mask > 40).mean(axis=0) > 0.3)
   assert columns(red).size and columns(green).size
-  assert columns(red).max() < columns(green).min()  # the worse score stands left of the less error
+  assert columns(red).max() < columns(green).min()  # the lower score is left of the lower error
 
 
-def test_without_reference_there_are_no_differences(tmp_path):
+def test_write_table_without_reference_has_no_differences(tmp_path):
   tables.write_table(tmp_path / 'table', _COLUMNS[:1], [('one', {'a': 0.5}), ('two', {'a': 1})])
   assert (tmp_path / 'table.md').read_text().splitlines()[2:] == [
     '| one | 0.500 |',
