@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Trains and scores every variant of configs/ablations.py on one street, one after the other.
+# Trains and evaluates every variant of configs/ablations.py on one street.
 #
 #     bash launch/ablate.sh STREET OUT [STEPS [further flags of train ...]]
 #
 # STREET: a folder in KITTI-360's layout with ground truth. STEPS: optimiser steps of each variant
 # (default: 8000, as in configs/kitti360.py:cpu). Writes the runs to OUT/<variant>, and OUT/table.md
-# and OUT/table.png with every variant's difference to `full`. What is finished is skipped, and what
-# was interrupted is resumed: call it again with the same words. VARIANTS="full no_2d" chooses some.
+# and OUT/table.png with the difference of every variant to `full`. Called again with the same
+# arguments, it skips finished variants and resumes the others. VARIANTS="full no_2d" selects some.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if (( $# < 2 )); then
@@ -15,8 +15,8 @@ if (( $# < 2 )); then
 fi
 street="$1" out="$2" steps="${3:-8000}"
 shift $(( $# < 3 ? $# : 3 ))
-every="full no_fixed no_2d no_reach no_posterior no_3d no_depth fixed_only no_primitives paper"
-variants="${VARIANTS:-$every}"
+all="full no_fixed no_2d no_reach no_posterior no_3d no_depth fixed_only no_primitives paper"
+variants="${VARIANTS:-$all}"
 source launch/env.sh
 pnerf_env requirements.txt
 
@@ -31,6 +31,6 @@ for variant in $variants; do
     --config.data.root="$street" --config.train.steps="$steps" "$@"
   "$PNERF_PYTHON" -m pnerf_jax.eval --workdir="$run"
 done
-# shellcheck disable=SC2086  # the variants are words
+# shellcheck disable=SC2086  # one argument per variant
 PYTHONPATH=. "$PNERF_PYTHON" launch/compare_runs.py --out="$out/table" --reference=full \
   $(printf "$out/%s " $variants)

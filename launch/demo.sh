@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# From nothing to labels: makes the environment and a street, trains, evaluates, exports.
-# A second call reuses what is there.
+# Demonstration: creates the environment, generates a street, trains, evaluates, exports the labels.
+# Called again, it skips finished steps.
 #
 #     bash launch/demo.sh
 #
-# PNERF_DEMO_DIR: where everything is written (default: runs/demo).
+# PNERF_DEMO_DIR: output folder (default: runs/demo).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/env.sh
@@ -20,26 +20,26 @@ step() {
 
 step pnerf_jax.street --out="$street"
 step pnerf_jax.train --config=configs/street.py --workdir="$run" --config.data.root="$street"
-# By step and not by the files' times: a clock that was wrong must not pass off an old report as new.
+# Compares steps instead of modification times, which are wrong if the clock was.
 newest="$(ls "$run/checkpoints" 2>/dev/null | grep -x '[0-9]*' | sort -n | tail -n 1 || true)"
 if [[ ! -e "$run/eval/report.html" ]] || ! grep -qs "\"step\": $newest," "$run/eval/metrics.json"; then
   step pnerf_jax.eval --workdir="$run"
 fi
 step pnerf_jax.render --workdir="$run" --out="$labels"
 
-score() {  # METRIC: its value in metrics.json, a percentage
+score() {  # METRIC: print its value in metrics.json as a percentage
   sed -n "s/^ *\"$1\": \([0-9.]*\),*$/\1/p" "$run/eval/metrics.json" 2>/dev/null | {
     read -r value && LC_ALL=C printf '%5.1f %%' "${value}e2"; } || printf '      –'
 }
 
 cat <<END
 
-Done in $SECONDS s. Labels of all frames, scored against the true ones:
-                                                 mIoU   right pixels
-  the 2D network alone (pseudo labels)        $(score pseudo.miou)        $(score pseudo.accuracy)
-  transferred from them and the primitives    $(score semantic.miou)        $(score semantic.accuracy)
+Done in $SECONDS s. Semantic labels of all frames, compared with the ground truth:
+                                       mIoU   pixel accuracy
+  pseudo-labels of the 2D network   $(score pseudo.miou)          $(score pseudo.accuracy)
+  label transfer (pnerf_jax)        $(score semantic.miou)          $(score semantic.accuracy)
 
-  report   $run/eval/report.html   (metrics, panels, confusion matrix; open it in a browser)
+  report   $run/eval/report.html   (metrics, images, confusion matrix; open it in a browser)
   metrics  $run/eval/metrics.json
   labels   $labels/image_00/{semantic_rgb,semantic,instance,depth,rgb}/
 END

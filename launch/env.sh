@@ -1,11 +1,11 @@
-# Makes the environment of the project; sourced by demo.sh and test.sh.
+# Creates the Python environment of the project; sourced by the other scripts.
 #
 #     source launch/env.sh
 #     pnerf_env requirements.txt [more requirement files]
 #
-# Afterwards $PNERF_PYTHON is the environment's interpreter. The environment is .venv in the
-# project, or the folder named by $PNERF_VENV. A requirement file is installed again only when it or
-# constraints.txt has changed; after an installation that did not finish everything is made anew.
+# Sets $PNERF_PYTHON to the environment's interpreter. The environment is .venv in the project, or
+# the folder $PNERF_VENV. A requirement file is installed again only if it or constraints.txt has
+# changed. After an interrupted installation the environment is created again.
 
 PNERF_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -22,7 +22,7 @@ _pnerf_find_python() {
   return 1
 }
 
-_pnerf_make_venv() {
+_pnerf_create_venv() {
   local venv="$1" python
   python="$(_pnerf_find_python)" || return 1
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
@@ -34,7 +34,7 @@ _pnerf_make_venv() {
     echo "error: $venv holds other files. Set PNERF_VENV to a new folder." >&2
     return 1
   fi
-  echo "Making the environment $venv with $("$python" --version)"
+  echo "Creating the environment $venv with $("$python" --version)"
   "$python" -m venv --clear "$venv"
 }
 
@@ -42,21 +42,21 @@ pnerf_env() {
   local venv="${PNERF_VENV:-$PNERF_ROOT/.venv}" file wanted stamp
   PNERF_PYTHON="$venv/bin/python"
   for file in "$@"; do
-    # The stamp is a copy of what was installed. It is written last: an installation that was cut
-    # off leaves none, and is done again.
+    # The stamp is a copy of the installed requirements. It is written last, so that an interrupted
+    # installation has none.
     stamp="$venv/installed-$file"
     wanted="$(cat "$PNERF_ROOT/$file" "$PNERF_ROOT/constraints.txt")" || return 1
     if [[ -x "$PNERF_PYTHON" && -f "$stamp" && "$(cat "$stamp")" == "$wanted" ]]; then
       continue
     fi
-    # pip comes last in a new environment: without it, that was cut off. Where pip itself was cut
-    # off, a package may be half there, which pip would not notice.
+    # `venv` installs pip last: without pip the environment is incomplete. After an interrupted
+    # installation a package may be incomplete, which pip does not detect.
     if [[ -f "$venv/installing" ]] || ! "$PNERF_PYTHON" -m pip --version >/dev/null 2>&1; then
-      _pnerf_make_venv "$venv" || return 1
-      pnerf_env "$@"  # from the start: it is empty now
+      _pnerf_create_venv "$venv" || return 1
+      pnerf_env "$@"  # install all files into the new environment
       return
     fi
-    echo "Installing $file into $venv (some minutes the first time)"
+    echo "Installing $file into $venv (takes minutes the first time)"
     rm -f "$stamp"
     touch "$venv/installing"
     "$PNERF_PYTHON" -m pip install -qq --disable-pip-version-check \

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Measures this program where a GPU is at hand: one command, everything into OUT/report.md.
+# Runs all benchmarks that concern a GPU, and writes OUT/report.md.
 #
 #     bash launch/gpu_check.sh OUT [tiny]
 #
-# Step time, rays a second, shares of the measured and the data-sheet peaks and the longest kernels,
-# for the hash-grid and the paper's network at 8192 rays; render time of both at 704 x 188; and the
-# time of one window of 64 stereo frames from `train` to the exported labels. With `tiny`: the same
-# in small, which says whether everything runs, on any machine. Draws its own street (not timed).
-# PNERF_PYTHON: the interpreter, with jax[cuda13] or jax[cuda12] (README.md). What is finished in
-# OUT is kept: call it again with the same words to go on.
+# Step time, rays per second, shares of the measured and data-sheet peaks, and the longest kernels
+# of the hash-grid field and the paper's field with 8192 rays per step; render time of both at
+# 704 x 188; time from `train` to the exported labels of a window of 64 stereo frames. Streets are
+# generated (not timed). `tiny` runs the same at a small size, to check on any machine that
+# everything works.
+# PNERF_PYTHON: the interpreter, with jax[cuda13] or jax[cuda12] (README.md). Called again with the
+# same arguments, it skips finished sections.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if (( $# < 1 )); then
@@ -23,7 +24,7 @@ if [[ "${2:-}" == tiny ]]; then
   rays=64 frames=2 scale=0.125 steps=20 street_frames=2 train_steps=20 repeats=1 exported=2
 fi
 
-section() {  # name, then the words of a benchmark; kept in OUT/name.md
+section() {  # NAME ARGUMENT...: run a benchmark and write its table to OUT/NAME.md
   local name="$1"
   shift
   if [[ ! -s "$out/$name.md" ]]; then
@@ -46,8 +47,8 @@ if [[ ! -s "$out/window.md" ]]; then
   [[ -f "$street/street.json" ]] || \
     "$python" -m pnerf_jax.street --out="$street" --frames=$frames --scale=$scale \
       --predictions=noise
-  rm -rf "$out/work/window_run" "$out/work/window_labels"  # timed as a whole or not at all
-  echo "[$SECONDS s] one window from start to labels"
+  rm -rf "$out/work/window_run" "$out/work/window_labels"  # a resumed run cannot be timed
+  echo "[$SECONDS s] window: train and export"
   begin=$(date +%s)
   "$python" -m pnerf_jax.train --config=configs/kitti360.py --workdir="$out/work/window_run" \
     --config.data.root="$street" --config.train.steps=$steps --config.train.batch_rays=$rays \
@@ -57,7 +58,7 @@ if [[ ! -s "$out/window.md" ]]; then
   finished=$(date +%s)
   printf '| one window, %d stereo frames, %d steps of %d rays | s |\n|---|---|\n' \
     $frames $steps $rays >"$out/window.part"
-  printf '| train, from the command to the end | %d |\n| render, both cameras | %d |\n| all | %d |\n' \
+  printf '| train, including start-up | %d |\n| render, both cameras | %d |\n| total | %d |\n' \
     $((trained - begin)) $((finished - trained)) $((finished - begin)) >>"$out/window.part"
   mv "$out/window.part" "$out/window.md"
 fi

@@ -8,8 +8,9 @@
 # Generates suburbs and villages, trains a PSPNet on them, fine-tunes it on 4 frames of a boulevard,
 # predicts pseudo-labels of the boulevard with both, trains a field from each (STEPS, default 3000),
 # and scores everything on the other 20 frames. Writes OUT/table.md, OUT/table.png, OUT/labels.png
-# (one frame by all) and, for NAME in alone, tuned, noise, OUT/NAME/run/eval/report.html. Half an hour
-# on one core. Called again with the same arguments, it skips what is finished and resumes the rest.
+# (one frame by all) and, for NAME in alone, tuned, noise, OUT/NAME/run/eval/report.html. Takes half
+# an hour on one core. Called again with the same arguments, it skips finished steps and resumes the
+# others.
 # SEEDS="100 101" generates fewer streets, NETWORK_STEPS=300 trains the network for fewer steps.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,13 +1,12 @@
-"""Draws quality against training time: mIoU and PSNR of a recipe's checkpoints on given streets.
+"""Quality against training time: mIoU and PSNR of the checkpoints of a config on given streets.
 
     PYTHONPATH=. python launch/quality_curve.py STREET STREET ... --out=DIR
         [--config=configs/kitti360.py:cpu] [--every=500] [further flags of train ...]
 
-Trains each street once by the `train` command, keeps a checkpoint of every N-th step (copied
-into a folder of its own as soon as training has written it), scores each by the `eval` command, and
-writes DIR/curve.json, DIR/curve.png and a table of them to the screen. Seconds are those of
-RUN/scalars.jsonl: training with its checkpoints and previews, from the first dispatch on; what
-comes before is told beside them. Called again, it goes on where it stopped.
+Trains each street once, copies every checkpoint into a folder of its own as soon as it is written,
+and evaluates all of them. Writes DIR/curve.json and DIR/curve.png, and prints a table. Seconds are
+those of RUN/scalars.jsonl: training including checkpoints and previews, from the first call on;
+curve.json also holds the start-up time. Called again, it continues where it stopped.
 """
 
 import argparse
@@ -18,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -30,8 +30,8 @@ _METRICS = (('semantic.miou', 'mIoU'), ('image.psnr', 'PSNR (dB)'))
 
 
 def train(street: pathlib.Path, run: pathlib.Path, options: argparse.Namespace) -> None:
-  """Trains a street; every checkpoint becomes a run of its own below run/kept."""
-  words = [
+  """Train on a street, and copy every checkpoint to RUN/kept."""
+  args = [
     '-m',
     'pnerf_jax.train',
     f'--config={options.config}',
@@ -40,76 +40,66 @@ def train(street: pathlib.Path, run: pathlib.Path, options: argparse.Namespace) 
     f'--config.train.checkpoint_every={options.every}',
     *options.further,
   ]
-  started = time.time()
-  with subprocess.Popen([sys.executable, *words]) as process:
+  start = time.time()
+  with subprocess.Popen([sys.executable, *args]) as process:
     try:
       while process.poll() is None:
         time.sleep(0.5)
-        keep(run)
+        copy_checkpoints(run)
     finally:
-      process.terminate()  # saves first where it still runs
-  keep(run)
+      process.terminate()  # if it is still running, it saves first
+  copy_checkpoints(run)
   if process.returncode:
     raise InputError(f'{street}: training failed ({process.returncode}).')
-  if not (run / 'started.json').exists():
-    trained = scalars(run)[-1]['seconds']
-    write_bytes(
-      run / 'started.json',
-      json.dumps({'seconds': round(time.time() - started - trained, 1)}).encode(),
-    )
+  if not (run / 'startup.json').exists():
+    startup = time.time() - start - read_scalars(run)[-1]['seconds']
+    write_bytes(run / 'startup.json', json.dumps({'seconds': round(startup, 1)}).encode())
 
 
-def keep(run: pathlib.Path) -> None:
-  """Copies the checkpoints that are whole into run/kept/STEP, which `eval` takes as a run."""
-  for found in (run / 'checkpoints').glob('[0-9]*'):
-    kept = run / 'kept' / found.name
-    if found.name.isdigit() and not kept.exists():
-      partial = run / 'kept' / f'.{found.name}'
+def copy_checkpoints(run: pathlib.Path) -> None:
+  """Copy new complete checkpoints to RUN/kept/STEP, which can be evaluated like a run."""
+  for checkpoint in (run / 'checkpoints').glob('[0-9]*'):
+    kept = run / 'kept' / checkpoint.name
+    if checkpoint.name.isdigit() and not kept.exists():
+      partial = run / 'kept' / f'.{checkpoint.name}'
       shutil.rmtree(partial, ignore_errors=True)
       try:
-        shutil.copytree(found, partial / 'checkpoints' / found.name)
-      except (OSError, shutil.Error):  # training removed it meanwhile
+        shutil.copytree(checkpoint, partial / 'checkpoints' / checkpoint.name)
+      except (OSError, shutil.Error):  # removed by training in the meantime
         shutil.rmtree(partial, ignore_errors=True)
         continue
       shutil.copy(run / 'config.json', partial)
       partial.rename(kept)
 
 
-def scalars(run: pathlib.Path) -> list[dict]:
-  """The lines of RUN/scalars.jsonl."""
+def read_scalars(run: pathlib.Path) -> list[dict[str, Any]]:
+  """Return the lines of RUN/scalars.jsonl."""
   return [json.loads(line) for line in (run / 'scalars.jsonl').read_text().splitlines()]
 
 
-def curve(run: pathlib.Path) -> list[dict]:
-  """Step, seconds and metrics of every kept checkpoint, which are scored where they are not yet."""
-  seconds = {line['step']: line['seconds'] for line in scalars(run)}
+def evaluate(run: pathlib.Path) -> list[dict[str, Any]]:
+  """Return step, seconds and metrics of every copied checkpoint, evaluating new ones."""
+  seconds = {line['step']: line['seconds'] for line in read_scalars(run)}
   points = []
   for kept in sorted((run / 'kept').glob('[0-9]*'), key=lambda path: int(path.name)):
     path = kept / 'eval' / 'metrics.json'
     if not path.exists():
       subprocess.run([sys.executable, '-m', 'pnerf_jax.eval', f'--workdir={kept}'], check=True)
     metrics = json.loads(path.read_text())
+    step = int(kept.name)
     points.append(
-      {
-        'step': int(kept.name),
-        'seconds': seconds[int(kept.name)],
-        **{key: metrics[key] for key, _ in _METRICS},
-      }
+      {'step': step, 'seconds': seconds[step], **{key: metrics[key] for key, _ in _METRICS}}
     )
   return points
 
 
-def draw(curves: dict[str, dict], path: pathlib.Path) -> None:
-  """One panel a metric, one line a street."""
+def draw(curves: dict[str, Any], path: pathlib.Path) -> None:
+  """Draw one panel per metric with one line per street."""
   figure = Figure(figsize=(9, 3.6), layout='constrained')
   for axes, (key, name) in zip(figure.subplots(1, len(_METRICS)), _METRICS):
-    for street, found in curves.items():
-      axes.plot(
-        [p['seconds'] for p in found['points']],
-        [p[key] for p in found['points']],
-        marker='.',
-        label=street,
-      )
+    for street, curve in curves.items():
+      points = curve['points']
+      axes.plot([p['seconds'] for p in points], [p[key] for p in points], marker='.', label=street)
     axes.set(xlabel='seconds of training', ylabel=name, xlim=(0, None))
     axes.grid(alpha=0.3)
   axes.legend()
@@ -118,10 +108,10 @@ def draw(curves: dict[str, dict], path: pathlib.Path) -> None:
 
 
 def main() -> None:
-  """Trains, scores and draws the streets of the command line."""
+  """Train, evaluate and draw the streets of the command line."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('streets', type=pathlib.Path, nargs='+', metavar='STREET')
-  parser.add_argument('--out', type=pathlib.Path, required=True, help='DIR')
+  parser.add_argument('--out', type=pathlib.Path, required=True, metavar='DIR')
   parser.add_argument('--config', default='configs/kitti360.py:cpu')
   parser.add_argument('--every', type=int, default=500, help='steps between two points')
   options, options.further = parser.parse_known_args()
@@ -130,16 +120,16 @@ def main() -> None:
     run = options.out / street.name
     train(street, run, options)
     curves[street.name] = {
-      'start': json.loads((run / 'started.json').read_text())['seconds'],
+      'startup': json.loads((run / 'startup.json').read_text())['seconds'],
       'config': options.config,
-      'points': curve(run),
+      'points': evaluate(run),
     }
     write_bytes(options.out / 'curve.json', json.dumps(curves, indent=1).encode())
   draw(curves, options.out / 'curve.png')
   print('| street | step | seconds | ' + ' | '.join(name for _, name in _METRICS) + ' |')
   print('|---' * (3 + len(_METRICS)) + '|')
-  for street, found in curves.items():
-    for point in found['points']:
+  for street, curve in curves.items():
+    for point in curve['points']:
       values = ('–' if point[key] is None else f'{point[key]:.3f}' for key, _ in _METRICS)
       print('|', ' | '.join([street, str(point['step']), f'{point["seconds"]:.0f}', *values]), '|')
 

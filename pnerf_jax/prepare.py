@@ -42,7 +42,7 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_co
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace existing files.')
 _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'depth: smallest depth matched, metres.', 0.5)
 _NETWORK = flags.DEFINE_string(
-  'network', None, 'labels: the 2D network, transformers:FOLDER or pspnet:CHECKPOINT.'
+  'network', None, 'labels: the 2D network, transformers:FOLDER or pspnet:PATH.'
 )
 _BATCH = flags.DEFINE_integer('batch', 4, 'labels: images per batch of the network.', 1)
 _FROM = flags.DEFINE_string(

@@ -1,71 +1,48 @@
-"""launch/env.sh and demo.sh, with an interpreter that only writes down what it is asked to do."""
+"""Tests of the shell scripts in launch/, with a fake interpreter that records its arguments."""
 
 import os
 import pathlib
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 from pnerf_jax.contrib.street import scenery
 
-_LAUNCH = pathlib.Path(__file__).resolve().parents[1] / 'launch'
-# Makes environments that contain itself; fails while the file `calls.fail` is there.
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_SCRIPTS = sorted(path.name for path in (_ROOT / 'launch').glob('*.sh'))
+_TOOLS = 'bash cat cp date dirname grep ls mkdir mv rm sed sort tail tee touch'.split()
+_FILES = ('requirements.txt', 'requirements-dev.txt')
+# Creates environments that contain a copy of itself; fails while the file $CALLS.fail exists.
 _FAKE_PYTHON = """#!/bin/bash
 case "$*" in
+  -c*|"-m pip --version"|--version) exit ;;
   "-m venv --clear "*)
     rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; touch "$4/pyvenv.cfg"
-    echo venv >>"$CALLS" ;;
-  "-m pip install "*)
-    echo "$*" | sed -E 's|.*--requirement .*/(.*) --constraint.*|\\1|' >>"$CALLS"
-    [[ ! -e "$CALLS.fail" ]] ;;
-  "-m pnerf_jax."*|"launch/"*)
-    echo "$*" >>"$CALLS"
-    [[ "$*" != launch/benchmark.py* ]] || echo "a table"
-    [[ ! -e "$CALLS.fail" ]] ;;
+    echo venv >>"$CALLS"
+    exit ;;
+  "-m pip install "*) echo "$*" | sed -E 's|.*--requirement .*/(.*) --constraint.*|\\1|' >>"$CALLS" ;;
+  *) echo "$*" >>"$CALLS" ;;
 esac
+[[ "$*" != launch/benchmark.py* ]] || echo "a table"
+[[ ! -e "$CALLS.fail" ]]
 """
 
 
 class _Project:
-  """A copy of the script with requirement files of its own."""
+  """A copy of the scripts with short requirement files and a PATH without a real Python."""
 
   def __init__(self, folder: pathlib.Path):
-    self.root, self.calls = folder / 'project', folder / 'calls'
-    self.venv = self.root / '.venv'
+    self.root, self._calls, self.bin = folder / 'project', folder / 'calls', folder / 'bin'
+    self.fail = folder / 'calls.fail'
     (self.root / 'launch').mkdir(parents=True)
-    for name in (
-      'env.sh',
-      'demo.sh',
-      'ablate.sh',
-      'gpu_check.sh',
-      'network_demo.sh',
-      'reproduce_paper.sh',
-    ):
-      shutil.copy(_LAUNCH / name, self.root / 'launch')
-    for name in ('requirements.txt', 'requirements-dev.txt', 'constraints.txt'):
+    for name in _SCRIPTS:
+      shutil.copy(_ROOT / 'launch' / name, self.root / 'launch')
+    for name in (*_FILES, 'constraints.txt'):
       (self.root / name).write_text('numpy\n')
-    self.bin = folder / 'bin'
     self.bin.mkdir()
-    for tool in (
-      'bash',
-      'cat',
-      'cp',
-      'date',
-      'dirname',
-      'grep',
-      'ls',
-      'mkdir',
-      'mv',
-      'rm',
-      'sed',
-      'sort',
-      'tail',
-      'tee',
-      'touch',
-    ):
+    for tool in _TOOLS:
       (self.bin / tool).symlink_to(shutil.which(tool))
     self.put_python('python3.11')
 
@@ -73,19 +50,35 @@ class _Project:
     (self.bin / name).write_text(text)
     (self.bin / name).chmod(0o755)
 
-  def make(self, *files: str, **environment: str) -> tuple[list[str], str]:
-    """Calls pnerf_env; returns what the interpreter was asked for, and standard error."""
-    self.calls.write_text('')
+  def run(self, *command: str, **environment: str):
+    """Run bash; return the process and the calls of the interpreter."""
+    self._calls.write_text('')
     done = subprocess.run(
-      ['bash', '-c', f'set -euo pipefail; source launch/env.sh; pnerf_env {" ".join(files)}'],
+      ['bash', *command],
       cwd=self.root,
       capture_output=True,
       text=True,
       check=False,
-      env={'PATH': str(self.bin), 'CALLS': str(self.calls), **environment},
+      env={'PATH': str(self.bin), 'CALLS': str(self._calls), **environment},
     )
-    assert (done.returncode == 0) == (not done.stderr), done
-    return self.calls.read_text().split(), done.stderr
+    return done, self._calls.read_text().splitlines()
+
+  def script(self, name: str, *args: str, **environment: str):
+    """Run a script in a finished environment; return the process and the calls."""
+    self.run('-c', f'source launch/env.sh; pnerf_env {" ".join(_FILES)}')
+    return self.run(f'launch/{name}', *args, **environment)
+
+  def env(self, *files: str, **environment: str):
+    """Run pnerf_env; return the calls and standard error."""
+    command = f'set -euo pipefail; source launch/env.sh; pnerf_env {" ".join(files)}'
+    done, calls = self.run('-c', command, **environment)
+    assert (done.returncode == 0) == (not done.stderr or self.fail.exists()), done
+    return calls, done.stderr
+
+  def write_metrics(self, run: str, text: str):
+    path = self.root / run / 'eval' / 'metrics.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 @pytest.fixture
@@ -93,196 +86,160 @@ def project(tmp_path):
   return _Project(tmp_path)
 
 
-def test_installs_once_and_again_only_what_changed(project):
-  files = ('requirements.txt', 'requirements-dev.txt')
-  assert project.make(*files)[0] == ['venv', *files]
-  assert project.make(*files)[0] == []
+def _binaries(calls):
+  """Return the names of the called binaries: 'train' for '-m pnerf_jax.train ...'."""
+  return [call.split()[1].removeprefix('pnerf_jax.') for call in calls]
+
+
+@pytest.mark.parametrize('script', [*_SCRIPTS, '../.ci/run'])
+def test_scripts_are_valid_bash(script):
+  assert subprocess.run(['bash', '-n', str(_ROOT / 'launch' / script)]).returncode == 0
+
+
+def test_env_installs_only_changed_requirements(project):
+  assert project.env(*_FILES)[0] == ['venv', *_FILES]
+  assert project.env(*_FILES)[0] == []
   (project.root / 'requirements-dev.txt').write_text('numpy\npytest\n')
-  assert project.make('requirements.txt')[0] == []
-  assert project.make(*files)[0] == ['requirements-dev.txt']
+  assert project.env('requirements.txt')[0] == []
+  assert project.env(*_FILES)[0] == ['requirements-dev.txt']
   (project.root / 'constraints.txt').write_text('numpy==2.0\n')
-  assert project.make(*files)[0] == list(files)
-  assert project.make(*files)[0] == []
+  assert project.env(*_FILES)[0] == [*_FILES]
+  assert project.env(*_FILES)[0] == []
 
 
-@pytest.mark.parametrize('broken', ['requirements.txt', 'requirements-dev.txt'])
-def test_a_failed_installation_is_made_anew(project, broken):
-  files = ('requirements.txt', 'requirements-dev.txt')
-  if broken == 'requirements-dev.txt':
-    project.make('requirements.txt')
-  fail = pathlib.Path(f'{project.calls}.fail')
-  fail.touch()
-  with pytest.raises(AssertionError):  # fails; the fake says nothing
-    project.make(*files)
-  fail.unlink()
-  assert project.make(*files)[0] == ['venv', *files]
+@pytest.mark.parametrize('num_installed', [0, 1])
+def test_env_recreates_the_environment_after_a_failed_installation(project, num_installed):
+  project.env(*_FILES[:num_installed])
+  project.fail.touch()
+  with pytest.raises(AssertionError):
+    project.fail.touch()
+    done, _ = project.run('-c', f'source launch/env.sh; pnerf_env {" ".join(_FILES)}')
+    assert done.returncode == 0
+  project.fail.unlink()
+  assert project.env(*_FILES)[0] == ['venv', *_FILES]
 
 
-def test_another_folder_can_be_named_but_never_emptied(project, tmp_path):
-  other = tmp_path / 'other'
-  assert project.make('requirements.txt', PNERF_VENV=str(other))[0] == ['venv', 'requirements.txt']
-  assert (other / 'bin' / 'python').exists() and not project.venv.exists()
-  home = tmp_path / 'home'
+def test_env_uses_another_folder_but_keeps_foreign_files(project, tmp_path):
+  other, home = tmp_path / 'other', tmp_path / 'home'
+  assert project.env(_FILES[0], PNERF_VENV=str(other))[0] == ['venv', _FILES[0]]
+  assert (other / 'bin' / 'python').exists() and not (project.root / '.venv').exists()
   home.mkdir()
   (home / 'letter').touch()
-  calls, error = project.make('requirements.txt', PNERF_VENV=str(home))
+  calls, error = project.env(_FILES[0], PNERF_VENV=str(home))
   assert not calls and 'holds other files' in error and os.listdir(home) == ['letter']
 
 
-def test_no_python_or_an_old_one_is_one_clear_line(project):
+def test_env_reports_a_missing_or_old_python_in_one_line(project):
   (project.bin / 'python3.11').unlink()
   for present in (False, True):
     if present:
-      project.put_python('python3', '#!/bin/bash\nexit 1\n')  # not >= 3.11
-    _, error = project.make('requirements.txt')
+      project.put_python('python3', '#!/bin/bash\nexit 1\n')  # older than 3.11
+    _, error = project.env(_FILES[0])
     assert error.startswith('error: no Python 3.11 or newer found') and error.count('\n') == 1
   project.put_python('python3')
-  assert project.make('requirements.txt')[0] == ['venv', 'requirements.txt']
+  assert project.env(_FILES[0])[0] == ['venv', _FILES[0]]
 
 
-def test_demo_runs_the_four_commands_on_one_folder(project):
-  def demo(**environment):
-    project.calls.write_text('')
-    done = subprocess.run(
-      ['bash', 'launch/demo.sh'],
-      cwd=project.root,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment},
-    )
-    return done, project.calls.read_text().splitlines()
+def test_test_script_checks_then_selects_tests(project):
+  lint = ['-m ruff check --quiet .', '-m ruff format --quiet --check .']
+  _, calls = project.script('test.sh', '-k', 'intervals')
+  assert calls == [*lint, '-m mypy', '-m pytest -n 2 -m not stress -k intervals']
+  _, calls = project.script('test.sh', '--stress', '-x')
+  assert calls == [*lint, '-m pytest -n 2 -m stress -x']
+  _, calls = project.script('test.sh', '--fast')
+  folders = calls[-1].removeprefix('-m pytest -n 2 -m not slow and not stress ').split()
+  assert calls[:-1] == lint and 'tests/rendering' in folders
+  assert all((_ROOT / folder).is_dir() for folder in folders)
+  project.fail.touch()
+  done, calls = project.run('launch/test.sh')
+  assert done.returncode and calls == lint[:1]
 
-  done, calls = demo()
+
+def test_demo_skips_the_evaluation_of_an_evaluated_step(project):
+  done, calls = project.script('demo.sh')
   assert done.returncode == 0 and 'runs/demo/run/eval/report.html' in done.stdout
-  assert [call.split()[1] for call in calls[2:]] == [
-    f'pnerf_jax.{name}' for name in ('street', 'train', 'eval', 'render')
-  ]
-  report = project.root / 'runs/demo/run/eval/report.html'
-  report.parent.mkdir(parents=True)
+  assert _binaries(calls) == ['street', 'train', 'eval', 'render']
   for step in (900, 1000):
     (project.root / f'runs/demo/run/checkpoints/{step}').mkdir(parents=True)
-  report.touch()
-  os.utime(report, (1, 1))  # times of files say nothing: the clock may have been wrong
-  for scored, expected in ((1000, []), (900, ['eval']), (100, ['eval'])):
-    (report.parent / 'metrics.json').write_text(
-      f'{{\n  "step": {scored},\n  "semantic.miou": 0.7461,\n  "pseudo.miou": 0.28,\n'
-      '  "pseudo.accuracy": null\n}\n'
+  for step, evaluated in ((1000, []), (900, ['eval']), (100, ['eval'])):
+    project.write_metrics(
+      'runs/demo/run',
+      f'{{\n  "step": {step},\n  "semantic.miou": 0.7461,\n  "pseudo.miou": 0.28,\n'
+      '  "pseudo.accuracy": null\n}\n',
     )
-    done, calls = demo()
-    assert re.search('alone.* 28.0 % +–\n.*transferred.* 74.6 % +–\n', done.stdout), done.stdout
-    assert [call.split()[1].removeprefix('pnerf_jax.') for call in calls] == [
-      'street',
-      'train',
-      *expected,
-      'render',
-    ]
-  done, calls = demo(PNERF_DEMO_DIR='elsewhere')
+    report = project.root / 'runs/demo/run/eval/report.html'
+    report.touch()
+    os.utime(report, (1, 1))  # modification times must not matter
+    done, calls = project.run('launch/demo.sh')
+    assert re.search('2D network +28.0 % +–\n.*transfer.* 74.6 % +–\n', done.stdout), done.stdout
+    assert _binaries(calls) == ['street', 'train', *evaluated, 'render']
+
+
+def test_demo_uses_another_folder_and_stops_at_the_first_error(project):
+  done, calls = project.script('demo.sh', PNERF_DEMO_DIR='elsewhere')
   assert done.returncode == 0 and len(calls) == 4
   assert all('elsewhere/' in call and 'runs/demo' not in call for call in calls)
-  pathlib.Path(f'{project.calls}.fail').touch()
-  done, calls = demo()
+  project.fail.touch()
+  done, calls = project.run('launch/demo.sh')
   assert done.returncode == 1 and len(calls) == 1 and 'Done' not in done.stdout
 
 
-def test_ablation_scores_every_variant_once(project):
-  def ablate(*words, **environment):
-    project.calls.write_text('')
-    done = subprocess.run(
-      ['bash', 'launch/ablate.sh', *words],
-      cwd=project.root,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment},
-    )
-    return done, project.calls.read_text().splitlines()
-
-  done, calls = ablate('street')
+def test_ablate_skips_finished_variants(project):
+  done, calls = project.script('ablate.sh', 'street')
   assert done.returncode == 1 and 'error: expected STREET and OUT' in done.stderr and not calls
-  done, calls = ablate('street', 'out', '50', '--config.train.batch_rays=64')
+  done, calls = project.run(
+    'launch/ablate.sh', 'street', 'out', '50', '--config.train.batch_rays=64'
+  )
   assert done.returncode == 0, done.stderr
-  assert len(calls) == 2 + 2 * 10 + 1
-  assert calls[2] == (
+  assert len(calls) == 2 * 10 + 1
+  assert calls[0] == (
     '-m pnerf_jax.train --config=configs/ablations.py:full --workdir=out/full '
     '--config.data.root=street --config.train.steps=50 --config.train.batch_rays=64'
   )
-  assert calls[3] == '-m pnerf_jax.eval --workdir=out/full'
+  assert calls[1] == '-m pnerf_jax.eval --workdir=out/full'
   assert calls[-1].startswith('launch/compare_runs.py --out=out/table --reference=full out/full ')
   assert len(calls[-1].split()) == 3 + 10
-  # What was scored at the last step is skipped; one that was scored earlier is not.
   for variant, step in (('full', 50), ('no_2d', 40)):
-    metrics = project.root / 'out' / variant / 'eval' / 'metrics.json'
-    metrics.parent.mkdir(parents=True)
-    metrics.write_text(f'{{\n  "step": {step},\n  "frames": 2\n}}\n')
-  _, calls = ablate('street', 'out', '50', VARIANTS='full no_2d')
-  assert [call.split()[1] for call in calls[:-1]] == ['pnerf_jax.train', 'pnerf_jax.eval']
+    project.write_metrics(f'out/{variant}', f'{{\n  "step": {step},\n  "frames": 2\n}}\n')
+  _, calls = project.run('launch/ablate.sh', 'street', 'out', '50', VARIANTS='full no_2d')
+  assert _binaries(calls[:-1]) == ['train', 'eval']
   assert 'no_2d' in calls[0] and calls[-1].endswith('out/full out/no_2d')
 
 
-def test_network_is_tried_on_a_street_that_it_never_saw(project):
-  def tried(*words, **environment):
-    project.calls.write_text('')
-    done = subprocess.run(
-      ['bash', 'launch/network_demo.sh', *words],
-      cwd=project.root,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment},
-    )
-    return done, project.calls.read_text().splitlines()
-
-  done, calls = tried()
+def test_network_demo_evaluates_on_frames_that_are_not_used_for_training(project):
+  done, calls = project.script('network_demo.sh')
   assert done.returncode == 1 and 'error: expected OUT' in done.stderr and not calls
-  done, calls = tried('out', '50', SEEDS='7 8', NETWORK_STEPS='40')
+  command = ('launch/network_demo.sh', 'out', '50')
+  environment = {'SEEDS': '7 8', 'NETWORK_STEPS': '40'}
+  done, calls = project.run(*command, **environment)
   assert done.returncode == 0, done.stderr
-  streets, others = calls[2:6], calls[7:]
+  streets, others = calls[:5], calls[5:]
   assert [call.split()[3] for call in streets] == [
-    f'--preset={preset}' for _ in (7, 8) for preset in ('suburb', 'village')
+    f'--preset={preset}' for preset in ('suburb', 'village', 'suburb', 'village', 'boulevard')
   ]
-  assert '--preset=boulevard' in calls[6]  # a kind that the network is not trained on
-  assert [call.split()[1].removeprefix('pnerf_jax.') for call in others] == [
+  assert _binaries(others[:-1]) == [
     'pspnet',
     'pspnet',
     *2 * ['prepare', 'train', 'eval', 'baselines'],
-    'train',
-    'eval',
-    'baselines',
-    '--street=out/street',
+    *('train', 'eval', 'baselines'),
   ]
+  assert others[-1] == 'launch/network_table.py --street=out/street --out=out'
   assert '--config.train.steps=40' in others[0] and '--config.train.steps=10' in others[1]
-  words = dict(
-    word.split('=', 1) for call in (others[1], others[3]) for word in call.split() if '=' in word
-  )
-  labelled, scored = (
-    set(map(int, words[f'--config.data.{name}'].split(','))) for name in ('frames', 'eval_frames')
-  )
+  frames = lambda flag, call: set(map(int, re.search(f'{flag}=([0-9,]+)', call)[1].split(',')))
+  labelled = frames('config.data.frames', others[1])
+  evaluated = frames('config.data.eval_frames', others[3])
   street = scenery.Parameters('boulevard', 3)
-  assert not labelled & scored and labelled | scored == set(street.frame_numbers)
+  assert not labelled & evaluated and labelled | evaluated == set(street.frame_numbers)
   assert '--config.data.derived_root=out/tuned/labels' in others[7]
-  metrics = project.root / 'out/alone/run/eval/metrics.json'
-  metrics.parent.mkdir(parents=True)
-  metrics.write_text('{\n  "step": 50,\n  "frames": 2\n}\n')
-  assert len(tried('out', '50', SEEDS='7 8')[1]) == len(calls) - 3  # installed, scored
+  project.write_metrics('out/alone/run', '{\n  "step": 50,\n  "frames": 2\n}\n')
+  assert len(project.run(*command, **environment)[1]) == len(calls) - 1
 
 
-def test_paper_is_reproduced_where_its_data_is(project):
-  def reproduce(*words, **environment):
-    project.calls.write_text('')
-    done = subprocess.run(
-      ['bash', 'launch/reproduce_paper.sh', *words],
-      cwd=project.root,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={'PATH': str(project.bin), 'CALLS': str(project.calls), **environment},
-    )
-    return done, project.calls.read_text().splitlines()
-
-  done, calls = reproduce('data')
+def test_reproduce_paper_needs_data_and_uses_the_published_settings(project):
+  done, calls = project.script('reproduce_paper.sh', 'data')
   assert done.returncode == 1 and 'expected DATA and OUT' in done.stderr and not calls
-  done, calls = reproduce('data', 'out')
+  command = ('launch/reproduce_paper.sh', 'data', 'out')
+  done, calls = project.run(*command)
   assert done.returncode == 1 and not calls and 'data_2d_raw' in done.stderr.splitlines()[0]
   assert 'pnerf_jax.prepare import-dataset --from=ARCHIVE --out=data' in done.stderr
   sequence = '2013_05_28_drive_0000_sync'
@@ -296,12 +253,11 @@ def test_paper_is_reproduced_where_its_data_is(project):
       path.parent.mkdir(parents=True, exist_ok=True)
       path.touch()
   for wrong in ({'WINDOWS': '1539'}, {'VARIANTS': 'best'}):
-    done, calls = reproduce('data', 'out', **wrong)
+    done, calls = project.run(*command, **wrong)
     assert done.returncode == 1 and done.stderr.startswith('error: ') and not calls
-  done, calls = reproduce('data', 'out', '--config.train.seed=1')
+  done, calls = project.run(*command, '--config.train.seed=1')
   assert done.returncode == 0, done.stderr
-  assert len(calls) == 2 + 2 * 8 + 1
-  train = calls[2 + 2 * 2].split()  # the second window with the paper's config
+  assert len(calls) == 2 * 8 + 1
   assert {
     '--config=configs/kitti360.py:paper',
     '--config.data.start=1728',
@@ -311,112 +267,25 @@ def test_paper_is_reproduced_where_its_data_is(project):
     '--config.loss.depth_classes=7,8,12,13,35',
     '--workdir=out/1728_paper',
     '--config.data.eval_frames=1745,1755,1765,1775',
-  } < set(train)
-  assert '--config.scene.far' not in calls[2 + 2 * 3]  # ours derives it
-  assert calls[-1].split()[1:] == [
-    *(
-      f'out/{window}_{variant}'
-      for window in (1538, 1728, 1908, 3353)
-      for variant in ('paper', 'default')
-    ),
-    '--out=out/table',
-    '--published',
-  ]
+  } < set(calls[4].split())
+  assert '--config.scene.far' not in calls[6]  # derived by the default config
+  windows = (1538, 1728, 1908, 3353)
+  runs = [f'out/{window}_{variant}' for window in windows for variant in ('paper', 'default')]
+  assert calls[-1].split()[1:] == [*runs, '--out=out/table', '--published']
 
 
-def test_papers_figures_stand_above_runs_of_its_windows(tmp_path):
-  for name, start in (('ours', 1908), ('elsewhere', 7)):
-    (tmp_path / name / 'eval').mkdir(parents=True)
-    (tmp_path / name / 'config.json').write_text(f'{{"data": {{"start": {start}}}}}')
-    (tmp_path / name / 'eval' / 'metrics.json').write_text('{"semantic.miou_published": 0.9}')
-  done = subprocess.run(
-    [
-      sys.executable,
-      'launch/compare_runs.py',
-      str(tmp_path / 'ours'),
-      str(tmp_path / 'elsewhere'),
-      f'--out={tmp_path}/table',
-      '--published',
-    ],
-    cwd=_LAUNCH.parent,
-    capture_output=True,
-    text=True,
-    check=False,
-    env={**os.environ, 'PYTHONPATH': str(_LAUNCH.parent)},
-  )
-  assert done.returncode == 0, done.stderr
-  rows = [[cell.strip() for cell in line.split('|')[1:4]] for line in done.stdout.splitlines()[2:]]
-  assert rows == [
-    ['1908 paper', '0.844', '0.943'],
-    ['ours', '**0.900**', '–'],
-    ['elsewhere', '**0.900**', '–'],
-  ]
-
-
-def test_gpu_check_measures_what_is_not_measured_yet(project):
-  def check(*words):
-    project.calls.write_text('')
-    done = subprocess.run(
-      ['bash', 'launch/gpu_check.sh', *words],
-      cwd=project.root,
-      capture_output=True,
-      text=True,
-      check=False,
-      env={'PATH': str(project.bin), 'CALLS': str(project.calls), 'PNERF_PYTHON': 'python3.11'},
-    )
-    return done, project.calls.read_text().splitlines()
-
+def test_gpu_check_skips_finished_sections(project):
+  check = lambda *args: project.run('launch/gpu_check.sh', *args, PNERF_PYTHON='python3.11')
   done, calls = check()
   assert done.returncode == 1 and 'error: expected OUT' in done.stderr and not calls
   done, calls = check('out')
   assert done.returncode == 0, done.stderr
-  assert [call.split()[0] for call in calls[:4]] == ['launch/benchmark.py'] * 4
-  assert sum('--rays=8192' in call for call in calls[:4]) == 4
-  assert [call.split()[1] for call in calls[4:]] == [
-    f'pnerf_jax.{name}' for name in ('street', 'train', 'render')
-  ]
+  assert all(c.startswith('launch/benchmark.py') and '--rays=8192' in c for c in calls[:4])
+  assert _binaries(calls[4:]) == ['street', 'train', 'render']
   report = (project.root / 'out/report.md').read_text()
   assert report.count('a table') == 4 and '64 stereo frames, 10000 steps of 8192 rays' in report
-  (project.root / 'out/published.md').unlink()
+  (project.root / 'out/paper.md').unlink()
   done, calls = check('out')
-  assert len(calls) == 1 and '--variant=published' in calls[0]
+  assert len(calls) == 1 and '--variant=paper' in calls[0]
   done, calls = check('small', 'tiny')
   assert done.returncode == 0 and sum('--rays=64' in call for call in calls) == 4
-
-
-def test_compared_runs_become_a_table(tmp_path):
-  for name, miou in (('full', 0.5), ('no_2d', 0.25)):
-    (tmp_path / name / 'eval').mkdir(parents=True)
-    (tmp_path / name / 'eval' / 'metrics.json').write_text(f'{{"semantic.miou": {miou}}}')
-  root = _LAUNCH.parent
-  compare = lambda *runs: subprocess.run(
-    [
-      sys.executable,
-      'launch/compare_runs.py',
-      *(str(tmp_path / run) for run in runs),
-      f'--out={tmp_path}/table',
-      '--reference=full',
-    ],
-    cwd=root,
-    capture_output=True,
-    text=True,
-    check=False,
-    env={**os.environ, 'PYTHONPATH': str(root)},
-  )
-  done = compare('full', 'no_2d')
-  assert done.returncode == 0, done.stderr
-  lines = (tmp_path / 'table.md').read_text().splitlines()
-  assert lines[0].startswith('| run | mIoU |')
-  assert lines[2].startswith('| full | **0.500** |')
-  assert lines[3].startswith('| no_2d | 0.250 (−0.250) |')
-  assert (tmp_path / 'table.png').exists()
-  done = compare('full', 'absent')
-  assert done.returncode == 1 and done.stderr.startswith('error: ') and 'absent' in done.stderr
-
-
-@pytest.mark.parametrize(
-  'script',
-  ['env.sh', 'test.sh', 'demo.sh', 'ablate.sh', 'gpu_check.sh', 'reproduce_paper.sh', '../.ci/run'],
-)
-def test_scripts_are_valid_bash(script):
-  assert subprocess.run(['bash', '-n', str(_LAUNCH / script)]).returncode == 0

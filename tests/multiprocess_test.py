@@ -35,7 +35,7 @@ _AUDIT = """
 import os, sys
 def note(event, args):
   if event in ('os.mkdir', 'os.rename', 'os.remove', 'os.rmdir') or (
-      event == 'open' and isinstance(args[1], str) and set(args[1]) & set('wax+')):
+      event == 'open' and args[2] & (os.O_WRONLY | os.O_RDWR)):
     os.write(file, f'{args[0]}\\n'.encode(errors='replace'))
 file = os.open(os.environ['PNERF_AUDIT'], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 sys.addaudithook(note)
@@ -223,7 +223,7 @@ def test_render_matches_a_single_process(stopped, tmp_path):
   ) as run:
     assert run.wait() == [0, 0], run.logs()
   files = sorted(path.relative_to(single) for path in single.rglob('*') if path.is_file())
-  assert len(files) == 4 * len(export.KINDS) + 2  # with transforms.json and .lock
+  assert len(files) == 4 * len(export.KINDS) + 2  # with views.json and .lock
   assert files == sorted(path.relative_to(out) for path in out.rglob('*') if path.is_file())
   for name in files:
     assert (out / name).read_bytes() == (single / name).read_bytes(), name
@@ -238,9 +238,7 @@ def test_render_matches_a_single_process(stopped, tmp_path):
   ]
   assert [len(names) for names in images] == [2 * len(export.KINDS)] * 2
   assert not images[0] & images[1]
-  tables = [
-    [line for line in run.wrote(index, out) if '/.transforms-' in line] for index in range(2)
-  ]
+  tables = [[line for line in run.wrote(index, out) if '/.views-' in line] for index in range(2)]
   assert tables[0] and not tables[1]
   assert '4 views rendered' in run.logs()[0]
 

@@ -1,19 +1,22 @@
-"""The requirement files against what the source imports."""
+"""The requirement files against the imports, and the contents of the wheel."""
 
 import ast
+import fnmatch
 import importlib.metadata
 import pathlib
 import re
 import sys
+import tomllib
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import pnerf_jax
+
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _OWN = {'pnerf_jax', 'configs', 'launch', 'tests'}
-# Needed without being imported by name: by tensorflow-datasets, by trimesh (its rays; its closest
-# points), by pytest's -n, by the baselines that the tests run.
+# Not imported by name: dependencies of tensorflow-datasets, trimesh, pytest -n and the baselines.
 _INDIRECT = {'importlib-resources', 'embreex', 'rtree', 'pytest-xdist', 'pymaxflow'}
 _OPTIONAL = ('requirements-extra.txt', 'requirements-benchmark.txt')
 _WITHOUT_DEPENDENCIES = {'kitti360scripts'}  # installed by launch/test.sh
@@ -29,7 +32,7 @@ def _names(file: str) -> set[str]:
 
 
 def _imported(*folders: str) -> dict[str, str]:
-  """Third-party top-level names -> one file that imports each."""
+  """Return third-party top-level names, each with one file that imports it."""
   found = {}
   for path in (p for folder in folders for p in sorted((_ROOT / folder).rglob('*.py'))):
     for node in ast.walk(ast.parse(path.read_text())):
@@ -48,12 +51,12 @@ def _imported(*folders: str) -> dict[str, str]:
 
 @pytest.fixture(scope='module')
 def distributions():
-  """Imported name -> names of the installed packages that bring it."""
-  brought = importlib.metadata.packages_distributions()
-  return {name: {canonicalize_name(d) for d in dists} for name, dists in brought.items()}
+  """Return the names of the installed packages by the name that they are imported by."""
+  packages = importlib.metadata.packages_distributions()
+  return {name: {canonicalize_name(d) for d in dists} for name, dists in packages.items()}
 
 
-def test_every_import_of_the_package_is_declared(distributions):
+def test_imports_of_the_package_are_declared(distributions):
   declared = _names('requirements.txt').union(*map(_names, _OPTIONAL))
   for name, path in _imported('pnerf_jax', 'configs', 'launch').items():
     assert distributions.get(name, {canonicalize_name(name)}) & declared, (
@@ -61,7 +64,7 @@ def test_every_import_of_the_package_is_declared(distributions):
     )
 
 
-def test_every_import_of_the_tests_is_declared(distributions):
+def test_imports_of_the_tests_are_declared(distributions):
   declared = _names('requirements.txt') | _names('requirements-dev.txt') | _WITHOUT_DEPENDENCIES
   for name, path in _imported('tests').items():
     assert distributions.get(name, {canonicalize_name(name)}) & declared, (
@@ -69,7 +72,7 @@ def test_every_import_of_the_tests_is_declared(distributions):
     )
 
 
-def test_nothing_is_declared_in_vain(distributions):
+def test_requirements_are_imported(distributions):
   runtime = {
     d
     for name in _imported('pnerf_jax', 'configs', 'launch')
@@ -81,7 +84,7 @@ def test_nothing_is_declared_in_vain(distributions):
   assert _names('requirements-dev.txt') - tests <= _INDIRECT
 
 
-def test_constraints_pin_everything_within_the_ranges():
+def test_constraints_pin_all_requirements_within_their_ranges():
   pins = {}
   for pin in _lines('constraints.txt'):
     assert re.fullmatch(r'==[^*,]+', str(pin.specifier)), f'{pin} is not one version'
@@ -90,3 +93,18 @@ def test_constraints_pin_everything_within_the_ranges():
   for requirement in (line for file in files for line in _lines(file)):
     version = pins[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(version), f'{requirement}: tested with {version}'
+
+
+def test_version():
+  assert re.fullmatch(r'\d+\.\d+\.\d+', pnerf_jax.__version__)
+  assert f'## [{pnerf_jax.__version__}]' in (_ROOT / 'CHANGELOG.md').read_text()
+
+
+def test_package_data_includes_all_files():
+  patterns = tomllib.loads((_ROOT / 'pyproject.toml').read_text())['tool']['setuptools'][
+    'package-data'
+  ]
+  for path in (_ROOT / 'pnerf_jax').rglob('*.*'):
+    if path.is_file() and path.suffix not in ('.py', '.pyc'):
+      package = '.'.join(path.parent.relative_to(_ROOT).parts)
+      assert any(fnmatch.fnmatch(path.name, p) for p in patterns.get(package, ())), path

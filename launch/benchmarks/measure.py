@@ -1,4 +1,4 @@
-"""Medians of interleaved repeats, memory, the machine's limits, and the table that tells them."""
+"""Interleaved timing, peak memory, limits of the machine, and the table of results."""
 
 import dataclasses
 import datetime
@@ -22,41 +22,56 @@ DATA_SHEETS = {'H100': (989e12, 3.35e12), 'H200': (989e12, 4.8e12)}
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'trimesh', 'embreex', 'torch')
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
-  """One row: what was measured at which size, its median, extremes and unit, and a remark."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+  """One row of the table.
+
+  Attributes:
+    suite: name of the suite.
+    name: the measured quantity.
+    size: problem size.
+    median: of all repeats.
+    low: minimum.
+    high: maximum.
+    unit: of the three values.
+    repeats: number of values.
+    remark: free text.
+  """
 
   suite: str
-  what: str
+  name: str
   size: str
   median: float
   low: float
   high: float
   unit: str
-  repeats: int = 1
-  remark: str = ''
+  repeats: int
+  remark: str
 
 
-def figure(suite: str, what: str, size: str, values: Any, unit: str, remark: str = '') -> Figure:
-  """A row from one number or from several."""
+def summarize(
+  suite: str, name: str, size: str, values: Any, unit: str, *, remark: str = ''
+) -> Measurement:
+  """Return the row of one value or of several repeats."""
   values = np.atleast_1d(np.asarray(values, float))
-  return Figure(
-    suite,
-    what,
-    size,
-    float(np.median(values)),
-    float(values.min()),
-    float(values.max()),
-    unit,
-    len(values),
-    remark,
+  return Measurement(
+    suite=suite,
+    name=name,
+    size=size,
+    median=float(np.median(values)),
+    low=float(values.min()),
+    high=float(values.max()),
+    unit=unit,
+    repeats=len(values),
+    remark=remark,
   )
 
 
 def interleaved(cases: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-  """Seconds of every case in every round, after one round that is not counted.
+  """Return the seconds of every case in every round, after one warm-up round.
 
-  Rounds alternate their order: what slows the machine for a while slows all cases.
+  All cases run once per round, in alternating order, so that a slow phase of the machine affects
+  all of them.
   """
   seconds = {name: [] for name in cases}
   for turn in range(repeats + 1):
@@ -68,13 +83,13 @@ def interleaved(cases: dict[str, Callable[[], Any]], repeats: int) -> dict[str, 
   return seconds
 
 
-def ratios(over: list[float], under: list[float]) -> np.ndarray:
-  """Round by round, how many times as long `over` took as `under`."""
-  return np.asarray(over) / np.asarray(under)
+def ratios(numerator: list[float], denominator: list[float]) -> np.ndarray:
+  """Return the ratio of two cases in every round."""
+  return np.asarray(numerator) / np.asarray(denominator)
 
 
 class PeakMemory:
-  """`with PeakMemory() as peak: ...` -> peak.bytes, how much the process grew at its largest."""
+  """Context manager that measures the largest growth of the process's memory, `.bytes`."""
 
   def __init__(self):
     self.bytes = 0
@@ -96,12 +111,12 @@ class PeakMemory:
 
 
 def resident_bytes() -> int:
-  """Memory that the process holds now."""
+  """Return the resident memory of the process."""
   return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
 def product_peak(dtype: Any, repeats: int) -> list[float]:
-  """FLOP/s of a large matrix product, each of some repeats."""
+  """Return the FLOP/s of a large matrix product in every repeat."""
   size = 8192 if jax.default_backend() == 'gpu' else 2048
   a = jnp.ones((size, size), dtype)
   product = jax.jit(lambda a: jnp.matmul(a, a, preferred_element_type=jnp.float32)[0, 0])
@@ -110,7 +125,7 @@ def product_peak(dtype: Any, repeats: int) -> list[float]:
 
 
 def bandwidth(repeats: int) -> list[float]:
-  """Bytes/s of x + 1 over an array that no cache holds, reading and writing both counted."""
+  """Return the bytes/s of x + 1 over an array larger than the caches, reads plus writes."""
   count = 2**29 if jax.default_backend() == 'gpu' else 2**26
   x = jnp.ones(count)
   add = jax.jit(lambda x: x + 1, donate_argnums=0)
@@ -124,25 +139,21 @@ def bandwidth(repeats: int) -> list[float]:
   return [8.0 * count / s for s in seconds]
 
 
-def machine() -> dict[str, str]:
-  """What the figures depend on besides the program."""
-  cpu = pathlib.Path('/proc/cpuinfo')
-  found = re.search(r'model name\s*:\s*(.*)', cpu.read_text()) if cpu.exists() else None
+def describe_machine() -> dict[str, str]:
+  """Return date, hardware, load, command and package versions."""
+  cpuinfo = pathlib.Path('/proc/cpuinfo')
+  model = re.search(r'model name\s*:\s*(.*)', cpuinfo.read_text()) if cpuinfo.exists() else None
   memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
   load = os.getloadavg()
+  packages = [f'{name} {_version(name)}' for name in _PACKAGES if _version(name)]
   return {
     'date': datetime.datetime.now().isoformat(timespec='minutes'),
-    'machine': f'{found[1] if found else platform.machine()}, '
+    'machine': f'{model[1] if model else platform.machine()}, '
     f'{len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB; '
     f'{jax.device_count()} x {jax.devices()[0].device_kind}',
     'load before': f'{load[0]:.1f} (1 minute), {load[1]:.1f} (5 minutes)',
     'command': ' '.join(['python', *sys.argv]),
-    'versions': ', '.join(
-      [
-        f'Python {platform.python_version()}',
-        *(f'{name} {_version(name)}' for name in _PACKAGES if _version(name)),
-      ]
-    ),
+    'versions': ', '.join([f'Python {platform.python_version()}', *packages]),
   }
 
 
@@ -153,25 +164,25 @@ def _version(name: str) -> str:
     return ''
 
 
-def markdown(about: dict[str, str], figures: list[Figure]) -> str:
-  """The table of all figures, with what they were measured on."""
-  lines = [f'- {name}: {value}' for name, value in about.items()]
+def markdown(machine: dict[str, str], measurements: list[Measurement]) -> str:
+  """Return the table of all measurements, preceded by a list that describes the machine."""
+  lines = [f'- {name}: {value}' for name, value in machine.items()]
   lines += [
     '',
-    '| suite | what | size | median | low – high | unit | repeats | remark |',
+    '| suite | quantity | size | median | low – high | unit | repeats | remark |',
     '|---|---|---|---|---|---|---|---|',
   ]
-  for f in figures:
-    spread = '' if f.repeats == 1 else f'{_short(f.low)} – {_short(f.high)}'
+  for m in measurements:
+    spread = '' if m.repeats == 1 else f'{_format(m.low)} – {_format(m.high)}'
     lines.append(
-      f'| {f.suite} | {f.what} | {f.size} | {_short(f.median)} | {spread} | {f.unit} | '
-      f'{f.repeats} | {f.remark} |'
+      f'| {m.suite} | {m.name} | {m.size} | {_format(m.median)} | {spread} | {m.unit} | '
+      f'{m.repeats} | {m.remark} |'
     )
   return '\n'.join(lines) + '\n'
 
 
-def _short(value: float) -> str:
-  """Three digits, without an exponent for ordinary sizes."""
+def _format(value: float) -> str:
+  """Return three digits, with an exponent only for very large and very small values."""
   if value and (abs(value) >= 1e7 or abs(value) < 1e-4):
     return f'{value:.2e}'
   return f'{value:.0f}' if abs(value) >= 100 else f'{value:.3g}'

@@ -1,7 +1,7 @@
-"""Where the time of a compiled program goes: JAX's trace, told by the names of the source.
+"""Profile of a compiled program by part of the source, from JAX's trace.
 
-A fusion computes several things at once and is booked where its last one stands, so that the parts
-are a guide, not an account.
+A fusion computes several operations at once and is attributed to its last one, so that the shares
+of the parts are approximate.
 """
 
 import collections
@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
-# The first of these that a name of the source contains takes the time: flax's modules, and
-# jax.named_scope in the train step.
+# (substring of the source name, part); the first match counts. Source names are made of flax's
+# module names and of jax.named_scope.
 _PARTS = (
   ('optimizer', 'optimiser'),
   ('lookup', 'hash lookup'),
@@ -26,62 +26,62 @@ _PARTS = (
 )
 
 
-def sources(compiled: Any) -> dict[str, str]:
-  """Name of every instruction of a compiled program -> name in the source."""
-  found = {}
+def source_names(compiled: Any) -> dict[str, str]:
+  """Return the source name of every instruction of a compiled program, by instruction."""
+  names = {}
   for line in compiled.as_text().splitlines():
     match = re.match(r'\s*(?:ROOT )?%?([\w.-]+) = .*op_name="([^"]*)"', line)
     if match:
-      found[match[1]] = match[2]
-  return found
+      names[match[1]] = match[2]
+  return names
 
 
-def instructions(run: Callable[[], Any]) -> collections.Counter:
-  """Nanoseconds by the name of the instruction (CPU) or kernel (GPU), of one call."""
+def trace(function: Callable[[], Any]) -> collections.Counter:
+  """Return the nanoseconds of one call by instruction (CPU) or kernel (GPU)."""
   with tempfile.TemporaryDirectory() as folder:
     with jax.profiler.trace(folder):
-      jax.block_until_ready(run())
+      jax.block_until_ready(function())
     (path,) = pathlib.Path(folder).rglob('*.xplane.pb')
     data = jax.profiler.ProfileData.from_file(str(path))
-    spent = collections.Counter()
+    durations = collections.Counter()
     for plane in data.planes:
       on_device = plane.name.startswith('/device:')
       for line in plane.lines:
         for event in line.events:
           if on_device or not re.search(r'[$: (]|::', event.name):
-            spent[event.name] += event.duration_ns
-  return spent
+            durations[event.name] += event.duration_ns
+  return durations
 
 
-def parts(spent: collections.Counter, source: dict[str, str]) -> dict[str, float]:
-  """Nanoseconds by part of the program, largest first; loops are left to what they contain."""
+def time_by_part(durations: collections.Counter, names: dict[str, str]) -> dict[str, float]:
+  """Return the nanoseconds by part of the program, largest first."""
   total = collections.Counter()
-  for name, nanoseconds in _computing(spent, source):
-    total[part_of(source[name])] += nanoseconds
+  for instruction, nanoseconds in _leaves(durations, names):
+    total[part_of(names[instruction])] += nanoseconds
   return dict(total.most_common())
 
 
 def longest(
-  spent: collections.Counter, source: dict[str, str], count: int
+  durations: collections.Counter, names: dict[str, str], count: int
 ) -> list[tuple[str, float, str]]:
-  """The instructions on which most time is spent: name, nanoseconds, where in the source."""
+  """Return the longest instructions: instruction, nanoseconds, source name."""
   return [
-    (name, nanoseconds, source[name].rpartition('closed_call/')[2].replace('|', ' '))
-    for name, nanoseconds in _computing(spent, source)[:count]
+    (instruction, nanoseconds, names[instruction].rpartition('closed_call/')[2].replace('|', ' '))
+    for instruction, nanoseconds in _leaves(durations, names)[:count]
   ]
 
 
-def _computing(spent: collections.Counter, source: dict[str, str]) -> list[tuple[str, float]]:
-  """Instructions that do not only call others, longest first."""
+def _leaves(durations: collections.Counter, names: dict[str, str]) -> list[tuple[str, float]]:
+  """Return the instructions that are not loops or calls of others, longest first."""
   return [
-    (name, nanoseconds)
-    for name, nanoseconds in spent.most_common()
-    if name in source and not re.match(r'(while|call|conditional)\b', name)
+    (instruction, nanoseconds)
+    for instruction, nanoseconds in durations.most_common()
+    if instruction in names and not re.match(r'(while|call|conditional)\b', instruction)
   ]
 
 
 def part_of(source_name: str) -> str:
-  """The part of the program that a name of the source belongs to."""
+  """Return the part of the program of a source name."""
   name = source_name.lower()
-  part = next((part for word, part in _PARTS if word in name), 'other')
+  part = next((part for substring, part in _PARTS if substring in name), 'other')
   return f'{part}, backward' if 'transpose(' in name else part

@@ -1,4 +1,4 @@
-"""Whole images: labels, instances, depth and colour of one view, and the export to files."""
+"""Rendering of whole images (labels, instances, depth, colour) and their export to files."""
 
 import functools
 import pathlib
@@ -18,90 +18,83 @@ from pnerf_jax.runs.render import render
 from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run, make_renderer
 
 
-def everywhere(trained: TrainedRun) -> Renderer:
-  """A renderer that asks the field at every sample, seen or not."""
+def full_renderer(trained: TrainedRun) -> Renderer:
+  """Return a renderer that evaluates the field at every sample, visible or not."""
   run = trained.run
-
-  def at_all_samples(*args):
-    return render_rays(*args, key=None)
-
-  with mock.patch.object(images, 'render_pixels', at_all_samples):
+  with mock.patch.object(images, 'render_pixels', functools.partial(render_rays, key=None)):
     renderer = make_renderer(run)
-    view = dataset_camera(run.scene, 0, full=False)
-    renderer(trained.params, view)  # traced while the other function is in its place
+    camera = dataset_camera(run.scene, 0, full=False)
+    renderer(trained.params, camera)  # compiles while the function is replaced
   return renderer
 
 
-def differences(one: images.Image, other: images.Image) -> str:
-  """How far two images of a view are apart, in words."""
-  share = lambda name: np.mean(getattr(one, name) != getattr(other, name))
+def describe_differences(one: images.Image, other: images.Image) -> str:
+  """Return a sentence on the differences of two images of a camera."""
+  fraction = lambda name: np.mean(getattr(one, name) != getattr(other, name))
   rgb = np.abs(one.rgb.astype(int) - other.rgb.astype(int)).max()
   depth = np.abs(one.depth - other.depth)
   return (
-    f'semantic differs in {share("semantic"):.1e} of the pixels, instance in '
-    f'{share("instance"):.1e}, colour by at most {rgb} of 255, depth by more than 1 cm in '
+    f'semantic differs in {fraction("semantic"):.1e} of the pixels, instance in '
+    f'{fraction("instance"):.1e}, colour by at most {rgb} of 255, depth by more than 1 cm in '
     f'{np.mean(depth > 0.01):.1e}'
   )
 
 
-def run(options: Any) -> list[measure.Figure]:
-  """One view of the street, with and without skipping, its parts, and the export."""
-  workdir = pathlib.Path(
-    options.run
-    or scenes.trained(
-      options.work,
-      scenes.street(options.work, options.street_frames, options.scale),
-      options.variant,
-      options.train_steps,
-      options.rays,
+def run(options: Any) -> list[measure.Measurement]:
+  """Time one view of the street, with and without skipping of samples, and the export."""
+  workdir = options.run
+  if workdir is None:
+    root = scenes.street(options.work, options.street_frames, options.scale)
+    workdir = scenes.train_run(
+      options.work, root, options.variant, steps=options.train_steps, rays=options.rays
     )
-  )
   trained = load_trained_run(workdir, None)
-  scene, params = trained.run.scene, trained.params
-  view = dataset_camera(scene, len(scene.window.view_frame) // 2, full=False)
-  full = everywhere(trained)
+  scene, params, config = trained.run.scene, trained.params, trained.run.config
+  camera = dataset_camera(scene, len(scene.window.view_frame) // 2, full=False)
+  full = full_renderer(trained)
   cases = {
-    'all of it': lambda: trained.renderer(params, view).rgb,
-    'every sample asked': lambda: full(params, view).rgb,
-    'intervals': lambda: intervals.table(
-      scene, view, trained.run.config.scene.max_intervals_per_ray
+    'ours': lambda: trained.renderer(params, camera).rgb,
+    'full': lambda: full(params, camera).rgb,
+    'intervals': lambda: intervals.scene_intervals(
+      scene, camera, config.scene.max_intervals_per_ray
     ),
   }
   seconds = measure.interleaved(cases, options.repeats)
   with measure.PeakMemory() as peak:
-    image = trained.renderer(params, view)
-  model = trained.run.config.model
+    image = trained.renderer(params, camera)
+  field = config.model.field
   size = (
-    f'{view.width}x{view.height}, {model.num_coarse_samples} + {model.num_render_samples} samples a'
-    ' ray'
+    f'{camera.width}x{camera.height}, {config.model.num_coarse_samples} + '
+    f'{config.model.num_render_samples} samples per ray'
   )
-  row = functools.partial(measure.figure, 'render')
-  name = model.field
+  row = functools.partial(measure.summarize, 'render')
   return [
-    row(f'{name}: semantic, instance, depth, colour', size, seconds['all of it'], 's', 'target: 3'),
-    row(f'{name}: of which intervals', size, seconds['intervals'], 's'),
     row(
-      f'{name}: the same, field asked at every sample',
+      f'{field}: semantic, instance, depth, colour', size, seconds['ours'], 's', remark='target: 3'
+    ),
+    row(f'{field}: part of the intervals', size, seconds['intervals'], 's'),
+    row(
+      f'{field}: field evaluated at every sample',
       size,
-      seconds['every sample asked'],
+      seconds['full'],
       's',
-      differences(image, full(params, view)),
+      remark=describe_differences(image, full(params, camera)),
     ),
     row(
-      f'{name}: that over what we take',
+      f'{field}: speed-up by skipping samples',
       size,
-      measure.ratios(seconds['every sample asked'], seconds['all of it']),
+      measure.ratios(seconds['full'], seconds['ours']),
       'x',
     ),
-    row(f'{name}: memory, peak', size, peak.bytes / 2**20, 'MiB'),
-    *_export(options, workdir, trained, image, row),
+    row(f'{field}: peak memory', size, peak.bytes / 2**20, 'MiB'),
+    *_export(options, workdir, trained, image),
   ]
 
 
 def _export(
-  options: Any, workdir: pathlib.Path, trained: TrainedRun, image: images.Image, row: Any
-) -> list[measure.Figure]:
-  """Files of some views, at the size of the source images."""
+  options: Any, workdir: pathlib.Path, trained: TrainedRun, image: images.Image
+) -> list[measure.Measurement]:
+  """Time the export of some views at the size of the source images."""
   window, camera = trained.run.scene.window, trained.run.config.eval.camera
   first = int(window.frames[0])
   seconds = []
@@ -110,25 +103,22 @@ def _export(
     writing = measure.interleaved({'write': lambda: write_image(paths, image)}, options.repeats)
     for turn in range(options.slow_repeats):
       start = time.perf_counter()
-      done = render(
+      num_views = render(
         workdir,
         pathlib.Path(out) / str(turn),
         cameras=[camera],
         frames=f'{first}:{first + options.exported}',
       )
-      seconds.append((time.perf_counter() - start) / done)
+      seconds.append((time.perf_counter() - start) / num_views)
+  size = f'{image.rgb.shape[1]}x{image.rgb.shape[0]}'
+  row = functools.partial(measure.summarize, 'render')
   return [
+    row('writing the PNGs of one view', size, writing['write'], 's'),
     row(
-      'writing the PNGs of one view',
-      f'{image.rgb.shape[1]}x{image.rgb.shape[0]}',
-      writing['write'],
-      's',
-    ),
-    row(
-      f'export of {done} views, with the start',
+      f'export of {num_views} views, including start-up',
       'x'.join(map(str, window.full_sizes[0])),
       seconds,
-      's a view',
-      'files are written while the next view renders',
+      's per view',
+      remark='files are written while the next view is rendered',
     ),
   ]

@@ -1,4 +1,4 @@
-"""Time and memory against devices, frames and primitives."""
+"""Time and memory as functions of the number of devices, frames and primitives."""
 
 import dataclasses
 import functools
@@ -18,12 +18,13 @@ from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.rendering.scene import Scene
 from pnerf_jax.training import interval_cache
 
-_WIDTH = 352  # of the frames that are counted up to 256, so that all fit into memory
-_SHIFT = 7.0  # metres between copies where more primitives are asked for than there are
+_WIDTH = 352  # pixels; 256 frames of this size fit into memory
+_COPY_SHIFT = 7.0  # metres between copies of a primitive
+_NUM_INTERVALS = 16
 
 
 def devices_child(root: str, variant: str) -> None:
-  """Train for some calls on as many devices as XLA simulates; print losses and seconds."""
+  """Train for some calls on the devices that XLA simulates; print losses and seconds as JSON."""
   trainer = Trainer(pathlib.Path(root), variant)
   seconds, losses = [], []
   for _ in range(4):
@@ -33,113 +34,118 @@ def devices_child(root: str, variant: str) -> None:
   print(json.dumps({'seconds': seconds[1:], 'losses': losses, 'rays': trainer.rays_per_call}))
 
 
-def _devices(options: Any) -> list[measure.Figure]:
-  """The same steps on more and more simulated devices of the same cores."""
+def _devices(options: Any) -> list[measure.Measurement]:
+  """Time the same steps on different numbers of simulated devices, on the same cores."""
   root = scenes.street(options.work, options.street_frames, options.scale / 2)
-  found = {count: [] for count in options.devices}
+  runs = {count: [] for count in options.devices}
   for _ in range(options.slow_repeats):
     for count in options.devices:
-      said = scenes.run(
+      output = scenes.run_python(
         '-m',
         'launch.benchmarks.scaling',
         str(root),
         options.variant,
         XLA_FLAGS=f'--xla_force_host_platform_device_count={count}',
       )
-      found[count].append(json.loads(said.strip().splitlines()[-1]))
-  row, one = functools.partial(measure.figure, 'scaling'), found[options.devices[0]][0]
+      runs[count].append(json.loads(output.strip().splitlines()[-1]))
+  reference = runs[options.devices[0]][0]
   rows = []
-  for count, runs in found.items():
-    off = max(abs(a - b) / abs(b) for a, b in zip(runs[0]['losses'], one['losses']))
+  for count, count_runs in runs.items():
+    losses = zip(count_runs[0]['losses'], reference['losses'])
+    error = max(abs(a - b) / abs(b) for a, b in losses)
     rows.append(
-      row(
+      measure.summarize(
+        'scaling',
         f'{count} simulated devices',
-        f'{one["rays"]} rays per call',
-        [one['rays'] / np.median(r['seconds']) for r in runs],
+        f'{reference["rays"]} rays per call',
+        [reference['rays'] / np.median(run['seconds']) for run in count_runs],
         'rays/s',
-        f"losses differ from the first row's by at most {off:.1e} of themselves",
+        remark=f'relative difference of the losses to the first row: {error:.1e}',
       )
     )
   return rows
 
 
-def _frames(options: Any) -> list[measure.Figure]:
-  """Intersecting longer and longer windows."""
-  row, rows = functools.partial(measure.figure, 'scaling'), []
+def _frames(options: Any) -> list[measure.Measurement]:
+  """Time the intersection of windows of different lengths."""
+  row, rows = functools.partial(measure.summarize, 'scaling'), []
   for count in options.windows:
     root = scenes.real_window(options.work, options.real, count, _WIDTH)
-    scene = intervals.geometry(root, count)
+    scene = intervals.load_scene(root, count)
     start = time.perf_counter()
     with measure.PeakMemory() as peak:
-      found, _ = interval_cache.of_views(scene, range(2 * count), 16, None)
+      result, _ = interval_cache.view_intervals(scene, range(2 * count), _NUM_INTERVALS, None)
     seconds = time.perf_counter() - start
-    size = f'{count} stereo frames of {_WIDTH}, {len(scene.window.primitives)} primitives'
+    size = f'{count} stereo frames of width {_WIDTH}, {len(scene.window.primitives)} primitives'
     rows += [
       row('intervals of a window', size, seconds, 's'),
       row(
-        'intervals of a window: table',
+        'intervals of a window: result',
         size,
-        sum(x.nbytes for x in jax.tree.leaves(found)) / 2**20,
+        sum(x.nbytes for x in jax.tree.leaves(result)) / 2**20,
         'MiB',
-        f'peak {peak.bytes / 2**20:.0f} MiB while it is made',
+        remark=f'peak memory {peak.bytes / 2**20:.0f} MiB',
       ),
     ]
-    del found
+    del result
   return rows
 
 
 def with_primitives(scene: Scene, position: np.ndarray, count: int) -> Scene:
-  """The scene with the `count` static primitives that are nearest to a position [3], and where
-  there are fewer, with copies of them shifted along x."""
-  boxes = [box for box in scene.window.primitives if box.timestamp < 0]
-  boxes.sort(key=lambda box: np.linalg.norm(box.vertices.mean(0) - position))
-  shifts = [np.array([_SHIFT * (i // len(boxes)), 0.0, 0.0]) for i in range(count)]
-  boxes = [boxes[i % len(boxes)] for i in range(count)]
-  boxes = [dataclasses.replace(box, vertices=box.vertices + s) for box, s in zip(boxes, shifts)]
+  """Return the scene with the `count` static primitives nearest to a position [3], in metres.
+
+  If there are fewer, copies of them are shifted along x.
+  """
+  static = [record for record in scene.window.primitives if record.timestamp < 0]
+  static.sort(key=lambda record: np.linalg.norm(record.vertices.mean(0) - position))
+  records = []
+  for i in range(count):
+    record, shift = static[i % len(static)], np.array([_COPY_SHIFT * (i // len(static)), 0.0, 0.0])
+    records.append(dataclasses.replace(record, vertices=record.vertices + shift))
   return dataclasses.replace(
     scene,
-    window=dataclasses.replace(scene.window, primitives=boxes),
+    window=dataclasses.replace(scene.window, primitives=records),
     primitives=make_primitives(
-      [b.vertices for b in boxes],
-      [b.faces for b in boxes],
-      semantic=[b.semantic for b in boxes],
-      instance=[b.instance for b in boxes],
-      annotation=[b.annotation for b in boxes],
+      [record.vertices for record in records],
+      [record.faces for record in records],
+      semantic=[record.semantic for record in records],
+      instance=[record.instance for record in records],
+      annotation=[record.annotation for record in records],
       timestamp=[-1] * count,
     ),
   )
 
 
-def _primitives(options: Any) -> list[measure.Figure]:
-  """One view among more and more primitives."""
+def _primitives(options: Any) -> list[measure.Measurement]:
+  """Time the intersection of one view with different numbers of primitives."""
   root = scenes.real_window(options.work, options.real, options.frames, options.width)
-  scene = intervals.geometry(root, options.frames)
-  view = dataset_camera(scene, len(scene.window.view_frame) // 2, full=False)
-  cases, faces = {}, {}
+  scene = intervals.load_scene(root, options.frames)
+  camera = dataset_camera(scene, len(scene.window.view_frame) // 2, full=False)
+  cases, num_faces = {}, {}
   for count in options.primitives:
-    chosen = with_primitives(scene, view.world_from_cam[:3, 3], count)
-    cases[count] = functools.partial(intervals.table, chosen, view, 16)
-    faces[count] = len(chosen.primitives.faces)
+    subset = with_primitives(scene, camera.world_from_cam[:3, 3], count)
+    cases[count] = functools.partial(intervals.scene_intervals, subset, camera, _NUM_INTERVALS)
+    num_faces[count] = len(subset.primitives.faces)
   seconds = measure.interleaved(cases, options.repeats)
   rows = []
   for count, case in cases.items():
     with measure.PeakMemory() as peak:
-      dropped = int(jax.block_until_ready(case()).num_truncated.sum())
+      num_truncated = int(jax.block_until_ready(case()).num_truncated.sum())
     rows.append(
-      measure.figure(
+      measure.summarize(
         'scaling',
         'intervals of a view',
-        f'{view.width}x{view.height}, {count} primitives, {faces[count]} faces',
+        f'{camera.width}x{camera.height}, {count} primitives, {num_faces[count]} faces',
         seconds[count],
         's',
-        f'peak {peak.bytes / 2**20:.0f} MiB; {dropped} intervals found no room',
+        remark=f'peak memory {peak.bytes / 2**20:.0f} MiB; {num_truncated} truncated intervals',
       )
     )
   return rows
 
 
-def run(options: Any) -> list[measure.Figure]:
-  """All three."""
+def run(options: Any) -> list[measure.Measurement]:
+  """Run the three series."""
   return [*_primitives(options), *_frames(options), *_devices(options)]
 
 

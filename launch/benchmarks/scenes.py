@@ -1,8 +1,8 @@
-"""What the benchmarks run on: a real window without its photos, and a synthetic street.
+"""Inputs of the benchmarks: a real window with placeholder images, and a synthetic street.
 
-The real window is KITTI-360's drive 0002, frames 6200 to 6263, whose calibration, poses and 977
-primitives are real; its photos and predictions cannot be had, so that placeholders stand in for
-them. They cost what real ones of their size cost to read, and say nothing.
+The real window is KITTI-360's drive 0002, frames 6200 to 6263, with real calibration, poses and 977
+primitives. Its images and predictions are placeholders of the same size: they cost the same time to
+read, and have no meaning.
 """
 
 import os
@@ -10,6 +10,7 @@ import pathlib
 import subprocess
 import sys
 
+import ml_collections
 import numpy as np
 
 from configs import kitti360 as configs
@@ -21,13 +22,13 @@ FIRST = 6200
 
 
 def real_window(work: pathlib.Path, source: pathlib.Path, frames: int, width: int) -> pathlib.Path:
-  """A dataset root with the real window, made in `work` when it is not there yet.
+  """Return a dataset root with the real window; missing files are created in `work`.
 
   Args:
-    work: the benchmark's folder.
+    work: folder of the benchmarks.
     source: folder of the real files.
-    frames: stereo frames from FIRST on.
-    width: of the placeholders, pixels.
+    frames: number of stereo frames from FIRST on.
+    width: of the placeholder images, pixels.
   """
   if not (source / 'data_poses' / SEQUENCE).is_dir():
     raise InputError(f'--real={source}: holds no {SEQUENCE}. Name the folder of the real files.')
@@ -38,23 +39,21 @@ def real_window(work: pathlib.Path, source: pathlib.Path, frames: int, width: in
       (root / name).symlink_to((source / name).resolve())
   height = width * 376 // 1408
   rng = np.random.default_rng(0)
-  smooth = np.linspace(0, 255, width, dtype=np.uint8)
+  gradient = np.linspace(0, 255, width, dtype=np.uint8)
+  label = np.where(np.arange(height)[:, None] > height // 2, 7, 21) * np.ones((1, width), int)
   for frame in range(FIRST, FIRST + frames):
     for camera in ('image_00', 'image_01'):
       name = f'{kitti360.frame_name(frame)}.png'
-      photo = kitti360.rgb_folder(root, SEQUENCE, camera) / name
-      if not photo.exists():
+      image = kitti360.rgb_folder(root, SEQUENCE, camera) / name
+      if not image.exists():
         noise = rng.integers(0, 32, (height, width, 3), np.uint8)
-        image_io.write_label(
-          kitti360.pseudo_label_folder(root, SEQUENCE, camera) / name,
-          np.where(np.arange(height)[:, None] > height // 2, 7, 21) * np.ones((1, width), int),
-        )
-        image_io.write_rgb(photo, (smooth[:, None] // 2 + noise).astype(np.uint8))
+        image_io.write_label(kitti360.pseudo_label_folder(root, SEQUENCE, camera) / name, label)
+        image_io.write_rgb(image, (gradient[:, None] // 2 + noise).astype(np.uint8))
   return root
 
 
-def real_config(root: pathlib.Path, frames: int):
-  """The config of the real window: two cores' recipe at full size of the placeholders."""
+def real_config(root: pathlib.Path, frames: int) -> ml_collections.ConfigDict:
+  """Return the `cpu` config of the real window, at full size of the placeholder images."""
   config = configs.get_config('cpu')
   config.data.root, config.data.sequence = str(root), SEQUENCE
   config.data.start, config.data.frames, config.data.image_scale = FIRST, frames, 1.0
@@ -62,10 +61,10 @@ def real_config(root: pathlib.Path, frames: int):
 
 
 def street(work: pathlib.Path, frames: int, scale: float) -> pathlib.Path:
-  """A synthetic street, drawn once; scale 0.5 gives images of 704 x 188."""
+  """Return a synthetic street, generated once; scale 0.5 means images of 704 x 188."""
   root = work / f'street_{frames}_{scale:g}'
   if not (root / 'street.json').exists():
-    run(
+    run_python(
       '-m',
       'pnerf_jax.street',
       f'--out={root}',
@@ -76,19 +75,27 @@ def street(work: pathlib.Path, frames: int, scale: float) -> pathlib.Path:
   return root
 
 
-def trained(
-  work: pathlib.Path, root: pathlib.Path, variant: str, steps: int, rays: int
+def train_run(
+  work: pathlib.Path, root: pathlib.Path, variant: str, *, steps: int, rays: int
 ) -> pathlib.Path:
-  """A run on a street, trained once for some steps. rays: 0 = those of the variant."""
+  """Return a run on a street, trained once.
+
+  Args:
+    work: folder of the benchmarks.
+    root: of the street.
+    variant: of configs/kitti360.py.
+    steps: optimiser steps.
+    rays: per step; 0 = as in the variant.
+  """
   workdir = work / f'run_{root.name}_{variant}_{steps}_{rays}'
-  run(
+  run_python(
     '-m',
     'pnerf_jax.train',
     f'--config=configs/kitti360.py:{variant}',
     f'--workdir={workdir}',
     f'--config.data.root={root}',
-    f'--config.train.steps={steps}',
     '--config.data.image_scale=1.0',
+    f'--config.train.steps={steps}',
     f'--config.train.checkpoint_every={steps}',
     f'--config.train.preview_every={steps}',
     *([f'--config.train.batch_rays={rays}'] if rays else []),
@@ -96,11 +103,10 @@ def trained(
   return workdir
 
 
-def run(*words: str, folder: pathlib.Path = pathlib.Path('.'), **environment: str) -> str:
-  """Runs this interpreter on a program of its own; returns what it printed."""
+def run_python(*args: str, **environment: str) -> str:
+  """Run the Python interpreter with arguments in a new process, and return its output."""
   done = subprocess.run(
-    [sys.executable, *words],
-    cwd=folder,
+    [sys.executable, *args],
     capture_output=True,
     text=True,
     check=False,
@@ -108,5 +114,5 @@ def run(*words: str, folder: pathlib.Path = pathlib.Path('.'), **environment: st
   )
   if done.returncode:
     last = done.stderr.strip().splitlines()[-1:] or ['no message']
-    raise InputError(f'{" ".join(words)}: failed: {last[0]}')
+    raise InputError(f'{" ".join(args)}: failed: {last[0]}')
   return done.stdout

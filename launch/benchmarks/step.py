@@ -1,4 +1,4 @@
-"""The train step: rays a second, its parts, its share of the machine's limits, and peers."""
+"""The training step: speed, profile, share of the machine's peaks, and comparison with PyTorch."""
 
 import dataclasses
 import functools
@@ -19,10 +19,12 @@ from pnerf_jax.training.ray_table import draw_pixels, gather_batch
 from pnerf_jax.training.step import loss_terms
 
 _PAPER_SAMPLES = 148
+_NUM_INSTRUCTIONS = 8  # of the profile
+_LOSS_TOLERANCE = {'float32': 1e-4, 'bfloat16': 2e-2}  # relative
 
 
 class _Compilations:
-  """Counts the programs that XLA compiles."""
+  """Counter of the programs that XLA compiles."""
 
   def __init__(self):
     self.count = 0
@@ -34,124 +36,126 @@ class _Compilations:
 
 
 def product_flops(trainer: Trainer) -> float:
-  """FLOP of the matrix products of one step: forward, and twice that backward.
+  """Return the FLOP of the matrix products of one step: forward, and twice that backward.
 
   The coarse pass has no backward pass and evaluates the density only.
   """
   model, train = trainer.config.model, trainer.config.train
-  weights = 0.0
+  products = 0.0  # multiply-adds of a ray's forward pass
   for path, array in jax.tree_util.tree_leaves_with_path(trainer.state.params):
     name = jax.tree_util.keystr(path)
-    once_per_ray = any(word in name for word in ('color_ray', 'sky'))
+    once_per_ray = any(part in name for part in ('color_ray', 'sky'))
     if 'kernel' in name:
-      weights += array.size * (1 if once_per_ray else model.num_samples)
+      products += array.size * (1 if once_per_ray else model.num_samples)
       if 'trunk' in name or 'density' in name:
-        weights += array.size * model.num_coarse_samples / 3
-  return 6.0 * weights * train.batch_rays
+        products += array.size * model.num_coarse_samples / 3
+  return 6.0 * products * train.batch_rays
 
 
-def ours(options: Any, row: Any) -> list[measure.Figure]:
-  """Our step on a street, and how it stands to the machine's peaks."""
+def ours(options: Any, row: Any) -> list[measure.Measurement]:
+  """Time our step on a street, and compare it with the peaks of the machine."""
   fields = {'train__batch_rays': options.rays} if options.rays else {}
   trainer = Trainer(
     scenes.street(options.work, options.street_frames, options.scale), options.variant, **fields
   )
-  config = trainer.config
-  name, steps = config.model.field, config.train.steps_per_call
+  model, train = trainer.config.model, trainer.config.train
+  field, steps = model.field, train.steps_per_call
   compilations = _Compilations()
   trainer()
-  first = compilations.count
+  after_first_call = compilations.count
   seconds = np.array(measure.interleaved({'step': trainer}, options.repeats)['step']) / steps
-  again = compilations.count - first
-  one = trainer.make(1).lower(trainer.state, *trainer.arguments).compile()
-  moved = (one.cost_analysis() or {}).get('bytes accessed', 0.0)
+  recompiled = compilations.count - after_first_call
+  one_step = trainer.make(1).lower(trainer.state, *trainer.arguments).compile()
+  traffic = (one_step.cost_analysis() or {}).get('bytes accessed', 0.0)
   flops = product_flops(trainer)
-  peak = np.median(measure.product_peak(jnp.dtype(config.model.compute_dtype), options.repeats))
-  speed = np.median(measure.bandwidth(options.repeats))
-  model = config.model
+  peak = np.median(measure.product_peak(jnp.dtype(model.compute_dtype), options.repeats))
+  bandwidth = np.median(measure.bandwidth(options.repeats))
   size = (
-    f'{config.train.batch_rays} rays x {model.num_coarse_samples} + {model.num_samples} samples, '
-    f'{config.model.compute_dtype}, {jax.device_count()} device(s)'
+    f'{train.batch_rays} rays x {model.num_coarse_samples} + {model.num_samples} samples, '
+    f'{model.compute_dtype}, {jax.device_count()} device(s)'
   )
   rows = [
-    row(f'{name}: a step', size, 1e3 * seconds, 'ms', f'{steps} steps per call, no transfer'),
-    row(f'{name}: speed', size, config.train.batch_rays / seconds, 'rays/s'),
-    row(f'{name}: programs compiled after the first call', size, again, '', 'target: 0'),
-    row('machine: matrix product', str(config.model.compute_dtype), peak / 1e9, 'GFLOP/s'),
-    row('machine: memory', 'x + 1, read and written', speed / 1e9, 'GB/s'),
-    row(f'{name}: matrix products', size, flops / 1e9, 'GFLOP a step'),
-    row(f'{name}: share of the measured matrix peak', size, 100 * flops / seconds / peak, '%'),
+    row(f'{field}: step', size, 1e3 * seconds, 'ms', remark=f'{steps} steps per call, no transfer'),
+    row(f'{field}: speed', size, train.batch_rays / seconds, 'rays/s'),
     row(
-      f'{name}: memory that the program names',
+      f'{field}: programs compiled after the first call', size, recompiled, '', remark='target: 0'
+    ),
+    row('machine: matrix product', str(model.compute_dtype), peak / 1e9, 'GFLOP/s'),
+    row('machine: memory bandwidth', 'x + 1, reads plus writes', bandwidth / 1e9, 'GB/s'),
+    row(f'{field}: matrix products', size, flops / 1e9, 'GFLOP per step'),
+    row(f'{field}: share of the measured matrix peak', size, 100 * flops / seconds / peak, '%'),
+    row(
+      f'{field}: memory traffic',
       size,
-      moved / 1e9,
-      'GB a step',
-      "XLA's own count; caches serve part of it",
+      traffic / 1e9,
+      'GB per step',
+      remark="XLA's estimate; caches serve part of it",
     ),
     row(
-      f'{name}: that over the measured bandwidth',
+      f'{field}: memory traffic over the measured bandwidth',
       size,
-      100 * moved / seconds / speed,
+      100 * traffic / seconds / bandwidth,
       '%',
-      'above 100: caches',
+      remark='above 100 because of caches',
     ),
   ]
   for kind, (sheet_flops, sheet_bytes) in measure.DATA_SHEETS.items():
     if kind in jax.devices()[0].device_kind:
       rows += [
         row(
-          f"{name}: share of the {kind}'s bf16 peak",
+          f'{field}: share of the bfloat16 peak of the {kind}',
           size,
           100 * flops / seconds / sheet_flops,
           '%',
-          'data sheet',
+          remark='data sheet',
         ),
         row(
-          f"{name}: named memory over the {kind}'s bandwidth",
+          f'{field}: memory traffic over the bandwidth of the {kind}',
           size,
-          100 * moved / seconds / sheet_bytes,
+          100 * traffic / seconds / sheet_bytes,
           '%',
-          'data sheet',
+          remark='data sheet',
         ),
       ]
   return rows + _profile(trainer, size, row)
 
 
-def _profile(trainer: Trainer, size: str, row: Any) -> list[measure.Figure]:
-  """The profile of one dispatch, by part and by the longest instructions."""
-  name = trainer.config.model.field
+def _profile(trainer: Trainer, size: str, row: Any) -> list[measure.Measurement]:
+  """Return the profile of one call, by part and by the longest instructions."""
+  field = trainer.config.model.field
   compiled = trainer.train_steps.lower(trainer.state, *trainer.arguments).compile()
-  source = profiles.sources(compiled)
-  spent = profiles.instructions(trainer)
-  share = profiles.parts(spent, source)
-  total = sum(share.values()) or 1.0
+  names = profiles.source_names(compiled)
+  durations = profiles.trace(trainer)
+  parts = profiles.time_by_part(durations, names)
+  total = sum(parts.values()) or 1.0
   rows = [
-    row(f'{name}: {part}', size, 100 * value / total, '% of the profile')
-    for part, value in share.items()
+    row(f'{field}: {part}', size, 100 * nanoseconds / total, '% of the profile')
+    for part, nanoseconds in parts.items()
   ]
-  longest = profiles.longest(spent, source, 8)
   return rows + [
-    row(f'{name}: {instruction}', size, 100 * nanoseconds / total, '% of the profile', where)
-    for instruction, nanoseconds, where in longest
+    row(
+      f'{field}: {instruction}', size, 100 * nanoseconds / total, '% of the profile', remark=source
+    )
+    for instruction, nanoseconds, source in profiles.longest(durations, names, _NUM_INSTRUCTIONS)
   ]
 
 
-def paper(options: Any, row: Any) -> list[measure.Figure]:
-  """The published network's step, ours and PyTorch's, in both number formats."""
+def paper(options: Any, row: Any) -> list[measure.Measurement]:
+  """Time a step of the paper's network in JAX and in PyTorch, in float32 and bfloat16."""
   try:
     import torch
   except ImportError:
     raise InputError(
-      'the step suite times PyTorch beside us, which is not installed. '
-      'pip install -r requirements-benchmark.txt'
+      'section paper of the step suite: PyTorch is not installed. '
+      'Run pip install -r requirements-benchmark.txt -c constraints.txt.'
     ) from None
-  from launch.benchmarks import torch_published
+  from launch.benchmarks import torch_paper
 
   torch.set_num_threads(options.threads)
   root = scenes.street(options.work, options.street_frames, options.scale)
   size = f'{options.paper_rays} rays x {_PAPER_SAMPLES} samples'
   cases, rows = {}, []
-  for dtype in ('float32', 'bfloat16'):
+  for dtype, tolerance in _LOSS_TOLERANCE.items():
     trainer = Trainer(
       root,
       'paper',
@@ -159,46 +163,44 @@ def paper(options: Any, row: Any) -> list[measure.Figure]:
       train__steps_per_call=1,
       model__compute_dtype=dtype,
     )
-    batch, value = one_batch(trainer)
-    params = jax.device_get(trainer.state.params)
-    network = torch_published.Published(
-      params, float(trainer.run.scene.window.far), trainer.run.scene.class_ids
+    arrays, our_loss = one_batch(trainer)
+    network = torch_paper.PaperField(
+      jax.device_get(trainer.state.params),
+      float(trainer.run.scene.window.far),
+      trainer.run.scene.class_ids,
     )
-    step = torch_published.Step(
-      network, dataclasses.asdict(trainer.config.loss), dtype == 'bfloat16'
-    )
-    batch = torch_published.prepared(batch)
-    theirs = step(batch)
-    ours = float(value)
-    if abs(ours - theirs) > (1e-4 if dtype == 'float32' else 2e-2) * abs(ours):
-      raise InputError(f"PyTorch's loss is {theirs}, ours {ours}: they are not the same step")
+    step = torch_paper.Step(network, dataclasses.asdict(trainer.config.loss), dtype == 'bfloat16')
+    batch = torch_paper.to_tensors(arrays)
+    our_loss, torch_loss = float(our_loss), step(batch)
+    difference = abs(our_loss - torch_loss) / abs(our_loss)
+    if difference > tolerance:
+      raise InputError(f'the losses differ: {torch_loss} in PyTorch, {our_loss} in JAX.')
     rows.append(
       row(
-        f'paper, {dtype}: difference of both losses',
+        f'paper, {dtype}: relative difference of the losses',
         size,
-        abs(ours - theirs) / abs(ours),
-        'of the loss',
-        'same weights and samples',
+        difference,
+        '',
+        remark='same weights and samples',
       )
     )
     cases[f'paper, {dtype}: ours'] = trainer
     cases[f'paper, {dtype}: PyTorch'] = functools.partial(step, batch)
   seconds = measure.interleaved(cases, options.slow_repeats)
-  rows += [row(name, size, values, 's a step') for name, values in seconds.items()]
-  for dtype in ('float32', 'bfloat16'):
-    rows.append(
-      row(
-        f"paper, {dtype}: PyTorch's time over ours",
-        size,
-        measure.ratios(seconds[f'paper, {dtype}: PyTorch'], seconds[f'paper, {dtype}: ours']),
-        'x',
-      )
+  rows += [row(name, size, values, 's per step') for name, values in seconds.items()]
+  return rows + [
+    row(
+      f'paper, {dtype}: speed-up over PyTorch',
+      size,
+      measure.ratios(seconds[f'paper, {dtype}: PyTorch'], seconds[f'paper, {dtype}: ours']),
+      'x',
     )
-  return rows
+    for dtype in _LOSS_TOLERANCE
+  ]
 
 
 def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
-  """Return a batch in the form of torch_published.prepared, and our loss on it."""
+  """Return a batch with the arrays of torch_paper.to_tensors, and our loss on it."""
   table, classes, noise, _ = trainer.arguments
   options, loss = trainer.options, trainer.config.loss
   key = jax.random.key(0)
@@ -234,20 +236,22 @@ def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
     'occupied': membership.occupied,
     'fixed': membership.fixed,
     'likelihood': noise.transition.T[batch.label],
-    'target': batch.depth / rays.depth_per_t,
-    'measured': (batch.depth > 0) & (batch.depth < loss.depth_max) & has_depth_loss,
-    'supervised': (batch.label > 0) * batch.label_weight,
-    'supported': losses.label_on_ray(ray_classes, batch.label, noise.compatible),
+    'depth': batch.depth / rays.depth_per_t,
+    'has_depth_loss': (batch.depth > 0) & (batch.depth < loss.depth_max) & has_depth_loss,
+    'label_weight': (batch.label > 0) * batch.label_weight,
+    'label_on_ray': losses.label_on_ray(ray_classes, batch.label, noise.compatible),
   }
   weights = dict(options.weights)
   return jax.device_get(arrays), sum(weights[name] * value for name, value in terms.items())
 
 
-def run(options: Any) -> list[measure.Figure]:
-  """The step suite, or those of its sections that are asked for."""
-  row = functools.partial(measure.figure, 'step')
+def run(options: Any) -> list[measure.Measurement]:
+  """Run the selected sections of the suite."""
+  row = functools.partial(measure.summarize, 'step')
   sections = {'ours': ours, 'paper': paper}
   rows = []
   for name in options.sections or sections:
+    if name not in sections:
+      raise InputError(f'--sections={name}: no such section. Use some of {sorted(sections)}.')
     rows += sections[name](options, row)
   return rows

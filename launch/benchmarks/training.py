@@ -1,4 +1,4 @@
-"""The train step of a config on a street, ready to be called repeatedly."""
+"""The training step of a config on a street, for repeated calls."""
 
 import pathlib
 from typing import Any
@@ -17,25 +17,26 @@ from pnerf_jax.training.step import make_train_steps
 
 
 class Trainer:
-  """Holds the state between calls of the train step.
+  """A jitted training step with its state and arguments.
 
   Attributes:
     run: the experiment.
-    options: of the first stage of training.
-    state: TrainState.
-    arguments: of the train step after the state.
+    config: of the experiment.
+    options: of the first training stage.
+    state: TrainState after the last call.
+    arguments: arguments of train_steps after the state: ray table, class table, noise model, key.
     train_steps: the jitted function.
     rays_per_call: rays of all steps of a call.
   """
 
   def __init__(self, root: pathlib.Path, variant: str = 'cpu', frames: int = 8, **fields: Any):
-    """Set up a street.
+    """Load a street, and build its training step.
 
     Args:
       root: of the street.
       variant: of configs/kitti360.py.
-      frames: of the window.
-      **fields: changes of the config, `group__field=value`.
+      frames: stereo frames of the window.
+      **fields: overrides of the config, `group__field=value`.
     """
     config = configs.get_config(variant)
     config.data.root, config.data.frames, config.data.image_scale = str(root), frames, 1.0
@@ -64,12 +65,12 @@ class Trainer:
     self.rays_per_call = train.batch_rays * train.steps_per_call
 
   def make(self, num_steps: int) -> Any:
-    """Return the jitted train step of some steps per call."""
+    """Return the jitted function of `num_steps` training steps."""
     run = self.run
     return make_train_steps(run.module, self._optimizer, self.options, run.mesh, num_steps)
 
   def __call__(self) -> dict[str, jax.Array]:
-    """Make the steps of one call without transfers to or from the host; return the metrics."""
+    """Run one call without transfers to or from the host, and return its metrics."""
     with jax.transfer_guard('disallow'):
       self.state, metrics = self.train_steps(self.state, *self.arguments)
       return jax.block_until_ready(metrics)

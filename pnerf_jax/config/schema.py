@@ -259,9 +259,7 @@ def default_config() -> ml_collections.ConfigDict:
   return spec.defaults(Config)
 
 
-def parse_config(
-  config: Config | Mapping[str, Any], num_devices: int, source: str = ''
-) -> Config:
+def parse_config(config: Config | Mapping[str, Any], num_devices: int, source: str = '') -> Config:
   """Check a config, field by field and across fields, and return it typed.
 
   Args:

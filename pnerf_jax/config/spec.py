@@ -132,7 +132,10 @@ def defaults(schema: type) -> ml_collections.ConfigDict:
 
 
 def parse(
-  schema: type[C], config: C | Mapping[str, Any], source: str = '', example: str = 'configs/kitti360.py'
+  schema: type[C],
+  config: C | Mapping[str, Any],
+  source: str = '',
+  example: str = 'configs/kitti360.py',
 ) -> C:
   """Check every field of a config by itself and return the config typed.
 
@@ -147,6 +150,7 @@ def parse(
   """
   if isinstance(config, schema):
     return config
+  assert isinstance(config, Mapping | ml_collections.ConfigDict), type(config)
   known = groups(schema)
   for name in config:
     if name not in known:

@@ -89,7 +89,9 @@ class DatasetIndex:
 
   def image_path(self, frame: int, camera: str) -> Path:
     """Return the path of the image of a view."""
-    return self.path_of('rgb', frame, camera)
+    path = self.path_of('rgb', frame, camera)
+    assert path is not None  # only views with an image are in the index
+    return path
 
   def scan_path(self, frame: int) -> Path | None:
     """Return the path of the LiDAR scan of a frame, None if there is none."""

@@ -22,11 +22,6 @@ _MAX_BYTES = 2**26
 _HINT = 'Replace or remove the file.'
 
 
-def join(root: Path | str, *parts: str) -> Path:
-  """Return the path root / parts."""
-  return Path(root, *parts)
-
-
 def read_bytes(path: Path, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> bytes:
   """Read a regular file.
 

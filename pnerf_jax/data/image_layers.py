@@ -120,16 +120,17 @@ def read_layer(
       notes.append(f'no {layer.name} for {camera}: {layer.note} ({folder})')
   if not available:
     return None
-  missing = [path is None or not path.exists() for path in paths]
-  for (frame, camera), path, is_missing in zip(views, paths, missing):
-    if is_missing and camera in available:
+  existing = [path if path is not None and path.exists() else None for path in paths]
+  for (frame, camera), path, found in zip(views, paths, existing):
+    if found is None and camera in available:
       name = path or f'frame {frame} of {camera}'
       notes.append(f'warning: {name}: missing, no {layer.name} for this frame')
 
   def read(i: int) -> np.ndarray | None:
-    if missing[i]:
+    path = existing[i]
+    if path is None:
       return None
-    return resize_nearest(layer.read(paths[i], dataset.size(*views[i])), sizes[i])
+    return resize_nearest(layer.read(path, dataset.size(*views[i])), sizes[i])
 
   return _read_views(sizes, layer.fill_value, read)
 

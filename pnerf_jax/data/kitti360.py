@@ -58,7 +58,7 @@ RECORDED = {
 def camera_folder(root: Path, sequence: str, camera: str, kind: str) -> Path:
   """Return the folder of a camera's files of a kind (a key of DERIVED or RECORDED)."""
   parts = (DERIVED | RECORDED)[kind].split('/')
-  return files.join(root, *(part.format(sequence=sequence, camera=camera) for part in parts))
+  return Path(root, *(part.format(sequence=sequence, camera=camera) for part in parts))
 
 
 rgb_folder = functools.partial(camera_folder, kind='rgb')
@@ -80,13 +80,13 @@ def frame_name(frame: int) -> str:
 
 def velodyne_path(root: Path, sequence: str, frame: int) -> Path:
   """Return the path of a LiDAR scan."""
-  folder = files.join(root, 'data_3d_raw', sequence, 'velodyne_points', 'data')
+  folder = Path(root, 'data_3d_raw', sequence, 'velodyne_points', 'data')
   return folder / f'{frame_name(frame)}.bin'
 
 
 def primitives_path(root: Path, sequence: str, split: str) -> Path:
   """Return the path of the XML of the 3D primitives; split: 'train' or 'train_full'."""
-  return files.join(root, 'data_3d_bboxes', split, f'{sequence}.xml')
+  return Path(root, 'data_3d_bboxes', split, f'{sequence}.xml')
 
 
 def frames_in(folder: Path, suffix: str = '.png') -> list[int]:
@@ -115,7 +115,9 @@ class CameraCalibration:
   pose_from_velo: np.ndarray
 
 
-def resize_intrinsics(intrinsics: np.ndarray, old_size: Sequence, new_size: Sequence) -> np.ndarray:
+def resize_intrinsics(
+  intrinsics: np.ndarray, old_size: Sequence | np.ndarray, new_size: Sequence | np.ndarray
+) -> np.ndarray:
   """Return intrinsics [..., 4] of images resized from old to new (width, height), each [...]."""
   sx, sy = new_size[0] / old_size[0], new_size[1] / old_size[1]
   fx, fy, cx, cy = np.moveaxis(np.asarray(intrinsics, np.float64), -1, 0)
@@ -124,7 +126,7 @@ def resize_intrinsics(intrinsics: np.ndarray, old_size: Sequence, new_size: Sequ
 
 def read_calibration(root: Path) -> CameraCalibration:
   """Read perspective.txt, calib_cam_to_pose.txt and calib_cam_to_velo.txt of a dataset root."""
-  folder = files.join(root, 'calibration')
+  folder = Path(root, 'calibration')
   perspective = read_perspective(folder / 'perspective.txt')
   pose_from_unrectified = read_cam_to_pose(folder / 'calib_cam_to_pose.txt')
   velo_from_unrectified = read_cam_to_velo(folder / 'calib_cam_to_velo.txt')
@@ -146,12 +148,12 @@ def _intrinsics(perspective: dict[str, np.ndarray], camera: str) -> np.ndarray:
 
 def read_perspective(path: Path) -> dict[str, np.ndarray]:
   """Read perspective.txt: flat arrays by key; entry (3, 3) of K, published as 0, becomes 1."""
-  values = {}
+  values: dict[str, np.ndarray] = {}
   for where, line in _lines(path):
     key, _, rest = line.partition(':')
-    size = _PERSPECTIVE_SIZES.get(key[:-3]) if key[-3:] in ('_00', '_01') else None
-    if size is not None:
-      values[key] = parse_floats(rest.split(), size, where)
+    count = _PERSPECTIVE_SIZES.get(key[:-3]) if key[-3:] in ('_00', '_01') else None
+    if count is not None:
+      values[key] = parse_floats(rest.split(), count, where)
       if key.startswith('K_'):
         values[key][8] = 1.0
       elif key.startswith('R_rect_'):
@@ -191,7 +193,7 @@ def read_poses(root: Path, sequence: str, calibration: CameraCalibration) -> dic
 
   From poses.txt, or from cam0_to_world.txt (some 5e-4 m coarser) if only that is present.
   """
-  folder = files.join(root, 'data_poses', sequence)
+  folder = Path(root, 'data_poses', sequence)
   poses, cam0 = folder / 'poses.txt', folder / 'cam0_to_world.txt'
   if poses.exists() or not cam0.exists():
     return read_pose_file(poses, 12)
@@ -284,7 +286,9 @@ def check_rotation(matrix: np.ndarray, where: str, hint: str = _COPY) -> None:
     raise InputError(f'{where}: {matrix.round(3).tolist()} is no rotation. {hint}')
 
 
-def check_camera(size: Sequence, intrinsics: Sequence, where: str, hint: str) -> None:
+def check_camera(
+  size: Sequence | np.ndarray, intrinsics: Sequence | np.ndarray, where: str, hint: str
+) -> None:
   """Raise InputError unless (width, height) and (fx, fy, cx, cy) in pixels are plausible."""
   fx, fy, cx, cy = intrinsics
   if not (

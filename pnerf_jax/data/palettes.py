@@ -58,7 +58,7 @@ def depth_rgb(depth: np.ndarray, near: float = 3.0, far: float = 100.0) -> np.nd
   clipped = np.clip(np.where(valid, depth, far), near, far)
   nearness = np.log(far / clipped) / np.log(far / near)
   rgb = _TURBO[(255 * nearness).round().astype(np.int64)]
-  return np.where(valid[..., None], rgb, np.uint8(_NO_DEPTH))
+  return np.where(valid[..., None], rgb, np.array(_NO_DEPTH, np.uint8))
 
 
 def fraction_rgb(fraction: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def _placements(entry: JsonObject) -> list[tuple[tuple[int, int, int], np.ndarra
 
 def _class_id(entry: JsonObject) -> int:
   """Return the id of a class that is given by its name or by its id."""
-  value = entry.values.get('class')
+  value: Any = entry.values.get('class')
   if isinstance(value, str) and value in labels.BY_NAME:
     value = labels.BY_NAME[value].id
   if not json_object.is_integer(value, 1, labels.NUM_IDS - 1):

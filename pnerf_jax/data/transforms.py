@@ -83,7 +83,7 @@ def read(root: Path) -> Transforms:
   Raises:
     InputError: anything that contradicts docs/data_custom.md; the entry is named.
   """
-  content, entries = json_object.read_list(files.join(root, NAME), 'frames')
+  content, entries = json_object.read_list(Path(root, NAME), 'frames')
   if not entries:
     raise content.error('the list "frames" is empty')
   records: dict[tuple[int, str], ImageRecord] = {}

@@ -115,7 +115,8 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
   intrinsics = kitti360.resize_intrinsics(dataset.intrinsics, dataset.sizes.T, sizes.T)
   view_array = bounds_lib.CameraArray(world_from_cam, intrinsics, sizes)
   if data.primitives == 'none':
-    primitives, far, note = [], *_far_without_primitives(scene, dataset, view_array)
+    far, note = _far_without_primitives(scene, dataset, view_array)
+    primitives: list[PrimitiveRecord] = []
   else:
     primitives, far, note = _visible_primitives(data, scene, dataset, view_array, center)
   notes = [*dataset.notes, note]

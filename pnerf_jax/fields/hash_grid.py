@@ -59,8 +59,8 @@ def make_levels(
   levels = []
   for i in range(num_levels):
     cell = max_cell * (min_cell / max_cell) ** (i / max(num_levels - 1, 1))
-    nodes = tuple(int(math.ceil(size / cell)) + 1 for size in extent)
-    levels.append(Level(cell, nodes, min(math.prod(nodes), hashmap_size)))
+    x, y, z = (int(math.ceil(size / cell)) + 1 for size in extent)
+    levels.append(Level(cell, (x, y, z), min(x * y * z, hashmap_size)))
   return tuple(levels)
 
 

@@ -215,4 +215,5 @@ def class_prior(records: Sequence[PrimitiveRecord], class_ids: tuple[int, ...]) 
     if record.semantic in ratios:
       hull = scipy.spatial.ConvexHull(record.vertices - record.vertices.mean(axis=0))
       ratios[record.semantic].append(np.log(hull.area / hull.volume))
-  return np.exp([np.mean(logs) if logs else 0.0 for logs in ratios.values()]).astype(np.float32)
+  means = np.array([np.mean(logs) if logs else 0.0 for logs in ratios.values()])
+  return np.exp(means).astype(np.float32)

@@ -82,7 +82,9 @@ def add_views(
     center: [3], of the window in the world of the exported poses, metres.
   """
   with folder_lock(folder):  # another process may add other views
-    entries = read_views(folder)['views']
+    content = read_views(folder)
+    assert content is not None  # claimed
+    entries = content['views']
     for name, camera in views:
       pose = np.array(camera.world_from_cam, np.float64)
       pose[:3, 3] += center

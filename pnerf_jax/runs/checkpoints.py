@@ -127,9 +127,10 @@ class Checkpoints:
   def _check(self, step: int, found: Any) -> None:
     """Raise ValueError for the first array that differs from the saved one or is not finite."""
     saved = (self._manager.metadata(step).custom_metadata or {}).get(_DIGESTS)
-    for name, digest in _digests(found).items() if saved is not None else ():
-      if saved.get(name) != digest:
-        raise ValueError(f'{name} differs from what was saved')
+    if saved is not None:
+      for name, digest in _digests(found).items():
+        if saved.get(name) != digest:
+          raise ValueError(f'{name} differs from what was saved')
     _check_finite(found)
 
   def require(self, step: int | None) -> int:

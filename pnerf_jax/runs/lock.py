@@ -31,7 +31,7 @@ def acquire(workdir: Path) -> Iterator[tuple[int, ...]]:
     InputError: another process holds the lock.
   """
   path = Path(workdir, 'lock')
-  descriptors = ()
+  descriptors: tuple[int, ...] = ()
 
   def write_owner(fd: int) -> None:
     nonlocal descriptors

@@ -119,7 +119,7 @@ def _intersect_view(scene: Scene, num_intervals: int, camera: Camera) -> _Packed
   intervals = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), intervals)
   used = intervals.primitive >= 0  # the first ones of the K: intervals are sorted
   return _PackedIntervals(
-    count=np.sum(used, axis=-1, dtype=np.uint16),
+    count=np.asarray(np.sum(used, axis=-1), np.uint16),
     enter=intervals.enter[used],
     exit=intervals.exit[used],
     primitive=intervals.primitive[used],
@@ -138,7 +138,8 @@ def _unpack(packed: _PackedIntervals, num_intervals: int) -> Intervals:
     return padded
 
   lists = (packed.enter, packed.exit, packed.primitive)
-  return Intervals(*map_threads(pad, lists, (np.inf, np.inf, -1)), packed.num_truncated)
+  enter, exit, primitive = map_threads(pad, lists, (np.inf, np.inf, -1))
+  return Intervals(enter, exit, primitive, packed.num_truncated)
 
 
 def _scatter(values: np.ndarray, valid: np.ndarray, empty: Any) -> np.ndarray:

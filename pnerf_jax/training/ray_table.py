@@ -92,6 +92,7 @@ def build_ray_table(run: Experiment, cache: pathlib.Path | None = None) -> RayTa
     InputError: a moving object is in front of every pixel.
   """
   window = run.scene.window
+  assert window.rgb is not None  # loaded with supervision
   start = time.perf_counter()
   intervals, moving = jax.tree.map(
     processes.all_gather_rows,

@@ -16,7 +16,7 @@ from pnerf_jax.distributed import sharding
 from pnerf_jax.fields.field import BoundField, FieldModule
 from pnerf_jax.fields.fixed import ClassTable
 from pnerf_jax.label_noise.model import LabelNoise, joint_label_frequencies, update_transition
-from pnerf_jax.rendering.rays import RenderOptions, render_rays
+from pnerf_jax.rendering.rays import Rendered, RenderOptions, render_rays
 from pnerf_jax.training import losses
 from pnerf_jax.training.ray_table import Batch, RayTable, draw_pixels, gather_batch
 from pnerf_jax.training.train_state import TrainState, apply_gradients
@@ -78,40 +78,22 @@ def loss_terms(
   loss = options.loss
   out = render_rays(field, batch.rays, batch.intervals, classes, options.render, key=key)
   # An image shows the mean over the area of a pixel, so the mean over its rays is supervised.
-  pixels = len(batch.label)
-  of_pixel = lambda x: x.reshape(pixels, -1, *x.shape[1:])
+  of_pixel = lambda x: x.reshape(len(batch.label), -1, *x.shape[1:])
   mean = lambda x: jnp.mean(of_pixel(x), axis=1)
   semantics, fixed_semantics = mean(out.semantics), mean(out.fixed_semantics)
-  target = batch.depth / mean(batch.rays.depth_per_t)
-  measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (mean(out.opacity) > 0)
   ray_classes = jnp.any(of_pixel(jnp.any(out.membership.class_mask, axis=-2)), axis=1)
-  if options.depth_columns is not None:
-    measured &= jnp.any(ray_classes[:, jnp.asarray(options.depth_columns, jnp.int32)], axis=-1)
-  if loss.depth_loss == 'mixture':
-    samples = lambda x: of_pixel(x).reshape(pixels, -1)
-    rays_per_pixel = len(out.weights) // pixels
-    depth = losses.depth_mixture_nll(
-      samples(out.weights) / rays_per_pixel,
-      samples(out.samples.t),
-      target,
-      measured,
-      sigma=loss.depth_sigma,
-      outlier_prob=loss.depth_outlier_prob,
-    )
-  else:
-    depth = losses.depth_huber(mean(out.depth), target, measured)
-  supervised = (batch.label > 0) * batch.label_weight
+  labelled = (batch.label > 0) * batch.label_weight
   supported = losses.label_on_ray(ray_classes, batch.label, noise.compatible) | (
     not loss.mask_unsupported_labels
   )
   learned = losses.forward_corrected_nll(
-    semantics, batch.label, supervised * supported, noise.transition
+    semantics, batch.label, labelled * supported, noise.transition
   )
   learned += posterior_weight * losses.posterior_cross_entropy(
     semantics,
     fixed_semantics,
     batch.label,
-    supervised * supported,
+    labelled * supported,
     transition=noise.transition,
     class_prior=noise.class_prior,
   )
@@ -120,13 +102,44 @@ def loss_terms(
   frequencies = joint_label_frequencies(jax.lax.stop_gradient(fixed_semantics), batch.label)
   return {
     'rgb': losses.color(mean(out.rgb), batch.rgb),
-    'depth': depth,
+    'depth': _depth_loss(out, batch, ray_classes, options),
     'semantic_2d_fixed': losses.forward_corrected_nll(
-      fixed_semantics, batch.label, supervised, noise.transition
+      fixed_semantics, batch.label, labelled, noise.transition
     ),
     'semantic_2d': learned,
     'semantic_3d': losses.semantic_3d(out.logits, out.membership.fixed, out.weights),
   }, frequencies
+
+
+def _depth_loss(
+  out: Rendered, batch: Batch, ray_classes: jax.Array, options: StepOptions
+) -> jax.Array:
+  """Compute the depth term of the pixels with a stereo depth.
+
+  Args:
+    out: B rendered rays.
+    batch: of the rays.
+    ray_classes: [P, C] bool, classes of the primitives that the rays of a pixel intersect.
+    options: of the stage.
+  """
+  loss, pixels = options.loss, len(batch.label)
+  of_pixel = lambda x: x.reshape(pixels, -1)
+  mean = lambda x: jnp.mean(of_pixel(x), axis=1)
+  target = batch.depth / mean(batch.rays.depth_per_t)
+  measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (mean(out.opacity) > 0)
+  if options.depth_columns is not None:
+    measured &= jnp.any(ray_classes[:, jnp.asarray(options.depth_columns, jnp.int32)], axis=-1)
+  if loss.depth_loss == 'huber':
+    return losses.depth_huber(mean(out.depth), target, measured)
+  rays_per_pixel = len(out.weights) // pixels
+  return losses.depth_mixture_nll(
+    of_pixel(out.weights) / rays_per_pixel,
+    of_pixel(out.samples.t),
+    target,
+    measured,
+    sigma=loss.depth_sigma,
+    outlier_prob=loss.depth_outlier_prob,
+  )
 
 
 def _total_loss(terms: Metrics, options: StepOptions, reliability: jax.Array) -> jax.Array:
@@ -145,6 +158,50 @@ def _draw_batch(
   index = draw_pixels(table, key, pixels, options.importance_fraction)
   index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
   return gather_batch(table, index, options.supersampling)
+
+
+def _one_step(
+  module: FieldModule,
+  optimizer: optax.GradientTransformation,
+  options: StepOptions,
+  mesh: jax.sharding.Mesh,
+  state: TrainState,
+  *,
+  table: RayTable,
+  classes: ClassTable,
+  prior: LabelNoise,
+  root_key: jax.Array,
+) -> tuple[TrainState, Metrics]:
+  """Make one optimiser step; return the state and the unweighted loss terms with their sum."""
+  loss = options.loss
+  key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
+  batch = _draw_batch(table, key_rays, options, mesh)
+  warming_up = state.step < loss.transition_warmup_steps
+  posterior_weight = jnp.where(warming_up, loss.posterior_weight_warmup, loss.posterior_weight)
+  noise = update_transition(
+    prior,
+    state.aux,
+    prior_mass=loss.transition_prior_mass,
+    uniform_noise=loss.uniform_label_noise,
+  )
+
+  def total_loss(params):
+    """Return the loss, and its terms with the label frequencies of the batch."""
+    terms, frequencies = loss_terms(
+      BoundField(module, params),
+      batch,
+      classes,
+      noise,
+      options,
+      posterior_weight=posterior_weight,
+      key=key_noise,
+    )
+    return _total_loss(terms, options, noise.reliability), (terms, frequencies)
+
+  (value, (terms, frequencies)), grads = jax.value_and_grad(total_loss, has_aux=True)(state.params)
+  rate = loss.transition_ema_rate if loss.label_noise == 'estimated' else 0.0
+  label_counts = state.aux + jnp.where(warming_up, 0.0, rate) * (frequencies - state.aux)
+  return apply_gradients(state, grads, optimizer, label_counts), {'loss': value, **terms}
 
 
 def make_train_steps(
@@ -170,44 +227,12 @@ def make_train_steps(
   Returns:
     The jitted function; metrics are means over the steps of a call.
   """
-  replicated, loss = sharding.replicated(mesh), options.loss
-  ema_rate = loss.transition_ema_rate if loss.label_noise == 'estimated' else 0.0
-
-  def one_step(state, table, classes, prior, root_key):
-    """Make one optimiser step; return the state and the unweighted loss terms with their sum."""
-    key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
-    batch = _draw_batch(table, key_rays, options, mesh)
-    warming_up = state.step < loss.transition_warmup_steps
-    posterior_weight = jnp.where(warming_up, loss.posterior_weight_warmup, loss.posterior_weight)
-    noise = update_transition(
-      prior,
-      state.aux,
-      prior_mass=loss.transition_prior_mass,
-      uniform_noise=loss.uniform_label_noise,
-    )
-
-    def loss_function(params):
-      terms, frequencies = loss_terms(
-        BoundField(module, params),
-        batch,
-        classes,
-        noise,
-        options,
-        posterior_weight=posterior_weight,
-        key=key_noise,
-      )
-      return _total_loss(terms, options, noise.reliability), (terms, frequencies)
-
-    (value, (terms, frequencies)), grads = jax.value_and_grad(loss_function, has_aux=True)(
-      state.params
-    )
-    rate = jnp.where(warming_up, 0.0, ema_rate)
-    label_counts = state.aux + rate * (frequencies - state.aux)
-    return apply_gradients(state, grads, optimizer, label_counts), {'loss': value, **terms}
+  replicated = sharding.replicated(mesh)
 
   @functools.partial(jax.jit, in_shardings=replicated, out_shardings=replicated, donate_argnums=0)
   def train_steps(state, table, classes, prior, root_key):
-    body = lambda carry, _: one_step(carry, table, classes, prior, root_key)
+    inputs = {'table': table, 'classes': classes, 'prior': prior, 'root_key': root_key}
+    body = lambda carry, _: _one_step(module, optimizer, options, mesh, carry, **inputs)
     state, metrics = jax.lax.scan(body, state, None, length=num_steps)
     return state, jax.tree.map(jnp.mean, metrics)
 

@@ -150,13 +150,13 @@ def damage_first(root, pattern, damage):
   return str(path)
 
 
-@pytest.mark.parametrize('pattern, damage, word', READ_BY_TRAIN)
-def test_train_reports_damaged_files(binary, check_line, data, tmp_path, pattern, damage, word):
+@pytest.mark.parametrize('pattern, damage, expected', READ_BY_TRAIN)
+def test_train_reports_damaged_files(binary, check_line, data, tmp_path, pattern, damage, expected):
   path = damage_first(data, pattern, damage)
-  if word == 'expected 30x20':  # the first image determines the size
+  if expected == 'expected 30x20':  # the first image determines the size
     path = str(data)
   code, err = binary('train', TINY, f'--config.data.root={data}', f'--workdir={tmp_path / "run"}')
-  check_line(code, err, path, word)
+  check_line(code, err, path, expected)
   assert not (tmp_path / 'run').exists()
 
 
@@ -174,12 +174,12 @@ READ_BY_EVAL = [
 ]
 
 
-@pytest.mark.parametrize('pattern, damage, word', READ_BY_EVAL)
-def test_eval_reports_damaged_files(check_line, data, pattern, damage, word):
+@pytest.mark.parametrize('pattern, damage, expected', READ_BY_EVAL)
+def test_eval_reports_damaged_files(check_line, data, pattern, damage, expected):
   path = damage_first(data, pattern, damage)
   config = configs.get_config('tiny')
   config.data.root = str(data)
   dataset = open_dataset(config.data)
   with pytest.raises(Exception) as error:
     ground_truth.read_ground_truth(dataset, 'image_00', dataset.frames[0], np.eye(4), np.ones(4))
-  check_line(1, cli.error_line(error.value) or '', path, word)
+  check_line(1, cli.error_line(error.value) or '', path, expected)

@@ -80,11 +80,11 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize('name, damage, word', DAMAGES)
-def test_train_reports_invalid_files(binary, check_line, own, tmp_path, name, damage, word):
+@pytest.mark.parametrize('name, damage, expected', DAMAGES)
+def test_train_reports_invalid_files(binary, check_line, own, tmp_path, name, damage, expected):
   damage(own / name)
   code, err = binary('train', OWN, f'--config.data.root={own}', f'--workdir={tmp_path / "run"}')
-  check_line(code, err, str(own), word)
+  check_line(code, err, str(own), expected)
   assert not (tmp_path / 'run').exists()
 
 

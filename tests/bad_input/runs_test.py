@@ -52,14 +52,17 @@ INVALID_CONFIGS = [
   (set_field('data', 'cameras', 'image_00'), 'config.data.cameras'),
   (set_field('data', 'cameras', [['image_00']]), 'config.data.cameras'),
   (set_field('scene', 'center', [1, 2, float('inf')]), 'config.scene.center'),
-  (set_field('eval', 'confidence_coefficients', [1, 2, 3, 4, 5, '6']), 'config.eval.confidence_coefficients'),
+  (
+    set_field('eval', 'confidence_coefficients', [1, 2, 3, 4, 5, '6']),
+    'config.eval.confidence_coefficients',
+  ),
 ]
 
 
-@pytest.mark.parametrize('damage, word', INVALID_CONFIGS)
+@pytest.mark.parametrize('damage, expected', INVALID_CONFIGS)
 @pytest.mark.parametrize('module', ['eval', 'render'])
 def test_invalid_configs_are_reported(
-  binary, check_line, run_folder, tmp_path, module, damage, word
+  binary, check_line, run_folder, tmp_path, module, damage, expected
 ):
   path = run_folder / 'config.json'
   if callable(damage):
@@ -67,7 +70,7 @@ def test_invalid_configs_are_reported(
   else:
     path.write_bytes(damage)
   out = [f'--out={tmp_path / "out"}'] if module == 'render' else []
-  check_line(*binary(module, f'--workdir={run_folder}', *out), str(path), word)
+  check_line(*binary(module, f'--workdir={run_folder}', *out), str(path), expected)
   assert not (tmp_path / 'out').exists()
 
 
@@ -127,7 +130,7 @@ def test_checkpoints_that_are_not_finite_are_reported(
 
 
 @pytest.mark.parametrize(
-  'views, word',
+  'views, expected',
   [
     ('{', 'not JSON'),
     ('', 'not JSON'),
@@ -136,18 +139,18 @@ def test_checkpoints_that_are_not_finite_are_reported(
     ('{"views": [{"camera": 1}]}', 'damaged'),
   ],
 )
-def test_a_damaged_views_file_is_reported(binary, check_line, untrained, tmp_path, views, word):
+def test_a_damaged_views_file_is_reported(binary, check_line, untrained, tmp_path, views, expected):
   (tmp_path / 'views.json').write_text(views)
   check_line(
     *binary('render', f'--workdir={untrained}', f'--out={tmp_path}'),
     str(tmp_path / 'views.json'),
-    word,
+    expected,
     'Remove it',
   )
 
 
 @pytest.mark.parametrize(
-  'name, content, word',
+  'name, content, expected',
   [
     ('pseudo_labels/metrics.json', '{', 'not JSON'),
     ('pseudo_labels/metrics.json', '[]', '[]'),
@@ -157,7 +160,7 @@ def test_a_damaged_views_file_is_reported(binary, check_line, untrained, tmp_pat
   ],
 )
 def test_damaged_results_of_methods_are_reported(
-  binary, check_line, street, tmp_path, name, content, word
+  binary, check_line, street, tmp_path, name, content, expected
 ):
   arguments = [TINY, f'--config.data.root={street}', f'--out={tmp_path}', '--methods=pseudo_labels']
   for frame in sorted((street / 'data_2d_raw').rglob('image_00/data_rect/*.png')):
@@ -166,7 +169,7 @@ def test_damaged_results_of_methods_are_reported(
       path.parent.mkdir(parents=True, exist_ok=True)
       Image.new('L' if kind == 'semantic' else 'I;16', Image.open(frame).size).save(path)
   (tmp_path / name).write_bytes(content.encode('latin-1'))
-  check_line(*binary('baselines', *arguments), str(tmp_path / name), word)
+  check_line(*binary('baselines', *arguments), str(tmp_path / name), expected)
 
 
 def test_a_locked_run_is_reported(binary, check_line, street, run_folder):

@@ -1,4 +1,4 @@
-"""What the benchmarks say of themselves: order of rounds, pairing of peers' hits, equal losses."""
+"""Tests of the benchmarks: order of rounds, pairing of embree's hits, profile, equal losses."""
 
 import dataclasses
 
@@ -9,40 +9,40 @@ from launch.benchmarks import intervals, measure, profiles
 from pnerf_jax.geometry.intervals import Intervals
 
 
-def test_rounds_take_turns_and_the_first_is_not_counted():
+def test_interleaved_alternates_the_order_and_drops_the_first_round():
   order = []
   seconds = measure.interleaved(
     {name: lambda name=name: order.append(name) for name in 'ab'}, repeats=3
   )
   assert ''.join(order) == 'baabbaab'
-  assert {name: len(found) for name, found in seconds.items()} == {'a': 3, 'b': 3}
+  assert {name: len(rounds) for name, rounds in seconds.items()} == {'a': 3, 'b': 3}
 
 
-def test_the_table_tells_median_and_extremes():
+def test_markdown_has_median_and_range():
   rows = [
-    measure.figure('s', 'what', 'size', [3.0, 1.0, 20.0], 'ms', 'remark'),
-    measure.figure('s', 'one', 'size', 12345.6, 'rays/s'),
+    measure.summarize('s', 'time', 'size', [3.0, 1.0, 20.0], 'ms', remark='remark'),
+    measure.summarize('s', 'speed', 'size', 12345.6, 'rays/s'),
   ]
   lines = measure.markdown({'date': 'today'}, rows).splitlines()
   assert lines[0] == '- date: today'
-  assert lines[-2] == '| s | what | size | 3 | 1 – 20 | ms | 3 | remark |'
-  assert lines[-1] == '| s | one | size | 12346 |  | rays/s | 1 |  |'
+  assert lines[-2] == '| s | time | size | 3 | 1 – 20 | ms | 3 | remark |'
+  assert lines[-1] == '| s | speed | size | 12346 |  | rays/s | 1 |  |'
 
 
-def test_memory_is_that_of_the_block():
+def test_peak_memory_covers_only_its_block():
   with measure.PeakMemory() as small:
     np.ones(2**17).sum()
   with measure.PeakMemory() as large:
-    np.ones(2**26).cumsum()  # half a gigabyte, and again
+    np.ones(2**26).cumsum()  # twice half a gigabyte
   assert large.bytes > 2**29 > 100 * 2**20 > small.bytes
 
 
-def test_hits_of_a_peer_become_intervals():
+def test_pair_hits_returns_intervals():
   near, far = 0.5, 50.0
   rays, depth = np.array([1, 0, 1, 1, 2, 1]), np.array([4.0, 2.0, 7.0, 3.0, 60.0, 9.0])
-  found = intervals.pairs([(rays, depth), (np.array([1]), np.array([5.0]))], [8, 3], near, far)
-  # Ray 0 starts inside; ray 1 crosses 8 twice and starts in 3; ray 2 is inside throughout.
-  assert found == {
+  theirs = intervals.pair_hits([(rays, depth), (np.array([1]), np.array([5.0]))], [8, 3], near, far)
+  # Ray 0 starts inside 8; ray 1 crosses 8 twice and starts inside 3; ray 2 stays inside 8.
+  assert theirs == {
     0: [(0.5, 2.0, 8)],
     1: [(0.5, 5.0, 3), (3.0, 4.0, 8), (7.0, 9.0, 8)],
     2: [(0.5, 50.0, 8)],
@@ -54,34 +54,32 @@ def test_hits_of_a_peer_become_intervals():
     np.array([[8, -1, -1], [3, 8, 8], [8, 8, -1]]),
     np.zeros(3, int),
   )
-  same, close, largest = intervals.agreement(ours, found, 3)
-  assert (same, close) == (2 / 3, 1 / 2) and largest == pytest.approx(0.0005)
+  equal, close, largest = intervals.compare(ours, theirs, 3)
+  assert (equal, close) == (2 / 3, 1 / 2) and largest == pytest.approx(0.0005)
 
 
 @pytest.mark.parametrize(
   'name, part',
   [
-    ('jit(train_steps)/while/body/closed_call/jvp(losses)/HashGridField/lookup/gather', 'hash lookup'),
-    (
-      'jit(train_steps)/while/body/transpose(jvp(losses))/HashGridField/trunk_1/dot_general',
-      'MLP, backward',
-    ),
-    ('jit(train_steps)/while/body/optimizer/add', 'optimiser'),
-    ('jit(train_steps)/while/body/batch/jit(_randint)/shift', 'batch'),
-    ('jit(train_steps)/while/body/jvp(losses)/sampling/sort', 'sampling'),
-    ('jit(train_steps)/while', 'other'),
+    ('while/body/closed_call/jvp(losses)/HashGridField/lookup/gather', 'hash lookup'),
+    ('while/body/transpose(jvp(losses))/HashGridField/trunk_1/dot_general', 'MLP, backward'),
+    ('while/body/optimizer/add', 'optimiser'),
+    ('while/body/batch/jit(_randint)/shift', 'batch'),
+    ('while/body/jvp(losses)/sampling/sort', 'sampling'),
+    ('while', 'other'),
   ],
 )
-def test_parts_of_the_program(name, part):
-  assert profiles.part_of(name) == part
+def test_part_of(name, part):
+  assert profiles.part_of(f'jit(train_steps)/{name}') == part
 
 
-def test_a_compiled_program_names_the_parts_of_the_source(street):
+@pytest.mark.slow
+def test_compiled_step_contains_every_part(street):
   from launch.benchmarks.training import Trainer
 
   trainer = Trainer(street, 'tiny', frames=1)
   compiled = trainer.train_steps.lower(trainer.state, *trainer.arguments).compile()
-  found = {profiles.part_of(where) for where in profiles.sources(compiled).values()}
+  parts = {profiles.part_of(name) for name in profiles.source_names(compiled).values()}
   assert {
     'hash lookup',
     'hash lookup, backward',
@@ -92,15 +90,16 @@ def test_a_compiled_program_names_the_parts_of_the_source(street):
     'batch',
     'optimiser',
     'compositing',
-  } <= found
+  } <= parts
   losses = [float(trainer()['loss']) for _ in range(2)]
   assert np.isfinite(losses).all() and int(trainer.state.step) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype, tolerance', [('float32', 1e-4), ('bfloat16', 0.02)])
-def test_pytorch_makes_the_same_step(street, dtype, tolerance):
+def test_pytorch_step_has_the_same_loss(street, dtype, tolerance):
   pytest.importorskip('torch')
-  from launch.benchmarks import step, torch_published
+  from launch.benchmarks import step, torch_paper
   from launch.benchmarks.training import Trainer
 
   trainer = Trainer(
@@ -114,11 +113,25 @@ def test_pytorch_makes_the_same_step(street, dtype, tolerance):
     loss__depth_classes=(),
   )
   arrays, ours = step.one_batch(trainer)
-  assert arrays['measured'].any() and arrays['supported'].any()
-  network = torch_published.Published(
+  assert arrays['has_depth_loss'].any() and arrays['label_on_ray'].any()
+  network = torch_paper.PaperField(
     trainer.state.params, float(trainer.run.scene.window.far), trainer.run.scene.class_ids
   )
-  theirs = torch_published.Step(network, dataclasses.asdict(trainer.config.loss), dtype == 'bfloat16')
-  batch = torch_published.prepared(arrays)
-  assert theirs(batch) == pytest.approx(float(ours), rel=tolerance)
-  assert theirs(batch) < float(ours)  # it learns
+  weights = dataclasses.asdict(trainer.config.loss)
+  torch_step = torch_paper.Step(network, weights, dtype == 'bfloat16')
+  batch = torch_paper.to_tensors(arrays)
+  assert torch_step(batch) == pytest.approx(float(ours), rel=tolerance)
+  assert torch_step(batch) < float(ours)  # it learns
+
+
+@pytest.mark.slow
+def test_with_primitives_copies_records_if_there_are_too_few(street):
+  from launch.benchmarks import scaling
+  from launch.benchmarks.training import Trainer
+
+  scene = Trainer(street, 'tiny', frames=1).run.scene
+  num_static = sum(record.timestamp < 0 for record in scene.window.primitives)
+  few, many = (scaling.with_primitives(scene, np.zeros(3), n) for n in (3, num_static + 2))
+  assert int(few.primitives.valid.sum()) == 3 == len(few.window.primitives)
+  shift = many.window.primitives[num_static].vertices - many.window.primitives[0].vertices
+  np.testing.assert_allclose(shift, np.broadcast_to([7.0, 0.0, 0.0], shift.shape))

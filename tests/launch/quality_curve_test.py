@@ -1,21 +1,21 @@
-"""Checkpoints kept while training goes on, and the curve of their scores."""
+"""Tests of copying checkpoints during training, and of the curve of their metrics."""
 
 import json
 
 from launch import quality_curve
 
 
-def test_whole_checkpoints_are_kept_once_and_scored_by_step(tmp_path):
+def test_complete_checkpoints_are_copied_once_and_evaluated_in_order(tmp_path):
   (tmp_path / 'config.json').write_text('{}')
   for name in ('500', '1000', '1500.orbax-checkpoint-tmp-3'):
     (tmp_path / 'checkpoints' / name).mkdir(parents=True)
     (tmp_path / 'checkpoints' / name / 'state').write_text(name)
-  quality_curve.keep(tmp_path)
+  quality_curve.copy_checkpoints(tmp_path)
   (tmp_path / 'checkpoints' / '500' / 'state').write_text('written again')
   (tmp_path / 'checkpoints' / '1500.orbax-checkpoint-tmp-3').rename(
     tmp_path / 'checkpoints' / '1500'
   )
-  quality_curve.keep(tmp_path)
+  quality_curve.copy_checkpoints(tmp_path)
   kept = tmp_path / 'kept'
   assert sorted(path.name for path in kept.iterdir()) == ['1000', '1500', '500']
   assert (kept / '500' / 'checkpoints' / '500' / 'state').read_text() == '500'
@@ -27,7 +27,7 @@ def test_whole_checkpoints_are_kept_once_and_scored_by_step(tmp_path):
     (kept / step / 'eval' / 'metrics.json').write_text(
       json.dumps({'semantic.miou': miou, 'image.psnr': 20.0})
     )
-  points = quality_curve.curve(tmp_path)
+  points = quality_curve.evaluate(tmp_path)
   assert [(p['step'], p['seconds'], p['semantic.miou']) for p in points] == [
     (500, 5.0, 0.25),
     (1000, 10.0, 0.5),

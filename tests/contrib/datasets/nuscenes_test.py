@@ -301,13 +301,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize('damage, words', WRONG)
-def test_invalid_tables_are_refused(write, tmp_path, damage, words):
+@pytest.mark.parametrize('damage, expected', WRONG)
+def test_invalid_tables_are_refused(write, tmp_path, damage, expected):
   tables = copy.deepcopy(TABLES)
   damage(tables)
   with pytest.raises(InputError) as error:
     nuscenes.convert(write(tables), tmp_path / 'out', 'scene-7')
-  assert words in str(error.value), str(error.value)
+  assert expected in str(error.value), str(error.value)
   assert {path.name for path in tmp_path.iterdir()} <= {'set', 'out'}
 
 

@@ -19,7 +19,7 @@ _WINDOW = WindowSpec(0, 'drive', 10, 12, 2, 1, 0)
 _INTERPRETER = """#!/bin/bash
 here="$(dirname "$0")" name="${2#pnerf_jax.}"
 echo "$*" >>"$here/calls"
-for word in "$@"; do [[ $word == --workdir=* ]] && run="${word#--workdir=}"; done
+for flag in "$@"; do [[ $flag == --workdir=* ]] && run="${flag#--workdir=}"; done
 mkdir -p "$run" && cp "$here/config.json" "$run/"
 if [[ -f "$here/$name" ]]; then source "$here/$name"; fi
 """

@@ -162,7 +162,7 @@ def test_command_line_errors(data):
   assert done.returncode == 1 and done.stderr.startswith('error: --network is missing')
   done = run_prepare(data, '--network=segformer')
   assert done.returncode == 1 and done.stderr.count('\n') == 1
-  assert '--network=segformer: no such network' in done.stderr
+  assert '--network=segformer: unknown network' in done.stderr
 
 
 @pytest.mark.slow

@@ -142,20 +142,20 @@ DAMAGED = [
 ]
 
 
-@pytest.mark.parametrize('pattern, content, word', DAMAGED)
-def test_damaged_files_are_named(archive, tmp_path, pattern, content, word):
+@pytest.mark.parametrize('pattern, content, expected', DAMAGED)
+def test_damaged_files_are_named(archive, tmp_path, pattern, content, expected):
   copy = shutil.copytree(archive, tmp_path / 'archive')
   path = sorted((copy / 'datasets/KITTI-360').glob(pattern))[-1]
   path.unlink()
   path.write_bytes(content)
   with pytest.raises(InputError) as error:
     dataset.convert(copy, tmp_path / 'out')
-  assert str(path) in str(error.value) and word in str(error.value)
+  assert str(path) in str(error.value) and expected in str(error.value)
   assert str(error.value).endswith('.')
 
 
 @pytest.mark.parametrize(
-  'pattern, word',
+  'pattern, expected',
   [
     ('calibration/calib_cam_to_velo.txt', 'calib_cam_to_velo.txt'),
     ('calibration/perspective.txt', 'calibration/perspective.txt'),
@@ -164,11 +164,11 @@ def test_damaged_files_are_named(archive, tmp_path, pattern, content, word):
     ('*/image_0?/data_rect/*.png', 'images'),
   ],
 )
-def test_missing_required_files_are_reported_first(archive, tmp_path, pattern, word):
+def test_missing_required_files_are_reported_first(archive, tmp_path, pattern, expected):
   copy = shutil.copytree(archive, tmp_path / 'archive')
   for path in (copy / 'datasets/KITTI-360').glob(pattern):
     path.unlink()
-  with pytest.raises(InputError, match=word):
+  with pytest.raises(InputError, match=expected):
     dataset.convert(copy, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 

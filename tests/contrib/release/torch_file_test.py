@@ -181,18 +181,20 @@ def test_compressed_entries_are_refused(tmp_path):
 @pytest.mark.slow
 def test_damaged_files_are_refused(tmp_path):
   path = write(tmp_path / 'a.pth', saved_with(tensor('0', (12,), (1,))))
-  whole = path.read_bytes()
-  at = whole.index(NUMBERS.tobytes())
-  path.write_bytes(whole[:at] + b'\xff' + whole[at + 1 :])
+  content = path.read_bytes()
+  at = content.index(NUMBERS.tobytes())
+  path.write_bytes(content[:at] + b'\xff' + content[at + 1 :])
   with pytest.raises(InputError, match='a.pth: damaged .BadZipFile: Bad CRC'):
     torch_file.read_tensors(path, 'net')
   rng = np.random.default_rng(0)
-  for end in rng.integers(0, len(whole), 20):
-    path.write_bytes(whole[:end])
+  for end in rng.integers(0, len(content), 20):
+    path.write_bytes(content[:end])
     with pytest.raises(InputError, match='a.pth: '):
       torch_file.read_tensors(path, 'net')
-  for at in rng.integers(0, len(whole), 200):  # unchanged values, or InputError
-    path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << rng.integers(8))]) + whole[at + 1 :])
+  for at in rng.integers(0, len(content), 200):  # unchanged values, or InputError
+    path.write_bytes(
+      content[:at] + bytes([content[at] ^ (1 << rng.integers(8))]) + content[at + 1 :]
+    )
     try:
       torch_file.read_tensors(path, 'net')
     except InputError:

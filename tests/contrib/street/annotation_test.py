@@ -1,4 +1,4 @@
-"""Primitives of a street: closed meshes in the real formats, around their objects; XML round trip."""
+"""Primitives of a street: closed meshes in the real formats, and an XML round trip."""
 
 import numpy as np
 import pytest

@@ -117,16 +117,17 @@ def test_pseudo_labels_of_the_network(tmp_path):
   folder = tmp_path / f'a/data_2d_pseudo_semantics/train/{parameters.sequence}'
   accuracy, margin, correct = [], [], []
   for path in sorted(folder.glob('image_0*/semantic/*.png')):
-    called = np.asarray(Image.open(path))
+    predicted = np.asarray(Image.open(path))
     truth = np.asarray(
       Image.open(str(path).replace('data_2d_pseudo_semantics', 'data_2d_semantics'))
     )
     confidence = np.asarray(Image.open(path.parent.with_name('confidence') / path.name)) / 65535
-    assert called.shape == truth.shape == confidence.shape == (94, 352)
-    assert set(np.unique(called)) <= {x.id for x in labels.LABELS if x.train_id < 19}
-    right.append((called == truth).mean())
-    sure.append(confidence[called == truth].mean() - confidence[called != truth].mean())
-    agreeing.append((called == truth).ravel())
+    assert predicted.shape == truth.shape == confidence.shape == (94, 352)
+    assert set(np.unique(predicted)) <= {x.id for x in labels.LABELS if x.train_id < 19}
+    is_correct = predicted == truth
+    correct.append(is_correct)
+    accuracy.append(is_correct.mean())
+    margin.append(confidence[is_correct].mean() - confidence[~is_correct].mean())
   assert len(accuracy) == 4 and 0.7 < np.mean(accuracy) < 0.95
   assert min(margin) > 0.1
   # Errors are correlated between consecutive frames, which show the same objects.
