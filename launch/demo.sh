@@ -22,7 +22,8 @@ step pnerf_jax.street --out="$street"
 step pnerf_jax.train --config=configs/street.py --workdir="$run" --config.data.root="$street"
 # Compares steps instead of modification times, which are wrong if the clock was.
 newest="$(ls "$run/checkpoints" 2>/dev/null | grep -x '[0-9]*' | sort -n | tail -n 1 || true)"
-if [[ ! -e "$run/eval/report.html" ]] || ! grep -qs "\"step\": $newest," "$run/eval/metrics.json"; then
+if [[ ! -e "$run/eval/report.html" ]] ||
+    ! grep -qs "\"step\": $newest," "$run/eval/metrics.json"; then
   step pnerf_jax.eval --workdir="$run"
 fi
 step pnerf_jax.render --workdir="$run" --out="$labels"

@@ -42,23 +42,23 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_co
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace existing files.')
 _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'depth: smallest depth matched, metres.', 0.5)
 _NETWORK = flags.DEFINE_string(
-  'network', None, 'labels: the 2D network, transformers:FOLDER or pspnet:PATH.'
+  'network', '', 'labels: the 2D network, transformers:FOLDER or pspnet:PATH.'
 )
 _BATCH = flags.DEFINE_integer('batch', 4, 'labels: images per batch of the network.', 1)
 _FROM = flags.DEFINE_string(
   'from',
-  None,
+  '',
   'nuscenes: the dataset. import-dataset: the archive. import-weights: the checkpoint.',
 )
-_SCENE = flags.DEFINE_string('scene', None, 'nuscenes: name of the scene, such as scene-0061.')
+_SCENE = flags.DEFINE_string('scene', '', 'nuscenes: name of the scene, such as scene-0061.')
 _OUT = flags.DEFINE_string(
   'out',
-  None,
+  '',
   'check: the picture, a PNG. nuscenes, import-dataset, transforms: the folder to write.'
   ' pack: folder or fsspec address of the packed window.',
 )
 _PROBE = flags.DEFINE_bool('probe', True, 'check: run a few steps to estimate time and memory.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'import-weights: folder of the run to write.')
+_WORKDIR = flags.DEFINE_string('workdir', '', 'import-weights: folder of the run to write.')
 
 
 def _require(*required: flags.FlagHolder) -> None:

@@ -8,6 +8,7 @@ equally, so add only image_00 for results that are comparable with published one
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Evaluator:
     reliability: of the confidence over all images so far.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.confusion = semantic.Confusion.empty()
     self.reliability = calibration_error.Reliability.empty()
     self._fixed = semantic.Confusion.empty()
@@ -52,15 +53,15 @@ class Evaluator:
     self._visible_depth = depth.DepthCounts()
     self._stereo = depth.DepthCounts()
     self._image = image.ImageCounts()
-    self._tracks = {}  # camera -> frame -> consistency.FramePoints
-    self._added = set()
-    self._seconds = []
+    self._tracks: dict[str, dict[int, consistency.FramePoints]] = {}  # by camera and frame
+    self._added: set[tuple[str, int]] = set()
+    self._seconds: list[float] = []
 
   def add(self, result: FrameResult) -> None:
     """Add the counts of one image.
 
     Raises:
-      ValueError: the image was added before, or holds ids that do not exist.
+      ValueError: the image was added before, or contains invalid ids.
     """
     if (result.camera, result.frame) in self._added:
       raise ValueError(f'{result.camera} {result.frame} was added twice.')
@@ -83,29 +84,38 @@ class Evaluator:
     self._merge('_paper_panoptic', paper_metrics.count_panoptic, result.instance, instance)
     self._merge('_image', image.count, result.rgb, result.photo)
     self._merge('_stereo', depth.count, result.depth, result.stereo_uvz)
-    if result.lidar_uvz is not None:
-      self._add_lidar(result)
+    self._add_lidar(result)
 
-  def _merge(self, name: str, count: Callable, prediction, truth, *options) -> None:
+  def _merge(
+    self,
+    name: str,
+    count: Callable[..., Any],
+    prediction: np.ndarray | None,
+    truth: np.ndarray | None,
+    *options: np.ndarray | None,
+  ) -> None:
     """Add `count(prediction, truth, *options)` to a counter, unless one of the two is None."""
     if prediction is not None and truth is not None:
       setattr(self, name, getattr(self, name).merge(count(prediction, truth, *options)))
 
   def _add_lidar(self, result: FrameResult) -> None:
-    points, visible = result.lidar_uvz, result.lidar_visible
+    """Add the depth and the labels at the LiDAR points, if there are any."""
+    points, points_world, visible = result.lidar_uvz, result.lidar_world, result.lidar_visible
+    if points is None or points_world is None:  # FrameResult checks that both are given or neither
+      return
     self._merge('_depth', depth.count, result.depth, points)
     visible_points = points if visible is None else points[visible]
     self._merge('_visible_depth', depth.count, result.depth, visible_points)
     truth = result.truth_semantic
     self._tracks.setdefault(result.camera, {})[result.frame] = consistency.FramePoints(
-      points=result.lidar_world,
+      points=points_world,
       classes=sample_at(result.semantic, points),
       visible=visible,
       truth=None if truth is None else sample_at(truth, points),
     )
 
   def compute(self, step: int | None = None) -> dict[str, int | float | None]:
-    """Return the metrics of all images so far; step: of the checkpoint, copied."""
+    """Return the metrics of all images so far; step: checkpoint step, included in the result."""
     return {
       'step': step,
       'frames': len(self._added),
@@ -138,7 +148,7 @@ class Evaluator:
     }
 
   def _consistency(self) -> dict[str, float | None]:
-    metrics = {}
+    metrics: dict[str, float | None] = {}
     for name, visible, truth in (
       ('mc', False, False),
       ('mc_visible', True, False),
@@ -152,7 +162,7 @@ class Evaluator:
     return metrics
 
   def _panoptic_means(self) -> dict[str, float | None]:
-    metrics = {}
+    metrics: dict[str, float | None] = {}
     for name, classes in _CLASSES.items():
       values = self._panoptic.mean(classes) or (None, None, None)
       for key, value in zip(('pq', 'sq', 'rq'), values):

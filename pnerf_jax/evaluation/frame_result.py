@@ -9,12 +9,12 @@ import dataclasses
 
 import numpy as np
 
-_MIN_Z = 0.1  # metres; nearer points lie on the camera itself
+_MIN_Z = 0.1  # metres; nearer points lie on the camera rig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class GroundTruth:
-  """The files of one image to compare with; all but `photo` may be absent (None).
+  """The ground truth of one image; all but `photo` may be absent (None).
 
   Attributes:
     photo: [H, W, 3] uint8, the recorded image.
@@ -70,7 +70,7 @@ class FrameResult(GroundTruth):
   seconds: float | None = None
 
   def __post_init__(self):
-    """Raise ValueError where sizes disagree."""
+    """Raise ValueError if sizes disagree."""
     name, size = f'{self.camera} {self.frame}', self.semantic.shape
     for field, value in vars(self).items():
       if not isinstance(value, np.ndarray) or field.startswith(('lidar', 'stereo')):

@@ -36,7 +36,7 @@ def frames_to_score(dataset: DatasetIndex, camera: str, requested: Sequence[int]
 
   Args:
     dataset: the window's files.
-    camera: of camera_to_score.
+    camera: as returned by camera_to_score.
     requested: config.data.eval_frames.
 
   Raises:
@@ -92,10 +92,10 @@ def read_ground_truth(
 
 def _lidar(
   dataset: DatasetIndex, camera: str, frame: int, world_from_cam: np.ndarray, intrinsics: np.ndarray
-) -> tuple[np.ndarray | None, ...]:
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
   """Return `lidar_uvz`, `lidar_world` and `lidar_visible` of `GroundTruth`.
 
-  They are of the accumulated LiDAR depth if there is any, else of the frame's scan.
+  Use the accumulated LiDAR depth if there is one, else the scan of the frame.
   """
   size = dataset.size(frame, camera)
   accumulated = dataset.path_of('lidar_depth', frame, camera)

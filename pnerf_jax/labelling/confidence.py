@@ -5,7 +5,7 @@ Logistic calibration (Platt scaling) of four features:
     logit(confidence) = bias + learned * logit(m) + fixed * logit(f)
                         + label_agreement * a + boundary_distance * log2(1 + d)
 
-m: probability of the label in the field that gave it; f: its probability in the fixed semantic
+m: probability of the label in the field that predicted it; f: its probability in the fixed semantic
 field; a: 1 where the 2D pseudo-label is one of the class's strict labels, else 0, and
 `imputed_agreement` where there is no pseudo-label, as in views that were not recorded; d: angular
 distance to the nearest semantic boundary, in units of 0.4 degrees, at most 16. The confidence
@@ -63,10 +63,10 @@ def calibration_features(
   pseudo_label: np.ndarray,
   focal: float,
 ) -> np.ndarray:
-  """Compute the features that the confidence of each label is calibrated from.
+  """Compute the input features of the confidence calibration.
 
   Args:
-    mass: [H, W], probability of the label in the field that gave it.
+    mass: [H, W], probability of the label in the field that predicted it.
     fixed_mass: [H, W], probability of the label in the fixed field.
     semantic: [H, W], label id.
     pseudo_label: [H, W], label id, 0 or 255 for none.

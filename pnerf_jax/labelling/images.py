@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from pnerf_jax.config.schema import EvalConfig, LossConfig, ModelConfig
 from pnerf_jax.data import labels
 from pnerf_jax.fields.field import BoundField, FieldModule
 from pnerf_jax.geometry import cameras
@@ -60,8 +61,8 @@ class LabelOptions:
   """Labelling options.
 
   Attributes:
-    merged: classes were merged in training as in the paper's program; the primitives split them.
-    label_field: the field that gives the labels, 'learned' or 'fixed'.
+    merged: classes were merged in training as in the paper's code; the primitives split them.
+    label_field: the field that predicts the labels, 'learned' or 'fixed'.
     confidence_model: coefficients of the calibrated confidence.
   """
 
@@ -268,7 +269,7 @@ class Renderer:
     return values[image][rows[:, None], columns[None, :]]
 
 
-def render_options(model: Any) -> RenderOptions:
+def render_options(model: ModelConfig) -> RenderOptions:
   """Return the rendering options of inference from `config.model`."""
   return RenderOptions(
     num_samples=model.num_render_samples,
@@ -279,7 +280,7 @@ def render_options(model: Any) -> RenderOptions:
   )
 
 
-def label_options(loss: Any, evaluation: Any) -> LabelOptions:
+def label_options(loss: LossConfig, evaluation: EvalConfig) -> LabelOptions:
   """Return the labelling options from `config.loss` and `config.eval`."""
   return LabelOptions(
     merged=loss.label_noise == 'merged',

@@ -1,10 +1,9 @@
 """Segmentation of moving objects inside their primitives, from pseudo-labels and photometric error.
 
 Moving objects are not trained; they are composited over the static scene in their own frame.
-Pseudo-label masks are about one pixel too wide, and inside the primitive nothing else would correct
-them: pixels where the image looks like the static scene behind the object are removed. The decision
-is a likelihood ratio test, whose prior is the reliability of the pseudo-label and whose photometric
-errors are exponentially distributed.
+Pseudo-label masks are about one pixel too wide, so pixels where the image looks like the static
+scene behind the object are removed. The decision is a likelihood ratio test, whose prior is the
+reliability of the pseudo-label and whose photometric errors are exponentially distributed.
 
 Letters: H, W image size.
 """
@@ -36,7 +35,7 @@ def dynamic_object_mask(
     semantic: [H, W], label id of that primitive; arbitrary elsewhere.
     pseudo_label: [H, W], label id, 0 for unknown.
     static_rgb: [H, W, 3] uint8, the static scene as rendered.
-    image: [H, W, 3] uint8, or None if the view was not recorded: labels alone decide.
+    image: [H, W, 3] uint8, or None if the view was not recorded: only labels are used.
   """
   mask = np.zeros(candidate.shape, bool)
   edge_distance = np.zeros(candidate.shape, np.float32)

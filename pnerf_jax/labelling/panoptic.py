@@ -27,7 +27,7 @@ class PixelLabels:
     semantic: [...], label id.
     fixed: [...], label id of the fixed field.
     instance: [...], instanceId within the class, 0 for none.
-    mass: [...], probability of the label in the field that gave it.
+    mass: [...], probability of the label in the field that predicted it.
     fixed_mass: [...], probability of the label in the fixed field.
     truncated: [...] bool, the ray intersects more primitives than are kept.
     mostly_free_space: [...] bool, more than half of the ray's weight lies in void primitives alone.
@@ -71,7 +71,7 @@ def label_pixels(
   merged: jax.Array,
   label_field: str,
 ) -> PixelLabels:
-  """Choose the most probable class of each pixel, then the heaviest instance of that class.
+  """Choose the most probable class of each pixel, then its instance with the largest weight.
 
   Instance ids are those of the primitives, so they are consistent across views and windows.
 
@@ -81,7 +81,7 @@ def label_pixels(
     primitives: the M primitives that the intervals refer to.
     class_ids: [C], label ids.
     merged: [C, C] bool, pairs of classes merged in training (split_merged).
-    label_field: the field that gives the labels, 'learned' or 'fixed'; static.
+    label_field: the field that predicts the labels, 'learned' or 'fixed'; static.
   """
   fixed_semantics = rendered.fixed_semantics
   free_space_mass = 1.0 - jnp.sum(fixed_semantics, axis=-1)

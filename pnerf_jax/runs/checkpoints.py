@@ -1,7 +1,7 @@
 """Checkpoints of a run: complete or absent; the newest intact one is used.
 
 An interrupted save leaves no checkpoint. Later damage (disk errors, an incomplete copy) is detected
-by digests of all arrays, saved with them: orbax compresses arrays without a check sum, so most
+by digests of all arrays, saved with them: orbax compresses arrays without a checksum, so most
 flipped bits would be restored as other numbers.
 
 If several processes train, all of them call every method, and RUN is one folder for all.
@@ -72,8 +72,8 @@ class Checkpoints:
   def restore(self, template: T) -> T | None:
     """Restore the newest readable state; return None if there is no checkpoint.
 
-    Newer unreadable ones are moved to RUN/damaged_checkpoints: training repeats and saves their
-    steps again.
+    Newer unreadable ones are moved to RUN/damaged_checkpoints; training repeats these steps and
+    saves them again.
 
     Args:
       template: ShapeDtypeStructs with shardings.

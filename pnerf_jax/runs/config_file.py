@@ -31,14 +31,14 @@ def save_config(config: Any, workdir: pathlib.Path) -> None:
     InputError: the folder belongs to another config; the first differing field is named.
   """
   path = workdir / 'config.json'
-  ours = to_json(config)
+  current = to_json(config)
   if not path.exists():
-    write_bytes(path, json.dumps({'schema': _SCHEMA, **ours}, indent=2).encode())
+    write_bytes(path, json.dumps({'schema': _SCHEMA, **current}, indent=2).encode())
     return
-  theirs = read_config(path)
-  for group, fields in ours.items():
+  saved = read_config(path)
+  for group, fields in current.items():
     for field, value in fields.items():
-      old = theirs.get(group, {}).get(field, 'absent')
+      old = saved.get(group, {}).get(field, 'absent')
       if old != value:
         raise InputError(
           f'{path}: config.{group}.{field} is {old!r} there but {value!r} now. '
@@ -57,7 +57,7 @@ def load_config(workdir: pathlib.Path) -> Config:
 
 
 def read_config(path: pathlib.Path) -> dict[str, dict[str, Any]]:
-  """Read the groups of a config.json of this version, unchecked.
+  """Read the groups of a config.json of this version without checking their fields.
 
   Raises:
     InputError: the file is missing, damaged or of another version.

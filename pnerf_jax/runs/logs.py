@@ -5,6 +5,7 @@ import logging
 import pathlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2, summary_pb2
@@ -68,8 +69,8 @@ class Logs:
     self._events.close()
 
 
-def _lines_until(path: pathlib.Path, step: int) -> list[dict]:
-  """Read the lines up to a step; a line cut off by a kill ends the file."""
+def _lines_until(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
+  """Read the lines up to a step, stopping at the first truncated line."""
   if not path.exists():
     return []
   lines = []
@@ -97,7 +98,7 @@ class _EventFile:
   """RUN/tensorboard, an optional copy: if it cannot be written, a warning is logged.
 
   Not a SummaryWriter: its writer thread ends silently when the disk is full, and the training loop
-  then blocks for ever on the thread's queue.
+  then blocks forever on the thread's queue.
   """
 
   def __init__(self, folder: pathlib.Path, resumed_step: int):

@@ -119,7 +119,7 @@ def _render_views(
 
 
 def _parse_frame_range(text: str) -> range:
-  """Parse FIRST:END; '' is every frame."""
+  """Parse FIRST:END; '' selects all frames."""
   if not text:
     return range(kitti360.MAX_FRAME + 1)
   match = re.fullmatch('([0-9]{1,10}):([0-9]{1,10})', text)

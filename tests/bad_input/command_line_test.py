@@ -1,4 +1,4 @@
-"""Wrong words on the command line: fields of the config, and every option of every binary."""
+"""Invalid config fields, and invalid flags of every binary."""
 
 import pathlib
 import re
@@ -13,7 +13,7 @@ PUBLISHED = '--config=configs/kitti360.py:paper'
 CENTER = '--config.scene.center=1360.034,3845.649,116.8115'
 PLACE = [CENTER, '--config.scene.far=250']
 
-ON_THE_COMMAND_LINE = [
+CONFIG_FIELDS = [
   'data.root=/nowhere',
   'data.root=',
   'data.sequence=../data',
@@ -97,12 +97,12 @@ ON_THE_COMMAND_LINE = [
 ]
 
 
-@pytest.mark.parametrize('setting', ON_THE_COMMAND_LINE)
-def test_config_on_the_command_line(binary, check_line, street, tmp_path, setting):
+@pytest.mark.parametrize('setting', CONFIG_FIELDS)
+def test_invalid_config_fields(binary, check_line, street, tmp_path, setting):
   field, _, value = setting.partition('=')
   root = () if field == 'data.root' else (f'--config.data.root={street}',)
   code, err = binary('train', TINY, *root, f'--config.{setting}', f'--workdir={tmp_path / "run"}')
-  name = 'data_2d_raw' if field in ('data.root', 'data.sequence') else f'config.{field}'
+  name = 'data_2d_raw' if field == 'data.root' else f'config.{field}'
   check_line(code, err, name if setting != 'train.checkpoint_every=1' else 'checkpoint_every')
   assert not (tmp_path / 'run').exists()
 
@@ -205,21 +205,37 @@ OPTIONS = [
   ('prepare', ['import-weights', PUBLISHED, '--from=README.md'], '--workdir'),
   ('prepare', ['import-weights', PUBLISHED, '--from=README.md', '--workdir='], '--workdir'),
   ('prepare', ['import-weights', TINY, '--from=README.md', '--workdir=OUT'], "'hash_grid'"),
-  ('prepare', ['import-weights', PUBLISHED, '--from=README.md', '--workdir=OUT'], 'config.scene.center'),
+  (
+    'prepare',
+    ['import-weights', PUBLISHED, '--from=README.md', '--workdir=OUT'],
+    'config.scene.center',
+  ),
   (
     'prepare',
     ['import-weights', PUBLISHED, '--from=README.md', '--workdir=OUT', CENTER],
     'config.scene.far',
   ),
-  ('prepare', ['import-weights', PUBLISHED, *PLACE, '--from=/nowhere', '--workdir=OUT'], '/nowhere'),
+  (
+    'prepare',
+    ['import-weights', PUBLISHED, *PLACE, '--from=/nowhere', '--workdir=OUT'],
+    '/nowhere',
+  ),
   ('prepare', ['import-weights', PUBLISHED, *PLACE, '--from=configs', '--workdir=OUT'], 'configs'),
-  ('prepare', ['import-weights', PUBLISHED, *PLACE, '--from=README.md', '--workdir=OUT'], 'README.md'),
+  (
+    'prepare',
+    ['import-weights', PUBLISHED, *PLACE, '--from=README.md', '--workdir=OUT'],
+    'README.md',
+  ),
   (
     'prepare',
     ['import-weights', PUBLISHED, *PLACE, '--from=/nowhere', '--workdir=README.md/a'],
     '--workdir=README.md/a',
   ),
-  ('prepare', ['import-weights', PUBLISHED, *PLACE, '--from=/nowhere', '--workdir=RUN'], 'exists already'),
+  (
+    'prepare',
+    ['import-weights', PUBLISHED, *PLACE, '--from=/nowhere', '--workdir=RUN'],
+    'exists already',
+  ),
   ('baselines', [], '--config'),
   ('baselines', [TINY], '--out'),
   ('baselines', [TINY, '--out='], '--out'),
@@ -293,27 +309,28 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize('module, words, expected', OPTIONS)
-def test_options(binary, check_line, street, untrained, tmp_path, module, words, expected):
+@pytest.mark.parametrize('module, arguments, expected', OPTIONS)
+def test_invalid_flags(
+  binary, check_line, street, untrained, tmp_path, module, arguments, expected
+):
   places = {'STREET': street, 'RUN': untrained, 'OUT': tmp_path / 'out'}
   for name, path in places.items():
-    words = [re.sub(rf'={name}$', f'={path}', word) for word in words]
-  module = 'street.__main__' if module == 'street' else module
-  check_line(*binary(module, *words), expected)
+    arguments = [re.sub(rf'={name}$', f'={path}', argument) for argument in arguments]
+  check_line(*binary(module, *arguments), expected)
   assert not list(tmp_path.rglob('*.png'))
 
 
 @pytest.mark.parametrize(
-  'module, words, expected',
+  'module, arguments, expected',
   [
     ('train', [TINY, '--config.optim.learning_rate=nan'], 'config.optim.learning_rate: nan'),
     ('eval', [], 'config.json: no such file'),
     ('eval', ['--step=x'], '--step=x'),
   ],
 )
-def test_as_users_run_them(check_line, tmp_path, module, words, expected):
+def test_errors_of_a_subprocess(check_line, tmp_path, module, arguments, expected):
   out = subprocess.run(
-    [sys.executable, '-m', f'pnerf_jax.{module}', *words, f'--workdir={tmp_path / "run"}'],
+    [sys.executable, '-m', f'pnerf_jax.{module}', *arguments, f'--workdir={tmp_path / "run"}'],
     cwd=_ROOT,
     capture_output=True,
     text=True,

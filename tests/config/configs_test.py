@@ -91,7 +91,7 @@ def test_ablation_changes_only_what_it_documents(variant):
 def test_ablations_are_documented_and_run_by_the_script():
   documented = re.findall(r'^    (\w+)  +\S', ablations.__doc__, re.M)
   script = (_ROOT / 'launch' / 'ablate.sh').read_text()
-  run = re.search(r'^every="([\w ]+)"', script, re.M).group(1).split()
+  run = re.search(r'^all="([\w ]+)"', script, re.M).group(1).split()
   assert documented == run == list(ablations.VARIANTS) == list(_ABLATIONS)
 
 

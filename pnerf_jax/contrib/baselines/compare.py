@@ -76,11 +76,11 @@ def compare(
   """Predict, score and tabulate; finished results are kept.
 
   Args:
-    config: of the window, of RUN, and of the semantic NeRF except for the primitives.
+    config: of the window and of RUN; the semantic NeRF uses it without the primitives.
     out: DIR.
     workdir: RUN, or None.
     step: of RUN's checkpoint; None = the newest.
-    methods: names from TITLES; empty = all that have their input.
+    methods: names from TITLES; empty = all whose input is available.
 
   Returns:
     The table as Markdown.
@@ -110,14 +110,16 @@ def compare(
     for frame in frame_numbers
   }
   frames = _Frames(dataset, camera, views)
-  for name in set(names) & set(_NEED_RUN):
-    _claim(out / name, Path(workdir), trained.step)
+  steps = {'semantic_nerf': config.train.steps}
+  if workdir is not None and trained is not None:
+    for name in set(names) & set(_NEED_RUN):
+      _claim(out / name, Path(workdir), trained.step)
+      steps[name] = trained.step
   _predict_by_image(reader, frames, {n: out / n for n in names if n in METHODS})
   for name, prepare in _prepare_by_window(config, trained, out, frames).items():
     if name in names:
       _predict(out / name, frames, TITLES[name], prepare)
-  steps = {} if trained is None else dict.fromkeys(_NEED_RUN, trained.step)
-  _write_table(out, frames, names, {'semantic_nerf': config.train.steps, **steps})
+  _write_table(out, frames, names, steps)
   _write_panels(out, frames, names)
   return (out / 'table.md').read_text()
 
@@ -125,10 +127,10 @@ def compare(
 def check_same_config(config: Config, workdir: Path) -> None:
   """Raise InputError if RUN was trained on another window or with another config."""
   path = workdir / 'config.json'
-  theirs = read_config(path)
+  saved = read_config(path)
   for group in ('data', 'scene', 'model', 'loss', 'optim', 'train'):
     for field, value in to_json(config)[group].items():
-      other = theirs.get(group, {}).get(field, 'absent')
+      other = saved.get(group, {}).get(field, 'absent')
       if field in ('root', 'derived_root') and isinstance(other, str):
         same = Path(other).resolve() == Path(value).resolve()
       else:
@@ -236,17 +238,20 @@ def _fusion(trained: TrainedRun, folder: Path, ours: Predict, frames: _Frames) -
     path = folder / 'depth_of_views' / f'{image:04d}.png'
     if not path.exists():
       image_io.write_depth(path, trained.renderer(trained.params, camera).depth)
+    pseudo_label = window.crop_to_image(window.pseudo_label, image)
+    assert pseudo_label is not None  # without pseudo labels, _available excludes this method
     views.append(
       fusion.LabelledView(
         camera=camera,
         depth=image_io.read_depth(path, (camera.width, camera.height)),
-        pseudo_label=window.crop_to_image(window.pseudo_label, image),
+        pseudo_label=pseudo_label,
         confidence=window.crop_to_image(window.pseudo_confidence, image),
       )
     )
 
   def predict(frame: int) -> Prediction:
     depth = ours(frame).depth
+    assert depth is not None  # the field renders depth
     return semantic_prediction(fusion.fuse(depth, frames.views[frame], views, _FUSION_TOLERANCE))
 
   return predict

@@ -76,7 +76,7 @@ def mean_field(
   Q = softmax(-cost).
 
   Args:
-    cost: [N, L] float32, inf for labels that a node may not take; each may take one.
+    cost: [N, L] float32, inf for excluded labels; finite for at least one label of each node.
     kernels: weight and [N, N] matrix of each.
     num_iterations: number of updates.
 

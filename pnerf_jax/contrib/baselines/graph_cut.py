@@ -55,7 +55,8 @@ def alpha_expansion(cost: np.ndarray, right: np.ndarray, down: np.ndarray) -> np
   The energy is within a factor of two of the optimum, and optimal for two labels.
 
   Args:
-    cost: [H, W, L], at least 0, inf for labels that a pixel may not take; each may take one.
+    cost: [H, W, L], at least 0, inf for excluded labels; finite for at least one label of each
+      pixel.
     right: [H, W - 1], of contrast_weights.
     down: [H - 1, W], of contrast_weights.
 
@@ -66,7 +67,7 @@ def alpha_expansion(cost: np.ndarray, right: np.ndarray, down: np.ndarray) -> np
   possible = np.isfinite(cost)
   lowest = energy(label, cost, right, down)
   for _ in range(_MAX_SWEEPS):
-    for alpha in np.flatnonzero(possible.any(axis=(0, 1))):
+    for alpha in np.flatnonzero(possible.any(axis=(0, 1))).tolist():
       rows, columns = (np.flatnonzero(possible[..., alpha].any(axis=axis)) for axis in (1, 0))
       # Only pixels that may take alpha can change; one pixel around them keeps its label.
       window = (

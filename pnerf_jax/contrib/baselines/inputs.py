@@ -62,7 +62,7 @@ class Reader:
     self._dataset = dataset
     self._camera = camera
     self._num_intervals = num_intervals
-    self._static_points = None
+    self._static_points: np.ndarray | None = None
 
   def has_lidar(self) -> bool:
     """Return whether any frame of the window has a scan."""
@@ -77,7 +77,7 @@ class Reader:
     scene, window = self._scene, self._scene.window
     primitives = scene.primitives
     camera = dataset_camera(scene, self._dataset.view_index(frame, self._camera), full=True)
-    intervals, *moving = view_intervals(
+    intervals, moving_t, moving_primitive = view_intervals(
       primitives, camera, window.near, float(window.far), self._num_intervals
     )
     points, pixel, containing = self._visible_points(camera)
@@ -94,7 +94,11 @@ class Reader:
       ),
       stereo_depth=self._layer('pseudo_depth', frame, image_io.read_depth),
       ray_labels=ray_labels(
-        intervals, moving, primitives.semantic, primitives.instance, scene.class_ids
+        intervals,
+        (moving_t, moving_primitive),
+        primitives.semantic,
+        primitives.instance,
+        scene.class_ids,
       ),
       depth_per_t=np.asarray(camera_rays(camera).depth_per_t),
       points=points,

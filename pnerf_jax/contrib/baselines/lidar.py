@@ -13,7 +13,7 @@ from pnerf_jax.contrib.baselines.ray_labels import RayLabels
 from pnerf_jax.geometry.intersection import intersect
 from pnerf_jax.geometry.primitives import Primitives
 
-_MAX_PRIMITIVES = 8  # B; more than any street has at one point
+_MAX_PRIMITIVES = 8  # B; more than contain any point of a street
 _CHUNK = 4096  # points per call
 _TILE = 8.0  # metres; points of one tile are processed together, to skip distant primitives
 _FAR = 1e4  # metres, beyond any primitive

@@ -1,8 +1,8 @@
 """The labels that the pixels of an image may take, from the primitives along their rays.
 
-A label of an image is a pair of class and instanceId: an object is one label, whatever its number
-of primitives, and a stuff class is one label. Free space (a primitive of class 0 around a partial
-annotation) may hold any class of the window.
+A label of an image is a pair of class and instanceId: an object is one label, regardless of its
+number of primitives, and a stuff class is one label. Free space (a primitive of class 0 around a
+partial annotation) may hold any class of the window.
 
 Letters: H, W image size, K intervals of a ray, L labels of the image (the sky last), M primitives,
 C classes of the window.
@@ -109,19 +109,20 @@ def nearest_label(rays: RayLabels, depth_per_t: np.ndarray) -> tuple[np.ndarray,
 def label_prior(rays: RayLabels, pass_through_prob: float) -> np.ndarray:
   """Return the probability of each label from the order of the ray's intervals: [H, W, L] float32.
 
-  A ray that reaches an interval ends in it with probability 1 - pass_through_prob, whatever its
-  length (primitives are coarse, so a ray may miss the object that they bound), and otherwise in the
-  sky. Free space does not occlude: each class, including the sky, is as probable in it as a label
-  that begins after one more interval, so that annotated objects are preferred.
+  A ray that reaches an interval ends in it with probability 1 - pass_through_prob, regardless of
+  its length (primitives are coarse, so a ray may miss the object that they bound); a ray that ends
+  in none ends in the sky. Free space does not occlude: each class, including the sky, is as
+  probable in it as a label that begins after one more interval, so that annotated objects are
+  preferred.
 
   Args:
     rays: labels along the rays.
     pass_through_prob: in (0, 1]; 1 makes all labels on a ray equally probable.
   """
-  shape = rays.label.shape[:2]
-  rows, columns = np.indices(shape, sparse=True)
-  mass = np.zeros((*shape, len(rays.semantic)), np.float32)
-  transmittance = np.ones(shape, np.float32)
+  height, width = rays.label.shape[:2]
+  rows, columns = np.indices((height, width), sparse=True)
+  mass = np.zeros((height, width, len(rays.semantic)), np.float32)
+  transmittance = np.ones((height, width), np.float32)
   is_stuff = rays.instance == 0  # free space may hold classes, but no annotated object
   passes = np.float32(pass_through_prob)
   for k in range(rays.label.shape[-1]):

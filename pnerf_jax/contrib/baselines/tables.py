@@ -8,8 +8,10 @@ picture shades improvements green and regressions red.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from pnerf_jax.data.files import write_bytes
 from pnerf_jax.evaluation.report.plots import save_figure
@@ -18,7 +20,9 @@ _DASH = '–'
 _WHITE, _BETTER, _WORSE = (1.0, 1.0, 1.0), (0.16, 0.55, 0.28), (0.80, 0.22, 0.18)
 _FULL_SHADE = 0.05  # relative difference with the strongest shade
 
-Values = Mapping[str, float | int | str | None]
+Value = float | int | str | None
+Values = Mapping[str, Value]  # by the key of the metric
+_Rgba = tuple[float, float, float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +44,11 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class _Cell:
-  """A printed value; color: RGBA of its background."""
+  """A printed value; color: of its background."""
 
   text: str
   bold: bool
-  color: tuple[float, ...]
+  color: _Rgba
 
 
 def write_table(
@@ -65,12 +69,12 @@ def write_table(
     corner: heading of the column of names.
 
   Raises:
-    ValueError: there is no row of that name.
+    ValueError: no row is named `reference`.
   """
   path, names = Path(path), [name for name, _ in rows]
   if reference is not None and reference not in names:
     raise ValueError(f'no row {reference!r} among {names}.')
-  base = dict(rows).get(reference, {})
+  base: Values = {} if reference is None else dict(rows)[reference]
   best = {column.key: _best(column, [row.get(column.key) for _, row in rows]) for column in columns}
   body = []
   for name, row in rows:
@@ -87,11 +91,11 @@ def write_table(
   save_figure(path.with_name(f'{path.name}.png'), _figure(header, body))
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Value) -> TypeGuard[float]:
   return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _text(column: Column, value: float | int | str | None, other: object) -> str:
+def _text(column: Column, value: Value, other: Value) -> str:
   """Format a value, with its difference to the reference where there is one."""
   if value is None:
     return _DASH
@@ -106,7 +110,7 @@ def _text(column: Column, value: float | int | str | None, other: object) -> str
   return f'{text} ({difference})'.replace('-', '−')
 
 
-def _best(column: Column, values: list) -> float | None:
+def _best(column: Column, values: Sequence[Value]) -> float | None:
   """Return the best number of a column, or None with fewer than two."""
   numbers = [value for value in values if _is_number(value)]
   if len(numbers) < 2 or not column.better:
@@ -114,7 +118,7 @@ def _best(column: Column, values: list) -> float | None:
   return max(numbers) if column.better == 'high' else min(numbers)
 
 
-def _color(column: Column, value: object, other: object) -> tuple[float, ...]:
+def _color(column: Column, value: Value, other: Value) -> _Rgba:
   """Return the background of a cell by its relative difference to the reference."""
   if not (_is_number(value) and _is_number(other) and other and column.better):
     return (*_WHITE, 1.0)
@@ -137,7 +141,7 @@ def _figure(header: list[str], body: list[tuple[str, list[_Cell]]]) -> Figure:
   figure = Figure(figsize=(sum(widths), 0.3 * len(texts)))
   axes = figure.add_axes((0, 0, 1, 1))
   axes.set_axis_off()
-  table = axes.table(texts, colWidths=[w / sum(widths) for w in widths], bbox=(0, 0, 1, 1))
+  table = axes.table(texts, colWidths=[w / sum(widths) for w in widths], bbox=Bbox.unit())
   table.auto_set_font_size(False)
   table.set_fontsize(9)
   for (i, j), drawn in table.get_celld().items():

@@ -197,6 +197,7 @@ def _image_records(tables: Tables, frames: dict[str, int]) -> list[transforms.Im
   for record in data:
     calibration = calibrated[record['calibrated_sensor_token']]
     where = f'sample_data {record.get("token")!r:.60}'
+    pixels = lambda key: int(_numbers(record, key, where, 1)[0])
     matrix = _numbers(
       calibration, 'camera_intrinsic', f'calibrated_sensor {calibration["token"]!r:.60}', 9
     )
@@ -205,7 +206,7 @@ def _image_records(tables: Tables, frames: dict[str, int]) -> list[transforms.Im
       transforms.ImageRecord(
         camera=transforms.folder_name(sensor_of(record).get('channel'), 'channel', 'sensor'),
         frame=frames[record['sample_token']],
-        size=tuple(int(_numbers(record, key, where, 1)[0]) for key in ('width', 'height')),
+        size=(pixels('width'), pixels('height')),
         intrinsics=matrix[[0, 4, 2, 5]],  # OpenCV convention: integers are pixel centres
         world_from_cam=world_from_ego @ _rigid(calibration, 'calibrated_sensor'),
         files={'rgb': transforms.relative_path(record.get('filename'), 'filename', where)},

@@ -27,7 +27,7 @@ def write_lists(out: Path, labels: WindowLabels, frames: Iterable[int]) -> None:
   sequence = labels.window.sequence
   camera = _CAMERA if _CAMERA in labels.cameras else labels.cameras[0]
   validation = set(_read_lines(_list_path(labels.root, 'val')))
-  lines = {'val': [], 'train': []}
+  lines: dict[str, list[str]] = {'val': [], 'train': []}
   for frame in frames:
     name = kitti360.frame_name(frame) + '.png'
     image = kitti360.rgb_folder(Path(), sequence, camera) / name
@@ -44,7 +44,8 @@ def write_lists(out: Path, labels: WindowLabels, frames: Iterable[int]) -> None:
 
 def _write_instances(out: Path, sequence: str, camera: str, frames: Iterable[int]) -> None:
   """Write instanceDict.json: value of the instance maps -> names of the images with it."""
-  folder, images = kitti360.truth_folder(out, sequence, camera, 'instance'), {}
+  folder = kitti360.truth_folder(out, sequence, camera, 'instance')
+  images: dict[int, list[str]] = {}
   for frame in frames:
     name = kitti360.frame_name(frame) + '.png'
     for value in np.unique(image_io.read_instance(folder / name)):

@@ -7,7 +7,7 @@ of the primitives, so they are the same in all windows.
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 
 from pnerf_jax.contrib.drives import frame_lists, manifest, overlap_agreement
-from pnerf_jax.contrib.drives.manifest import WindowManifest
+from pnerf_jax.contrib.drives.manifest import WindowSpec
 from pnerf_jax.contrib.drives.overlap_agreement import OverlapAgreement
 from pnerf_jax.contrib.drives.window_labels import KINDS, WindowLabels, find_window_labels
 from pnerf_jax.data import files, image_io, kitti360
@@ -45,10 +45,11 @@ def merge(windows: Path, runs: Path, out: Path, partial: bool = False) -> dict[s
     InputError: labels are missing or inconsistent, or `out` contains a dataset.
   """
   runs, out = Path(runs), Path(out)
-  windows = manifest.read(windows)
-  labels = find_window_labels(windows.windows, runs, partial)
+  specs = manifest.read(windows).windows
+  labels = find_window_labels(specs, runs, partial)
   _claim(out)
-  result = {'sequences': {}, 'overlaps': []}
+  sequences: dict[str, Any] = {}
+  overlaps: list[dict[str, Any]] = []
   total = OverlapAgreement()
   by_sequence: dict[str, list[WindowLabels]] = {}
   for part in labels:
@@ -56,10 +57,10 @@ def merge(windows: Path, runs: Path, out: Path, partial: bool = False) -> dict[s
   for sequence, parts in by_sequence.items():
     window_of_frame = _write_frames(out, sequence, parts)
     frame_lists.write_lists(out, parts[0], window_of_frame)
-    result['sequences'][sequence] = _describe(windows, sequence, parts, window_of_frame)
+    sequences[sequence] = _describe(specs, sequence, parts, window_of_frame)
     for first, second, frames in _overlaps(parts):
       agreement = _compare(first, second, frames)
-      result['overlaps'].append(
+      overlaps.append(
         {
           'windows': [first.window.index, second.window.index],
           'sequence': sequence,
@@ -68,7 +69,7 @@ def merge(windows: Path, runs: Path, out: Path, partial: bool = False) -> dict[s
         }
       )
       total = total.merge(agreement)
-  result['all'] = total.compute()
+  result = {'sequences': sequences, 'overlaps': overlaps, 'all': total.compute()}
   files.write_bytes(out / 'overlap_agreement.json', json.dumps(result, indent=1).encode())
   return result
 
@@ -171,14 +172,14 @@ def _compare(first: WindowLabels, second: WindowLabels, frames: Iterable[int]) -
 
 
 def _describe(
-  windows: WindowManifest,
+  windows: Sequence[WindowSpec],
   sequence: str,
   labels: list[WindowLabels],
   window_of_frame: dict[int, int],
 ) -> dict[str, Any]:
   """Return the summary of a sequence; logs skipped windows."""
   merged = {part.window.index for part in labels}
-  skipped = [w.index for w in windows.windows if w.sequence == sequence and w.index not in merged]
+  skipped = [w.index for w in windows if w.sequence == sequence and w.index not in merged]
   if skipped:
     _LOG.warning('skipping windows %s of %s: not done', format_ranges(skipped), sequence)
   return {

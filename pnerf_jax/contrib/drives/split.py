@@ -81,7 +81,8 @@ def split_sequence(config: Config, overlap: int) -> SequenceSplit:
   _check_config(config, overlap)
   root = Path(config.data.root)
   sequences = [config.data.sequence] if config.data.sequence else list_sequences(root)
-  windows, notes = [], []
+  windows: list[WindowSpec] = []
+  notes: list[str] = []
   for sequence in sequences:
     data = dataclasses.replace(config.data, sequence=sequence, start=-1, frames=kitti360.MAX_FRAME)
     if len(sequences) > 1:
@@ -170,7 +171,7 @@ def _split_one(config: Config, dataset: DatasetIndex, overlap: int) -> SequenceS
     for run in runs_of_frames(positions, usable)
     for span in spread_windows(run, config.data.frames, overlap)
   ]
-  windows = []
+  windows: list[WindowSpec] = []
   for first, last in tqdm.tqdm(spans, desc=dataset.sequence, unit='window', mininterval=1.0):
     visible = _visible_primitives(primitives, dataset, range(first, last + 1), config.scene)
     num_static = sum(primitive.timestamp < 0 for primitive in visible)
@@ -228,14 +229,13 @@ def runs_of_frames(positions: np.ndarray, usable: np.ndarray) -> Iterator[tuple[
     usable: [F] bool.
   """
   steps = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
-  first = None
+  first = 0
   for i, is_usable in enumerate(usable):
-    if is_usable and first is None:
-      first = i
     is_last = i + 1 == len(usable) or not usable[i + 1] or steps[i] > MAX_STEP
     if is_usable and is_last:
       yield first, i
-      first = None
+    if not is_usable or is_last:
+      first = i + 1
 
 
 def spread_windows(run: tuple[int, int], length: int, overlap: int) -> list[tuple[int, int]]:

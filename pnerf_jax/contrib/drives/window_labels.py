@@ -90,7 +90,7 @@ def _check_same_config(
 
 def _check_same_size(labels: list[WindowLabels]) -> None:
   """Raise InputError if the image sizes of the windows of a sequence differ."""
-  first_of_sequence = {}
+  first_of_sequence: dict[str, tuple[tuple[int, int], Path]] = {}
   for part in labels:
     path = part.path(part.cameras[0], 'semantic', part.frames[0])
     size = image_io.read_size(path)

@@ -65,7 +65,7 @@ def estimate(experiment: Experiment) -> CostEstimate:
   replicated = sharding.replicated(mesh)
   state = jax.jit(field_task.FieldTask(small).init_state, out_shardings=replicated)()
   arrays = _num_bytes(state) + int(_num_bytes(table) * factor)
-  train_steps = make_train_steps(
+  train_steps: jax.stages.Wrapped = make_train_steps(
     small.module,
     train_state.make_optimizer(config.optim, config.train.steps),
     stages.stage_options(config, small.scene.class_ids, refinement=False),
@@ -106,7 +106,7 @@ def _select_views(experiment: Experiment) -> Experiment:
   scene, window = experiment.scene, experiment.scene.window
   num_views = len(window.view_frame)
   first = max(0, num_views // 2 - _NUM_VIEWS // 2)
-  selected = {
+  selected: dict[str, Any] = {
     field.name: value[first : first + _NUM_VIEWS]
     for field in dataclasses.fields(window)
     if isinstance(value := getattr(window, field.name), np.ndarray)

@@ -61,6 +61,7 @@ def write_overlay(
     num_intervals,
   )
   image = window.crop_to_image(window.rgb, view)
+  assert image is not None  # training reads the images of its window
   truth = ground_truth.read_ground_truth(
     dataset, camera, frame, window.world_from_cam[view], window.full_intrinsics[view]
   )

@@ -6,6 +6,7 @@ Letters: N images per batch, H, W size of an image.
 import functools
 import itertools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
-_READERS = {
+_READERS: dict[str, Callable[[Path, tuple[int, int]], np.ndarray]] = {
   'pseudo_label': functools.partial(image_io.read_label, unknown_allowed=True),
   'pseudo_confidence': image_io.read_confidence,
 }

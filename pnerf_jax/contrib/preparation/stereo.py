@@ -129,11 +129,11 @@ def is_distinct(left: np.ndarray, right: np.ndarray, disparity: np.ndarray) -> n
     disparity: [H, W] of the left image, NaN = unmatched.
   """
   left, right = (_high_pass(image) for image in (left, right))
-  rows, columns = np.indices(disparity.shape, dtype=np.float32)
+  grid = np.indices(disparity.shape, dtype=np.float32)  # row, column
   matched = cv2.remap(
     right,
-    columns - np.nan_to_num(disparity),
-    rows,
+    grid[1] - np.nan_to_num(disparity),
+    grid[0],
     cv2.INTER_LINEAR,
     borderMode=cv2.BORDER_REPLICATE,
   )

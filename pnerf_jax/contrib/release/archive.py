@@ -56,7 +56,7 @@ class Archive:
       InputError: the file is damaged or too large. InputErrors of the block that name the temporary
         path are changed to name the place in the archive.
     """
-    source = self.path / name if self.open_member is None else f'{self.path}: {name}'
+    source = f'{self.path}: {name}' if self.open_member else str(self.path / name)
     size = self.sizes[name]
     if size > max_bytes:
       raise InputError(f'{source}: {size} bytes, expected at most {max_bytes}. {_HINT}')
@@ -108,16 +108,20 @@ def _open(
     size_of = lambda file: file.stat().st_size if file.is_file() else 0  # 0: refused by the readers
     return {name: size_of(path / name) for name in _walk(path)}, None
   if zipfile.is_zipfile(path):
-    archive = stack.enter_context(zipfile.ZipFile(path))
-    infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    zip_file = stack.enter_context(zipfile.ZipFile(path))
+    infos = {info.filename: info for info in zip_file.infolist() if not info.is_dir()}
     return {name: info.file_size for name, info in infos.items()}, (
-      lambda name: archive.open(infos[name])
+      lambda name: zip_file.open(infos[name])
     )
-  archive = stack.enter_context(tarfile.open(path))
-  members = {member.name: member for member in archive if member.isreg()}
-  return {name: member.size for name, member in members.items()}, (
-    lambda name: archive.extractfile(members[name])
-  )
+  tar_file = stack.enter_context(tarfile.open(path))
+  members = {member.name: member for member in tar_file if member.isreg()}
+
+  def open_member(name: str) -> IO[bytes]:
+    member = tar_file.extractfile(members[name])
+    assert member is not None  # it is a regular file
+    return member
+
+  return {name: member.size for name, member in members.items()}, open_member
 
 
 def _walk(root: Path) -> list[str]:

@@ -104,12 +104,12 @@ def _plan(archive: Archive, out: Path) -> list[ConversionJob]:
     else:
       matches.append((name, *match))
   sequences = {file.drive: file.sequence for _, rule, file in matches if rule is layout.IMAGES}
-  jobs = {}
+  jobs: dict[Path, ConversionJob] = {}
   for name, rule, file in matches:
-    if file.drive is not None and file.drive not in sequences:
+    if file.drive and file.drive not in sequences:
       ignored.append(name)
       continue
-    file = dataclasses.replace(file, sequence=sequences.get(file.drive))
+    file = dataclasses.replace(file, sequence=sequences.get(file.drive, ''))
     target = rule.target(out, file)
     jobs.setdefault(target, ConversionJob(rule, name, target, file))
   if ignored:
@@ -158,7 +158,7 @@ def _check_complete(root: str, names: set[str], sequences: Iterable[str]) -> Non
       f'{root}<sequence>/image_00/data_rect/<frame>.png: no such file of any sequence. Copy the'
       ' images of the archive as well.'
     )
-  required = [
+  required: list[tuple[str, ...]] = [
     (f'calibration/{name}',)
     for name in ('perspective.txt', 'calib_cam_to_pose.txt', 'calib_cam_to_velo.txt')
   ]

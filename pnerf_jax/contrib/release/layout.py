@@ -30,19 +30,19 @@ _MAX_NUMPY_HEADER = 2000  # bytes
 
 @dataclasses.dataclass(frozen=True)
 class FileId:
-  """The identity of a file, parsed from its name; None for parts that the name lacks.
+  """The identity of a file, parsed from its name.
 
   Attributes:
     name: name without folders.
-    sequence: folder name of the sequence.
-    drive: number of the drive, four digits.
+    sequence: folder name of the sequence; '' if unknown.
+    drive: number of the drive, four digits; '' if the file is not of a drive.
     camera: e.g. 'image_00'.
-    frame: frame number.
+    frame: frame number; None if the file is not of a frame.
   """
 
   name: str
-  sequence: str | None
-  drive: str | None
+  sequence: str
+  drive: str
   camera: str
   frame: int | None
 
@@ -75,8 +75,8 @@ class ConversionRule:
     groups = match.groupdict()
     return FileId(
       name=Path(name).name,
-      sequence=groups.get('sequence'),
-      drive=groups.get('drive'),
+      sequence=groups.get('sequence', ''),
+      drive=groups.get('drive', ''),
       camera=groups.get('camera') or 'image_00',
       frame=int(groups['frame']) if 'frame' in groups else None,
     )

@@ -175,7 +175,7 @@ def _unpickle(content: bytes) -> Any:
     if opcode.name not in _OPCODES:
       raise _RefusedError(f'the pickle uses {opcode.name}, which no checkpoint needs')
     # Python allocates memory up to the largest index.
-    if opcode.name == 'LONG_BINPUT' and argument > len(content):
+    if opcode.name == 'LONG_BINPUT' and isinstance(argument, int) and argument > len(content):
       raise _RefusedError(f'the pickle stores at index {argument}')
   return _Unpickler(io.BytesIO(content)).load()
 

@@ -94,7 +94,7 @@ def read_params(path: Path) -> dict[str, Any]:
   tensors = torch_file.read_tensors(path, _STATE)
   field = PaperField(scale=1.0, class_ids=(labels.SKY,))  # neither affects the parameters
   template = jax.eval_shape(lambda: init_params(field, jax.random.key(0)))
-  params = {}
+  params: dict[str, Any] = {}
   for layer, arrays in template.items():
     params[layer] = {}
     for kind, array in arrays.items():

@@ -29,12 +29,11 @@ _HINT = 'Name a run of python -m pnerf_jax.pspnet, or its pspnet.npz.'
 def write(path: Path, network: pspnet.PSPNet, params: Any) -> None:
   """Write a network and its parameters."""
   settings = {field: getattr(network, field) for field in ('width', 'blocks', 'stride')}
-  arrays = {
-    name: np.asarray(value, np.float16)
-    for name, value in traverse_util.flatten_dict(params, sep='/').items()
-  }
+  arrays: dict[str, Any] = {_SETTINGS: np.frombuffer(json.dumps(settings).encode(), np.uint8)}
+  for name, value in traverse_util.flatten_dict(params, sep='/').items():
+    arrays[name] = np.asarray(value, np.float16)
   content = io.BytesIO()
-  np.savez(content, **{_SETTINGS: np.frombuffer(json.dumps(settings).encode(), np.uint8)}, **arrays)
+  np.savez(content, **arrays)
   write_bytes(path, content.getvalue())
 
 

@@ -121,7 +121,8 @@ class RandomCrops:
   def batch(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the crops of a step: [N, h, w, 3] uint8 and train ids [N, h, w] uint8."""
     crops = [self._crop(np.random.default_rng([self._seed, step, i])) for i in range(batch_size)]
-    return tuple(map(np.stack, zip(*crops)))
+    rgb, train_ids = map(np.stack, zip(*crops))
+    return rgb, train_ids
 
   def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     rgb, train_id = self._read(self._images[rng.integers(len(self._images))])

@@ -5,14 +5,13 @@ Letters: N crops of a step, h and w the size of a crop, C classes.
 
 import logging
 import pathlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 
@@ -29,7 +28,7 @@ from pnerf_jax.training.train_state import TrainState
 _LOG = logging.getLogger(__name__)
 
 
-def train(config: Config | ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def train(config: Config | Mapping[str, Any], workdir: pathlib.Path) -> None:
   """Train to `config.train.steps`, resuming from RUN's newest checkpoint.
 
   Raises:
@@ -44,7 +43,7 @@ class SegmentationTask:
 
   steps_per_call = 1  # XLA runs convolutions inside a loop many times slower on a CPU
 
-  def __init__(self, config: Config | ml_collections.ConfigDict):
+  def __init__(self, config: Config | Mapping[str, Any]):
     """Find the images and read the initial weights. Raises InputError for bad input."""
     self.mesh = sharding.make_mesh()
     self.config = parse_config(config, self.mesh.devices.size)
@@ -61,7 +60,7 @@ class SegmentationTask:
           f' stride {network.stride}. Set config.model to these.'
         )
     self._optimizer = make_poly_optimizer(self.config.optim, self.config.train.steps)
-    self._workdir = None
+    self._workdir: pathlib.Path | None = None
 
   def init_state(self) -> TrainState:
     """Return the initial state: parameters of config.model.init_from, or random ones."""
@@ -82,7 +81,8 @@ class SegmentationTask:
       settings.seed,
     )
     update = make_update(self._network, self._optimizer, self.config.loss.auxiliary, self.mesh)
-    executor, prefetched = ThreadPoolExecutor(1), {}
+    executor = ThreadPoolExecutor(1)
+    prefetched: dict[int, Future[tuple[np.ndarray, np.ndarray]]] = {}
     draw = lambda step: executor.submit(random_crops.batch, step, settings.batch_size)
     put = lambda x: jax.make_array_from_callback(x.shape, sharding.by_ray(self.mesh), x.__getitem__)
 
@@ -114,6 +114,7 @@ class SegmentationTask:
 
   def write_preview(self, params: Any, folder: pathlib.Path) -> None:
     """Write RUN/pspnet.npz, and one image with its ground truth and prediction."""
+    assert self._workdir is not None  # build_step comes first
     image = self._images[len(self._images) // 2]
     rgb, train_ids = crops.read(image)
     path = self._workdir / checkpoint.NAME

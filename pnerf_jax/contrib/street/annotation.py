@@ -170,6 +170,7 @@ def _column(part: objects.Part, obj: objects.SceneObject, rng: np.random.Generat
 def _slab(part: objects.Part, rng: np.random.Generator):
   """Fit a ground prism: corners up to 22 cm outside, top up to 5 cm above the ground."""
   outline = part.outline
+  assert outline is not None  # of every slab
   center = outline.mean(0)
   away = outline[:, :2] - center[:2]
   away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)

@@ -15,24 +15,24 @@ BASELINE = 0.594183
 CAMERA_HEIGHT = 1.58  # metres of camera 0 above the road
 
 _FOCAL, _CX, _CY = 552.554261, 682.049453, 238.769549
-_POSE_FROM_CAM = (
-  (
+# Camera 1 follows from the baseline and both rectifying rotations.
+_POSE_FROM_CAM = {
+  0: (
     (0.0371783278, -0.0986182135, 0.9944306009, 1.5752681039),
     (0.9992675562, -0.0053553387, -0.0378902567, 0.0043914093),
     (0.0090621821, 0.9951109327, 0.0983468786, -0.6500000000),
   ),
-  None,  # camera 1 follows from the baseline and both rectifying rotations
-  (
+  2: (
     (0.9995185086, 0.0041276589, -0.0307524527, 0.7264036936),
     (-0.0307926666, 0.0100608424, -0.9994751579, -0.1499658517),
     (-0.0038160970, 0.9999408692, 0.0101830998, -1.0686400091),
   ),
-  (
+  3: (
     (-0.9996821702, 0.0005703407, -0.0252038325, 0.7016842127),
     (-0.0252033830, 0.0007820814, 0.9996820384, 0.7463650950),
     (0.0005898709, 0.9999995315, -0.0007674583, -1.0751978255),
   ),
-)
+}
 _VELO_FROM_CAM = (
   (0.04307104361, -0.08829286498, 0.995162929, 0.8043914418),
   (-0.999004371, 0.007784614041, 0.04392796942, 0.2993489574),
@@ -183,9 +183,9 @@ def rig(scale: float) -> Rig:
   for matrix in _RECT_FROM_CAM:
     u, _, vt = np.linalg.svd(np.array(matrix))
     rect.append(np.round(u @ vt, 9))
-  pose_from_cam = [
-    None if m is None else rigid(np.array(m)[:, :3], np.array(m)[:, 3]) for m in _POSE_FROM_CAM
-  ]
+  pose_from_cam = {
+    k: rigid(np.array(m)[:, :3], np.array(m)[:, 3]) for k, m in _POSE_FROM_CAM.items()
+  }
   pose_from_rect0 = pose_from_cam[0] @ np.linalg.inv(rigid(rect[0]))
   pose_from_cam[1] = np.round(
     pose_from_rect0 @ rigid(np.eye(3), (BASELINE, 0, 0)) @ rigid(rect[1]), 10
@@ -193,7 +193,7 @@ def rig(scale: float) -> Rig:
   velo = np.array(_VELO_FROM_CAM)
   files = {
     'calib_cam_to_pose.txt': ''.join(
-      f'image_0{k}: {_row(m[:3])} \n' for k, m in enumerate(pose_from_cam)
+      f'image_0{k}: {_row(m[:3])} \n' for k, m in sorted(pose_from_cam.items())
     ),
     'calib_cam_to_velo.txt': ' '.join(f'{v:.10g}' for v in np.ravel(_VELO_FROM_CAM)) + '\n',
     'calib_sick_to_velo.txt': ' '.join(f'{v:.10g}' for v in np.ravel(_VELO_FROM_SICK)) + '\n',

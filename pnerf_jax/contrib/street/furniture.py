@@ -85,9 +85,9 @@ def traffic_light(rng: np.random.Generator) -> list[objects.SceneObject]:
   lit = int(rng.integers(3))
   colors = ((0.65, 0.04, 0.03), (0.60, 0.40, 0.03), (0.04, 0.50, 0.20))
   for i, color in enumerate(colors):
-    shown = color if i == lit else tuple(0.12 * c for c in color)
+    r, g, b = (c if i == lit else 0.12 * c for c in color)
     z = 3.20 - 0.29 * i
-    head.append(solids.tube((-0.34, 0, z), (-0.352, 0, z), 0.105, Paint('plain', shown), 12))
+    head.append(solids.tube((-0.34, 0, z), (-0.352, 0, z), 0.105, Paint('plain', (r, g, b)), 12))
   return [objects.make_object('pole', pole), objects.make_object('traffic light', *head)]
 
 

@@ -133,13 +133,13 @@ class Mover:
     height: metres above the axis.
   """
 
-  objects: tuple[objects.SceneObject, ...]
+  objects: tuple[SceneObject, ...]
   start: float
   speed: float
   offset: float
   height: float = 0.0
 
-  def at(self, road: Road, frame: int) -> list[objects.SceneObject]:
+  def at(self, road: Road, frame: int) -> list[SceneObject]:
     """Return the objects in street coordinates at the `frame`-th frame."""
     s = self.start + self.speed * frame
     yaw = float(road.heading_at(s)) + (np.pi if self.speed < 0 else 0.0)
@@ -170,8 +170,8 @@ class Builder:
   ):
     self.road, self.rng, self.travel = road, rng, travel
     self.start, self.end = -behind, travel + ahead
-    self.objects: list[objects.SceneObject] = []
-    self.ghosts: list[objects.SceneObject] = []
+    self.objects: list[SceneObject] = []
+    self.ghosts: list[SceneObject] = []
     self.movers: list[Mover] = []
     self._taken = np.zeros((0, 4, 2))
 
@@ -184,7 +184,7 @@ class Builder:
     ]
     self._taken = np.concatenate([self._taken, np.stack(corners, 1)])
 
-  def _free(self, group: list[objects.SceneObject]) -> bool:
+  def _free(self, group: list[SceneObject]) -> bool:
     return not any(footprints.overlap(one, self._taken) for one in footprints.rectangles(group))
 
   def put(
@@ -234,7 +234,7 @@ class Builder:
 
   def _patch(
     self, name: str, paint: Paint, s0: float, s1: float, strip: Strip, height: float, side: int
-  ) -> objects.SceneObject:
+  ) -> SceneObject:
     s = np.linspace(s0, s1, max(2, round((s1 - s0) / 1.0) + 1))
     wide = strip.outer - strip.inner
     away = np.linspace(strip.inner, strip.outer, max(2, min(12, round(wide / 0.6) + 1)))
@@ -252,7 +252,7 @@ class Builder:
       pieces.append(solids.grid(top, _KERB))
     ring = np.linspace(0, len(s) - 1, 4).round().astype(int)
     outline = np.concatenate([lattice[ring, 0], lattice[ring[::-1], -1]])
-    return objects.SceneObject(name, (objects.Part(solids.join(*pieces), 'slab', outline),))
+    return SceneObject(name, (objects.Part(solids.join(*pieces), 'slab', outline),))
 
   def paint_line(
     self, s0: float, s1: float, d: float, width: float = 0.12, color=(0.66, 0.66, 0.63)
@@ -261,7 +261,7 @@ class Builder:
     s = np.linspace(s0, s1, max(2, round((s1 - s0) / 1.0) + 1))
     lattice = self.road.at(s[:, None], d + width * np.array([-0.5, 0.5]), 0.004)
     self.objects.append(
-      objects.SceneObject(
+      SceneObject(
         'road',
         (
           objects.Part(
@@ -276,5 +276,5 @@ class Builder:
     """Add a repaired patch or a manhole cover to the road."""
     lattice = self.road.at(np.array([s, s + size[0]])[:, None], d + np.array([0, size[1]]), 0.003)
     self.objects.append(
-      objects.SceneObject('road', (objects.Part(solids.grid(lattice, paint), 'none'),))
+      SceneObject('road', (objects.Part(solids.grid(lattice, paint), 'none'),))
     )

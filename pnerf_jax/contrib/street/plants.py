@@ -22,8 +22,8 @@ _GREENS = (
 
 def _leaf_paints(rng: np.random.Generator, which: int | None) -> tuple[Paint, ...]:
   dark, light = _GREENS[rng.integers(len(_GREENS)) if which is None else which]
-  middle = tuple(0.5 * (a + b) for a, b in zip(dark, light))
-  return tuple(Paint('foliage', color, dark, 0.6) for color in (dark, middle, light))
+  r, g, b = (0.5 * (a + b) for a, b in zip(dark, light))
+  return tuple(Paint('foliage', color, dark, 0.6) for color in (dark, (r, g, b), light))
 
 
 def _clump(

@@ -100,7 +100,7 @@ class Street:
   """
 
   center: np.ndarray
-  objects: list[objects.SceneObject]
+  objects: list[SceneObject]
   instance: np.ndarray
   annotations: list[annotation.Annotation]
   static: raycast.Scene
@@ -114,7 +114,7 @@ class Street:
     """Class name of every object."""
     return [obj.name for obj in self.objects]
 
-  def moving(self, frame: int) -> list[objects.SceneObject]:
+  def moving(self, frame: int) -> list[SceneObject]:
     """Return the moving objects, the last ones of `objects`, at the `frame`-th frame."""
     return [obj for mover in self.movers for obj in mover.at(self.road, frame)]
 
@@ -129,11 +129,11 @@ class Street:
     return scenes, owners
 
 
-def _solids(obj: objects.SceneObject) -> list:
+def _solids(obj: SceneObject) -> list:
   return [part.solid for part in obj.parts]
 
 
-def _owners(some: list[objects.SceneObject]) -> np.ndarray:
+def _owners(some: list[SceneObject]) -> np.ndarray:
   """Return the index of the object of every part."""
   return np.repeat(np.arange(len(some)), [len(obj.parts) for obj in some])
 
@@ -202,7 +202,7 @@ def build(parameters: Parameters) -> Street:
   )
 
 
-def _static(still: list[objects.SceneObject]) -> raycast.Scene:
+def _static(still: list[SceneObject]) -> raycast.Scene:
   scene = raycast.Scene([solid for obj in still for solid in _solids(obj)])
   scene.owner = _owners(still)[scene.owner]
   return scene
@@ -210,7 +210,7 @@ def _static(still: list[objects.SceneObject]) -> raycast.Scene:
 
 def _annotate(
   builder: layout.Builder,
-  everything: list[objects.SceneObject],
+  everything: list[SceneObject],
   instance: np.ndarray,
   movers: list[layout.Mover],
   parameters: Parameters,

@@ -211,7 +211,8 @@ def ring(center, axis, radius: float, thickness: float, paint: Paint, sides: int
 def _icosphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
   """Return a unit sphere of 20 * 4**subdivisions triangles."""
   g = (1 + 5**0.5) / 2
-  vertices = [
+  vertices = np.array(
+    [
     (-1, g, 0),
     (1, g, 0),
     (-1, -g, 0),
@@ -224,8 +225,8 @@ def _icosphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     (g, 0, 1),
     (-g, 0, -1),
     (-g, 0, 1),
-  ]
-  faces = [
+  ], float)
+  faces = np.array([
     (0, 11, 5),
     (0, 5, 1),
     (0, 1, 7),
@@ -246,8 +247,7 @@ def _icosphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     (6, 2, 10),
     (8, 6, 7),
     (9, 8, 1),
-  ]
-  vertices, faces = np.array(vertices, float), np.array(faces)
+  ])
   for _ in range(subdivisions):
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
     unique, inverse = np.unique(edges, axis=0, return_inverse=True)

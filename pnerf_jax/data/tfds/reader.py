@@ -23,7 +23,7 @@ from pnerf_jax.errors import InputError
 
 _VERSION = str(Kitti360Window.VERSION)
 COMPLETE_FILE = f'{VIEWS}/{_VERSION}/dataset_info.json'  # written last
-_REMEDY = 'Copy it again, or build it again with python -m pnerf_jax.prepare tfds.'
+_REMEDY = 'Copy it again, or build it again with python -m pnerf_jax.prepare pack.'
 _RECORD_FIELDS = tuple(field.name for field in dataclasses.fields(PrimitiveRecord))
 
 
@@ -171,7 +171,7 @@ def open_archive(root: str) -> Archive:
   if not complete:
     raise InputError(
       f'{place}/{COMPLETE_FILE}: no such file, so there is no complete packed window. Make one'
-      f' with python -m pnerf_jax.prepare tfds --out={root}.'
+      f' with python -m pnerf_jax.prepare pack --out={root}.'
     )
   folder = Path(place) if '://' not in str(root) else _download(place)
   source, metadata = _open_source(place, folder / VIEWS / _VERSION)

@@ -29,7 +29,7 @@ class Reliability:
 
   Attributes:
     pixels: [L] int64, pixels with ground truth per confidence level.
-    correct: [L] int64, those of them with the correct semantic label.
+    correct: [L] int64, those with the correct semantic label.
     unsupported: number of pixels not supported by a primitive, with and without ground truth.
     unsupported_sum: sum of their confidence.
   """

@@ -23,7 +23,12 @@ RADIUS = 0.1  # metres
 
 @dataclasses.dataclass(frozen=True)
 class MatchCounts:
-  """Number of matched points, and of those with equal classes."""
+  """Counts over pairs of frames.
+
+  Attributes:
+    matched: number of matched points.
+    equal: number of matches with equal classes.
+  """
 
   matched: int = 0
   equal: int = 0
@@ -90,9 +95,9 @@ def count_track(track: dict[int, FramePoints], visible: bool, truth: bool) -> Ma
 def _select(frame: FramePoints, visible: bool, truth: bool) -> tuple[np.ndarray, np.ndarray]:
   """Return the points [N, 3] and classes [N] to count."""
   classes = frame.truth if truth else frame.classes
-  if classes is None or (visible and frame.visible is None):
+  keep = frame.visible if visible else np.ones(len(frame.points), bool)
+  if classes is None or keep is None:
     return frame.points[:0], frame.classes[:0]
-  keep = frame.visible if visible else np.ones(len(classes), bool)
   if truth:
     keep = keep & ~np.isin(classes, labels.UNKNOWN)
   return frame.points[keep], classes[keep]

@@ -2,7 +2,7 @@
 
 PSNR = -10 log10(MSE) with colours in [0, 1] and the MSE over all pixels and channels; at most
 100 dB, so that an exact copy stays finite. SSIM uses a Gaussian window of sigma 1.5 and 11 pixels
-per channel; images smaller than the window have none.
+per channel; images smaller than the window are skipped.
 
 References:
   Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.
@@ -19,7 +19,14 @@ _WINDOW = 11
 
 @dataclasses.dataclass(frozen=True)
 class ImageCounts:
-  """Sums over images, and over the images large enough for SSIM."""
+  """Sums over images.
+
+  Attributes:
+    images: number of images.
+    psnr_sum: sum of their PSNR in decibels.
+    ssim_images: number of images large enough for SSIM.
+    ssim_sum: sum of their SSIM.
+  """
 
   images: int = 0
   psnr_sum: float = 0.0

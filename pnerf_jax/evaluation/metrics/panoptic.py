@@ -58,14 +58,16 @@ class SegmentCounts:
     matched = self.true_positives
     total = np.maximum(matched + 0.5 * self.false_positives + 0.5 * self.false_negatives, 0.5)
     values = (self.iou / total, self.iou / np.maximum(matched, 1), matched / total)
-    return tuple(np.where(self.present(), value, np.nan) for value in values)
+    pq, sq, rq = (np.where(self.present(), value, np.nan) for value in values)
+    return pq, sq, rq
 
   def mean(self, classes: np.ndarray) -> tuple[float, float, float] | None:
-    """Return PQ, SQ and RQ averaged over the present classes among [45] bool; None if none."""
+    """Return PQ, SQ and RQ averaged over the present classes among [45] bool, or None."""
     chosen = classes & self.present()
     if not chosen.any():
       return None
-    return tuple(float(value[chosen].mean()) for value in self.quality())
+    pq, sq, rq = (float(value[chosen].mean()) for value in self.quality())
+    return pq, sq, rq
 
 
 def _segments(instance: np.ndarray) -> np.ndarray:

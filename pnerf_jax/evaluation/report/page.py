@@ -164,7 +164,9 @@ def _plots(
   return pictures
 
 
-def _sections(metrics: dict[str, int | float | None]) -> list[tuple[str, list[tuple]]]:
+def _sections(
+  metrics: dict[str, int | float | None],
+) -> list[tuple[str, list[tuple[str, str, str | None]]]]:
   """Return section titles and rows (key, description, printed value or None)."""
   sections = []
   for title, rows in _SECTIONS.items():

@@ -1,10 +1,10 @@
 """Panels: one picture per evaluated image, with rendering and ground truth side by side.
 
-Pictures stand in two columns above a legend of the classes. Small images are enlarged without
-smoothing.
+Pictures are arranged in two columns above a legend of the classes. Small images are enlarged
+without smoothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,7 @@ def panel(result: FrameResult) -> Image.Image:
 def sheet(
   pictures: Sequence[tuple[str, np.ndarray | None]],
   shape: tuple[int, int],
-  class_ids: Sequence[int],
+  class_ids: Iterable[int],
   num_photos: int,
 ) -> Image.Image:
   """Arrange pictures in two columns.
@@ -75,10 +75,10 @@ def sheet(
   """
   height, width = shape
   size = (_PANEL_WIDTH, max(1, round(_PANEL_WIDTH * height / width)))
-  class_ids = [int(i) for i in class_ids if 0 < i < labels.NUM_IDS]
+  legend_ids = [int(i) for i in class_ids if 0 < i < labels.NUM_IDS]
   cell_height = _LINE_HEIGHT + size[1] + _GAP
   legend_top = -(-len(pictures) // 2) * cell_height
-  legend_height = -(-len(class_ids) // _LEGEND_COLUMNS) * _LINE_HEIGHT
+  legend_height = -(-len(legend_ids) // _LEGEND_COLUMNS) * _LINE_HEIGHT
   page = Image.new('RGB', (2 * size[0] + 3 * _GAP, legend_top + legend_height + _GAP), _BACKGROUND)
   draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=14)
   for i, (caption, picture) in enumerate(pictures):
@@ -92,7 +92,7 @@ def sheet(
       smooth = i < num_photos and width > size[0]
       method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
       page.paste(Image.fromarray(picture).resize(size, method), (x, y))
-  for i, class_id in enumerate(class_ids):
+  for i, class_id in enumerate(legend_ids):
     x = _GAP + (i % _LEGEND_COLUMNS) * (page.width // _LEGEND_COLUMNS)
     y = legend_top + (i // _LEGEND_COLUMNS) * _LINE_HEIGHT
     draw.rectangle((x, y + 4, x + 13, y + 17), fill=tuple(labels.COLORS[class_id].tolist()))

@@ -1,10 +1,11 @@
 """Plots of a run: confusion, scores per class, confidence, training curves; one PNG file each.
 
-Plots have a light background of their own, so that they are readable on any page.
+Plots have a light background, so that they are readable on any page.
 """
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +20,6 @@ from pnerf_jax.evaluation.metrics.semantic import Confusion
 
 _BAR = '#3b6ea8'
 _INK = '#222222'
-_DOTTED = {'color': _INK, 'linewidth': 1, 'linestyle': ':'}
 _CURVES = (('loss', 'total loss', True), ('psnr', 'PSNR of the batch (dB)', False))
 
 
@@ -41,8 +41,8 @@ def write_confusion(path: Path, confusion: Confusion) -> None:
   axes.imshow(np.sqrt(percent), cmap='Blues', vmin=0, vmax=10, aspect='auto')
   for i, j in zip(*np.nonzero(percent >= 0.5)):
     color = 'white' if percent[i, j] > 45 else _INK
-    style = {'ha': 'center', 'va': 'center', 'fontsize': 7, 'color': color}
-    axes.text(j, i, f'{percent[i, j]:.0f}', **style)
+    text = f'{percent[i, j]:.0f}'
+    axes.text(j, i, text, ha='center', va='center', fontsize=7, color=color)
   axes.set_xticks(range(len(columns)), [_name(i) for i in columns], rotation=90, fontsize=8)
   axes.set_yticks(range(len(rows)), [_name(i) for i in rows], fontsize=8)
   _finish(axes, 'Confusion, % of the pixels of each true class', 'predicted class', 'true class')
@@ -50,14 +50,14 @@ def write_confusion(path: Path, confusion: Confusion) -> None:
 
 
 def write_class_bars(path: Path, metrics: dict[str, int | float | None]) -> None:
-  """Plot IoU and PQ per class of the ground truth, without a score that has none."""
+  """Plot IoU and PQ per class, each only if it has ground truth."""
   groups = [
-    (title, prefix, metrics[mean])
-    for title, prefix, mean in (
+    (title, prefix, mean)
+    for title, prefix, key in (
       ('IoU', 'semantic.iou.', 'semantic.miou'),
       ('PQ', 'panoptic.pq.', 'panoptic.all.pq'),
     )
-    if metrics[mean] is not None
+    if (mean := metrics[key]) is not None
   ]
   names = [label.name for label in labels.LABELS]
   names = [n for n in names if any(prefix + n in metrics for _, prefix, _ in groups)]
@@ -66,12 +66,12 @@ def write_class_bars(path: Path, metrics: dict[str, int | float | None]) -> None
     axes = figure.add_subplot(1, len(groups), i + 1)
     values = [metrics.get(prefix + name) for name in names]
     axes.barh(range(len(names)), [100 * (v or 0) for v in values], color=_BAR, height=0.72)
-    style = {'va': 'center', 'fontsize': 8, 'color': _INK}
-    style['bbox'] = {'color': 'white', 'pad': 0.5, 'linewidth': 0}
+    background = {'color': 'white', 'pad': 0.5, 'linewidth': 0}
     for row, value in enumerate(values):
       text = '–' if value is None else f'{100 * value:.0f}'
-      axes.text(100 * (value or 0) + 1, row, text, **style)
-    axes.axvline(100 * mean, zorder=1.5, **_DOTTED)
+      x = 100 * (value or 0) + 1
+      axes.text(x, row, text, va='center', fontsize=8, color=_INK, bbox=background)
+    axes.axvline(100 * mean, zorder=1.5, color=_INK, linewidth=1, linestyle=':')
     axes.set_yticks(range(len(names)), names if i == 0 else [''] * len(names), fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 108)
@@ -88,7 +88,7 @@ def write_reliability(path: Path, reliability: Reliability) -> None:
   figure = Figure(figsize=(4.6, 5.2), layout='tight')
   axes, histogram = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
   axes.bar(centers[used], accuracy, 0.9 / BINS, color=_BAR)
-  axes.plot([0, 1], [0, 1], **_DOTTED)
+  axes.plot([0, 1], [0, 1], ':', color=_INK, linewidth=1)
   axes.plot(confidence[used] / pixels[used], accuracy, color=_INK, linewidth=1, marker='.')
   axes.set_xlim(0, 1)
   axes.set_ylim(0, 1)
@@ -102,7 +102,10 @@ def write_reliability(path: Path, reliability: Reliability) -> None:
 def write_risk_coverage(path: Path, reliability: Reliability) -> None:
   """Plot the error rate of the kept pixels when the least confident ones are dropped."""
   coverage, risk = reliability.risk_coverage()
+  aurc, oracle_aurc = reliability.aurc(), reliability.oracle_aurc()
+  assert aurc is not None and oracle_aurc is not None  # None only without ground truth
   oracle = np.linspace(1 - risk[-1], 1, 100)  # coverages at which the oracle drops only errors
+  oracle_risk = 100 * (oracle - 1 + risk[-1]) / oracle
   figure = Figure(figsize=(4.6, 3.6), layout='tight')
   axes = figure.add_subplot()
   axes.plot(
@@ -110,10 +113,10 @@ def write_risk_coverage(path: Path, reliability: Reliability) -> None:
     100 * np.append(risk[0], risk),  # constant among the pixels of the highest confidence
     color=_BAR,
     linewidth=1.6,
-    label=f'exported confidence, area {100 * reliability.aurc():.2f}',
+    label=f'exported confidence, area {100 * aurc:.2f}',
   )
-  label = f'oracle, area {100 * reliability.oracle_aurc():.2f}'
-  axes.plot(100 * oracle, 100 * (oracle - 1 + risk[-1]) / oracle, label=label, **_DOTTED)
+  label = f'oracle, area {100 * oracle_aurc:.2f}'
+  axes.plot(100 * oracle, oracle_risk, ':', color=_INK, linewidth=1, label=label)
   axes.set_xlim(0, 100)
   axes.set_ylim(0, None)
   axes.legend(fontsize=8, frameon=False)
@@ -121,8 +124,8 @@ def write_risk_coverage(path: Path, reliability: Reliability) -> None:
   save_figure(path, figure)
 
 
-def read_scalars(path: Path) -> list[dict]:
-  """Read scalars.jsonl, without lines that a kill truncated; [] without a file."""
+def read_scalars(path: Path) -> list[dict[str, Any]]:
+  """Read scalars.jsonl, skipping truncated lines; return [] if the file is missing."""
   records = []
   for line in path.read_text(errors='replace').splitlines() if path.exists() else []:
     try:
@@ -134,7 +137,7 @@ def read_scalars(path: Path) -> list[dict]:
   return sorted(records, key=lambda record: record['step'])
 
 
-def write_curves(path: Path, records: list[dict]) -> bool:
+def write_curves(path: Path, records: list[dict[str, Any]]) -> bool:
   """Plot loss and PSNR over the training steps; return False without any such records."""
   curves = [
     (title, log, [(r['step'], r[key]) for r in records if isinstance(r.get(key), (int, float))])
@@ -169,9 +172,14 @@ def _name(class_id: int) -> str:
 
 
 def _finish(
-  axes: Axes, title: str = '', x_label: str = '', y_label: str = '', *, grid: str = ''
+  axes: Axes,
+  title: str = '',
+  x_label: str = '',
+  y_label: str = '',
+  *,
+  grid: Literal['x', 'y', 'both'] | None = None,
 ) -> None:
-  """Set title and labels; grid: 'x', 'y', 'both', or '' for an image with its frame."""
+  """Set title and labels; grid: axes with grid lines, or None for an image with its frame."""
   axes.set_title(title, fontsize=10)
   axes.set_xlabel(x_label)
   axes.set_ylabel(y_label)

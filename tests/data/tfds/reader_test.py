@@ -80,7 +80,7 @@ def test_open_archive_names_damage_and_remedy(damaged, damage, message):
   damage(damaged)
   with pytest.raises(InputError, match=message) as error:
     _read_all(damaged)
-  assert str(damaged) in str(error.value) and 'prepare tfds' in str(error.value)
+  assert str(damaged) in str(error.value) and 'prepare pack' in str(error.value)
 
 
 @pytest.mark.parametrize('name', ['views', 'primitives'])
