@@ -23,7 +23,7 @@ def _define_flags() -> None:
   flags.DEFINE_integer('step', None, "Step of RUN's checkpoint; the newest by default.")
   flags.DEFINE_list('methods', [], f'Some of {", ".join(TITLES)}; all by default.')
   flags.mark_flag_as_required('config')
-  cli.require_words('out')
+  cli.require_flags('out')
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   return arguments
 
 
-def require_words(*names: str) -> None:
+def require_flags(*names: str) -> None:
   """Require non-empty values of these text flags."""
   for name in names:
     flags.register_validator(name, bool, 'is missing. Name a folder.')
@@ -118,7 +118,9 @@ def _find_config(value: str) -> str:
 def _flag_message(error: BaseException, argv: list[str], config: str) -> str:
   """Return what is wrong with the command line, from the errors of absl and ml_collections."""
   if isinstance(error, (AttributeError, KeyError)) and not isinstance(error, flags.Error):
-    key = re.match(r'\W*(\w+)', str(error.args[0])).group(1)
+    match = re.match(r'\W*(\w+)', str(error.args[0]))
+    assert match is not None  # both libraries name the field first
+    key = match.group(1)
     overrides = [word.partition('=')[0] for word in argv if word.lstrip('-').startswith('config.')]
     flag = next((name for name in overrides if key in name.split('.')), key)
     fields = [f'--config.{f}' for f in _field_names(flags.FLAGS['config'].parser.parse(config))]

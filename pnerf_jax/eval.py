@@ -14,7 +14,7 @@ from pnerf_jax.runs.evaluate import evaluate
 def _define_flags() -> None:
   flags.DEFINE_string('workdir', None, 'RUN: the folder that train wrote.')
   flags.DEFINE_integer('step', None, 'Step of the checkpoint; the newest by default.')
-  cli.require_words('workdir')
+  cli.require_flags('workdir')
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ def _define_flags() -> None:
   flags.DEFINE_string('runs', None, 'The output root of windows run.')
   flags.DEFINE_string('out', None, 'LABELS, the folder of the merged labels.')
   flags.DEFINE_bool('partial', False, 'Skip windows that are not done.')
-  cli.require_words('windows', 'runs', 'out')
+  cli.require_flags('windows', 'runs', 'out')
 
 
 def main() -> None:

@@ -88,9 +88,9 @@ def _labels() -> None:
 
 def _pack() -> None:
   data = _config(_OUT).data
-  from pnerf_jax.data.tfds import pack  # importing tensorflow_datasets takes seconds
+  from pnerf_jax.contrib.preparation import pack_window  # tensorflow_datasets takes seconds
 
-  pack.pack(data, _OUT.value, _OVERWRITE.value)
+  pack_window.pack_window(data, _OUT.value, _OVERWRITE.value)
 
 
 def _transforms() -> None:

@@ -20,7 +20,7 @@ def _define_flags() -> None:
   config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
   flags.DEFINE_string('workdir', None, 'RUN: the folder of the run.')
   flags.mark_flag_as_required('config')
-  cli.require_words('workdir')
+  cli.require_flags('workdir')
   initialization.define_flags()
 
 

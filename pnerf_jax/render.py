@@ -23,7 +23,7 @@ def _define_flags() -> None:
   flags.DEFINE_enum('trajectory', 'recorded', ['recorded'], 'Camera path.')
   flags.DEFINE_integer('step', None, 'Step of the checkpoint; the newest by default.')
   flags.DEFINE_bool('overwrite', False, 'Replace finished files.')
-  cli.require_words('workdir', 'out')
+  cli.require_flags('workdir', 'out')
   initialization.define_flags()
 
 

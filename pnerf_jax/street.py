@@ -33,7 +33,7 @@ def _define_flags() -> None:
     scenery.PREDICTIONS,
     'Pseudo-labels: predicted by a small network, or ground truth with simulated errors.',
   )
-  cli.require_words('out')
+  cli.require_flags('out')
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def _define_flags() -> None:
   config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
   flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
   flags.mark_flag_as_required('config')
-  cli.require_words('workdir')
+  cli.require_flags('workdir')
   initialization.define_flags()
 
 

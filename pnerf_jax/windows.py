@@ -63,7 +63,7 @@ def _define_flags() -> None:
   flags.DEFINE_integer('index', None, 'run, retry: the index of one window.')
   flags.DEFINE_string('shard', '0/1', 'run, retry: I/N, every Nth window starting with the Ith.')
   flags.DEFINE_list('indices', [], f'status: print the indices with these statuses: {STATUSES}.')
-  cli.require_words('out')
+  cli.require_flags('out')
 
 
 def main(command: str) -> None:

@@ -1,13 +1,18 @@
-"""Fixtures of all tests: simulated devices, compiled programs, genuine files, golden arrays."""
+"""Fixtures of all tests: devices, compiled programs, binaries, genuine files, golden arrays."""
 
+import logging
 import os
 import pathlib
+import runpy
 import shutil
+import signal
+import sys
 import tempfile
 
 import jax
 import numpy as np
 import pytest
+from absl import app, flags
 
 _CACHE = 'JAX_COMPILATION_CACHE_DIR'
 
@@ -66,3 +71,51 @@ def paper_network() -> tuple[dict, dict]:
       params.setdefault(layer, {})[kind] = planes.view('<f4')[..., 0]
   with np.load(folder / 'paper_network.npz') as file:
     return params, dict(file)
+
+
+@pytest.fixture
+def binary(monkeypatch, capsys):
+  """Run `python -m pnerf_jax.MODULE ARGUMENTS` in this process; return exit code and stderr."""
+
+  def call(module, *arguments):
+    monkeypatch.chdir(pathlib.Path(__file__).resolve().parents[1])
+    monkeypatch.setattr(sys, 'argv', [f'pnerf_jax/{module}.py', *map(str, arguments)])
+    # By name: a restored flag belongs to no module any more.
+    mine = {name: flags.FLAGS[name] for name in flags.FLAGS if name not in _ABSL_FLAGS}
+    handler, loggers = signal.getsignal(signal.SIGTERM), _loggers()
+    for name in mine:
+      delattr(flags.FLAGS, name)
+    flags.FLAGS.unparse_flags()
+    capsys.readouterr()
+    try:
+      with pytest.raises(SystemExit) as end:
+        runpy.run_module(f'pnerf_jax.{module}', run_name='__main__')
+    finally:
+      for name in [name for name in flags.FLAGS if name not in _ABSL_FLAGS]:
+        delattr(flags.FLAGS, name)
+      for name, flag in mine.items():
+        flags.FLAGS[name] = flag
+      signal.signal(signal.SIGTERM, handler)
+      for name, (handlers, level, propagate) in loggers.items():
+        logger = logging.getLogger(name)
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    return end.value.code, capsys.readouterr().err
+
+  return call
+
+
+app.define_help_flags()
+_ABSL_FLAGS = {
+  flag.name
+  for name, found in flags.FLAGS.flags_by_module_dict().items()
+  if name.startswith('absl')
+  for flag in found
+}
+
+
+def _loggers():
+  loggers = {name: logging.getLogger(name) for name in ('pnerf_jax', '__main__')}
+  return {
+    name: (logger.handlers[:], logger.level, logger.propagate) for name, logger in loggers.items()
+  }

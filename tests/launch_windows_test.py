@@ -94,6 +94,7 @@ def test_slurm_arrays_respect_the_maximum_size(project, indices, arrays):
   assert done.stdout.split() == ['5'] * len(arrays)
 
 
+@pytest.mark.stress
 def test_an_array_task_runs_its_window_and_requeues_before_the_time_limit(project):
   done, calls = project(
     'windows.sbatch', 't', 'o', '20', python='echo "$*" >>"$CALLS"; exit 1', scontrol=''

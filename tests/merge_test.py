@@ -203,6 +203,7 @@ def test_official_scripts_read_the_merged_labels_of_a_trained_street(street, tmp
   official = pytest.importorskip(
     'kitti360scripts.evaluation.semantic_2d.evalPixelLevelSemanticLabeling'
   )
+  monkeypatch.setattr(field_task.FieldTask, 'write_preview', lambda *_: None)  # seconds
   runs, out = tmp_path / 'runs', tmp_path / 'labels'
   config = configs.get_config('tiny')
   config.data.update(root=str(street), frames=2)

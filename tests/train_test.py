@@ -19,8 +19,8 @@ from PIL import Image
 from configs import kitti360 as configs
 from configs import transforms as own_configs
 from pnerf_jax.contrib.preparation import export_transforms
+from pnerf_jax.contrib.preparation.pack_window import pack_window
 from pnerf_jax.data import labels
-from pnerf_jax.data.tfds import pack
 from pnerf_jax.distributed import sharding
 from pnerf_jax.errors import InputError
 from pnerf_jax.labelling import export
@@ -98,7 +98,7 @@ def test_loss_falls(config_of, tmp_path):
 
 def test_a_packed_window_trains_bit_equal(config_of, trained, tmp_path):
   config = config_of()
-  pack.pack(config.data, str(tmp_path / 'packed'))
+  pack_window(config.data, str(tmp_path / 'packed'))
   config.data.root, config.data.source = str(tmp_path / 'packed'), 'tfds'
   field_task.train(config, tmp_path / 'run')
   folder, packed = final_params(trained), final_params(tmp_path / 'run')

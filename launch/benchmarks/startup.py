@@ -13,7 +13,7 @@ from typing import Any
 from launch.benchmarks import measure, scenes
 from pnerf_jax.runs.experiment import build_experiment
 
-_PARTS = ('imports', 'window', 'intervals, label noise and first call')
+_PARTS = ('imports', 'window', 'intervals', 'label noise', 'first call')
 
 
 def child(root: str, frames: str, workdir: str) -> None:
@@ -22,7 +22,10 @@ def child(root: str, frames: str, workdir: str) -> None:
   import jax
 
   from pnerf_jax.distributed import sharding
-  from pnerf_jax.training.field_task import FieldTask
+  from pnerf_jax.training import stages, train_state
+  from pnerf_jax.training.field_task import FieldTask, window_label_noise
+  from pnerf_jax.training.ray_table import build_ray_table
+  from pnerf_jax.training.step import make_train_steps
 
   def mark(arrays=None):
     jax.block_until_ready(arrays)
@@ -33,10 +36,19 @@ def child(root: str, frames: str, workdir: str) -> None:
   config = scenes.real_config(pathlib.Path(root), int(frames))
   run = build_experiment(config)
   mark()
-  task = FieldTask(run)
-  train_step = task.build_step(pathlib.Path(workdir))
-  state = jax.jit(task.init_state, out_shardings=sharding.replicated(run.mesh))()
-  mark(train_step(state, 0))
+  table = build_ray_table(run, pathlib.Path(workdir, 'cache'))
+  mark(table)
+  noise = window_label_noise(run, table)
+  mark(noise)
+  replicated = sharding.replicated(run.mesh)
+  options = stages.stage_options(run.config, run.scene.class_ids, refinement=False)
+  optimizer = train_state.make_optimizer(run.config.optim, run.config.train.steps)
+  train_steps = make_train_steps(
+    run.module, optimizer, options, run.mesh, run.config.train.steps_per_call
+  )
+  state = jax.jit(FieldTask(run).init_state, out_shardings=replicated)()
+  arguments = jax.device_put((run.scene.table, noise, jax.random.key(1)), replicated)
+  mark(train_steps(state, table, *arguments))
   import resource
 
   print(

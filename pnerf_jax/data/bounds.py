@@ -70,7 +70,7 @@ def hull_distance(primitive: PrimitiveRecord, origins: np.ndarray) -> np.ndarray
 
 
 def cull_invisible(
-  primitives: list[PrimitiveRecord], views: CameraArray, far: float = 0.0
+  primitives: list[PrimitiveRecord], views: CameraArray, far: float
 ) -> tuple[list[PrimitiveRecord], float]:
   """Return the primitives that the views may see, and the far bound; far 0 = derived."""
   far = far or far_bound([primitive for primitive in primitives if primitive.timestamp < 0], views)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pnerf_jax.config.schema import DataConfig
 from pnerf_jax.data import kitti360, transforms
+from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.data.primitives_json import read_primitives
 from pnerf_jax.errors import InputError
@@ -73,7 +74,7 @@ class DatasetIndex:
     root = self.derived_root if kind in kitti360.DERIVED else self.root
     return kitti360.camera_folder(root, self.sequence, camera, kind)
 
-  def path_of(self, kind: str, frame: int, camera: str) -> Path | None:
+  def path_of(self, kind: str, frame: int, camera: str) -> ReadableFile | None:
     """Return the path of a view's file, which may be absent; None if the camera has no such kind.
 
     A folder below derived_root has precedence over one below root, and that over an explicit path,
@@ -87,13 +88,13 @@ class DatasetIndex:
           return folder / f'{kitti360.frame_name(frame)}.png'
     return None if explicit is None else Path(self.root, explicit)
 
-  def image_path(self, frame: int, camera: str) -> Path:
+  def image_path(self, frame: int, camera: str) -> ReadableFile:
     """Return the path of the image of a view."""
     path = self.path_of('rgb', frame, camera)
     assert path is not None  # only views with an image are in the index
     return path
 
-  def scan_path(self, frame: int) -> Path | None:
+  def scan_path(self, frame: int) -> ReadableFile | None:
     """Return the path of the LiDAR scan of a frame, None if there is none."""
     path = kitti360.velodyne_path(self.root, self.sequence, frame)
     return path if self.pose_from_velo is not None and path.exists() else None
@@ -113,6 +114,10 @@ class DatasetIndex:
         ' --config.data.primitives=none --config.scene.unannotated_space=void.'
       )
     return [Path(self.root, self.primitives)]
+
+  def primitives_names(self, split: str) -> list[str]:
+    """Return the names of these files, for messages."""
+    return [str(path) for path in self.primitives_paths(split)]
 
   def read_primitives(
     self, split: str, predicate: Callable[[int, int, int], bool] = lambda *_: True

@@ -10,7 +10,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import filelock
 
@@ -22,18 +22,30 @@ _MAX_BYTES = 2**26
 _HINT = 'Replace or remove the file.'
 
 
-def read_bytes(path: Path, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> bytes:
+class ReadableFile(Protocol):
+  """A path, or a file inside a packed window (data/tfds)."""
+
+  def exists(self) -> bool:
+    """Return whether there is such a file."""
+
+  def stat(self) -> os.stat_result:
+    """Return its type and size."""
+
+  def read_bytes(self) -> bytes:
+    """Return its content."""
+
+
+def read_bytes(path: ReadableFile, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> bytes:
   """Read a regular file.
 
   Args:
-    path: a path, or an object with its methods `stat` and `read_bytes`.
+    path: of the file.
     max_bytes: nothing is read of a larger file.
     hint: end of the error message.
 
   Raises:
     InputError: the file is absent, not regular, unreadable or too large.
   """
-  path = Path(path) if isinstance(path, str) else path
   try:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
@@ -58,7 +70,6 @@ def read_json(path: Path, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> Any
 
 def check_is_folder(path: Path, flag: str) -> None:
   """Raise InputError, naming the flag, if the path or one of its parents is a file."""
-  path = Path(path)
   nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
   if not nearest.is_dir():
     raise InputError(f'{flag}={path}: {nearest} is a file. Name a folder.')
@@ -73,7 +84,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
   """Open a temporary file that is renamed to `path` if the block succeeds."""
-  path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}-', suffix='.tmp')
   try:

@@ -13,28 +13,30 @@ import numpy as np
 from PIL import Image
 
 from pnerf_jax.data import files, labels
+from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.errors import InputError
 
 DEPTH_UNITS_PER_METRE = 256.0  # KITTI's encoding
 MAX_DEPTH = 65535 / DEPTH_UNITS_PER_METRE
 _MAX_PIXELS = 64_000_000  # far above any camera here, far below a decompression bomb
+_MAX_BYTES = 2**30  # of an encoded image in a packed window
 _RGB_FORMATS = ('PNG', 'JPEG')
 _MODES = {'RGB': ('RGB',), '8 bit grey': ('L',), '16 bit grey': ('I;16', 'I;16B', 'I')}
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: ReadableFile) -> tuple[int, int]:
   """Read (width, height) of an RGB image from its header."""
   with _open(path, _RGB_FORMATS) as image:
     return image.size
 
 
-def read_rgb(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_rgb(path: ReadableFile, size: tuple[int, int] | None = None) -> np.ndarray:
   """Read [H, W, 3] uint8. size: required (width, height)."""
   return _read(path, 'RGB', size)
 
 
 def read_label(
-  path: Path, size: tuple[int, int] | None = None, unknown_allowed: bool = False
+  path: ReadableFile, size: tuple[int, int] | None = None, unknown_allowed: bool = False
 ) -> np.ndarray:
   """Read a label map [H, W] uint8 of ids 0..44; 255 only if `unknown_allowed` (pseudo labels)."""
   label = _read(path, '8 bit grey', size)
@@ -51,7 +53,7 @@ def read_label(
   return label
 
 
-def read_instance(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_instance(path: ReadableFile, size: tuple[int, int] | None = None) -> np.ndarray:
   """Read an instance map [H, W] uint16, id * 1000 + instanceId, ids 0..44."""
   instance = _read(path, '16 bit grey', size)
   invalid = instance // 1000 >= labels.NUM_IDS
@@ -64,12 +66,12 @@ def read_instance(path: Path, size: tuple[int, int] | None = None) -> np.ndarray
   return instance
 
 
-def read_confidence(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_confidence(path: ReadableFile, size: tuple[int, int] | None = None) -> np.ndarray:
   """Read confidence [H, W] float32 in [0, 1] from a 16 bit PNG (value / 65535)."""
   return (_read(path, '16 bit grey', size) / 65535.0).astype(np.float32)
 
 
-def read_depth(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_depth(path: ReadableFile, size: tuple[int, int] | None = None) -> np.ndarray:
   """Read planar depth [H, W] float32, metres, 0 = none, from KITTI's 16 bit PNG (metres * 256)."""
   return _read(path, '16 bit grey', size).astype(np.float32) / np.float32(DEPTH_UNITS_PER_METRE)
 
@@ -103,12 +105,14 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
   _write(path, np.where((units > 0) & (units <= 65535), units, 0), np.uint16, 2)
 
 
-def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
+def _open(path: ReadableFile, formats: tuple[str, ...]) -> Image.Image:
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-      on_disk = isinstance(path, (str, os.PathLike))
-      image = Image.open(path if on_disk else path.open('rb'), formats=formats)
+      if isinstance(path, (str, os.PathLike)):
+        image = Image.open(path, formats=formats)
+      else:
+        image = Image.open(io.BytesIO(files.read_bytes(path, _MAX_BYTES)), formats=formats)
   except FileNotFoundError:
     raise InputError(f'{path}: no such file.') from None
   except InputError:  # of a packed window (data/tfds)
@@ -125,7 +129,7 @@ def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
   return image
 
 
-def _read(path: Path, kind: str, size: tuple[int, int] | None) -> np.ndarray:
+def _read(path: ReadableFile, kind: str, size: tuple[int, int] | None) -> np.ndarray:
   with _open(path, _RGB_FORMATS if kind == 'RGB' else ('PNG',)) as image:
     if size is not None and image.size != tuple(size):
       raise InputError(

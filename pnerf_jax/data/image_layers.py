@@ -6,7 +6,6 @@ of a smaller one fills the upper left corner; beyond it there is no supervision.
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,6 +13,7 @@ import numpy as np
 
 from pnerf_jax.data import image_io, labels
 from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.distributed import processes
 from pnerf_jax.errors import InputError
 
@@ -38,7 +38,7 @@ def training_sizes(full_sizes: np.ndarray, scale: float, max_width: int) -> np.n
   return sizes
 
 
-def _read_pseudo_label(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _read_pseudo_label(path: ReadableFile, size: tuple[int, int]) -> np.ndarray:
   label = image_io.read_label(path, size, unknown_allowed=True)
   return np.where(np.isin(label, labels.UNKNOWN), 0, label).astype(np.uint8)
 
@@ -57,7 +57,7 @@ class ImageLayer:
 
   name: str
   kind: str
-  read: Callable[[Path, tuple[int, int]], np.ndarray]
+  read: Callable[[ReadableFile, tuple[int, int]], np.ndarray]
   fill_value: Any
   note: str
 

@@ -12,7 +12,7 @@ from pnerf_jax.data import files
 from pnerf_jax.errors import InputError
 
 _MAX_BYTES = 2**28
-_HINT = 'Correct it; docs/data_custom.md describes the file.'
+HINT = 'Correct it; docs/data_custom.md describes the file.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class JsonObject:
   values: dict[str, Any]
   where: str
 
-  def error(self, problem: str, hint: str = _HINT) -> InputError:
+  def error(self, problem: str, hint: str = HINT) -> InputError:
     """Return the error of a problem with this object."""
     return InputError(f'{self.where}: {problem}. {hint}')
 
@@ -48,11 +48,11 @@ class JsonObject:
       )
     return array.astype(np.float64)
 
-  def integer(self, key: str, low: int, high: int, *, default: Any, hint: str = _HINT) -> int:
-    """Return an integer in [low, high]; `default` is checked too."""
+  def integer(self, key: str, high: int, *, default: Any, hint: str = HINT) -> int:
+    """Return an integer in [0, high]; `default` is checked too."""
     value = self.values.get(key, default)
-    if not is_integer(value, low, high):
-      raise self.error(f'{key} is {value!r:.40}, not an integer from {low} to {high}', hint)
+    if not is_integer(value, 0, high):
+      raise self.error(f'{key} is {value!r:.40}, not an integer from 0 to {high}', hint)
     return value
 
 
@@ -77,10 +77,10 @@ def read_list(path: Path, key: str) -> tuple[JsonObject, list[JsonObject]]:
   Raises:
     InputError: the file is absent or damaged, or there is no such list; the entry is named.
   """
-  content = files.read_json(path, _MAX_BYTES, _HINT)
+  content = files.read_json(path, _MAX_BYTES, HINT)
   entries = content.get(key) if isinstance(content, dict) else None
   if not isinstance(entries, list):
-    raise InputError(f'{path}: no list "{key}". {_HINT}')
+    raise InputError(f'{path}: no list "{key}". {HINT}')
   objects = [JsonObject(entry, f'{path}: {key}[{i}]') for i, entry in enumerate(entries)]
   for entry in objects:
     if not isinstance(entry.values, dict):

@@ -89,11 +89,11 @@ def primitives_path(root: Path, sequence: str, split: str) -> Path:
   return Path(root, 'data_3d_bboxes', split, f'{sequence}.xml')
 
 
-def frames_in(folder: Path, suffix: str = '.png') -> list[int]:
-  """Return the sorted frame numbers of the files in a folder; other names are ignored."""
+def frames_in(folder: Path) -> list[int]:
+  """Return the sorted frame numbers of the PNG files in a folder; other names are ignored."""
   if not folder.is_dir():
     return []
-  names = [f.stem for f in folder.iterdir() if f.suffix == suffix]
+  names = [f.stem for f in folder.iterdir() if f.suffix == '.png']
   frames = {int(name) for name in names if re.fullmatch('[0-9]{1,10}', name)}
   return sorted(frame for frame in frames if frame <= MAX_FRAME)
 
@@ -147,16 +147,14 @@ def _intrinsics(perspective: dict[str, np.ndarray], camera: str) -> np.ndarray:
 
 
 def read_perspective(path: Path) -> dict[str, np.ndarray]:
-  """Read perspective.txt: flat arrays by key; entry (3, 3) of K, published as 0, becomes 1."""
+  """Read perspective.txt: flat arrays by key."""
   values: dict[str, np.ndarray] = {}
   for where, line in _lines(path):
     key, _, rest = line.partition(':')
     count = _PERSPECTIVE_SIZES.get(key[:-3]) if key[-3:] in ('_00', '_01') else None
     if count is not None:
       values[key] = parse_floats(rest.split(), count, where)
-      if key.startswith('K_'):
-        values[key][8] = 1.0
-      elif key.startswith('R_rect_'):
+      if key.startswith('R_rect_'):
         check_rotation(values[key].reshape(3, 3), where)
   _require(path, values, [f'{key}_rect_{i}' for key in 'SRP' for i in ('00', '01')])
   for camera in PERSPECTIVE_CAMERAS:
@@ -214,7 +212,7 @@ def read_pose_file(path: Path, numbers: int) -> dict[int, np.ndarray]:
   return poses
 
 
-def read_velodyne(path: Path) -> np.ndarray:
+def read_velodyne(path: files.ReadableFile) -> np.ndarray:
   """Read a scan [N, 4] float32: x forward, y left, z up (metres, LiDAR frame), reflectance."""
   data = files.read_bytes(path, _MAX_SCAN, _COPY)
   if len(data) % 16:

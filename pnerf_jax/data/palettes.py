@@ -10,7 +10,7 @@ import numpy as np
 from pnerf_jax.data import labels
 
 _TURBO = (matplotlib.colormaps['turbo'](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-_NO_DEPTH = (0, 0, 0)
+_NEAR, _FAR = 3.0, 100.0  # metres, depths of the red and the blue end
 _NO_INSTANCE = 0.45  # brightness of stuff in instance images, relative to its class colour
 
 # Increment of hue, saturation and value per instanceId, modulo 1. Neighbours in a street mostly
@@ -42,23 +42,21 @@ def instance_rgb(instance: np.ndarray) -> np.ndarray:
   return table.round().astype(np.uint8)[index].reshape(*np.shape(instance), 3)
 
 
-def depth_rgb(depth: np.ndarray, near: float = 3.0, far: float = 100.0) -> np.ndarray:
-  """Map log depth to the Turbo colour map; no depth is black.
+def depth_rgb(depth: np.ndarray) -> np.ndarray:
+  """Map log depth to the Turbo colour map, red at 3 m to blue at 100 m; no depth is black.
 
   Args:
     depth: [...] metres, 0 or not finite = none.
-    near: metres, depth of the red end.
-    far: metres, depth of the blue end.
 
   Returns:
     [..., 3] uint8.
   """
   depth = np.asarray(depth, np.float64)
   valid = np.isfinite(depth) & (depth > 0)
-  clipped = np.clip(np.where(valid, depth, far), near, far)
-  nearness = np.log(far / clipped) / np.log(far / near)
+  clipped = np.clip(np.where(valid, depth, _FAR), _NEAR, _FAR)
+  nearness = np.log(_FAR / clipped) / np.log(_FAR / _NEAR)
   rgb = _TURBO[(255 * nearness).round().astype(np.int64)]
-  return np.where(valid[..., None], rgb, np.array(_NO_DEPTH, np.uint8))
+  return np.where(valid[..., None], rgb, np.uint8(0))
 
 
 def fraction_rgb(fraction: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ def read_primitives_json(
   for index, entry in enumerate(json_object.read_list(path, 'boxes')[1]):
     entry.check_keys(_KEYS)
     semantic = _class_id(entry)
-    instance = entry.integer('instance', 0, primitives_lib.MAX_INSTANCE, default=0)
+    instance = entry.integer('instance', primitives_lib.MAX_INSTANCE, default=0)
     size = entry.numbers('size', 3)
     if size.min() < primitives_lib.MIN_EXTENT or size.max() > _MAX_SIZE:
       raise entry.error(
@@ -99,7 +99,7 @@ def _placements(entry: JsonObject) -> list[tuple[tuple[int, int, int], np.ndarra
     # A range of 0 to 0 would mean "unknown" (primitives.annotated_in_window).
     start, end = (-1, -1) if frames is None else (frames[0], max(frames[1], 1))
     return [((start, end, -1), center)]
-  frame = entry.integer('frame', 0, kitti360.MAX_FRAME, default=None)
+  frame = entry.integer('frame', kitti360.MAX_FRAME, default=None)
   if ('velocity' in entry.values) != (frames is not None):
     raise entry.error('of velocity and frames, a moving box has both or none')
   if frames is None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pnerf_jax.data import files, json_object, kitti360
-from pnerf_jax.data.json_object import JsonObject
+from pnerf_jax.data.json_object import HINT, JsonObject
 from pnerf_jax.errors import InputError
 
 NAME = 'transforms.json'
@@ -33,7 +33,6 @@ KINDS = {  # key of a frame -> kind of file (kitti360.DERIVED and RECORDED)
 }
 _DISTORTION = ('k1', 'k2', 'k3', 'k4', 'k5', 'k6', 'p1', 'p2', 'distortion_params')
 _UNDISTORTED = ('PINHOLE', 'SIMPLE_PINHOLE', 'OPENCV')  # the last with coefficients of 0 only
-_HINT = 'Correct it; docs/data_custom.md describes the file.'
 _FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # between our camera axes and nerfstudio's
 
 
@@ -157,18 +156,14 @@ def _read_record(entry: JsonObject, common: dict[str, Any]) -> ImageRecord:
   width, height, fx, fy, cx, cy = (
     float(merged.numbers(key)) for key in ('w', 'h', 'fl_x', 'fl_y', 'cx', 'cy')
   )
-  kitti360.check_camera((width, height), (fx, fy, cx, cy), entry.where, _HINT)
+  kitti360.check_camera((width, height), (fx, fy, cx, cy), entry.where, HINT)
   if width % 1 or height % 1:
     raise entry.error(f'{width:g} x {height:g} is not a whole number of pixels')
   image = Path(names['rgb'])
   digits = re.findall('[0-9]+', image.stem)
-  frame = entry.integer(
-    'frame',
-    0,
-    kitti360.MAX_FRAME,
-    default=int(digits[-1][:20]) if digits else None,
-    hint='Give the entry a "frame".',
-  )
+  default = int(digits[-1][:20]) if digits else None
+  hint = 'Give the entry a "frame".'
+  frame = entry.integer('frame', kitti360.MAX_FRAME, default=default, hint=hint)
   return ImageRecord(
     camera=folder_name(entry.values.get('camera', image.parent.name), 'camera', entry.where),
     frame=frame,
@@ -184,7 +179,7 @@ def _pose(entry: JsonObject) -> np.ndarray:
   matrix = entry.numbers('transform_matrix', 4, 4)
   if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
     raise entry.error(f'transform_matrix: the last row is {matrix[3].tolist()}, expected 0 0 0 1')
-  kitti360.check_rotation(matrix[:3, :3], f'{entry.where}: transform_matrix', _HINT)
+  kitti360.check_rotation(matrix[:3, :3], f'{entry.where}: transform_matrix', HINT)
   return matrix
 
 
@@ -218,7 +213,7 @@ def folder_name(value: Any, key: str, where: str) -> str:
 def relative_path(value: Any, key: str, where: str) -> str:
   """Return a path that stays below the folder of transforms.json."""
   if not isinstance(value, str) or not value or '\0' in value or '\\' in value:
-    raise InputError(f'{where}: {key} is {value!r:.80}, not a path. {_HINT}')
+    raise InputError(f'{where}: {key} is {value!r:.80}, not a path. {HINT}')
   parts = [part for part in value.split('/') if part != '.']
   if '..' in parts or '' in parts or not parts:  # '' begins an absolute path
     raise InputError(

@@ -175,7 +175,7 @@ def _visible_primitives(
     num_other_frames += not accepted
     return accepted
 
-  paths = dataset.primitives_paths(data.primitives)
+  names = dataset.primitives_names(data.primitives)
   records = dataset.read_primitives(data.primitives, predicate)
   unique = primitives_lib.deduplicate(records)
   primitives, far = bounds_lib.cull_invisible(
@@ -186,13 +186,13 @@ def _visible_primitives(
   num_static = len(_static(primitives))
   if not num_static and scene.unannotated_space == 'empty':
     raise InputError(
-      f'{paths[0]}: no primitive is in view of frames {format_ranges(dataset.frames)}. Choose other'
+      f'{names[0]}: no primitive is in view of frames {format_ranges(dataset.frames)}. Choose other'
       ' frames with --config.data.start, or --config.scene.unannotated_space=void to train without'
       ' primitives.'
     )
   note = (
     f'{len(primitives)} primitives ({len(primitives) - num_static} dynamic) within {far:g} m from'
-    f' {", ".join(map(str, paths))}; skipped {num_other_frames} of other frames,'
+    f' {", ".join(names)}; skipped {num_other_frames} of other frames,'
     f' {len(records) - len(unique)} duplicates, {len(unique) - len(primitives)} out of view'
   )
   return primitives, far, note

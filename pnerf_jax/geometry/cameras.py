@@ -60,10 +60,7 @@ def pixel_grid(width: int, height: int) -> jax.Array:
 
 
 def pixel_rays(
-  intrinsics: ArrayLike,
-  world_from_cam: ArrayLike,
-  pixels: ArrayLike,
-  image: ArrayLike,
+  intrinsics: ArrayLike, world_from_cam: ArrayLike, pixels: ArrayLike, image: ArrayLike
 ) -> Rays:
   """Return the rays through pixels of one or more cameras; leading dimensions broadcast.
 

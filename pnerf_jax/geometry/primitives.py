@@ -33,7 +33,6 @@ class Primitives:
     valid: [M] bool.
     semantic: [M] int32, label id 0..44.
     instance: [M] int32, instanceId, 0 for stuff.
-    annotation: [M] int32, number of the annotation in the file.
     timestamp: [M] int32, frame of a moving primitive, -1 for a static one.
     vertices: [NV, 3] float32, metres, recentred world; equal vertices are merged.
     faces: [NF, 3] int32, indices into `vertices`, ascending within a face, so that an edge has the
@@ -46,7 +45,6 @@ class Primitives:
   valid: jax.Array
   semantic: jax.Array
   instance: jax.Array
-  annotation: jax.Array
   timestamp: jax.Array
   vertices: jax.Array
   faces: jax.Array
@@ -137,7 +135,7 @@ def make_primitives(
     faces: M arrays [F, 3], int, any winding; coincident vertices may be separate.
     semantic: M label ids.
     instance: M instance ids.
-    annotation: M annotation numbers.
+    annotation: M annotation numbers, for messages.
     timestamp: M frames, -1 for static primitives.
 
   Returns:
@@ -157,7 +155,7 @@ def make_primitives(
   valid = np.ones(max(1, len(meshes)), bool)
   if not meshes:
     valid[0] = False
-    semantic, instance, annotation, timestamp = [0], [0], [0], [-1]
+    semantic, instance, timestamp = [0], [0], [-1]
     meshes = [(np.zeros((1, 3)), np.zeros((1, 3), np.int64))]
   vertex_start = np.cumsum([0] + [len(v) for v, _ in meshes])
   all_vertices = np.concatenate([v for v, _ in meshes])
@@ -170,7 +168,6 @@ def make_primitives(
     valid=jnp.asarray(valid),
     semantic=jnp.asarray(semantic, jnp.int32),
     instance=jnp.asarray(instance, jnp.int32),
-    annotation=jnp.asarray(annotation, jnp.int32),
     timestamp=jnp.asarray(timestamp, jnp.int32),
     vertices=jnp.asarray(all_vertices, jnp.float32),
     faces=jnp.asarray(all_faces, jnp.int32),

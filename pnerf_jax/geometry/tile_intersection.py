@@ -102,11 +102,7 @@ def _intersect_chunk(
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _merge_chunk(
-  intervals: Intervals,
-  buffer: jax.Array,
-  rows: jax.Array,
-  primitives: jax.Array,
-  tiles: jax.Array,
+  intervals: Intervals, buffer: jax.Array, rows: jax.Array, primitives: jax.Array, tiles: jax.Array
 ) -> Intervals:
   """Keep the nearest intervals of each ray of one chunk of tiles.
 

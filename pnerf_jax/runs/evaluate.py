@@ -67,7 +67,7 @@ def evaluate(workdir: Path, step: int | None = None) -> dict[str, int | float | 
     evaluator.add(result)
     if frame in panel_frames:
       panel_paths.append(folder / 'panels' / f'{camera}_{kitti360.frame_name(frame)}.png')
-      panels.write_panel(panel_paths[-1], result)
+      panels.save(panel_paths[-1], panels.panel(result))
   metrics = evaluator.compute(trained.step)
   report = page.write_report(
     folder,

@@ -1,25 +1,17 @@
-"""The binaries run in this process on folders that may be damaged; what an error must look like."""
+"""Fixtures of folders that tests damage, and the check of an error line."""
 
-import logging
-import pathlib
 import re
-import runpy
 import shutil
-import signal
-import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
-from absl import flags
 
 from configs import kitti360 as configs
 from pnerf_jax.runs import checkpoints
 from pnerf_jax.runs.config_file import save_config
 from pnerf_jax.runs.experiment import build_experiment
 from pnerf_jax.training.field_task import FieldTask
-
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -50,57 +42,6 @@ def _save_run(street, workdir, spoil=lambda state: state):
 @pytest.fixture
 def run_folder(untrained, tmp_path):
   return shutil.copytree(untrained, tmp_path / 'run')
-
-
-@pytest.fixture
-def binary(monkeypatch, capsys):
-  """Runs `python -m pnerf_jax.MODULE WORDS` in this process; returns (exit code, stderr)."""
-
-  def call(module, *words):
-    monkeypatch.chdir(_ROOT)
-    monkeypatch.setattr(sys, 'argv', [f'pnerf_jax/{module}.py', *map(str, words)])
-    # By name: a flag that was put back belongs to no module any more.
-    mine = {name: flags.FLAGS[name] for name in flags.FLAGS if name not in _ABSL}
-    handler, loggers = signal.getsignal(signal.SIGTERM), _loggers()
-    for name in mine:
-      delattr(flags.FLAGS, name)
-    flags.FLAGS.unparse_flags()
-    capsys.readouterr()
-    try:
-      with pytest.raises(SystemExit) as end:
-        runpy.run_module(f'pnerf_jax.{module}', run_name='__main__')
-    finally:
-      for name in [n for n in flags.FLAGS if n not in _ABSL]:
-        delattr(flags.FLAGS, name)
-      for name, flag in mine.items():
-        flags.FLAGS[name] = flag
-      signal.signal(signal.SIGTERM, handler)
-      for name, (handlers, level, propagate) in loggers.items():
-        logger = logging.getLogger(name)
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
-    return end.value.code, capsys.readouterr().err
-
-  return call
-
-
-_ABSL = {
-  flag.name
-  for name, found in flags.FLAGS.flags_by_module_dict().items()
-  if name.startswith('absl')
-  for flag in found
-}
-
-
-def _loggers():
-  return {
-    name: (
-      logging.getLogger(name).handlers[:],
-      logging.getLogger(name).level,
-      logging.getLogger(name).propagate,
-    )
-    for name in ('pnerf_jax', '__main__')
-  }
 
 
 def _check_line(code, err, *words):

@@ -25,8 +25,8 @@ def calibration(real):
 def test_real_perspective(real, calibration):
   perspective = kitti360.read_perspective(real / 'calibration' / 'perspective.txt')
   np.testing.assert_array_equal(
-    perspective['K_00'], [788.629315, 0, 687.158398, 0, 786.382230, 317.752196, 0, 0, 1]
-  )  # the file says 0 at the end
+    perspective['K_00'], [788.629315, 0, 687.158398, 0, 786.382230, 317.752196, 0, 0, 0]
+  )  # as published
   assert calibration.size == (1408, 376)
   for camera in kitti360.PERSPECTIVE_CAMERAS:
     np.testing.assert_array_equal(

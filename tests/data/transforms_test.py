@@ -12,9 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from configs import transforms as configs
 from pnerf_jax.contrib.preparation import export_transforms, prepare_depth, stereo
+from pnerf_jax.contrib.preparation.pack_window import pack_window
 from pnerf_jax.data import image_io, transforms, window
 from pnerf_jax.data.dataset import open_dataset
-from pnerf_jax.data.tfds import pack
 from pnerf_jax.errors import InputError
 from pnerf_jax.geometry import cameras
 
@@ -212,7 +212,7 @@ def test_exported_street_equals_the_street(street, tmp_path):
   export_transforms.export_transforms(config.data, tmp_path / 'own')
   own = configs.get_config('tiny')
   own.data.root = str(tmp_path / 'own')
-  pack.pack(own.data, str(tmp_path / 'packed'))
+  pack_window(own.data, str(tmp_path / 'packed'))
   packed = copy.deepcopy(own)
   packed.data.root, packed.data.source = str(tmp_path / 'packed'), 'tfds'
   for each in (own, packed):

@@ -45,7 +45,7 @@ def test_make_primitives_keeps_order_and_attributes(box):
   )
   assert packed.valid.tolist() == [True, True]
   assert packed.semantic.tolist() == [26, 21] and packed.instance.tolist() == [3, 0]
-  assert packed.annotation.tolist() == [11, 12] and packed.timestamp.tolist() == [-1, 99]
+  assert packed.timestamp.tolist() == [-1, 99]
   assert packed.face_start.tolist() == [0, 12, 92]
   faces, vertices = np.asarray(packed.faces), np.asarray(packed.vertices)
   assert vertices.dtype == np.float32 and np.all(np.diff(faces, axis=1) > 0)

@@ -24,7 +24,6 @@ _PRIMITIVES = Primitives(
   semantic=np.array([_ROAD, _CAR, _CAR, _CAR, _BUILDING, labels.VOID], np.int32),
   instance=np.array([0, 5, 5, 9, 5, 0], np.int32),
   valid=_UNUSED,
-  annotation=_UNUSED,
   timestamp=_UNUSED,
   vertices=_UNUSED,
   faces=_UNUSED,

@@ -53,7 +53,7 @@ def export_transforms(data: DataConfig, out: Path) -> transforms.Transforms:
     paths = {}
     for kind in (*kitti360.RECORDED, *kitti360.DERIVED):
       source = dataset.path_of(kind, frame, camera)
-      if source is not None and source.exists():
+      if isinstance(source, Path) and source.exists():
         paths[kind] = f'{_FOLDERS[kind]}/{camera}/{kitti360.frame_name(frame)}{source.suffix}'
         files.link(source, out / paths[kind])
     records[frame, camera] = transforms.ImageRecord(

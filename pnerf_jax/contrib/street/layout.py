@@ -9,7 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from pnerf_jax.contrib.street import footprints, objects, solids
+from pnerf_jax.contrib.street import footprints, solids
+from pnerf_jax.contrib.street.objects import Part, SceneObject
 from pnerf_jax.contrib.street.solids import Paint
 
 _STEP = 0.25  # metres between samples of the axis
@@ -252,7 +253,7 @@ class Builder:
       pieces.append(solids.grid(top, _KERB))
     ring = np.linspace(0, len(s) - 1, 4).round().astype(int)
     outline = np.concatenate([lattice[ring, 0], lattice[ring[::-1], -1]])
-    return SceneObject(name, (objects.Part(solids.join(*pieces), 'slab', outline),))
+    return SceneObject(name, (Part(solids.join(*pieces), 'slab', outline),))
 
   def paint_line(
     self, s0: float, s1: float, d: float, width: float = 0.12, color=(0.66, 0.66, 0.63)
@@ -264,7 +265,7 @@ class Builder:
       SceneObject(
         'road',
         (
-          objects.Part(
+          Part(
             solids.grid(lattice, Paint('gravel', color, tuple(0.55 * c for c in color), 1.0)),
             'none',
           ),
@@ -275,6 +276,4 @@ class Builder:
   def patch(self, s: float, d: float, size: tuple[float, float], paint: Paint):
     """Add a repaired patch or a manhole cover to the road."""
     lattice = self.road.at(np.array([s, s + size[0]])[:, None], d + np.array([0, size[1]]), 0.003)
-    self.objects.append(
-      SceneObject('road', (objects.Part(solids.grid(lattice, paint), 'none'),))
-    )
+    self.objects.append(SceneObject('road', (Part(solids.grid(lattice, paint), 'none'),)))

@@ -14,12 +14,12 @@ from pnerf_jax.contrib.street import (
   buildings,
   camera,
   layout,
-  objects,
   plants,
   raycast,
   suburb,
   village,
 )
+from pnerf_jax.contrib.street.objects import SceneObject
 from pnerf_jax.errors import InputError
 
 PRESETS = {'boulevard': boulevard, 'suburb': suburb, 'village': village}

@@ -1,9 +1,8 @@
-"""Reading of a window that was packed as a TFDS dataset (builder.py)."""
+"""Reading of a window that was packed as a TFDS dataset (contrib/preparation/tfds_builder.py)."""
 
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import os
 import tempfile
@@ -15,21 +14,24 @@ import fsspec
 import numpy as np
 import tensorflow_datasets as tfds
 
+from pnerf_jax.config.schema import DataConfig
 from pnerf_jax.data import kitti360
 from pnerf_jax.data.dataset_index import DatasetIndex, check_cameras, select_frames
+from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.data.primitives import PrimitiveRecord
-from pnerf_jax.data.tfds.builder import ENCODED_KINDS, PRIMITIVES, SPLIT, VIEWS, Kitti360Window
 from pnerf_jax.errors import InputError
 
-_VERSION = str(Kitti360Window.VERSION)
-COMPLETE_FILE = f'{VIEWS}/{_VERSION}/dataset_info.json'  # written last
+NAME, VERSION, SPLIT = 'kitti360_window', '2.0.0', 'window'
+VIEWS, PRIMITIVES = 'views', 'primitives'  # the configs of the dataset
+ENCODED_KINDS = (*kitti360.RECORDED, *kitti360.DERIVED, 'lidar')  # files of a view
+COMPLETE_FILE = f'{VIEWS}/{VERSION}/dataset_info.json'  # written last
 _REMEDY = 'Copy it again, or build it again with python -m pnerf_jax.prepare pack.'
-_RECORD_FIELDS = tuple(field.name for field in dataclasses.fields(PrimitiveRecord))
+INTEGER_FIELDS = tuple(f.name for f in dataclasses.fields(PrimitiveRecord) if f.type is int)
 
 
 @dataclasses.dataclass(frozen=True)
 class EncodedFile:
-  """The file content in one feature of a view, with the methods of pathlib.Path that readers use.
+  """The file content in one feature of a view, a ReadableFile.
 
   Attributes:
     name: for error messages.
@@ -54,12 +56,6 @@ class EncodedFile:
       raise FileNotFoundError(self.name)
     return os.stat_result((0o100444, 0, 0, 1, 0, 0, self.size, 0, 0, 0))
 
-  def open(self, mode: str = 'rb') -> io.BytesIO:
-    """Open the content for reading."""
-    if not self.size:
-      raise FileNotFoundError(self.name)
-    return io.BytesIO(self.read_bytes())
-
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
@@ -67,7 +63,8 @@ class Archive:
 
   Attributes:
     address: of its folder, for error messages.
-    metadata: of pack.py.
+    folder: the local one.
+    metadata: of contrib/preparation/pack_window.py.
     views: features of each view by (frame, camera), with sizes in bytes instead of file contents,
       and its position in the dataset.
     source: the examples of all views.
@@ -75,6 +72,7 @@ class Archive:
   """
 
   address: str
+  folder: Path
   metadata: dict[str, Any]
   views: Mapping[tuple[int, str], dict[str, Any]]
   source: Any
@@ -88,7 +86,7 @@ class Archive:
     return EncodedFile(name, view[kind], lambda: read()[kind])
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ArchiveIndex(DatasetIndex):
   """Frames of a packed window; derived files may also be in config.data.derived_root.
 
@@ -96,19 +94,18 @@ class ArchiveIndex(DatasetIndex):
     archive: the packed window.
   """
 
-  archive: Archive = None
+  archive: Archive
 
-  def folder_of(self, kind: str, camera: str) -> Any:
-    """Return the folder of derived files, or the address of the archive if there is none."""
-    has_folder = self.derived_root is not None and kind in kitti360.DERIVED
-    return super().folder_of(kind, camera) if has_folder else self.archive.address
+  def folder_of(self, kind: str, camera: str) -> Path:
+    """Return the folder of derived files, or that of the archive if there is none."""
+    has_folder = self.derived_root != self.root and kind in kitti360.DERIVED
+    return super().folder_of(kind, camera) if has_folder else self.root
 
-  def path_of(self, kind: str, frame: int, camera: str) -> Any:
+  def path_of(self, kind: str, frame: int, camera: str) -> ReadableFile | None:
     """Return the file of a view; None if the camera has none of this kind."""
-    if self.derived_root is not None and kind in kitti360.DERIVED:
-      folder = self.folder_of(kind, camera)
-      if folder.is_dir():
-        return folder / f'{kitti360.frame_name(frame)}.png'
+    derived = super().path_of(kind, frame, camera)  # the archive has no such folder
+    if derived is not None:
+      return derived
     present = any(view[kind] for (_, other), view in self.archive.views.items() if other == camera)
     return self.archive.file(kind, frame, camera) if present else None
 
@@ -117,8 +114,8 @@ class ArchiveIndex(DatasetIndex):
     scan = self.archive.file('lidar', frame, self.archive.metadata['cameras'][0])
     return scan if scan.exists() else None
 
-  def primitives_paths(self, split: str) -> list[str]:
-    """Return the addresses of the primitives that config.data.primitives names."""
+  def primitives_names(self, split: str) -> list[str]:
+    """Return the addresses of the primitives that config.data.primitives selects."""
     available = self.archive.metadata['primitives']
     preferred = [name for name in ('auto', 'train_full', 'train') if name in available]
     names = {'auto': preferred[:1], 'union': available}.get(split, [split])
@@ -134,14 +131,14 @@ class ArchiveIndex(DatasetIndex):
     self, split: str, predicate: Callable[[int, int, int], bool] = lambda *_: True
   ) -> list[PrimitiveRecord]:
     """Return the primitives for which `predicate(start_frame, end_frame, timestamp)` holds."""
-    names = [path.rpartition(':')[2] for path in self.primitives_paths(split)]
+    names = [name.rpartition(':')[2] for name in self.primitives_names(split)]
     records = [record for name in names for record in self.archive.primitives[name]]
     return [r for r in records if predicate(r.start_frame, r.end_frame, r.timestamp)]
 
 
 def address(root: str) -> str:
   """Return the address of the packed window in a folder or below an fsspec address."""
-  return f'{str(root).rstrip("/")}/{Kitti360Window.name}'
+  return f'{str(root).rstrip("/")}/{NAME}'
 
 
 def exists(root: str) -> bool:
@@ -174,7 +171,7 @@ def open_archive(root: str) -> Archive:
       f' with python -m pnerf_jax.prepare pack --out={root}.'
     )
   folder = Path(place) if '://' not in str(root) else _download(place)
-  source, metadata = _open_source(place, folder / VIEWS / _VERSION)
+  source, metadata = _open_source(place, folder / VIEWS / VERSION)
   if 'fingerprint' not in metadata:
     raise InputError(f'{place}: has no metadata. {_REMEDY}')
   views = {}
@@ -182,15 +179,15 @@ def open_archive(root: str) -> Archive:
     example = _example(place, source, i)
     content = {kind: len(example[kind]) for kind in ENCODED_KINDS}
     views[int(example['frame']), example['camera'].decode()] = example | content | {'position': i}
-  records, _ = _open_source(place, folder / PRIMITIVES / _VERSION)
-  primitives = {name: [] for name in metadata['primitives']}
+  records, _ = _open_source(place, folder / PRIMITIVES / VERSION)
+  primitives: dict[str, list[PrimitiveRecord]] = {name: [] for name in metadata['primitives']}
   for i in range(len(records)):
     example = _example(place, records, i)
     primitives[example['split'].decode()].append(_record(example))
-  return Archive(place, metadata, views, source, primitives)
+  return Archive(place, folder, metadata, views, source, primitives)
 
 
-def open_dataset(data: Any, stereo: bool = False) -> ArchiveIndex:
+def open_dataset(data: DataConfig, stereo: bool = False) -> ArchiveIndex:
   """Return the frames of a packed window that `config.data` names; as data.dataset.open_dataset."""
   archive = open_archive(data.root)
   metadata = archive.metadata
@@ -211,8 +208,8 @@ def open_dataset(data: Any, stereo: bool = False) -> ArchiveIndex:
   stack = lambda name: np.stack([view[name] for view in views])
   pose_from_velo = metadata['pose_from_velo']
   return ArchiveIndex(
-    root=archive.address,
-    derived_root=Path(data.derived_root) if data.derived_root else None,
+    root=archive.folder,
+    derived_root=Path(data.derived_root) if data.derived_root else archive.folder,
     sequence=metadata['sequence'],
     frames=frames,
     cameras=cameras,
@@ -252,10 +249,12 @@ def _example(place: str, source: Any, position: int) -> dict[str, Any]:
 
 
 def _record(example: dict[str, Any]) -> PrimitiveRecord:
-  values = {name: example[name] for name in _RECORD_FIELDS}
-  arrays = {name: values.pop(name) for name in ('vertices', 'faces')}
-  label = values.pop('label').decode()
-  return PrimitiveRecord(label=label, **arrays, **{k: int(v) for k, v in values.items()})
+  return PrimitiveRecord(
+    label=example['label'].decode(),
+    vertices=example['vertices'],
+    faces=example['faces'],
+    **{name: int(example[name]) for name in INTEGER_FIELDS},
+  )
 
 
 def _download(place: str) -> Path:
@@ -264,7 +263,7 @@ def _download(place: str) -> Path:
   cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'pnerf_jax')
   # A window that was packed again at the same address has other metadata.
   content = [system.cat_file(f'{remote}/{COMPLETE_FILE}')]
-  content += [system.cat_file(f'{remote}/{VIEWS}/{_VERSION}/metadata.json')]
+  content += [system.cat_file(f'{remote}/{VIEWS}/{VERSION}/metadata.json')]
   listing = json.dumps(
     sorted((f['name'], f['size']) for f in system.find(remote, detail=True).values())
   )

@@ -18,13 +18,14 @@ import numpy as np
 from scipy.special import digamma
 
 from pnerf_jax.data import labels
+from pnerf_jax.evaluation.metrics.counts import Counts
 
 _LEVELS = 65536
 BINS = 15
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Reliability:
+class Reliability(Counts):
   """Counts over images.
 
   Attributes:
@@ -42,14 +43,6 @@ class Reliability:
   @classmethod
   def empty(cls) -> 'Reliability':
     return cls(np.zeros(_LEVELS, np.int64), np.zeros(_LEVELS, np.int64))
-
-  def merge(self, other: 'Reliability') -> 'Reliability':
-    return Reliability(
-      self.pixels + other.pixels,
-      self.correct + other.correct,
-      self.unsupported + other.unsupported,
-      self.unsupported_sum + other.unsupported_sum,
-    )
 
   def bins(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pixels, summed confidence and correct pixels of 15 equal-width bins (lower, upper]."""

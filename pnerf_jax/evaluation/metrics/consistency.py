@@ -17,12 +17,13 @@ import numpy as np
 import scipy.spatial
 
 from pnerf_jax.data import labels
+from pnerf_jax.evaluation.metrics.counts import Counts
 
 RADIUS = 0.1  # metres
 
 
 @dataclasses.dataclass(frozen=True)
-class MatchCounts:
+class MatchCounts(Counts):
   """Counts over pairs of frames.
 
   Attributes:
@@ -32,9 +33,6 @@ class MatchCounts:
 
   matched: int = 0
   equal: int = 0
-
-  def merge(self, other: 'MatchCounts') -> 'MatchCounts':
-    return MatchCounts(self.matched + other.matched, self.equal + other.equal)
 
   def mc(self) -> float | None:
     return self.equal / self.matched if self.matched else None

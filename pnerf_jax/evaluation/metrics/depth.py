@@ -12,13 +12,14 @@ import dataclasses
 import numpy as np
 
 from pnerf_jax.evaluation.frame_result import sample_at
+from pnerf_jax.evaluation.metrics.counts import Counts
 
 MAX_Z = 100.0  # metres
 _RATIO = 1.25
 
 
 @dataclasses.dataclass(frozen=True)
-class DepthCounts:
+class DepthCounts(Counts):
   """Sums over LiDAR points.
 
   Attributes:
@@ -30,13 +31,6 @@ class DepthCounts:
   points: int = 0
   squared_error: float = 0.0
   close: int = 0
-
-  def merge(self, other: 'DepthCounts') -> 'DepthCounts':
-    return DepthCounts(
-      self.points + other.points,
-      self.squared_error + other.squared_error,
-      self.close + other.close,
-    )
 
   def rmse(self) -> float | None:
     """Return the root mean squared error in metres."""

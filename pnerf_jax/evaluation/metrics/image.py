@@ -13,12 +13,14 @@ import dataclasses
 import numpy as np
 import skimage.metrics
 
+from pnerf_jax.evaluation.metrics.counts import Counts
+
 _MIN_MSE = 1e-10
 _WINDOW = 11
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageCounts:
+class ImageCounts(Counts):
   """Sums over images.
 
   Attributes:
@@ -32,14 +34,6 @@ class ImageCounts:
   psnr_sum: float = 0.0
   ssim_images: int = 0
   ssim_sum: float = 0.0
-
-  def merge(self, other: 'ImageCounts') -> 'ImageCounts':
-    return ImageCounts(
-      self.images + other.images,
-      self.psnr_sum + other.psnr_sum,
-      self.ssim_images + other.ssim_images,
-      self.ssim_sum + other.ssim_sum,
-    )
 
   def psnr(self) -> float | None:
     """Return the mean PSNR in decibels."""

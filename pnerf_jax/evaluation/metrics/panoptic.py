@@ -15,13 +15,14 @@ import dataclasses
 import numpy as np
 
 from pnerf_jax.data import labels
+from pnerf_jax.evaluation.metrics.counts import Counts
 
 _N = labels.NUM_IDS
 _OFFSET = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SegmentCounts:
+class SegmentCounts(Counts):
   """Segment counts per class.
 
   Attributes:
@@ -40,14 +41,6 @@ class SegmentCounts:
   def empty(cls) -> 'SegmentCounts':
     zeros = np.zeros(_N, np.int64)
     return cls(np.zeros(_N), zeros, zeros, zeros)
-
-  def merge(self, other: 'SegmentCounts') -> 'SegmentCounts':
-    return SegmentCounts(
-      self.iou + other.iou,
-      self.true_positives + other.true_positives,
-      self.false_positives + other.false_positives,
-      self.false_negatives + other.false_negatives,
-    )
 
   def present(self) -> np.ndarray:
     """Return the classes of the ground truth, [45] bool."""

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from pnerf_jax.data import labels
+from pnerf_jax.evaluation.metrics.counts import Counts
 
 _N = labels.NUM_IDS
 _ID = np.full(256, -1, np.int64)  # id of each pixel value; 255 is void, -1 is invalid
@@ -20,7 +21,7 @@ _TRAIN_ID = np.array([labels.BY_ID[i].train_id for i in range(_N)])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Confusion:
+class Confusion(Counts):
   """Pixels, or sums of pixel weights, per (true, predicted) id.
 
   Attributes:
@@ -32,9 +33,6 @@ class Confusion:
   @classmethod
   def empty(cls) -> 'Confusion':
     return cls(np.zeros((_N, _N)))
-
-  def merge(self, other: 'Confusion') -> 'Confusion':
-    return Confusion(self.counts + other.counts)
 
   def scored(self) -> np.ndarray:
     """Return the counts [45, 45] without the pixels of void truth."""

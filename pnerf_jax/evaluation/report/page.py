@@ -93,7 +93,7 @@ def write_report(
     metrics: of `Evaluator.compute`.
     confusion: of `Evaluator.confusion`.
     reliability: of `Evaluator.reliability`.
-    panels: pictures that `panels.write_panel` wrote, in order; a subset is embedded.
+    panels: files of `panels.panel`, in order; a subset is embedded.
     scalars: RUN/scalars.jsonl; may be missing.
 
   Returns:

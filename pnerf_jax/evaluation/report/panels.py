@@ -100,11 +100,6 @@ def sheet(
   return page
 
 
-def write_panel(path: Path, result: FrameResult) -> None:
-  """Write `panel` as PNG."""
-  save(path, panel(result))
-
-
 def save(path: Path, page: Image.Image) -> None:
   """Write a picture as PNG, atomically."""
   with atomic_write(path) as file:
@@ -123,10 +118,7 @@ def _pictures(result: FrameResult) -> list[tuple[str, np.ndarray | None]]:
     ('photo', result.photo),
     ('rendered colour', result.rgb),
     ('true semantics', colored(semantic_rgb, truth)),
-    (
-      accuracy_caption('rendered semantics', result.semantic, truth),
-      semantic_rgb(result.semantic),
-    ),
+    (accuracy_caption('rendered semantics', result.semantic, truth), semantic_rgb(result.semantic)),
     ('true instances', colored(palettes.instance_rgb, result.truth_instance)),
     ('rendered instances', palettes.instance_rgb(result.instance)),
     ('errors of the rendered semantics (red)', errors),

@@ -123,6 +123,7 @@ def test_run_window_reports_why_a_command_failed(setup, script, reason):
   assert setup.folder.log.read_text().count('--- render') == 2
 
 
+@pytest.mark.stress
 def test_run_window_forwards_an_interrupt(setup):
   setup.script('train', _SLEEP)
 
@@ -143,7 +144,7 @@ def test_run_window_forwards_an_interrupt(setup):
   assert setup.folder.status().name == 'stopped'
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_a_window_is_locked_while_a_subprocess_lives(setup):
   setup.script('train', f'echo $$ >$here/child; {_SLEEP}')
   code = (

@@ -2,8 +2,6 @@
 
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,8 +13,6 @@ from pnerf_jax.contrib.segmentation import networks
 from pnerf_jax.data import dataset as dataset_lib
 from pnerf_jax.data import image_io
 from pnerf_jax.errors import InputError
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -137,36 +133,29 @@ def test_a_read_only_root_is_not_written(data, batches, tmp_path):
     prepare_labels.prepare_labels(data, 'any')
 
 
-def run_prepare(data, *arguments):
-  return subprocess.run(
-    [
-      sys.executable,
-      '-m',
-      'pnerf_jax.prepare',
-      'labels',
-      '--config=configs/kitti360.py',
-      f'--config.data.root={data.root}',
-      f'--config.data.derived_root={data.derived_root}',
-      *arguments,
-    ],
-    cwd=ROOT,
-    text=True,
-    capture_output=True,
-    timeout=300,
+@pytest.fixture
+def run_prepare(binary, data):
+  """Run `prepare labels` on the street; return exit code and stderr."""
+  return lambda *arguments: binary(
+    'prepare',
+    'labels',
+    '--config=configs/kitti360.py',
+    f'--config.data.root={data.root}',
+    f'--config.data.derived_root={data.derived_root}',
+    *arguments,
   )
 
 
-@pytest.mark.slow
-def test_command_line_errors(data):
-  done = run_prepare(data)
-  assert done.returncode == 1 and done.stderr.startswith('error: --network is missing')
-  done = run_prepare(data, '--network=segformer')
-  assert done.returncode == 1 and done.stderr.count('\n') == 1
-  assert '--network=segformer: unknown network' in done.stderr
+def test_command_line_errors(run_prepare):
+  code, err = run_prepare()
+  assert code == 1 and err.startswith('error: --network is missing')
+  code, err = run_prepare('--network=segformer')
+  assert code == 1 and err.count('\n') == 1
+  assert '--network=segformer: unknown network' in err
 
 
 @pytest.mark.slow
-def test_command_line_with_a_network_of_transformers(data, tmp_path):
+def test_command_line_with_a_network_of_transformers(run_prepare, data, tmp_path):
   torch = pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
   torch.manual_seed(0)
@@ -181,9 +170,9 @@ def test_command_line_with_a_network_of_transformers(data, tmp_path):
   transformers.SegformerImageProcessorPil(size={'height': 64, 'width': 128}).save_pretrained(
     tmp_path / 'net'
   )
-  done = run_prepare(data, f'--network=transformers:{tmp_path / "net"}')
-  assert done.returncode == 0, done.stderr
-  assert '(written as 0): aquarium' in done.stderr and '4 images written, 0 kept' in done.stderr
+  code, err = run_prepare(f'--network=transformers:{tmp_path / "net"}')
+  assert code == 0, err
+  assert '(written as 0): aquarium' in err and '4 images written, 0 kept' in err
   assert len(written(data)) == 8
   for path in written(data):
     if path.parent.name == 'semantic':

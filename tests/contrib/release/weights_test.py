@@ -9,7 +9,6 @@ import pytest
 from configs import kitti360 as configs
 from pnerf_jax.config.schema import parse_config
 from pnerf_jax.contrib.release import torch_file, weights
-from pnerf_jax.contrib.street import generate, scenery
 from pnerf_jax.errors import InputError
 from pnerf_jax.fields.paper_field import PaperField
 from pnerf_jax.rendering.scene import init_params
@@ -117,20 +116,11 @@ def test_share_merged_divides_the_probability_of_merged_classes(tensors):
   )
 
 
-@pytest.fixture(scope='module')
-def street(tmp_path_factory):
-  root = tmp_path_factory.mktemp('street') / 'data'
-  generate.generate(
-    root, scenery.Parameters('boulevard', seed=3, frames=1, scale=0.08, predictions='noise')
-  )
-  return root
-
-
 @pytest.fixture
 def config(street):
   config = configs.get_config('paper')
   config.data.root = str(street)
-  config.data.cameras = ('image_00',)
+  config.data.update(cameras=('image_00',), frames=1)
   config.data.image_scale = 0.0
   config.scene.center = (1000.0, 4000.0, 115.0)
   config.scene.far = 200.0
@@ -143,7 +133,8 @@ def config(street):
 
 
 @pytest.mark.slow
-def test_a_run_is_evaluated_and_trained(config, tensors, tmp_path):
+def test_a_run_is_evaluated_and_trained(config, tensors, tmp_path, monkeypatch):
+  monkeypatch.setattr(field_task.FieldTask, 'write_preview', lambda *_: None)  # seconds
   weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
   run = trained_run.load_trained_run(tmp_path, None)
   assert run.step == 0 and run.run.module.scale == 200.0

@@ -112,7 +112,7 @@ def test_prediction_is_the_most_likely_class_and_its_probability(trained):
   network, params = checkpoint.read(path)
   images = np.random.default_rng(3).integers(0, 256, (2, 33, 50, 3)).astype(np.uint8)
   ids, confidence = networks.load(f'pspnet:{path}')(images)
-  logits = np.asarray(network.apply({'params': params}, images)[0], np.float64)
+  logits = np.asarray(jax.jit(network.apply)({'params': params}, images)[0], np.float64)
   probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
   assert ids.dtype == np.uint8 and ids.shape == confidence.shape == (2, 33, 50)
   assert len(np.unique(ids)) > 2

@@ -40,21 +40,26 @@ def trained(street, tmp_path_factory):
   return workdir
 
 
-def read_state(workdir, config):
-  segmentation_task = task.SegmentationTask(config)
-  with checkpoints.Checkpoints(workdir, read_only=True) as saved:
-    return saved.restore(
-      checkpoints.abstract(
-        jax.eval_shape(segmentation_task.init_state), sharding.replicated(segmentation_task.mesh)
-      )
-    )
+@pytest.fixture(scope='module')
+def read_state(street):
+  """Return `read_state(workdir)`, the state of the newest checkpoint."""
+  segmentation_task = task.SegmentationTask(make_config(street))
+  abstract = checkpoints.abstract(
+    jax.eval_shape(segmentation_task.init_state), sharding.replicated(segmentation_task.mesh)
+  )
+
+  def read(workdir):
+    with checkpoints.Checkpoints(workdir, read_only=True) as saved:
+      return saved.restore(abstract)
+
+  return read
 
 
 def read_scalars(workdir):
   return [json.loads(line) for line in (workdir / 'scalars.jsonl').read_text().splitlines()]
 
 
-def test_train_writes_the_run_folder(trained, street):
+def test_train_writes_the_run_folder(trained, street, read_state):
   scalars = read_scalars(trained)
   assert [line['step'] for line in scalars] == [2, 4]
   for line in scalars:
@@ -71,11 +76,14 @@ def test_train_writes_the_run_folder(trained, street):
   jax.tree.map(
     lambda a, b: np.testing.assert_array_equal(a, np.asarray(b, np.float16).astype(np.float32)),
     exported,
-    read_state(trained, make_config(street)).params,
+    read_state(trained).params,
   )
 
 
-def test_interrupted_training_resumes_bit_identically(trained, street, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_interrupted_training_resumes_bit_identically(
+  trained, street, read_state, tmp_path, monkeypatch
+):
   make_update = task.make_update
 
   def make_interrupting_update(*args):
@@ -91,10 +99,9 @@ def test_interrupted_training_resumes_bit_identically(trained, street, tmp_path,
     patch.setattr(task, 'make_update', make_interrupting_update)
     with pytest.raises(Interrupted):
       task.train(make_config(street), tmp_path)
-  assert int(read_state(tmp_path, make_config(street)).step) == 1
+  assert int(read_state(tmp_path).step) == 1
   task.train(make_config(street), tmp_path)
-  states = [read_state(workdir, make_config(street)) for workdir in (trained, tmp_path)]
-  jax.tree.map(np.testing.assert_array_equal, *states)
+  jax.tree.map(np.testing.assert_array_equal, *map(read_state, (trained, tmp_path)))
   assert (tmp_path / 'pspnet.npz').read_bytes() == (trained / 'pspnet.npz').read_bytes()
 
 
@@ -124,6 +131,7 @@ def test_training_learns_road_and_sky(street, tmp_path):
   assert len(accuracy) == 4 and np.mean(accuracy) > 0.85
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_weights_of_a_run(trained, street, tmp_path):
   config = make_config(street, steps=1, log_every=1, checkpoint_every=1, preview_every=1)
   config.model.init_from = str(trained)
@@ -169,17 +177,18 @@ def test_poly_learning_rate_matches_the_paper():
   assert rate(100) == rate(120) == 0
 
 
-def test_step_is_the_same_on_one_device_and_four(street):
+@pytest.mark.slow
+def test_step_is_the_same_on_one_device_and_four():
   config = configs.get_config('tiny')
   network = pspnet.PSPNet(4, 1, 8)
   adam = optimizer.make_poly_optimizer(config.optim, 10)
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (4, 16, 24, 3)).astype(np.uint8)
   train_ids = rng.integers(0, 19, (4, 16, 24)).astype(np.uint8)
+  params = jax.device_get(pspnet.init_params(network, jax.random.key(0)))
   losses = []
   for num_devices in (1, 4):
     mesh = sharding.make_mesh(num_devices)
-    params = pspnet.init_params(network, jax.random.key(0))
     state = jax.device_put(
       train_state.init_state(params, adam, aux=None), sharding.replicated(mesh)
     )

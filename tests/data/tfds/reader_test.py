@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from configs import kitti360 as configs
+from pnerf_jax.contrib.preparation.pack_window import pack_window
 from pnerf_jax.data import files
-from pnerf_jax.data.tfds import pack, reader
-from pnerf_jax.data.tfds.builder import ENCODED_KINDS
+from pnerf_jax.data.tfds import reader
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError
 
@@ -25,7 +25,7 @@ def config(street):
 @pytest.fixture(scope='module')
 def packed(config, tmp_path_factory):
   out = tmp_path_factory.mktemp('packed')
-  pack.pack(config.data, str(out))
+  pack_window(config.data, str(out))
   return out
 
 
@@ -51,7 +51,7 @@ def _read_all(root):
   for (frame, camera), view in archive.views.items():
     for name, value in view.items():
       content[frame, camera, name] = np.asarray(value).tobytes()
-    for kind in ENCODED_KINDS:
+    for kind in reader.ENCODED_KINDS:
       content[frame, camera, kind] = archive.file(kind, frame, camera).read_bytes()
   for split, records in archive.primitives.items():
     for i, record in enumerate(records):
@@ -100,7 +100,7 @@ def test_a_flipped_bit_never_changes_the_content(packed, damaged, name):
 def test_open_archive_downloads_once_and_again_after_packing(config, packed, tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   address = f'memory://{tmp_path.name}'
-  pack.pack(config.data, address)
+  pack_window(config.data, address)
   assert _read_all(address) == _read_all(packed)
   downloaded = list((tmp_path / 'pnerf_jax').iterdir())
   memory = fsspec.filesystem('memory')
@@ -109,7 +109,7 @@ def test_open_archive_downloads_once_and_again_after_packing(config, packed, tmp
     _read_all(address)
   other = config.copy_and_resolve_references()
   other.data.cameras = ('image_01',)
-  pack.pack(other.data, address, overwrite=True)
+  pack_window(other.data, address, overwrite=True)
   assert {camera for _, camera in reader.open_archive(address).views} == {'image_01'}
   assert len(downloaded) == 1 and len(list((tmp_path / 'pnerf_jax').iterdir())) == 2
 
@@ -129,7 +129,7 @@ def test_load_window_from_the_address_of_a_local_folder(config, packed, tmp_path
 
 def test_encoded_file_reads_like_a_path():
   file = reader.EncodedFile('archive: rgb', 4, lambda: b'text')
-  assert files.read_bytes(file, 4, '') == file.open().read() == b'text'
+  assert files.read_bytes(file, 4, '') == b'text'
   with pytest.raises(InputError, match='archive: rgb: 4 bytes, expected at most 3'):
     files.read_bytes(file, 3, '')
   absent = reader.EncodedFile('archive: rgb', 0, lambda: b'')

@@ -62,7 +62,7 @@ def _evaluate(workdir, frames, truth):
     )
     scores.add(result)
     pictures.append(workdir / 'eval' / 'panels' / f'{frame}.png')
-    panels.write_panel(pictures[-1], result)
+    panels.save(pictures[-1], panels.panel(result))
   metrics = scores.compute(step=40)
   return _Page(
     page.write_report(

@@ -5,21 +5,18 @@ primitive. Images are stored as the encoded bytes of their files (PNG, or JPEG f
 TensorFlow is needed. Arrays are float64 where they are read from the source in float64.
 """
 
-import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pnerf_jax.data import files, kitti360
+from pnerf_jax.data import files
 from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.data.primitives import PrimitiveRecord
+from pnerf_jax.data.tfds import reader
 
-SPLIT = 'window'
-VIEWS, PRIMITIVES = 'views', 'primitives'
-ENCODED_KINDS = (*kitti360.RECORDED, *kitti360.DERIVED, 'lidar')
 _MAX_FILE = 2**30  # bytes
 
 
@@ -29,7 +26,7 @@ def _float64(*shape: int | None) -> tfds.features.Tensor:
 
 
 _FEATURES = {
-  VIEWS: {
+  reader.VIEWS: {
     'frame': np.int64,
     'camera': tfds.features.Text(),
     'size': tfds.features.Tensor(shape=(2,), dtype=np.int64),  # width, height in pixels
@@ -37,12 +34,12 @@ _FEATURES = {
     'world_from_cam': _float64(4, 4),
     'world_from_pose': _float64(4, 4),  # of the vehicle
     # File contents, empty where the view has none. lidar: float32 [N, 4], of the first camera only.
-    **{kind: tfds.features.Text() for kind in ENCODED_KINDS},
+    **{kind: tfds.features.Text() for kind in reader.ENCODED_KINDS},
   },
-  PRIMITIVES: {
+  reader.PRIMITIVES: {
     'split': tfds.features.Text(),  # config.data.primitives
     'label': tfds.features.Text(),
-    **{f.name: np.int64 for f in dataclasses.fields(PrimitiveRecord) if f.type is int},
+    **dict.fromkeys(reader.INTEGER_FIELDS, np.int64),
     'vertices': _float64(None, 3),  # metres, world
     'faces': tfds.features.Tensor(shape=(None, 3), dtype=np.int32, encoding='zlib'),
   },
@@ -52,16 +49,17 @@ _FEATURES = {
 class Kitti360Window(tfds.core.GeneratorBasedBuilder):
   """A window of KITTI-360, or of any dataset that a transforms.json describes."""
 
-  VERSION = tfds.core.Version('2.0.0')
-  RELEASE_NOTES = {'2.0.0': 'One example per view and per primitive.'}
+  name = reader.NAME
+  VERSION = tfds.core.Version(reader.VERSION)
+  RELEASE_NOTES = {reader.VERSION: 'One example per view and per primitive.'}
   BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in _FEATURES]
 
   def __init__(
     self,
     *,
-    dataset: DatasetIndex | None = None,
-    primitives: dict[str, list[PrimitiveRecord]] | None = None,
-    metadata: dict[str, Any] | None = None,
+    dataset: DatasetIndex,
+    primitives: dict[str, list[PrimitiveRecord]],
+    metadata: dict[str, Any],
     **kwargs: Any,
   ):
     """Binds the source of the examples.
@@ -81,13 +79,13 @@ class Kitti360Window(tfds.core.GeneratorBasedBuilder):
       description=self.__doc__,
       disable_shuffling=True,
       features=tfds.features.FeaturesDict(_FEATURES[self.builder_config.name]),
-      metadata=tfds.core.MetadataDict(self._metadata or {}),
+      metadata=tfds.core.MetadataDict(self._metadata),
     )
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
     del dl_manager
-    examples = self._views() if self.builder_config.name == VIEWS else self._records()
-    return {SPLIT: enumerate(examples)}
+    examples = self._views() if self.builder_config.name == reader.VIEWS else self._records()
+    return {reader.SPLIT: enumerate(examples)}
 
   def _generate_examples(self) -> None:
     raise NotImplementedError  # abstract in TFDS; _split_generators does not need it
@@ -114,8 +112,8 @@ class Kitti360Window(tfds.core.GeneratorBasedBuilder):
         yield {'split': split, **vars(record)}
 
 
-def source_files(dataset: DatasetIndex, frame: int, camera: str) -> dict[str, Path | None]:
-  """Return the existing file of each of ENCODED_KINDS of a view, else None."""
-  paths = {kind: dataset.path_of(kind, frame, camera) for kind in ENCODED_KINDS[:-1]}
+def source_files(dataset: DatasetIndex, frame: int, camera: str) -> dict[str, ReadableFile | None]:
+  """Return the existing file of each of reader.ENCODED_KINDS of a view, else None."""
+  paths = {kind: dataset.path_of(kind, frame, camera) for kind in reader.ENCODED_KINDS[:-1]}
   paths['lidar'] = dataset.scan_path(frame) if camera == dataset.cameras[0] else None
   return {kind: path if path and path.exists() else None for kind, path in paths.items()}

@@ -11,18 +11,19 @@ from typing import Any
 import fsspec
 import tensorflow_datasets as tfds
 
+from pnerf_jax.config.schema import DataConfig
+from pnerf_jax.contrib.preparation.tfds_builder import Kitti360Window, source_files
 from pnerf_jax.data import files, kitti360
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.data.tfds import reader
-from pnerf_jax.data.tfds.builder import PRIMITIVES, VIEWS, Kitti360Window, source_files
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 _TEMPORARY = '.packing-'  # prefix of the temporary folder
 
 
-def pack(data: Any, out: str, overwrite: bool = False) -> bool:
+def pack_window(data: DataConfig, out: str, overwrite: bool = False) -> bool:
   """Pack the window that `config.data` names; keep a complete one of the same files.
 
   The dataset is built in a temporary folder and becomes readable when it is complete.
@@ -51,7 +52,7 @@ def pack(data: Any, out: str, overwrite: bool = False) -> bool:
     return False
   local = '://' not in out
   if local:
-    files.check_is_folder(out, '--out')
+    files.check_is_folder(Path(out), '--out')
     Path(out).mkdir(parents=True, exist_ok=True)
     for interrupted in Path(out).glob(f'{_TEMPORARY}*'):
       shutil.rmtree(interrupted)
@@ -77,7 +78,7 @@ def _build(dataset: DatasetIndex, fingerprint: str, folder: str) -> Path:
     split: dataset.read_primitives(split, in_window) for split in _primitive_splits(dataset)
   }
   tfds.disable_progress_bar()
-  for name in (VIEWS, PRIMITIVES):
+  for name in (reader.VIEWS, reader.PRIMITIVES):
     Kitti360Window(
       config=name,
       dataset=dataset,
@@ -86,7 +87,7 @@ def _build(dataset: DatasetIndex, fingerprint: str, folder: str) -> Path:
       data_dir=folder,
       file_format='array_record',
     ).download_and_prepare()
-  return Path(folder, Kitti360Window.name)
+  return Path(folder, reader.NAME)
 
 
 def _primitive_splits(dataset: DatasetIndex) -> list[str]:
@@ -101,12 +102,12 @@ def _primitive_splits(dataset: DatasetIndex) -> list[str]:
 
 def _fingerprint(dataset: DatasetIndex) -> str:
   """Return a digest of the cameras, and of the sizes in bytes of all source files."""
-  size = lambda path: path.stat().st_size if path else 0
+  size = lambda file: file.stat().st_size if file else 0
   sizes = [
-    [frame, camera, {kind: size(p) for kind, p in source_files(dataset, frame, camera).items()}]
+    [frame, camera, {kind: size(f) for kind, f in source_files(dataset, frame, camera).items()}]
     for frame, camera in dataset.views()
   ]
-  splits = _primitive_splits(dataset)
+  splits: list[Any] = _primitive_splits(dataset)
   if not isinstance(dataset, reader.ArchiveIndex):
     splits = [[split, *(size(p) for p in dataset.primitives_paths(split))] for split in splits]
   text = json.dumps([dataset.sequence, sizes, splits])

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from configs import kitti360 as configs
+from pnerf_jax.contrib.preparation import pack_window
+from pnerf_jax.contrib.preparation.pack_window import pack_window as pack
 from pnerf_jax.data.dataset import open_dataset
-from pnerf_jax.data.tfds import pack, reader
-from pnerf_jax.data.tfds.builder import ENCODED_KINDS
+from pnerf_jax.data.tfds import reader
+from pnerf_jax.data.tfds.reader import ENCODED_KINDS
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError
 
@@ -24,7 +26,7 @@ def config(street):
 @pytest.fixture
 def packed(config, tmp_path):
   """The config of the same window, packed."""
-  pack.pack(config.data, str(tmp_path / 'packed'))
+  pack(config.data, str(tmp_path / 'packed'))
   packed = config.copy_and_resolve_references()
   packed.data.source, packed.data.root = 'tfds', str(tmp_path / 'packed')
   return packed
@@ -66,7 +68,7 @@ def test_pack_preserves_files_and_poses(config, packed):
       )
       if path is not None and path.exists():
         seen.add(kind)
-        assert packed_file.read_bytes() == packed_file.open().read() == path.read_bytes()
+        assert packed_file.read_bytes() == path.read_bytes()
   assert {'rgb', 'pseudo_label', 'pseudo_depth', 'true_semantic', 'true_instance'} <= seen
   for frame in folder.frames:
     assert archive.scan_path(frame).read_bytes() == folder.scan_path(frame).read_bytes()
@@ -114,29 +116,29 @@ def test_derived_root_precedes_the_packed_window(config, packed, tmp_path):
   archive = open_dataset(packed.data)
   assert archive.path_of('pseudo_depth', frame, camera) == path
   assert archive.path_of('pseudo_label', frame, camera).read_bytes()
-  pack.pack(packed.data, str(tmp_path / 'second'))  # a packed window can be packed again
+  pack(packed.data, str(tmp_path / 'second'))  # a packed window can be packed again
   packed.data.root, packed.data.derived_root = str(tmp_path / 'second'), ''
   assert open_dataset(packed.data).path_of('pseudo_depth', frame, camera).read_bytes() == b'new'
 
 
 def test_pack_keeps_or_replaces(config, tmp_path, monkeypatch):
   data, out = config.data, str(tmp_path / 'out')
-  assert pack.pack(data, out) and not pack.pack(data, out)
+  assert pack(data, out) and not pack(data, out)
   before = reader.open_archive(out).metadata
   data.frames = 1
   with pytest.raises(InputError, match=r'kitti360_window: holds another window.*--overwrite'):
-    pack.pack(data, out)
+    pack(data, out)
 
   def interrupted(*_):
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(pack, '_build', interrupted)
+    patch.setattr(pack_window, '_build', interrupted)
     with pytest.raises(KeyboardInterrupt):
-      pack.pack(data, out, overwrite=True)
+      pack(data, out, overwrite=True)
   assert reader.open_archive(out).metadata == before
   os.makedirs(os.path.join(out, '.packing-killed', 'x'))
-  assert pack.pack(data, out, overwrite=True)
+  assert pack(data, out, overwrite=True)
   assert os.listdir(out) == ['kitti360_window']
   assert len(reader.open_archive(out).views) == 2
 
@@ -144,4 +146,4 @@ def test_pack_keeps_or_replaces(config, tmp_path, monkeypatch):
 def test_pack_rejects_a_file_as_out(config, tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(InputError, match='file is a file'):
-    pack.pack(config.data, str(tmp_path / 'file' / 'out'))
+    pack(config.data, str(tmp_path / 'file' / 'out'))
