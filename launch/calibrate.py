@@ -37,7 +37,7 @@ from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
 
 _LOG = logging.getLogger('pnerf_jax.calibrate')
-_LABEL_FEATURE = 2  # column of the label agreement, nan without a pseudo label
+_LABEL_FEATURE = 2  # column of the label agreement, nan without a pseudo-label
 _DIGITS = 3
 _MAX_PIXELS = 1_000_000  # of a run
 _CORRECT, _WRONG = 7, 8  # any two ids
@@ -61,8 +61,8 @@ class Sample:
 def fit(samples: Sequence[Sample]) -> tuple[float, ...]:
   """Fit the coefficients of `ConfidenceModel`.
 
-  Pixels that are unsupported or have no pseudo label are ignored. The last coefficient, the label
-  agreement without a pseudo label, is the mean of the label agreement.
+  Pixels that are unsupported or have no pseudo-label are ignored. The last coefficient, the label
+  agreement without a pseudo-label, is the mean of the label agreement.
 
   Raises:
     ValueError: a sample has no usable pixel.

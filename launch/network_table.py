@@ -1,4 +1,4 @@
-"""Table and picture of launch/network_demo.sh: 2D pseudo labels, and labels transferred from them.
+"""Table and picture of launch/network_demo.sh: 2D pseudo-labels, and labels transferred from them.
 
     PYTHONPATH=. python launch/network_table.py --street=OUT/street --out=OUT
 

@@ -107,7 +107,7 @@ def test_compare_skips_methods_without_their_input(config, tmp_path, caplog):
       table = compare(config, tmp_path, methods=['ours', 'pseudo_labels'])
   finally:
     logger.removeHandler(caplog.handler)
-  assert [line.split(' | ')[0] for line in table.splitlines()[2:]] == ['| 2D pseudo labels']
+  assert [line.split(' | ')[0] for line in table.splitlines()[2:]] == ['| 2D pseudo-labels']
   lines = {record.getMessage() for record in caplog.records if 'skipping' in record.getMessage()}
   assert len(lines) == 1 and '--workdir' in lines.pop()
 

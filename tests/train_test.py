@@ -89,7 +89,9 @@ def test_train_writes_the_documented_run_folder(trained):
 
 def test_loss_falls(config_of, tmp_path):
   # Without refinement, in which a batch has a quarter of the pixels and labels weigh less.
-  config = config_of(steps=300, log_every=50, checkpoint_every=300, preview_every=300, refine_fraction=0.0)
+  config = config_of(
+    steps=300, log_every=50, checkpoint_every=300, preview_every=300, refine_fraction=0.0
+  )
   field_task.train(config, tmp_path)
   lines = [json.loads(line) for line in (tmp_path / 'scalars.jsonl').read_text().splitlines()]
   assert lines[-1]['rgb'] < 0.7 * lines[0]['rgb']
@@ -364,7 +366,13 @@ def test_void_space_trains_with_partial_primitives(street, config_of, tmp_path):
 
 def test_paper_network_trains(config_of, tmp_path):
   config = config_of(
-    'paper', steps=2, batch_rays=8, steps_per_call=1, log_every=1, checkpoint_every=2, preview_every=2
+    'paper',
+    steps=2,
+    batch_rays=8,
+    steps_per_call=1,
+    log_every=1,
+    checkpoint_every=2,
+    preview_every=2,
   )
   config.data.image_scale = 0.0
   config.model.num_samples = 4

@@ -41,7 +41,7 @@ class DataConfig:
     "KITTI-360's layout, a folder with a transforms.json, or a packed window",
   )
   derived_root: str = declare(
-    '', TEXT, "folder of pseudo labels and pseudo depth; '' = config.data.root"
+    '', TEXT, "folder of pseudo-labels and pseudo depth; '' = config.data.root"
   )
   sequence: str = declare('', TEXT, "the drive, e.g. 2013_05_28_drive_0000_sync; '' = the only one")
   start: int = declare(-1, int_range(-1), 'first frame; -1 = the first with an image and a pose')

@@ -23,7 +23,7 @@ class DatasetIndex:
 
   Attributes:
     root: dataset folder.
-    derived_root: folder of derived files (pseudo labels, pseudo depth); often the same.
+    derived_root: folder of derived files (pseudo-labels, pseudo depth); often the same.
     sequence: name of the drive.
     frames: F frame numbers, ascending.
     cameras: names.

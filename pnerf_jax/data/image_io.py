@@ -38,7 +38,7 @@ def read_rgb(path: ReadableFile, size: tuple[int, int] | None = None) -> np.ndar
 def read_label(
   path: ReadableFile, size: tuple[int, int] | None = None, unknown_allowed: bool = False
 ) -> np.ndarray:
-  """Read a label map [H, W] uint8 of ids 0..44; 255 only if `unknown_allowed` (pseudo labels)."""
+  """Read a label map [H, W] uint8 of ids 0..44; 255 only if `unknown_allowed` (pseudo-labels)."""
   label = _read(path, '8 bit grey', size)
   invalid = label >= labels.NUM_IDS
   if unknown_allowed:

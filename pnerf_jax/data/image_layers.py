@@ -1,4 +1,4 @@
-"""The images of a window at training size: RGB, pseudo labels and pseudo depth.
+"""The images of a window at training size: RGB, pseudo-labels and pseudo depth.
 
 Letters: V views (frame-major, cameras inner), H x W the largest training size of any view. A view
 of a smaller one fills the upper left corner; beyond it there is no supervision.

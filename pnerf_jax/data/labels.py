@@ -80,7 +80,7 @@ LABELS = (
 
 VOID = 0
 SKY = 23
-UNKNOWN = (0, 255)  # pseudo labels without supervision
+UNKNOWN = (0, 255)  # pseudo-labels without supervision
 NUM_IDS = 45  # ids run from 0 to 44
 
 BY_ID = {label.id: label for label in LABELS if label.id >= 0}

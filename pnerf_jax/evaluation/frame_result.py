@@ -22,7 +22,7 @@ class GroundTruth:
     truth_instance: [H, W] uint16, true id * 1000 + instanceId.
     truth_confidence: [H, W] float32 in [0, 1], weight of each pixel in the official score; None
       weights all pixels equally.
-    pseudo: [H, W] uint8, id of the 2D pseudo label (0 and 255 = unknown).
+    pseudo: [H, W] uint8, id of the 2D pseudo-label (0 and 255 = unknown).
     lidar_uvz: [N, 3] float64, pixel column, pixel row and planar depth (metres) of the LiDAR points
       inside the image, at most one per pixel.
     lidar_world: [N, 3] float64, metres, positions of the points of `lidar_uvz`.

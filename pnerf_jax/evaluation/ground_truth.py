@@ -1,4 +1,4 @@
-"""Selects the frames to score and reads their ground truth: labels, pseudo labels, LiDAR, stereo.
+"""Selects the frames to score and reads their ground truth: labels, pseudo-labels, LiDAR, stereo.
 
 All positions are recentred world metres.
 """

@@ -109,7 +109,7 @@ def test_primitives_split(tiny):
 
 
 def write_supervision(root, sequence, frames=(0, 1, 2, 4, 5)):
-  """Pseudo labels, confidence and depth of image_00; pixel (u, v) of the depth is 1 + u / 8 m."""
+  """Pseudo-labels, confidence and depth of image_00; pixel (u, v) of the depth is 1 + u / 8 m."""
   label = np.tile(np.arange(64) % 45, (24, 1)).astype(np.uint8)
   label[0] = 255
   for frame in frames:

@@ -28,7 +28,7 @@ def test_fit_recovers_the_coefficients():
 
 
 def test_fit_weights_runs_equally_and_ignores_unusable_pixels():
-  # Wrong everywhere, but unsupported or without a pseudo label: these must not count.
+  # Wrong everywhere, but unsupported or without a pseudo-label: these must not count.
   sample, other = _sample(0, 20000), _sample(2, 2000, agreement=0.4)
   features = np.concatenate([sample.features, sample.features, sample.features])
   features[40000:, 2] = np.nan

@@ -1,13 +1,13 @@
 """One training step of the authors' program, repeated with this project's functions.
 
-Their program differs from this one in form, not in its parts. The test converts its inputs to those
-of the same functions that the step calls:
+Their program differs in form. The test converts its inputs to those of the functions that the train
+step calls:
 
 - intervals do not hold their own ends: they are shortened by the last bit;
 - steps between samples are planar, reach over gaps, and the last is 1e10: another `delta`;
 - the sky is sampled beyond `far`, and there and in no primitive the fixed field is one-hot too;
 - density is zero within 1e-3 m outside of an entry or exit, and in no primitive nearer than `far`;
-- all 50 channels are classes, merged when they are looked up; the fixed field is multi-hot;
+- all 50 channels are classes, merged on lookup; the fixed field is multi-hot;
 - rendered logits, and rendered multi-hot mass, go through a softmax: class probabilities;
 - depth is planar, not divided by the opacity, and its loss is clamped at 0.1.
 
@@ -35,9 +35,9 @@ _LAYERS = ('alpha_linear', 'rgb_linear', 'semantic_output2')
 
 
 def _geometry(numbers):
-  """t [B, S] metres, delta [B, S], multi-hot [B, S, C], empty [B, S], and classes met [B, C]."""
+  """Return the sample geometry of the golden rays and the classes on them, as inputs of `_step`."""
   z = numbers['z_planar']
-  # In float32, as theirs: samples lie 1e-5 m from their interval's ends, by the last bit.
+  # In float32, as the reference: samples lie 1e-5 m from their interval's ends, by the last bit.
   length = np.linalg.norm(numbers['rays_d'], axis=-1)
   t = z * length[:, None]
   far = numbers['far']
@@ -45,9 +45,9 @@ def _geometry(numbers):
   # A primitive for each id; index = id, -1 = empty slot.
   semantic = np.array([labels.paper_merged_class(i) for i in range(labels.NUM_IDS)])
   table = fixed.make_class_table(semantic, tuple(range(_C)), labels.SKY)
-  # Void is no class of the fixed field here, but one of theirs.
+  # Void is a class of the reference's fixed field.
   table = dataclasses.replace(table, is_void=jnp.zeros_like(table.is_void))
-  # Their intervals do not hold their own ends, ours do.
+  # The reference excludes the ends of intervals, this program includes them.
   slots = Intervals(
     jnp.asarray(np.nextafter(enter, np.float32(np.inf))),
     jnp.asarray(np.nextafter(exit_, np.float32(-np.inf))),
@@ -57,7 +57,7 @@ def _geometry(numbers):
   member = fixed.find_membership(jnp.asarray(t), slots, table)
   outside = ~member.occupied
   beyond = outside & (t > far)
-  hot = (
+  multi_hot = (
     member.class_mask
     | (beyond[..., None] & (np.arange(_C) == labels.SKY))
     | ((outside & ~beyond)[..., None] & (np.arange(_C) == labels.VOID))
@@ -65,54 +65,54 @@ def _geometry(numbers):
   before, after = enter[:, None] - t[..., None], t[..., None] - exit_[:, None]
   edge = ((before > 0) & (before < _MARGIN)) | ((after > 0) & (after < _MARGIN))
   delta = np.append(np.diff(z, axis=1), np.full((len(z), 1), 1e10, np.float32), axis=1)
-  met = np.zeros((len(z), _C), bool)
-  met_unmerged = np.zeros((len(z), _C), bool)
+  ray_classes = np.zeros((len(z), _C), bool)
+  unmerged_classes = np.zeros((len(z), _C), bool)
   for ray, slot in zip(*np.nonzero(class_id >= 0)):
-    met_unmerged[ray, int(class_id[ray, slot])] = True
-    met[ray, semantic[int(class_id[ray, slot])]] = True
+    unmerged_classes[ray, int(class_id[ray, slot])] = True
+    ray_classes[ray, semantic[int(class_id[ray, slot])]] = True
   points = (
     numbers['rays_o'][:, None] + (numbers['rays_d'][:, None] * t[..., None]) / length[:, None, None]
   )
   directions = np.broadcast_to((numbers['rays_d'] / length[:, None])[:, None], points.shape)
-  return dict(
-    points=points / far,
-    directions=directions,
-    delta=delta,
-    hot=hot,
-    met=met,
-    met_unmerged=met_unmerged,
-    empty=(outside & ~beyond) | edge.any(-1),
-  )
+  return {
+    'points': points / far,
+    'directions': directions,
+    'delta': delta,
+    'multi_hot': multi_hot,
+    'ray_classes': ray_classes,
+    'unmerged_classes': unmerged_classes,
+    'empty': (outside & ~beyond) | edge.any(-1),
+  }
 
 
 def _step(params, numbers, geometry):
-  """The total loss, and all that it is made of under the golden file's names."""
+  """Return the total loss, and its parts under the golden file's names."""
   field = PaperField(scale=1.0, class_ids=tuple(range(_C)))
   raw = field.apply({'params': params}, geometry['points'], geometry['directions'], method='raw')
   sigma = jnp.where(geometry['empty'], 0.0, jax.nn.relu(raw[..., 3]))
   weights, _ = compositing.composite_weights(sigma, geometry['delta'])
-  hot = geometry['hot']
+  multi_hot = geometry['multi_hot']
   rgb = compositing.integrate(weights, jax.nn.sigmoid(raw[..., :3]))
   semantic_logits = compositing.integrate(weights, raw[..., 4:])
-  mass = compositing.integrate(weights, hot.astype(jnp.float32))
+  mass = compositing.integrate(weights, multi_hot.astype(jnp.float32))
   depth = jnp.sum(weights * numbers['z_planar'], axis=-1)
 
   label = numbers['pseudo_label'].astype(np.int32)
   compatible = jnp.eye(_C, dtype=bool)
-  # The sky is their channel 23, not the last of the classes.
-  supported = losses.label_on_ray(jnp.asarray(geometry['met']), label, compatible) | (
+  # The sky is channel 23 of the reference, not the last class.
+  supported = losses.label_on_ray(jnp.asarray(geometry['ray_classes']), label, compatible) | (
     label == labels.SKY
   )
   transition = jnp.eye(_C + 1, _C)  # labels without noise
   measured = (
-    geometry['met_unmerged'][:, _DEPTH_CLASSES].any(-1)
+    geometry['unmerged_classes'][:, _DEPTH_CLASSES].any(-1)
     & (numbers['depth_target'] > 0)
     & (numbers['depth_target'] < 100)
   )
   every = np.ones(len(label))
   huber = losses.depth_huber(depth, numbers['depth_target'], measured)
-  uniform = hot / jnp.sum(hot, axis=-1, keepdims=True)
-  found = {
+  uniform = multi_hot / jnp.sum(multi_hot, axis=-1, keepdims=True)
+  results = {
     'weights': weights,
     'rgb': rgb,
     'depth': depth,
@@ -128,27 +128,29 @@ def _step(params, numbers, geometry):
     ),
     'loss.semantic_loss_3d': losses.semantic_3d(raw[..., 4:], uniform, weights),
   }
-  semantic = sum(found[f'loss.semantic_loss_{name}'] for name in ('2d_pred', '2d_fix', '3d'))
-  found['loss.semantic_loss'] = semantic
-  found['loss.psnr_0'] = -10.0 * jnp.log10(found['loss.color_mse_0'])
-  found['loss.loss'] = found['loss.color_mse_0'] + 0.1 * found['loss.depth_loss'] + 0.01 * semantic
-  return found['loss.loss'], found
+  semantic = sum(results[f'loss.semantic_loss_{name}'] for name in ('2d_pred', '2d_fix', '3d'))
+  results['loss.semantic_loss'] = semantic
+  results['loss.psnr_0'] = -10.0 * jnp.log10(results['loss.color_mse_0'])
+  results['loss.loss'] = (
+    results['loss.color_mse_0'] + 0.1 * results['loss.depth_loss'] + 0.01 * semantic
+  )
+  return results['loss.loss'], results
 
 
 @pytest.fixture(scope='module')
 def repeated(paper_network):
   params, numbers = paper_network
   geometry = _geometry(numbers)
-  # Not jitted: XLA would fold the encoding of the points, constants here, for minutes.
-  (_, found), gradients = jax.value_and_grad(_step, has_aux=True)(params, numbers, geometry)
+  # Not jitted: XLA would constant-fold the encoding of the points for minutes.
+  (_, results), gradients = jax.value_and_grad(_step, has_aux=True)(params, numbers, geometry)
   return {
-    **found,
+    **results,
     **{f'grad.nerf_0.{layer}.weight': gradients[layer]['kernel'].T for layer in _LAYERS},
   }
 
 
 def _difference(got, want):
-  """Largest difference as a share of the largest value."""
+  """Return the largest difference relative to the largest value."""
   return np.max(np.abs(np.asarray(got) - want)) / np.max(np.abs(want))
 
 

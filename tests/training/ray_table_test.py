@@ -154,7 +154,7 @@ def test_unusable_pixels_are_never_drawn():
 
 
 def _weights(primitive: np.ndarray, usable: np.ndarray, views: int) -> np.ndarray:
-  """1 / sqrt(pixels of the smallest primitive on the ray), ray by ray; an empty ray counts the view."""
+  """Return 1 / sqrt(pixels of the smallest primitive on the ray, or of the view without one)."""
   per_view = np.split(primitive, views)
   weights = []
   for rays in per_view:

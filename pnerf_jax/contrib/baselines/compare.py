@@ -147,7 +147,7 @@ def _available(names: Sequence[str], run: Experiment, reader: Reader, has_run: b
   missing = {}
   if run.scene.window.pseudo_label is None:
     unlabelled = ('pseudo_labels', 'fusion', 'semantic_nerf')
-    missing.update(dict.fromkeys(unlabelled, 'the window has no pseudo labels'))
+    missing.update(dict.fromkeys(unlabelled, 'the window has no pseudo-labels'))
   if not reader.has_lidar():
     missing['lidar_graph_cut'] = 'the window has no LiDAR scan'
   if not graph_cut.is_installed():
@@ -230,7 +230,7 @@ def _rendering(trained: TrainedRun, folder: Path, frames: _Frames) -> Predict:
 
 
 def _fusion(trained: TrainedRun, folder: Path, ours: Predict, frames: _Frames) -> Predict:
-  """Return a function that fuses the pseudo labels of all views over the run's depth."""
+  """Return a function that fuses the pseudo-labels of all views over the run's depth."""
   window = trained.run.scene.window
   views = []
   for image in tqdm.tqdm(range(len(window.view_frame)), desc='depth of all views', unit='image'):
@@ -239,7 +239,7 @@ def _fusion(trained: TrainedRun, folder: Path, ours: Predict, frames: _Frames) -
     if not path.exists():
       image_io.write_depth(path, trained.renderer(trained.params, camera).depth)
     pseudo_label = window.crop_to_image(window.pseudo_label, image)
-    assert pseudo_label is not None  # without pseudo labels, _available excludes this method
+    assert pseudo_label is not None  # without pseudo-labels, _available excludes this method
     views.append(
       fusion.LabelledView(
         camera=camera,
@@ -258,7 +258,7 @@ def _fusion(trained: TrainedRun, folder: Path, ours: Predict, frames: _Frames) -
 
 
 def _train_semantic_nerf(config: Config, workdir: Path) -> TrainedRun:
-  """Train a field on images, depth and pseudo labels without primitives, with the same budget."""
+  """Train a field on images, depth and pseudo-labels without primitives, with the same budget."""
   config = dataclasses.replace(
     config,
     data=dataclasses.replace(config.data, primitives='none'),

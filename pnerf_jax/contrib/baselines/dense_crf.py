@@ -1,7 +1,7 @@
 """A conditional random field over the pixels and the 3D points of one image, by mean field.
 
 Similar to KITTI-360's transfer of its 3D labels into the images: nodes are the image's pixels and
-its visible LiDAR points; pixels have unary terms from the pseudo labels and the projected
+its visible LiDAR points; pixels have unary terms from the pseudo-labels and the projected
 primitives, points from the primitives that contain them. Pixels are connected by Gaussian kernels
 in position and colour, points by Gaussian kernels in space, and each point to its pixel.
 

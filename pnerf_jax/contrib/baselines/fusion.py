@@ -1,7 +1,7 @@
-"""2D-3D-2D fusion: pseudo labels of all views, accumulated over a known depth.
+"""2D-3D-2D fusion: pseudo-labels of all views, accumulated over a known depth.
 
 Every pixel of an image is unprojected by its depth and projected into every other view; a view in
-which the point is visible votes with its pseudo label. Pixels of the sky are directions, projected
+which the point is visible votes with its pseudo-label. Pixels of the sky are directions, projected
 into the other views' sky. Primitives are not used, so things have no instances.
 
 Letters: H, W image size, P pixels of the image.

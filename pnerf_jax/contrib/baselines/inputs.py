@@ -33,7 +33,7 @@ class Inputs:
     camera: at the size of the source images.
     image: [H, W, 3] uint8.
     pseudo_label: [H, W] uint8 ids, 0 = unknown.
-    label_confidence: [H, W] float32, confidence of the pseudo label, 1 if there is none.
+    label_confidence: [H, W] float32, confidence of the pseudo-label, 1 if there is none.
     stereo_depth: [H, W] float32 pseudo depth, planar metres, 0 = none.
     ray_labels: labels of the primitives along the rays.
     depth_per_t: [H, W], metres of planar depth per metre along the ray.

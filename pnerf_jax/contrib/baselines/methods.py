@@ -22,7 +22,7 @@ from pnerf_jax.contrib.baselines.ray_labels import (
 from pnerf_jax.data import labels
 
 _PASS_THROUGH_PROB = 0.8  # fraction of rays that miss the object that a primitive bounds
-_LABEL_LIKELIHOOD_FLOOR = 0.1  # likelihood of a pseudo label that is incompatible with the class
+_LABEL_LIKELIHOOD_FLOOR = 0.1  # likelihood of a pseudo-label that is incompatible with the class
 _POINT_ERROR_PROB = 0.05  # fraction of LiDAR points that belong to none of their primitives
 _CONTRAST = 4.0  # Potts weight between pixels of equal colour
 
@@ -61,7 +61,7 @@ def _prediction(rays: RayLabels, label: np.ndarray, depth: np.ndarray | None = N
 
 
 def pseudo_labels(inputs: Inputs) -> Prediction:
-  """Return the pseudo labels; unknown pixels stay unlabelled."""
+  """Return the pseudo-labels; unknown pixels stay unlabelled."""
   return semantic_prediction(inputs.pseudo_label)
 
 
@@ -80,7 +80,7 @@ def _pixel_cost(inputs: Inputs) -> np.ndarray:
 
 
 def primitives_graph_cut(inputs: Inputs) -> Prediction:
-  """Combine primitives on the ray and pseudo labels in a contrast-sensitive Potts model."""
+  """Combine primitives on the ray and pseudo-labels in a contrast-sensitive Potts model."""
   weights = graph_cut.contrast_weights(inputs.image, _CONTRAST)
   label = graph_cut.alpha_expansion(_pixel_cost(inputs), *weights)
   return _prediction(inputs.ray_labels, label)
@@ -146,7 +146,7 @@ def _stereo_points(inputs: Inputs) -> np.ndarray:
 
 
 METHODS: dict[str, tuple[str, Callable[[Inputs], Prediction]]] = {
-  'pseudo_labels': ('2D pseudo labels', pseudo_labels),
+  'pseudo_labels': ('2D pseudo-labels', pseudo_labels),
   'nearest_primitive': ('nearest primitive', nearest_primitive),
   'primitives_graph_cut': ('primitives + graph cut', primitives_graph_cut),
   'lidar_graph_cut': ('LiDAR points + graph cut', lidar_graph_cut),

@@ -135,12 +135,12 @@ def label_prior(rays: RayLabels, pass_through_prob: float) -> np.ndarray:
 
 
 def label_likelihood(rays: RayLabels, pseudo_label: np.ndarray, floor: float) -> np.ndarray:
-  """Return the likelihood of the pseudo labels given each label, 1 for unknown: [H, W, L] float32.
+  """Return the likelihood of the pseudo-labels given each label, 1 for unknown: [H, W, L] float32.
 
   Args:
     rays: labels along the rays.
     pseudo_label: [H, W] uint8 ids.
-    floor: likelihood of a pseudo label that is incompatible with the class.
+    floor: likelihood of a pseudo-label that is incompatible with the class.
   """
   compatible = labels.compatibility_matrix(tuple(rays.semantic.tolist()), merged=False)
   likelihood = np.where(compatible, 1, floor).astype(np.float32)

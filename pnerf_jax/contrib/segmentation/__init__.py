@@ -1,1 +1,1 @@
-"""2D semantic segmentation networks that make pseudo labels."""
+"""2D semantic segmentation networks that make pseudo-labels."""

@@ -22,8 +22,8 @@ _SECTIONS = {
     ('semantic.miou_official', 'mean IoU of the official KITTI-360 script', 'percent'),
     ('fixed.miou', 'mean IoU of the fixed field (primitives only)', 'percent'),
     ('fixed.accuracy', 'pixel accuracy of the fixed field', 'percent'),
-    ('pseudo.miou', 'mean IoU of the 2D pseudo labels', 'percent'),
-    ('pseudo.accuracy', 'pixel accuracy of the 2D pseudo labels', 'percent'),
+    ('pseudo.miou', 'mean IoU of the 2D pseudo-labels', 'percent'),
+    ('pseudo.accuracy', 'pixel accuracy of the 2D pseudo-labels', 'percent'),
   ),
   'Panoptic quality': (
     ('panoptic.all.pq', 'PQ, all classes', 'percent'),

@@ -124,7 +124,7 @@ def _pictures(result: FrameResult) -> list[tuple[str, np.ndarray | None]]:
     ('errors of the rendered semantics (red)', errors),
     ('confidence (white = 1)', colored(palettes.fraction_rgb, result.confidence)),
     (
-      accuracy_caption('2D pseudo labels', result.pseudo, truth),
+      accuracy_caption('2D pseudo-labels', result.pseudo, truth),
       colored(semantic_rgb, result.pseudo),
     ),
     (

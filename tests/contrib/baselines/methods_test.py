@@ -1,4 +1,4 @@
-"""The methods on a hand-drawn image with noisy pseudo labels."""
+"""The methods on a hand-drawn image with noisy pseudo-labels."""
 
 from types import SimpleNamespace
 
