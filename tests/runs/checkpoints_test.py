@@ -98,7 +98,7 @@ def test_evaluation_finds_flipped_bits_too(workdir, caplog):
   flip(numbers, 0.6)
   saved = checkpoints.Checkpoints(workdir, read_only=True)
   step, params = saved.restore_params(TEMPLATE['params'], None)
-  assert step == 2 and 'is not what was saved' in caplog.text
+  assert step == 2 and 'differs from what was saved' in caplog.text
   assert_is({'params': params, 'step': step}, 2)
   with pytest.raises(InputError, match=r'none of the checkpoints \[4\] can be read'):
     saved.restore_params(TEMPLATE['params'], 4)
