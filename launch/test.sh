@@ -38,4 +38,4 @@ fi
 # Two workers share the cores: one thread each for XLA (NPROC) and the numerical libraries.
 export NPROC="${NPROC:-1}" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}" MPLBACKEND=Agg
-exec "$PNERF_PYTHON" -m pytest -n 2 "${select[@]}" "$@"
+exec "$PNERF_PYTHON" -m pytest -n 2 --dist worksteal "${select[@]}" "$@"

@@ -142,11 +142,11 @@ def test_env_reports_a_missing_or_old_python_in_one_line(project):
 def test_test_script_checks_then_selects_tests(project):
   lint = ['-m ruff check --quiet .', '-m ruff format --quiet --check .']
   _, calls = project.script('test.sh', '-k', 'intervals')
-  assert calls == [*lint, '-m mypy', '-m pytest -n 2 -m not stress -k intervals']
+  assert calls == [*lint, '-m mypy', '-m pytest -n 2 --dist worksteal -m not stress -k intervals']
   _, calls = project.script('test.sh', '--stress', '-x')
-  assert calls == [*lint, '-m pytest -n 2 -m stress -x']
+  assert calls == [*lint, '-m pytest -n 2 --dist worksteal -m stress -x']
   _, calls = project.script('test.sh', '--fast')
-  folders = calls[-1].removeprefix('-m pytest -n 2 -m not slow and not stress ').split()
+  folders = calls[-1].removeprefix('-m pytest -n 2 --dist worksteal -m not slow and not stress ').split()
   assert calls[:-1] == lint and 'tests/rendering' in folders
   assert all((_ROOT / folder).is_dir() for folder in folders)
   project.fail.touch()

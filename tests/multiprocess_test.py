@@ -243,6 +243,7 @@ def test_render_matches_a_single_process(stopped, tmp_path):
   assert '4 views rendered' in run.logs()[0]
 
 
+@pytest.mark.stress
 def test_a_killed_process_ends_the_run_which_one_process_resumes(street, config, stopped, tmp_path):
   workdir = stopped[0].workdir
   with TrainingRun(street, workdir, tmp_path / 'second') as run:

@@ -17,7 +17,15 @@ import pnerf_jax
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _OWN = {'pnerf_jax', 'configs', 'launch', 'tests'}
 # Not imported by name: dependencies of tensorflow-datasets, trimesh, pytest -n and the baselines.
-_INDIRECT = {'importlib-resources', 'embreex', 'rtree', 'pytest-xdist', 'pymaxflow'}
+_INDIRECT = {
+  'importlib-resources',
+  'embreex',
+  'mypy',
+  'pymaxflow',
+  'pytest-xdist',
+  'rtree',
+  'ruff',
+}
 _OPTIONAL = ('requirements-extra.txt', 'requirements-benchmark.txt')
 _WITHOUT_DEPENDENCIES = {'kitti360scripts'}  # installed by launch/test.sh
 

@@ -84,15 +84,19 @@ def _options(variant: str = 'default', refinement: bool = False, **loss) -> step
 
 
 def _loss_terms(field, batch, noise=None, options=None, posterior_weight=0.0, key=None):
-  return step.loss_terms(
-    field,
-    batch,
-    _CLASSES,
-    noise or _noise(),
-    options or _options(),
-    posterior_weight=jnp.float32(posterior_weight),
-    key=key,
-  )
+  @jax.jit
+  def compute(batch, noise):
+    return step.loss_terms(
+      field,
+      batch,
+      _CLASSES,
+      noise,
+      options or _options(),
+      posterior_weight=jnp.float32(posterior_weight),
+      key=key,
+    )
+
+  return compute(batch, noise or _noise())
 
 
 def _depth_loss(batch, classes) -> float:
