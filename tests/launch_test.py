@@ -146,7 +146,8 @@ def test_test_script_checks_then_selects_tests(project):
   _, calls = project.script('test.sh', '--stress', '-x')
   assert calls == [*lint, '-m pytest -n 2 --dist worksteal -m stress -x']
   _, calls = project.script('test.sh', '--fast')
-  folders = calls[-1].removeprefix('-m pytest -n 2 --dist worksteal -m not slow and not stress ').split()
+  fast = '-m pytest -n 2 --dist worksteal -m not slow and not stress '
+  folders = calls[-1].removeprefix(fast).split()
   assert calls[:-1] == lint and 'tests/rendering' in folders
   assert all((_ROOT / folder).is_dir() for folder in folders)
   project.fail.touch()
