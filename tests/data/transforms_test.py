@@ -71,6 +71,7 @@ def own(tmp_path):
   )
 
 
+@pytest.mark.slow
 def test_rays_follow_nerfstudio(own):
   found = window.load_window(own.data, own.scene)
   assert found.cameras == tuple(SIZES) and found.frames == (3, 4, 7)
@@ -203,6 +204,7 @@ def arrays(found):
   return {name: value for name, value in vars(found).items() if isinstance(value, np.ndarray)}
 
 
+@pytest.mark.slow
 def test_exported_street_equals_the_street(street, tmp_path):
   from configs import kitti360
 

@@ -124,6 +124,7 @@ def test_image_minus_one_uses_the_mean_embedding():
   assert np.abs(got[0].rgb - own.rgb).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_colour_is_independent_of_the_image_without_embeddings():
   points, directions, image = _inputs()
   field = _field(appearance_embed_dim=0)

@@ -3,8 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from pnerf_jax.fields.paper_field import PaperField
+
+pytestmark = pytest.mark.slow
 
 
 def _field(class_ids=tuple(range(50)), scale=1.0):
@@ -82,6 +85,7 @@ def test_rendered_values_agree_with_the_released_renderer(paper_network):
   )
 
 
+@pytest.mark.slow
 def test_only_colour_depends_on_the_direction():
   field = _field(class_ids=(7, 23), scale=100.0)
   points = jax.random.uniform(jax.random.key(1), (4, 5, 3), minval=-50, maxval=50)

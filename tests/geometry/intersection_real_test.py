@@ -9,6 +9,8 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from pnerf_jax.data import kitti360, primitives
 from pnerf_jax.geometry import cameras, intersection
 
+pytestmark = pytest.mark.slow
+
 NEAR, FAR = 0.3, 250.0
 WIDTH, HEIGHT = 176, 47  # an eighth of the images
 INTRINSICS = np.array([552.554261, 552.554261, 682.549453, 239.269549]) / 8 - [0, 0, 0.5, 0.5]

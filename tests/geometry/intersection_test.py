@@ -128,6 +128,7 @@ def _shapes():
     yield pytest.param(soup, id=f'{name} as soup')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mesh', list(_shapes()))
 def test_intersect_any_closed_mesh_matches_reference(
   pack, slow_intervals, as_lists, differing, mesh
@@ -143,6 +144,7 @@ def test_intersect_any_closed_mesh_matches_reference(
   assert differing(as_lists(found), truth, MILLIMETRE) == []
 
 
+@pytest.mark.slow
 def test_intersect_counts_crossings_at_edges_and_corners_consistently(pack):
   # The origins are outside: an odd number of crossings would show as an interval from near.
   meshes, origins, targets = [], [], []
@@ -166,6 +168,7 @@ def test_intersect_counts_crossings_at_edges_and_corners_consistently(pack):
   assert np.mean(np.isfinite(found.enter[:, 0])) > 0.3
 
 
+@pytest.mark.slow
 def test_view_intervals_inside_a_large_cuboid(pack, box, as_lists):
   primitives = pack([box((-900, -900, -900), (1100, 1000, 950)), box((-1, -1, 4), (1, 1, 6))])
   pose = _pose(0, (0, 0, 0))
@@ -192,6 +195,7 @@ def _crowd(pack, seed):
   return pack(meshes), meshes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seed', range(3))
 def test_view_intervals_matches_intersect_and_reference(
   pack, slow_intervals, as_lists, differing, seed
@@ -216,6 +220,7 @@ def test_view_intervals_matches_intersect_and_reference(
   assert np.sum(np.isclose(found.enter, NEAR)) > 100  # the camera is inside some primitives
 
 
+@pytest.mark.slow
 def test_truncation_keeps_the_nearest_intervals(pack):
   primitives, _ = _crowd(pack, 7)
   pose = _pose(7, (0.2, 0.1, 0))
@@ -234,6 +239,7 @@ def test_truncation_keeps_the_nearest_intervals(pack):
   np.testing.assert_allclose(cast.enter, view.enter.reshape(-1, 4), atol=5e-4)
 
 
+@pytest.mark.slow
 def test_truncation_of_crossings_of_one_primitive(pack, comb, as_lists):
   # 11 teeth in a row: eight are kept, three are truncated.
   primitives = pack([comb(11)])
@@ -289,6 +295,7 @@ def test_intersection_without_primitives(pack):
   assert np.all(_cast(pack([]), [(0, 0, 0)], [(0, 0, 1)])[0].primitive == -1)
 
 
+@pytest.mark.slow
 def test_view_intervals_do_not_depend_on_the_group_size(pack, monkeypatch):
   primitives, _ = _crowd(pack, 3)
   pose = _pose(3, (0, 0, 0))

@@ -108,6 +108,7 @@ def _render_numpy(*args) -> rays_lib.Rendered:
   return jax.device_get(_render(*args))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('key', [None, jax.random.key(0)])
 def test_slab_agrees_with_the_closed_form(key):
   sigma = np.array([0.01, 0.1, 0.5, 2.0])
@@ -190,6 +191,7 @@ def _random_spans(count: int):
   return spans
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mask_semantics', [True, False])
 def test_semantics_agree_with_a_loop(mask_semantics):
   spans = _random_spans(40)
@@ -250,6 +252,7 @@ def test_masked_softmax_by_hand():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mask_semantics', [True, False])
 def test_gradients_are_finite(mask_semantics):
   # Empty, one slab, nested in void, touching, and void only, each with several densities.
@@ -288,6 +291,7 @@ def test_gradients_are_finite(mask_semantics):
   assert (np.abs(gradient.sigma).reshape(4, 5)[:3, 1:] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('enabled', [True, False])
 def test_semantics_grad_to_density(enabled):
   """Compare with the closed form of a slab of length 3 and density 0.5: T = exp(-1.5)."""
@@ -315,6 +319,7 @@ def test_semantics_grad_to_density(enabled):
   assert jacobian['semantics'].logits[0, 0, 0, 0] > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('key', [None, jax.random.key(0)])
 def test_coarse_pass_reduces_the_depth_error(key):
   # The density grows e-fold every 17 cm, within a primitive of 40 m in which 24 uniform samples are

@@ -225,6 +225,7 @@ def test_resample_by_hand(weights, uniform_fraction, want):
   np.testing.assert_allclose(np.histogram(inner, 4, (2, 3))[0] / len(inner), 0.25, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('jittered', [False, True])
 def test_resample_is_sorted_and_inside_the_intervals(jittered):
   rays = [*_CASES.values(), *_random_rays(48), []]

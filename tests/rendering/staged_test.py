@@ -78,6 +78,7 @@ def _render(field, spans, options) -> tuple[Pixels, Pixels]:
   return jax.device_get(tuple(jax.jit(f)(rays, intervals) for f in (staged, full)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'num_samples, scale, mask_semantics', [(24, 0.03, True), (23, 1.0, False), (3, 100.0, True)]
 )
@@ -98,6 +99,7 @@ def test_render_pixels_agrees_with_render_rays(num_samples, scale, mask_semantic
     )
 
 
+@pytest.mark.slow
 def test_render_pixels_terminates_rays_behind_a_wall():
   # The field is NaN from 30 m on, hidden by a wall in the first ray and not reached by the others.
   spans = [[(5.0, 6.0, 0), (40.0, 50.0, 2)], [(5.0, 6.0, 0)], []]
@@ -111,6 +113,7 @@ def test_render_pixels_terminates_rays_behind_a_wall():
   assert np.isfinite(staged.rgb).all() and np.isfinite(staged.interval_weights).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('block_size', [1, 3, 7])
 def test_evaluate_masked_changes_only_masked_samples(block_size):
   indices = jnp.array([[6, 2], [0, 5]])

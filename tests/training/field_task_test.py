@@ -20,6 +20,8 @@ from pnerf_jax.runs.trained_run import make_renderer
 from pnerf_jax.training import field_task, stages, step, train_state
 from pnerf_jax.training.ray_table import build_ray_table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):

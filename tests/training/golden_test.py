@@ -28,6 +28,8 @@ from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering import compositing
 from pnerf_jax.training import losses
 
+pytestmark = pytest.mark.slow
+
 _C = 50
 _DEPTH_CLASSES = (9, 12, 35)
 _MARGIN = 1e-3  # metres outside of an interval

@@ -12,6 +12,8 @@ from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.experiment import build_experiment
 from pnerf_jax.training import interval_cache
 
+pytestmark = pytest.mark.slow
+
 _K = 6  # fewer than some rays intersect
 
 

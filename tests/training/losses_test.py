@@ -151,6 +151,7 @@ def test_posterior_cross_entropy_agrees_with_a_loop():
   assert float(got) == pytest.approx(total / (mask > 0).sum(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_posterior_cross_entropy_has_a_gradient_for_a_class_near_zero():
   """Two classes at one place; the field is certain of the second, the labels support the first."""
   transition = jnp.zeros((3, 45)).at[:, _CAR].set(jnp.array([0.8, 0.02, 0.0]))

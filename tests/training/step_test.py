@@ -105,6 +105,7 @@ def _depth_loss(batch, classes) -> float:
   return float(terms['depth'])
 
 
+@pytest.mark.slow
 def test_depth_loss_is_restricted_to_rays_that_intersect_its_classes():
   # The error of parking's ray is 3 m, that of the building's 7 m, for any pseudo-label.
   both = _batch([0, 1], [7.5, 3.5])
@@ -116,6 +117,7 @@ def test_depth_loss_is_restricted_to_rays_that_intersect_its_classes():
   assert _depth_loss(both, (12, 35)) == 0.0  # classes that are not present
 
 
+@pytest.mark.slow
 def test_label_frequencies_follow_the_fixed_field_without_a_gradient():
   @jax.tree_util.register_dataclass
   @dataclasses.dataclass(frozen=True)
@@ -227,6 +229,7 @@ def _terms(batch, transition, class_prior, posterior_weight) -> dict[str, float]
   return {name: float(value) for name, value in terms.items()}
 
 
+@pytest.mark.slow
 def test_posterior_cross_entropy_is_part_of_the_learned_term_only():
   transition = np.full((4, 45), 0.1, np.float32)
   transition[1, _BUILDING] = 0.8
@@ -242,6 +245,7 @@ def test_posterior_cross_entropy_is_part_of_the_learned_term_only():
   assert on == off
 
 
+@pytest.mark.slow
 def test_class_prior_separates_primitives_with_equal_likelihood():
   """Parking from 10 to 12 m inside a building, with equal likelihood; uniform logits."""
   one = _batch([0], [11.0])

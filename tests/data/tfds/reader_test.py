@@ -14,6 +14,8 @@ from pnerf_jax.data.tfds import reader
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def config(street):
