@@ -12,11 +12,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 
+from pnerf_jax.config.files import find_config
 from pnerf_jax.distributed import initialization
 from pnerf_jax.errors import InputError
 
@@ -59,7 +59,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   for i, word in enumerate(argv):
     flag, equals, value = word.partition('=')
     if flag in ('-config', '--config'):
-      config = _find_config(value if equals else ''.join(argv[i + 1 : i + 2]))
+      config = find_config(value if equals else ''.join(argv[i + 1 : i + 2]))
       argv[i : i + 1 + (not equals)] = [f'--config={config}']
   try:
     arguments = flags.FLAGS(argv)[1:]
@@ -98,21 +98,6 @@ def error_line(error: BaseException) -> str | None:
   if code in _DISK_FULL or _DISK_FULL_TEXT.search(str(error)):  # libraries wrap the OSError
     return f'error: {name}: the disk is full. Free some space and start again.'
   return None
-
-
-def _find_config(value: str) -> str:
-  """Return --config with the path of the file, which may be relative to the installed package."""
-  name, colon, variant = value.partition(':')
-  package = Path(__file__).parent
-  candidates = [Path(folder, name) for folder in ('', package.parent, package)]
-  found = next((path for path in candidates if path.is_file()), None)
-  if found is None:
-    raise InputError(f'--config: no such file: {value!r}. Use configs/kitti360.py.')
-  if found.suffix != '.py':
-    raise InputError(f'--config: {value!r} is not a Python file. Use configs/kitti360.py.')
-  if str(found) != name:
-    sys.path.append(str(found.parents[1]))  # configs import each other from the package `configs`
-  return f'{found}{colon}{variant}'
 
 
 def _flag_message(error: BaseException, argv: list[str], config: str) -> str:

@@ -1,0 +1,51 @@
+"""Config files: Python files with `get_config(variant)`, of the project or of the user."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import ml_collections
+
+from pnerf_jax.errors import InputError
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def find_config(value: str) -> str:
+  """Return 'FILE:VARIANT' with the path of an existing file.
+
+  Args:
+    value: 'FILE' or 'FILE:VARIANT'. A relative FILE may be relative to the current folder, to a
+      checkout of the project, or to the installed package.
+
+  Raises:
+    InputError: there is no such Python file.
+  """
+  name, colon, variant = value.partition(':')
+  candidates = [Path(folder, name) for folder in ('', _PACKAGE.parent, _PACKAGE)]
+  found = next((path for path in candidates if path.is_file()), None)
+  if found is None:
+    raise InputError(f'--config: no such file: {value!r}. Use configs/kitti360.py.')
+  if found.suffix != '.py':
+    raise InputError(f'--config: {value!r} is not a Python file. Use configs/kitti360.py.')
+  if str(found) != name:
+    sys.path.append(str(found.parents[1]))  # configs import each other from the package `configs`
+  return f'{found}{colon}{variant}'
+
+
+def read_config(value: str) -> ml_collections.ConfigDict:
+  """Return the config of a file, mutable, as the binaries get it from --config.
+
+  Args:
+    value: 'FILE' or 'FILE:VARIANT', e.g. 'configs/kitti360.py:cpu'; see `find_config`.
+
+  Raises:
+    InputError: there is no such Python file.
+    ValueError: the file has no such variant.
+  """
+  name, _, variant = find_config(value).partition(':')
+  spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+  assert spec is not None and spec.loader is not None  # it is a Python file
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(variant) if variant else module.get_config()
