@@ -44,7 +44,7 @@ def make_renderer(run: Experiment) -> Renderer:
   )
 
 
-def load_trained_run(workdir: Path, step: int | None) -> TrainedRun:
+def load_trained_run(workdir: Path | str, step: int | None = None) -> TrainedRun:
   """Rebuild a run from its own config and a checkpoint.
 
   Args:
@@ -54,6 +54,7 @@ def load_trained_run(workdir: Path, step: int | None) -> TrainedRun:
   Raises:
     InputError: no config, no such checkpoint, or input that has changed since.
   """
+  workdir = Path(workdir)
   config = load_config(workdir)
   saved = checkpoints.Checkpoints(workdir, read_only=True)
   try:
