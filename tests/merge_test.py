@@ -206,6 +206,7 @@ def test_official_scripts_read_the_merged_labels_of_a_trained_street(street, tmp
   monkeypatch.setattr(field_task.FieldTask, 'write_preview', lambda *_: None)  # seconds
   runs, out = tmp_path / 'runs', tmp_path / 'labels'
   config = configs.get_config('tiny')
+  config.train.refine_fraction = 0.0  # one stage to compile
   config.data.update(root=str(street), frames=2)
   (both,) = split.split_sequence(parse_config(config, 1), overlap=1).windows
   # Windows of both frames and of the second frame, labelled by one training: they agree exactly.

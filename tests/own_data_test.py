@@ -68,6 +68,7 @@ def config(tmp_path_factory):
   )
   (root / transforms.NAME).write_text(json.dumps({'boxes_path': 'boxes.json', 'frames': frames}))
   made = configs.get_config('tiny')
+  made.train.refine_fraction = 0.0  # one stage to compile
   made.data.root = str(root)
   return made
 

@@ -31,7 +31,7 @@ from pnerf_jax.training import losses
 pytestmark = pytest.mark.slow
 
 _C = 50
-_DEPTH_CLASSES = (9, 12, 35)
+_DEPTH_CLASSES = np.array([9, 12, 35])
 _MARGIN = 1e-3  # metres outside of an interval
 _LAYERS = ('alpha_linear', 'rgb_linear', 'semantic_output2')
 
@@ -111,7 +111,7 @@ def _step(params, numbers, geometry):
     & (numbers['depth_target'] > 0)
     & (numbers['depth_target'] < 100)
   )
-  every = np.ones(len(label))
+  every = jnp.ones(len(label))
   huber = losses.depth_huber(depth, numbers['depth_target'], measured)
   uniform = multi_hot / jnp.sum(multi_hot, axis=-1, keepdims=True)
   results = {
@@ -143,8 +143,9 @@ def _step(params, numbers, geometry):
 def repeated(paper_network):
   params, numbers = paper_network
   geometry = _geometry(numbers)
-  # Not jitted: XLA would constant-fold the encoding of the points for minutes.
-  (_, results), gradients = jax.value_and_grad(_step, has_aux=True)(params, numbers, geometry)
+  # All arrays are arguments: XLA would constant-fold the encoding of the points for minutes.
+  compute = jax.jit(jax.value_and_grad(_step, has_aux=True))
+  (_, results), gradients = compute(params, numbers, geometry)
   return {
     **results,
     **{f'grad.nerf_0.{layer}.weight': gradients[layer]['kernel'].T for layer in _LAYERS},

@@ -229,6 +229,7 @@ def test_a_damaged_member_is_named_by_its_place_in_the_archive(archive, tmp_path
 def test_converted_data_is_trained_and_evaluated(converted, tmp_path, monkeypatch):
   monkeypatch.setattr(field_task.FieldTask, 'write_preview', lambda *_: None)  # seconds
   config = configs.get_config('tiny')
+  config.train.refine_fraction = 0.0  # one stage to compile
   config.data.root = str(converted)
   config.train.steps = config.train.preview_every = 2
   config.data.eval_frames = (1311,)

@@ -12,6 +12,18 @@ from pnerf_jax.errors import InputError
 TINY = pspnet.PSPNet(width=4, blocks=1, stride=8)
 
 
+def random_params(network: pspnet.PSPNet, bias_scale: float = 0.0) -> dict:
+  """Return parameters distributed as by `init_params`, without compiling it."""
+  shapes = jax.eval_shape(lambda: pspnet.init_params(network, jax.random.key(0)))
+  rng = np.random.default_rng(0)
+
+  def draw(x):
+    scale = (2 / np.prod(x.shape[:-1])) ** 0.5 if x.ndim > 1 else bias_scale
+    return jnp.asarray(rng.normal(0, scale, x.shape), x.dtype)
+
+  return jax.tree.map(draw, shapes)
+
+
 def test_class_tables_follow_cityscapes_train_ids():
   # In the order of Cityscapes' train ids.
   names = [
@@ -71,7 +83,7 @@ def test_bin_means_match_adaptive_pooling_of_torch():
 @pytest.mark.parametrize('stride', [4, 8])
 def test_images_of_a_batch_are_independent(stride):
   network = pspnet.PSPNet(width=4, blocks=1, stride=stride)
-  params = pspnet.init_params(network, jax.random.key(0))
+  params = random_params(network)
   image = np.random.default_rng(0).integers(0, 256, (1, 40, 200, 3)).astype(np.uint8)
   run = jax.jit(lambda x: network.apply({'params': params}, x))
   before = run(image)
@@ -84,15 +96,7 @@ def test_images_of_a_batch_are_independent(stride):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
   """Write a network with random weights."""
-  params = pspnet.init_params(TINY, jax.random.key(1))
-  params = jax.tree.map(  # random biases, so that several classes win
-    lambda x, k: x + 0.5 * jax.random.normal(k, x.shape),
-    params,
-    jax.tree.unflatten(
-      jax.tree.structure(params),
-      list(jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))),
-    ),
-  )
+  params = random_params(TINY, bias_scale=0.5)  # several classes win
   path = tmp_path_factory.mktemp('net') / 'net.npz'
   checkpoint.write(path, TINY, params)
   return path, params
