@@ -173,7 +173,7 @@ def _own_flags(module: Any) -> list[flags.Flag]:
 def _help(flag: flags.Flag) -> str:
   """Return the meaning of a flag; an enum's accepted values follow."""
   if not isinstance(flag, flags.EnumFlag):
-    return flag.help
+    return re.sub(r'(?s) Its fields are set by .*', '', flag.help)  # configuration.md lists them
   values = ', '.join(f'`{value}`' for value in flag.parser.enum_values if value)
   return f'{flag.help.partition(">: ")[2].rstrip(".")}. Values: {values}.'
 

@@ -1,4 +1,4 @@
-"""Runs every method of label transfer on one window and scores all by the same evaluation.
+"""Run every method of label transfer on one window and score all by the same evaluation.
 
     python -m pnerf_jax.baselines --config=configs/kitti360.py[:variant] --out=DIR [--workdir=RUN]
         [--config.data.root=DATA --config.data.sequence=SEQ --config.data.start=3353]
@@ -10,14 +10,14 @@ kept on a rerun. Prints the table at the end.
 """
 
 from absl import flags
-from ml_collections import config_flags
 
 from pnerf_jax import cli
+from pnerf_jax.config.schema import Config
 from pnerf_jax.contrib.baselines.compare import TITLES, compare
 
 
 def _define_flags() -> None:
-  config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
+  cli.define_config_flag(Config)
   flags.DEFINE_string('out', None, 'DIR: folder of the results.')
   flags.DEFINE_string('workdir', None, 'RUN: a run of the same config; none by default.')
   flags.DEFINE_integer('step', None, "Step of RUN's checkpoint; the newest by default.")

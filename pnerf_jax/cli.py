@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from absl import app, flags
+from ml_collections import config_flags
 
+from pnerf_jax.config import spec
 from pnerf_jax.config.files import find_config
 from pnerf_jax.distributed import initialization
 from pnerf_jax.errors import InputError
@@ -67,6 +69,17 @@ def parse_flags(argv: list[str]) -> list[str]:
     raise InputError(_flag_message(e, argv, config)) from e
   show_progress()
   return arguments
+
+
+def define_config_flag(schema: type) -> flags.FlagHolder:
+  """Define --config, with the fields of a config dataclass as its help."""
+  lines = ['The config, FILE.py[:VARIANT]. Its fields are set by --config.GROUP.FIELD=VALUE:']
+  for name, field in spec.fields(schema):
+    accepted = field.metadata['spec'].description
+    lines.append(f'  config.{name}: {field.metadata["meaning"]} ({accepted}; {field.default!r})')
+  holder = config_flags.DEFINE_config_file('config', None, '\n'.join(lines), lock_config=True)
+  flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS['config'])  # shown by --help
+  return holder
 
 
 def require_flags(*names: str) -> None:

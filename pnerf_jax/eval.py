@@ -1,4 +1,4 @@
-"""Scores a run against ground truth and LiDAR, and writes a report.
+"""Score a run against ground truth and LiDAR, and write a report.
 
     python -m pnerf_jax.eval --workdir=RUN [--step=N]
 

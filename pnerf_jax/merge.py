@@ -1,4 +1,4 @@
-"""Merges the labels of overlapping windows into labels of whole sequences, in KITTI-360's layout.
+"""Merge the labels of overlapping windows into labels of whole sequences, in KITTI-360's layout.
 
     python -m pnerf_jax.merge --windows=windows.txt --runs=OUT --out=LABELS [--partial]
 

@@ -1,4 +1,4 @@
-"""Prepares and checks data before training, and imports released data and weights.
+"""Prepare and check data before training, and import released data and weights.
 
     python -m pnerf_jax.prepare check --config=configs/kitti360.py --out=check.png [--probe=false]
     python -m pnerf_jax.prepare depth --config=configs/kitti360.py [--config.data....] [--overwrite]
@@ -28,7 +28,6 @@ Existing complete files are kept. Exit codes: 0 done, 1 one clear error, 130 int
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from pnerf_jax import cli
 from pnerf_jax.config.schema import Config, parse_config
@@ -38,7 +37,7 @@ from pnerf_jax.contrib.release import dataset as released_dataset
 from pnerf_jax.contrib.release import weights
 from pnerf_jax.errors import InputError
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
+_CONFIG = cli.define_config_flag(Config)
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace existing files.')
 _MIN_DEPTH = flags.DEFINE_float('min_depth', 3.0, 'depth: smallest depth matched, metres.', 0.5)
 _NETWORK = flags.DEFINE_string(

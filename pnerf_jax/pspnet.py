@@ -9,15 +9,15 @@ after saving.
 """
 
 from absl import flags
-from ml_collections import config_flags
 
 from pnerf_jax import cli
+from pnerf_jax.contrib.segmentation.config import Config
 from pnerf_jax.contrib.segmentation.task import train
 from pnerf_jax.distributed import initialization
 
 
 def _define_flags() -> None:
-  config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
+  cli.define_config_flag(Config)
   flags.DEFINE_string('workdir', None, 'RUN: the folder of the run.')
   flags.mark_flag_as_required('config')
   cli.require_flags('workdir')

@@ -1,4 +1,4 @@
-"""Exports labels, depth and colour of the recorded views of a run as PNGs.
+"""Export labels, depth and colour of the recorded views of a run as PNGs.
 
     python -m pnerf_jax.render --workdir=RUN --out=DIR [--cameras=image_00,image_01]
         [--frames=3353:3417] [--size=full|train] [--trajectory=recorded] [--step=N] [--overwrite]

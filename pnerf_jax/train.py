@@ -1,4 +1,4 @@
-"""Trains the fields of one window.
+"""Train the field of one window.
 
     python -m pnerf_jax.train --config=configs/kitti360.py[:variant] --workdir=RUN \\
         [--config.data.root=DATA --config.data.sequence=SEQ --config.data.start=3353]
@@ -12,15 +12,15 @@ Resumes from RUN by itself. Exit codes: 0 done, 1 one clear error, 130 stopped a
 """
 
 from absl import flags
-from ml_collections import config_flags
 
 from pnerf_jax import cli
+from pnerf_jax.config.schema import Config
 from pnerf_jax.distributed import initialization
 from pnerf_jax.training.field_task import train
 
 
 def _define_flags() -> None:
-  config_flags.DEFINE_config_file('config', None, 'The config.', lock_config=True)
+  cli.define_config_flag(Config)
   flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
   flags.mark_flag_as_required('config')
   cli.require_flags('workdir')

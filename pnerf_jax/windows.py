@@ -1,4 +1,4 @@
-"""Splits sequences into windows, runs the windows and reports their status.
+"""Split sequences into windows, run the windows and report their status.
 
     python -m pnerf_jax.windows cut --config=configs/kitti360.py --out=windows.txt [--overlap=16]
         [--config.data.root=DATA --config.data.sequence=SEQ --config.data.frames=64]
@@ -16,10 +16,9 @@ windows are skipped, stopped ones are resumed. `retry` runs only the windows tha
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from pnerf_jax import cli
-from pnerf_jax.config.schema import parse_config
+from pnerf_jax.config.schema import Config, parse_config
 from pnerf_jax.contrib.drives import manifest, runner, split
 from pnerf_jax.contrib.drives.window_folder import STATUSES
 from pnerf_jax.errors import InputError
@@ -56,7 +55,7 @@ _COMMANDS = {'cut': _cut, 'run': _run, 'status': _status, 'retry': lambda: _run(
 
 
 def _define_flags() -> None:
-  config_flags.DEFINE_config_file('config', None, 'cut: the config.', lock_config=True)
+  cli.define_config_flag(Config)
   flags.DEFINE_string('out', None, 'cut: the manifest to write. Others: the output root.')
   flags.DEFINE_integer('overlap', 16, 'cut: minimum number of frames shared by neighbours.')
   flags.DEFINE_string('windows', '', 'The window manifest that cut wrote.')
