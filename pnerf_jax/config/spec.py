@@ -83,7 +83,7 @@ def sequence_of(element: FieldSpec, description: str, lengths: tuple[int, ...] =
 
 TEXT = FieldSpec('text', lambda value: isinstance(value, str) and '\0' not in value)
 FLAG = FieldSpec('True or False', lambda value: isinstance(value, bool))
-TEXTS = sequence_of(TEXT, 'a tuple of texts')
+TEXTS = sequence_of(TEXT, 'a tuple of strings')
 INTS = sequence_of(int_range(0), 'a tuple of integers from 0')
 WEIGHT = float_range(0, 1e9)
 FRACTION = float_range(0, 1)

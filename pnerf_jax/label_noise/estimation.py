@@ -1,4 +1,4 @@
-"""Builds the noise model of a window's pseudo-labels.
+"""Build the noise model of a window's pseudo-labels.
 
 Letters: V views, H x W training size, N = V H W pixels, K intervals of a ray, M primitives,
 C classes present in the window.
@@ -44,7 +44,9 @@ def build_label_noise(
   """
   merged = loss.label_noise == 'merged'
   if loss.label_noise == 'estimated':
-    counts = _count_anchor_labels(window, loss, class_ids, semantic, intervals, label)
+    counts = _count_anchor_labels(
+      window, loss, class_ids, semantic=semantic, intervals=intervals, label=label
+    )
     matrix = transition.estimate_transition(
       counts,
       class_ids,
@@ -70,19 +72,20 @@ def _count_anchor_labels(
   window: Window,
   loss: LossConfig,
   class_ids: tuple[int, ...],
+  *,
   semantic: np.ndarray,
   intervals: Intervals,
   label: np.ndarray,
 ) -> np.ndarray:
   """Sum transition.count_anchor_labels over all views, [C + 1, 45]. Args: of build_label_noise."""
   views, size = len(window.view_frame), (window.height, window.width)
-  of_views = lambda x: x.reshape(views, *size, *x.shape[1:])
+  split_views = lambda x: x.reshape(views, *size, *x.shape[1:])
   depth = window.pseudo_depth
   # Without a depth loss, stereo depth is not used here either.
   if depth is None or not loss.depth > 0:
     depth = np.zeros((views, *size), np.float32)
   planar_depth = np.where(depth < loss.depth_max, depth, 0.0)
-  intervals, label = jax.tree.map(of_views, intervals), of_views(label)
+  intervals, label = jax.tree.map(split_views, intervals), split_views(label)
   pixels = cameras.pixel_grid(window.width, window.height)
 
   def count_view(view: int) -> np.ndarray:

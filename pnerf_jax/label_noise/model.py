@@ -1,7 +1,8 @@
 """The noise model of 2D pseudo-labels in training: a transition matrix and class priors.
 
 Letters: B pixels, C classes present in the window (the sky is the last), y pseudo-label id
-(0 = none), T [C + 1, 45] the transition matrix P(y | c); its last row is that of free space.
+(0 = none), T [C + 1, 45] the transition matrix P(y | c). Its last row is that of free space, the
+space inside the scene bounds that no annotated primitive contains.
 
 References:
   Patrini et al., Making deep neural networks robust to label noise: a loss correction approach,
@@ -29,7 +30,7 @@ class LabelNoise:
     transition: [C + 1, 45], T; before training the prior, later its re-estimate.
     noise_distribution: [45], label distribution of class-independent errors; sums to 1.
     compatible: [C, 45] bool, whether label y may denote class c.
-    class_prior: [C], prior odds of the classes that a ray intersects.
+    class_prior: [C], unnormalised prior of the classes that a ray intersects.
     reliability: [], in [0, 1], scale of the weight of L_2D.
   """
 
@@ -47,7 +48,7 @@ def update_transition(
 
   Args:
     prior: the model before training.
-    label_counts: [C + 1, 45], joint frequencies of class and label; all rays together at most 1.
+    label_counts: [C + 1, 45], joint frequencies of class and label; they sum to at most 1.
     prior_mass: mass of the prior in each row.
     uniform_noise: probability of a class-independent error.
 

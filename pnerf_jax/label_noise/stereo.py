@@ -5,7 +5,7 @@ import numpy as np
 
 
 def depth_tolerance(depth: jax.Array | np.ndarray, sigma: float) -> jax.Array | np.ndarray:
-  """Return the standard error of stereo depth, sigma * (0.3 + (depth / 10)^2).
+  """Return the standard deviation of stereo depth, sigma * (0.3 + (depth / 10)^2).
 
   A constant error in disparity is an error in depth that grows with its square.
 

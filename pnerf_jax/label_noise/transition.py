@@ -1,4 +1,4 @@
-"""Estimates the noise model of a window's pseudo-labels before training, without ground truth.
+"""Estimate the noise model of a window's pseudo-labels before training, without ground truth.
 
 A segmentation network misses most thin objects and has no label at all for some classes, so a
 pseudo-label is an observation of a class, not the class. Where the centre of a primitive is
@@ -24,8 +24,8 @@ from pnerf_jax.data import labels
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.geometry.intervals import Intervals
 
-_SEE_THROUGH = 2.0  # metres after the nearest entry within which a primitive may be the visible one
-_CORE = 0.5  # distance of an anchor pixel from the primitive's edge, relative to the largest one
+_MAX_ENTRY_GAP = 2.0  # metres after the nearest entry within which a primitive may be visible
+_MIN_EDGE_DISTANCE = 0.5  # of an anchor pixel, relative to the primitive's largest one
 
 
 def depth_consistent_primitives(
@@ -38,7 +38,7 @@ def depth_consistent_primitives(
   Args:
     intervals: [H, W, K], numpy.
     depth: [H, W], measured distance along the ray in metres; 0 = unknown.
-    tolerance: [H, W], standard error of the depth, metres.
+    tolerance: [H, W], standard deviation of the depth, metres.
 
   Returns:
     [H, W, K], primitive indices; -1 where a known depth lies outside the interval.
@@ -66,16 +66,16 @@ def anchor_pixels(primitive: np.ndarray, enter: np.ndarray, exit: np.ndarray) ->
   used = primitive >= 0
   pixel_count = np.append(np.bincount(primitive[used], minlength=1).astype(np.float64), np.inf)
   first = np.argmax(used, axis=-1)[..., None]
-  of_first = lambda x: np.take_along_axis(x, first, axis=-1)
-  reach = np.minimum(of_first(exit), of_first(enter) + _SEE_THROUGH)
-  size = np.where(used & (enter <= reach), pixel_count[np.where(used, primitive, -1)], np.inf)
+  at_first = lambda x: np.take_along_axis(x, first, axis=-1)
+  max_entry = np.minimum(at_first(exit), at_first(enter) + _MAX_ENTRY_GAP)
+  size = np.where(used & (enter <= max_entry), pixel_count[np.where(used, primitive, -1)], np.inf)
   smallest = np.argmin(size, axis=-1)[..., None]
   visible = np.take_along_axis(primitive, smallest, axis=-1)[..., 0]
   visible = np.where(used.any(axis=-1), visible, -1)
   distance = _edge_distance(visible)
   largest = np.zeros(len(pixel_count), np.float32)
   np.maximum.at(largest, visible.ravel(), distance.ravel())
-  return np.where(distance >= _CORE * largest[visible], visible, -1).astype(np.int32)
+  return np.where(distance >= _MIN_EDGE_DISTANCE * largest[visible], visible, -1).astype(np.int32)
 
 
 def _edge_distance(index: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def count_anchor_labels(
     intervals: [H, W, K], numpy, of the view.
     depth: [H, W], measured distance along the ray in metres; 0 = unknown. Pixels whose depth lies
       in none of their primitives are not counted.
-    tolerance: [H, W], standard error of the depth, metres.
+    tolerance: [H, W], standard deviation of the depth, metres.
     label: [H, W], pseudo-label ids; 0 is not counted.
     semantic: [M], ids of the primitives, 0 = void.
     class_ids: the C ids present, the sky last.
@@ -196,7 +196,7 @@ def label_reliability(counts: np.ndarray, class_ids: tuple[int, ...]) -> float:
 
 
 def class_prior(records: Sequence[PrimitiveRecord], class_ids: tuple[int, ...]) -> np.ndarray:
-  """Return prior odds of the classes that a ray intersects: surface to volume of their primitives.
+  """Return an unnormalised prior of the classes on a ray: surface to volume of their primitives.
 
   A primitive of size a holds some a^2 of surface in a^3 of space, so a ray is more likely to hit
   the surface of the smaller of two primitives. Classes that share a label with their background

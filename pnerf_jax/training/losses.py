@@ -1,8 +1,8 @@
 """Loss terms over a batch of pixels; each is a pure function of arrays that returns a scalar.
 
-Letters: B pixels, S samples of a pixel, C classes present in the window (the sky is the last),
-T [C + 1, 45] the transition matrix P(y | c) of the pseudo-labels y (id, 0 = none); its last row is
-that of free space.
+Letters: B pixels of a batch, S samples of a pixel, C classes present in the window (the sky is the
+last), T [C + 1, 45] the transition matrix P(y | c) of the pseudo-labels y (id, 0 = none); its last
+row is that of free space.
 
 References:
   Fu et al., Panoptic NeRF: 3D-to-2D label transfer for panoptic urban scene segmentation, 3DV 2022,
@@ -51,7 +51,7 @@ def depth_mixture_nll(
   The outlier component bounds the gradient of rays with a wrong stereo match.
 
   Args:
-    weights: [B, S].
+    weights: [B, S], of volume rendering.
     t: [B, S], metres along the ray.
     target: [B], metres along the ray.
     mask: [B] bool.
@@ -65,14 +65,14 @@ def depth_mixture_nll(
 
 
 def forward_corrected_nll(
-  probabilities: jax.Array, label: jax.Array, weights: jax.Array, transition: jax.Array
+  probabilities: jax.Array, label: jax.Array, label_weight: jax.Array, transition: jax.Array
 ) -> jax.Array:
   """Return -log P(y) of the pseudo-labels under rendered class probabilities and T.
 
   Args:
     probabilities: [B, C], rendered; the mass that is missing to 1 is free space.
     label: [B], ids.
-    weights: [B], 0 = no supervision.
+    label_weight: [B], 0 = no supervision.
     transition: [C + 1, 45], T.
   """
   likelihood = transition.T[label]  # [B, C + 1]
@@ -81,14 +81,14 @@ def forward_corrected_nll(
     jnp.einsum('bc,bc->b', probabilities, likelihood[:, :-1]) + free_space * likelihood[:, -1]
   )
   nll = -jnp.log(jnp.maximum(label_probability, 1e-6))
-  return _weighted_mean(nll, weights)
+  return _weighted_mean(nll, label_weight)
 
 
 def posterior_cross_entropy(
   probabilities: jax.Array,
   fixed: jax.Array,
   label: jax.Array,
-  weights: jax.Array,
+  label_weight: jax.Array,
   *,
   transition: jax.Array,
   class_prior: jax.Array,
@@ -98,17 +98,17 @@ def posterior_cross_entropy(
   The gradient of `forward_corrected_nll` with respect to a logit is proportional to that class's
   own probability, so a class near zero receives no gradient, and classes with equal likelihood are
   not separated. Here the gradient is the difference between prediction and posterior; it does not
-  vanish, and falls back to the class prior where the label is uninformative. Free space may be of
-  any class: its share of the posterior supervises nothing. The geometry receives no gradient
+  vanish, and falls back to the class prior where the label is uninformative. Posterior mass of
+  free space is not supervised, since it may be of any class. The geometry receives no gradient
   through `fixed`.
 
   Args:
     probabilities: [B, C], rendered learned semantics.
     fixed: [B, C], rendered fixed semantics; the mass that is missing to 1 is free space.
     label: [B], ids.
-    weights: [B], 0 = no supervision.
+    label_weight: [B], 0 = no supervision.
     transition: [C + 1, 45], T.
-    class_prior: [C], prior odds of the classes.
+    class_prior: [C], unnormalised class prior.
   """
   likelihood = transition.T[label]  # [B, C + 1]
   fixed = jax.lax.stop_gradient(fixed)
@@ -116,7 +116,7 @@ def posterior_cross_entropy(
   posterior = fixed * class_prior * likelihood[:, :-1]
   posterior = posterior / jnp.maximum(jnp.sum(posterior, axis=-1) + free_space, 1e-9)[:, None]
   nll = -jnp.sum(posterior * jnp.log(probabilities + 1e-6), axis=-1)
-  return _weighted_mean(nll, weights)
+  return _weighted_mean(nll, label_weight)
 
 
 def label_on_ray(ray_classes: jax.Array, label: jax.Array, compatible: jax.Array) -> jax.Array:
@@ -142,7 +142,7 @@ def semantic_3d(
   Args:
     logits: [B, S, C], unmasked.
     fixed: [B, S, C], fixed semantic field.
-    weights: [B, S]; only samples above `threshold` count.
+    weights: [B, S], of volume rendering; only samples above `threshold` count.
     threshold: in [0, 1].
   """
   unambiguous = jnp.max(fixed, axis=-1) > 0.999

@@ -190,7 +190,7 @@ def draw_pixels(
     table: of the window.
     key: of the draw.
     count: P.
-    importance_fraction: fraction of the pixels drawn towards small primitives.
+    importance_fraction: fraction of the pixels that are importance-sampled for small primitives.
 
   Returns:
     [P] int32, pixel indices.

@@ -35,10 +35,10 @@ class StepOptions:
     render: options of rendering.
     loss: config.loss.
     weights: (name, weight) of every loss term.
-    depth_columns: classes (columns of C) whose rays have a depth loss; None = all rays.
+    depth_columns: class indices in [0, C) whose rays have a depth loss; None = all rays.
     batch_rays: B; supersampling^2 times a multiple of the device count.
     supersampling: rays per pixel side.
-    importance_fraction: fraction of the pixels drawn towards small primitives.
+    importance_fraction: fraction of the pixels that are importance-sampled for small primitives.
   """
 
   render: RenderOptions
@@ -78,22 +78,22 @@ def loss_terms(
   loss = options.loss
   out = render_rays(field, batch.rays, batch.intervals, classes, options.render, key=key)
   # An image shows the mean over the area of a pixel, so the mean over its rays is supervised.
-  of_pixel = lambda x: x.reshape(len(batch.label), -1, *x.shape[1:])
-  mean = lambda x: jnp.mean(of_pixel(x), axis=1)
+  group_by_pixel = lambda x: x.reshape(len(batch.label), -1, *x.shape[1:])
+  mean = lambda x: jnp.mean(group_by_pixel(x), axis=1)
   semantics, fixed_semantics = mean(out.semantics), mean(out.fixed_semantics)
-  ray_classes = jnp.any(of_pixel(jnp.any(out.membership.class_mask, axis=-2)), axis=1)
-  labelled = (batch.label > 0) * batch.label_weight
+  ray_classes = jnp.any(group_by_pixel(jnp.any(out.membership.class_mask, axis=-2)), axis=1)
+  label_weight = (batch.label > 0) * batch.label_weight
   supported = losses.label_on_ray(ray_classes, batch.label, noise.compatible) | (
     not loss.mask_unsupported_labels
   )
   learned = losses.forward_corrected_nll(
-    semantics, batch.label, labelled * supported, noise.transition
+    semantics, batch.label, label_weight * supported, noise.transition
   )
   learned += posterior_weight * losses.posterior_cross_entropy(
     semantics,
     fixed_semantics,
     batch.label,
-    labelled * supported,
+    label_weight * supported,
     transition=noise.transition,
     class_prior=noise.class_prior,
   )
@@ -104,7 +104,7 @@ def loss_terms(
     'rgb': losses.color(mean(out.rgb), batch.rgb),
     'depth': _depth_loss(out, batch, ray_classes, options),
     'semantic_2d_fixed': losses.forward_corrected_nll(
-      fixed_semantics, batch.label, labelled, noise.transition
+      fixed_semantics, batch.label, label_weight, noise.transition
     ),
     'semantic_2d': learned,
     'semantic_3d': losses.semantic_3d(out.logits, out.membership.fixed, out.weights),
@@ -123,8 +123,8 @@ def _depth_loss(
     options: of the stage.
   """
   loss, pixels = options.loss, len(batch.label)
-  of_pixel = lambda x: x.reshape(pixels, -1)
-  mean = lambda x: jnp.mean(of_pixel(x), axis=1)
+  flatten_pixel = lambda x: x.reshape(pixels, -1)
+  mean = lambda x: jnp.mean(flatten_pixel(x), axis=1)
   target = batch.depth / mean(batch.rays.depth_per_t)
   measured = (batch.depth > 0) & (batch.depth < loss.depth_max) & (mean(out.opacity) > 0)
   if options.depth_columns is not None:
@@ -133,8 +133,8 @@ def _depth_loss(
     return losses.depth_huber(mean(out.depth), target, measured)
   rays_per_pixel = len(out.weights) // pixels
   return losses.depth_mixture_nll(
-    of_pixel(out.weights) / rays_per_pixel,
-    of_pixel(out.samples.t),
+    flatten_pixel(out.weights) / rays_per_pixel,
+    flatten_pixel(out.samples.t),
     target,
     measured,
     sigma=loss.depth_sigma,
@@ -174,7 +174,7 @@ def _one_step(
 ) -> tuple[TrainState, Metrics]:
   """Make one optimiser step; return the state and the unweighted loss terms with their sum."""
   loss = options.loss
-  key_rays, key_noise = jax.random.split(jax.random.fold_in(root_key, state.step))
+  key_rays, key_jitter = jax.random.split(jax.random.fold_in(root_key, state.step))
   batch = _draw_batch(table, key_rays, options, mesh)
   warming_up = state.step < loss.transition_warmup_steps
   posterior_weight = jnp.where(warming_up, loss.posterior_weight_warmup, loss.posterior_weight)
@@ -194,7 +194,7 @@ def _one_step(
       noise,
       options,
       posterior_weight=posterior_weight,
-      key=key_noise,
+      key=key_jitter,
     )
     return _total_loss(terms, options, noise.reliability), (terms, frequencies)
 
@@ -213,9 +213,8 @@ def make_train_steps(
 ) -> TrainSteps:
   """Build `train_steps(state, ray_table, class_table, label_noise, root_key) -> state, metrics`.
 
-  One call makes `num_steps` optimiser steps. The batch and the noise of a step depend on the root
-  key and the step alone, so a resumed run repeats an uninterrupted one exactly, on any number of
-  devices.
+  One call makes `num_steps` optimiser steps. The batch and the jitter of a step depend on the root
+  key and the step alone, so a resumed run repeats an uninterrupted one.
 
   Args:
     module: the field.
