@@ -1,4 +1,4 @@
-"""The demo: label transfer on a synthetic street, a few minutes on 2 cores.
+"""The demo: label transfer on a synthetic street, about 10 to 13 minutes on two cores.
 
     python -m pnerf_jax.street --out=runs/demo/street
     python -m pnerf_jax.train --config=configs/street.py --workdir=runs/demo/run
@@ -16,5 +16,5 @@ def get_config(variant: str = 'cpu') -> ml_collections.ConfigDict:
   config = kitti360.get_config(variant)
   config.data.root = 'runs/demo/street'
   if variant == 'cpu':
-    config.train.steps = 5000  # the demo including installation fits into ten minutes
+    config.train.steps = 5000
   return config

@@ -24,6 +24,7 @@ from pnerf_jax.errors import InputError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DISK_FULL_TEXT = re.compile('|'.join(os.strerror(code) for code in _DISK_FULL))
+_FLAG_MODULES = (__name__, initialization.__name__)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -57,6 +58,9 @@ def run(main: Callable[..., Any], positional: int = 0) -> None:
 def parse_flags(argv: list[str]) -> list[str]:
   """Parse absl flags and config overrides; return the positional arguments."""
   app.define_help_flags()
+  for module in _FLAG_MODULES:  # shown by --help as the flags of the binary
+    for own in flags.FLAGS.get_flags_for_module(module):
+      flags.FLAGS.register_key_flag_for_module(argv[0], own)
   argv, config = list(argv), ''
   for i, word in enumerate(argv):
     flag, equals, value = word.partition('=')
@@ -65,6 +69,8 @@ def parse_flags(argv: list[str]) -> list[str]:
       argv[i : i + 1 + (not equals)] = [f'--config={config}']
   try:
     arguments = flags.FLAGS(argv)[1:]
+  except SystemExit:  # absl exits with 1 after --help
+    sys.exit(0)
   except (flags.Error, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as e:
     raise InputError(_flag_message(e, argv, config)) from e
   show_progress()
@@ -77,9 +83,7 @@ def define_config_flag(schema: type) -> flags.FlagHolder:
   for name, field in spec.fields(schema):
     accepted = field.metadata['spec'].description
     lines.append(f'  config.{name}: {field.metadata["meaning"]} ({accepted}; {field.default!r})')
-  holder = config_flags.DEFINE_config_file('config', None, '\n'.join(lines), lock_config=True)
-  flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS['config'])  # shown by --help
-  return holder
+  return config_flags.DEFINE_config_file('config', None, '\n'.join(lines), lock_config=True)
 
 
 def require_flags(*names: str) -> None:
@@ -122,13 +126,14 @@ def _flag_message(error: BaseException, argv: list[str], config: str) -> str:
     overrides = [word.partition('=')[0] for word in argv if word.lstrip('-').startswith('config.')]
     flag = next((name for name in overrides if key in name.split('.')), key)
     fields = [f'--config.{f}' for f in _field_names(flags.FLAGS['config'].parser.parse(config))]
-    similar = [field for field in fields if field.rpartition('.')[2] == key]
-    similar += difflib.get_close_matches(flag, fields, n=1, cutoff=0.6)
-    suggestion = f' Did you mean {similar[0]}?' if similar else ''
-    return f'{flag}: unknown config field.{suggestion}'
+    names = {field.rpartition('.')[2]: field for field in fields}
+    close = difflib.get_close_matches(flag.rpartition('.')[2], names, n=1, cutoff=0.75)
+    similar = [names[name] for name in close]
+    hint = f'Did you mean {similar[0]}?' if similar else 'See docs/configuration.md.'
+    return f'{flag}: unknown config field. {hint}'
   while 'Traceback' in str(error) and error.__context__ is not None:
     error = error.__context__
-  return f'command line: {str(error).rstrip(".")}. See --help.'
+  return f'command line: {str(error).rstrip(".").replace(" ?", "?")}. See --help.'
 
 
 def _field_names(config: Any) -> list[str]:

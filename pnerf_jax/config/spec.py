@@ -154,7 +154,7 @@ def parse(
   known = groups(schema)
   for name in config:
     if name not in known:
-      raise InputError(f'{source}config.{name}: unknown config group. Remove it.')
+      raise InputError(f'{source}config.{name}: unknown config group. Remove it, or use {example}.')
   return schema(
     **{
       name: _parse_group(name, group, config.get(name), source, example)
@@ -173,7 +173,8 @@ def _parse_group(name: str, group: type, values: Any, source: str, example: str)
   for field, value in values.items():
     if field not in declared:
       raise InputError(
-        f'{source}config.{name}.{field}: unknown config field ({value!r:.60}). Remove it.'
+        f'{source}config.{name}.{field}: unknown config field ({value!r:.60}). Remove it, or use'
+        f' {example}.'
       )
   for field, spec in declared.items():
     if field not in values:

@@ -11,7 +11,7 @@ from pnerf_jax.config.schema import Config, parse_config
 from pnerf_jax.data.files import read_json, write_bytes
 from pnerf_jax.errors import InputError
 
-_SCHEMA = 2  # increased when fields are renamed or change their meaning
+SCHEMA = 2  # increased when fields are renamed or change their meaning
 _MAX_BYTES = 2**20
 
 
@@ -33,7 +33,7 @@ def save_config(config: Any, workdir: pathlib.Path) -> None:
   path = workdir / 'config.json'
   current = to_json(config)
   if not path.exists():
-    write_bytes(path, json.dumps({'schema': _SCHEMA, **current}, indent=2).encode())
+    write_bytes(path, json.dumps({'schema': SCHEMA, **current}, indent=2).encode())
     return
   saved = read_config(path)
   for group, fields in current.items():
@@ -68,9 +68,9 @@ def read_config(path: pathlib.Path) -> dict[str, dict[str, Any]]:
   if not isinstance(found, dict):
     raise InputError(f'{path}: holds {found!r:.60}, not a config. Remove the run and train again.')
   schema = found.pop('schema', 1)
-  if schema != _SCHEMA:
+  if schema != SCHEMA:
     raise InputError(
-      f'{path}: config schema {schema}, expected {_SCHEMA}: this run is of another version of'
+      f'{path}: config schema {schema}, expected {SCHEMA}: this run is of another version of'
       ' pnerf_jax. Train again in another --workdir.'
     )
   if not all(isinstance(group, dict) for group in found.values()):

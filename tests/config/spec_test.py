@@ -75,9 +75,9 @@ def test_lists_become_tuples():
     ),
     (
       {'group': {'speed': 2.0}},
-      'config.group.speed: unknown config field (2.0). Remove it.',
+      'config.group.speed: unknown config field (2.0). Remove it, or use configs/kitti360.py.',
     ),
-    ({'other': {}}, 'config.other: unknown config group. Remove it.'),
+    ({'other': {}}, 'config.other: unknown config group. Remove it, or use configs/kitti360.py.'),
     (
       {'group': None},
       'config.group: None is not a group of fields. Use those of configs/kitti360.py.',

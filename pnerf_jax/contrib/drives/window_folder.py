@@ -21,6 +21,7 @@ from typing import Any
 from pnerf_jax.data.files import read_json, write_bytes
 from pnerf_jax.errors import InputError
 from pnerf_jax.runs import lock
+from pnerf_jax.runs.config_file import SCHEMA
 
 STATUSES = ('done', 'running', 'failed', 'stopped', 'pending')
 HEARTBEAT_INTERVAL = 20.0  # seconds
@@ -88,12 +89,21 @@ class WindowFolder:
     return WindowStatus('stopped' if self.log.exists() else 'pending')
 
   def read_done(self) -> dict[str, Any] | None:
-    """Return the contents of done.json, None if the window is not complete."""
-    return self._read('done', 'flags')
+    """Return the contents of done.json, None if the window is not complete.
+
+    Raises:
+      InputError: the file is damaged, or the window was completed by another version.
+    """
+    content = self._read('done', 'flags')
+    if content is not None and content.get('schema') != SCHEMA:
+      raise InputError(
+        f'{self.path}: was completed by another version of pnerf_jax. Name another --out.'
+      )
+    return content
 
   def write_done(self, flags: list[str]) -> None:
     """Mark the window as complete, trained with these flags."""
-    self._write('done', flags=flags)
+    self._write('done', flags=flags, schema=SCHEMA)
 
   def write_failure(self, command: str, reason: str) -> None:
     """Mark the window as failed, for a reason of one line."""
