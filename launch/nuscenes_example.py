@@ -206,7 +206,7 @@ def write(out: pathlib.Path, samples: int, width: int, seed: int) -> None:
   for number in tqdm.tqdm(range(samples), 'samples', unit='sample'):
     for eye, name in enumerate(CAMERAS):
       rng = np.random.default_rng([seed, number, eye])
-      image = generate.render_image(street, cameras, number, eye, exposure, rng)
+      image = generate.render_image(street, cameras, number, eye, exposure, rng=rng)
       with files.atomic_write(dataset / image_name(name, number)) as file:
         Image.fromarray(image.rgb).save(file, format='JPEG', quality=95)
       png_name = f'{kitti360.frame_name(number)}.png'

@@ -162,6 +162,7 @@ def _courses(
   height: float,
   joint: float,
   spread: float,
+  *,
   shift: float,
 ) -> np.ndarray:
   """Return courses of blocks of `width` by `height` (in units of size) with joints."""
@@ -179,23 +180,23 @@ def _courses(
 
 
 def _brick(s: SurfaceSamples) -> np.ndarray:
-  return _courses(s, 1.0, 0.32, 0.05, 0.55, 0.5)
+  return _courses(s, 1.0, 0.32, 0.05, 0.55, shift=0.5)
 
 
 def _stone(s: SurfaceSamples) -> np.ndarray:
-  return _courses(s, 1.0, 0.6, 0.06, 0.6, 0.5)
+  return _courses(s, 1.0, 0.6, 0.06, 0.6, shift=0.5)
 
 
 def _paver(s: SurfaceSamples) -> np.ndarray:
-  return _courses(s, 1.0, 1.0, 0.05, 0.35, 0.5)
+  return _courses(s, 1.0, 1.0, 0.05, 0.35, shift=0.5)
 
 
 def _cobble(s: SurfaceSamples) -> np.ndarray:
-  return _courses(s, 1.0, 1.0, 0.16, 0.5, 0.5)
+  return _courses(s, 1.0, 1.0, 0.16, 0.5, shift=0.5)
 
 
 def _tiles(s: SurfaceSamples) -> np.ndarray:
-  return _courses(s, 0.7, 1.0, 0.16, 0.45, 0.0)
+  return _courses(s, 0.7, 1.0, 0.16, 0.45, shift=0.0)
 
 
 def _planks(s: SurfaceSamples) -> np.ndarray:
@@ -375,6 +376,7 @@ def shade(
   normal: np.ndarray,
   directions: np.ndarray,
   gloss: np.ndarray,
+  *,
   lit: np.ndarray,
   distance: np.ndarray,
 ) -> np.ndarray:

@@ -84,7 +84,7 @@ def wall_paint(rng: np.random.Generator, kinds) -> Paint:
 
 
 def _facade(
-  origin, along, width: float, height: float, holes, bands, recess: float
+  origin, along, width: float, height: float, holes, *, bands, recess: float
 ) -> list[solids.Solid]:
   """Build a wall with openings.
 
@@ -180,7 +180,7 @@ def _balcony(x: float, z: float, rng: np.random.Generator) -> list[solids.Solid]
 
 
 def _gable(
-  width: float, depth: float, eaves: float, pitch: float, roof: Paint, wall: Paint
+  width: float, depth: float, eaves: float, pitch: float, roof: Paint, *, wall: Paint
 ) -> list[solids.Solid]:
   """Build a roof with its ridge along x, and the wall triangles below it."""
   over, ridge = 0.45, eaves + pitch * depth / 2
@@ -238,12 +238,13 @@ def _roof(
     pieces = [
       solid.moved((0, depth / 2, 0), np.pi / 2)
       for solid in (
-        s.moved((0, -width / 2, 0)) for s in _gable(depth, width, eaves, pitch, roof, style.wall)
+        s.moved((0, -width / 2, 0))
+        for s in _gable(depth, width, eaves, pitch, roof, wall=style.wall)
       )
     ]
     ridge = eaves + pitch * width / 2
   else:
-    pieces = _gable(width, depth, eaves, pitch, roof, style.wall)
+    pieces = _gable(width, depth, eaves, pitch, roof, wall=style.wall)
     ridge = eaves + pitch * depth / 2
     for x in np.arange(-width / 2 + 2.2, width / 2 - 2.0, 4.5) if rng.random() < 0.5 else ():
       y = 0.25 * depth
@@ -279,14 +280,26 @@ def house(
   eaves = 0.35 + style.floors * style.floor_height
   bands = [(0.6 if not style.shops else 2.95, style.plinth), (eaves, style.wall)]
   front = _holes(rng, style, width, True)
-  pieces = _facade((-width / 2, 0, 0), (1, 0, 0), width, eaves, front, bands, 0.16)
+  pieces = _facade((-width / 2, 0, 0), (1, 0, 0), width, eaves, front, bands=bands, recess=0.16)
   pieces += _facade(
-    (width / 2, 0, 0), (0, 1, 0), depth, eaves, _holes(rng, style, depth, False), bands, 0.12
+    (width / 2, 0, 0),
+    (0, 1, 0),
+    depth,
+    eaves,
+    _holes(rng, style, depth, False),
+    bands=bands,
+    recess=0.12,
   )
   pieces += _facade(
-    (-width / 2, depth, 0), (0, -1, 0), depth, eaves, _holes(rng, style, depth, False), bands, 0.12
+    (-width / 2, depth, 0),
+    (0, -1, 0),
+    depth,
+    eaves,
+    _holes(rng, style, depth, False),
+    bands=bands,
+    recess=0.12,
   )
-  pieces += _facade((width / 2, depth, 0), (-1, 0, 0), width, eaves, [], bands, 0.1)
+  pieces += _facade((width / 2, depth, 0), (-1, 0, 0), width, eaves, [], bands=bands, recess=0.1)
   for left, right, low, high, paint in front:
     middle = 0.5 * (left + right) - width / 2
     if paint.pattern == 'window':
@@ -350,14 +363,14 @@ def garage(rng: np.random.Generator, width: float = 3.1, depth: float = 5.8) -> 
     width,
     2.5,
     [(0.3, width - 0.3, 0.02, 2.12, door)],
-    [(2.5, wall)],
-    0.22,
+    bands=[(2.5, wall)],
+    recess=0.22,
   )
   for origin, along, size in (
     ((half, 0, 0), (0, 1, 0), depth),
     ((-half, depth, 0), (0, -1, 0), depth),
     ((half, depth, 0), (-1, 0, 0), width),
   ):
-    pieces += _facade(origin, along, size, 2.5, [], [(2.5, wall)], 0.1)
+    pieces += _facade(origin, along, size, 2.5, [], bands=[(2.5, wall)], recess=0.1)
   pieces.append(solids.box((width + 0.3, depth + 0.3, 0.18), _FLAT_ROOF, (0, depth / 2, 2.42)))
   return objects.make_object('garage', *pieces)

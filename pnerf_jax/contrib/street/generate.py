@@ -129,6 +129,7 @@ def render_image(
   number: int,
   eye: int,
   exposure: float,
+  *,
   rng: np.random.Generator,
 ) -> Image:
   """Render an image.
@@ -191,6 +192,7 @@ def _write_frame(
   rig: camera.Rig,
   predict: Callable,
   parameters: scenery.Parameters,
+  *,
   number: int,
   exposure: float,
 ):
@@ -199,7 +201,7 @@ def _write_frame(
   name = kitti360.frame_name(frame)
   # The noise of an image does not depend on the number of frames.
   rngs = [np.random.default_rng([parameters.seed, frame, k]) for k in range(5)]
-  images = [render_image(street, rig, number, eye, exposure, rngs[eye]) for eye in (0, 1)]
+  images = [render_image(street, rig, number, eye, exposure, rng=rngs[eye]) for eye in (0, 1)]
   depths = stereo.stereo_depth(
     images[0].rgb, images[1].rgb, float(rig.intrinsics[0]), camera.BASELINE
   )
@@ -327,7 +329,7 @@ def generate(root: Path, parameters: scenery.Parameters) -> bool:
   writer.write_lists(root, sequence, numbers)
   exposure = auto_exposure(street)
   for number in range(parameters.frames):
-    _write_frame(root, street, rig, predict, parameters, number, exposure)
+    _write_frame(root, street, rig, predict, parameters, number=number, exposure=exposure)
     _LOG.info('frame %d of %d', number + 1, parameters.frames)
   files.write_bytes(root / MARKER, _marker(parameters, True))
   return True

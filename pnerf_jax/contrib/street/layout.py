@@ -72,7 +72,7 @@ class Road:
 
 
 def make_road(
-  start: float, end: float, heading: float, bend: float, period: float, grade: float, roll: float
+  start: float, end: float, heading: float, bend: float, period: float, *, grade: float, roll: float
 ) -> Road:
   """Return a road of curvature bend * sin(2 pi s / period) and an undulating profile.
 
@@ -189,7 +189,7 @@ class Builder:
     return not any(footprints.overlap(one, self._taken) for one in footprints.rectangles(group))
 
   def put(
-    self, item, s: float, d: float, height: float = 0.12, turn: float = 0.0, ghost: bool = False
+    self, item, s: float, d: float, height: float = 0.12, turn: float = 0.0, *, ghost: bool = False
   ):
     """Place an object, or a list of objects with a common frame, with x along the road.
 
@@ -214,7 +214,9 @@ class Builder:
           self._taken = np.concatenate([self._taken, footprints.rectangles(placed)])
         return
 
-  def face(self, item, s: float, side: int, away: float, height: float = 0.12, turn: float = 0.0):
+  def face(
+    self, item, s: float, side: int, away: float, height: float = 0.12, *, turn: float = 0.0
+  ):
     """Place objects `away` metres from the axis with their front (local -y) towards the road."""
     self.put(item, s, side * away, height, turn + (0.0 if side > 0 else np.pi))
 
@@ -231,10 +233,10 @@ class Builder:
       count = max(1, round((s1 - s0) / _PIECE))
       edges = np.linspace(s0, s1, count + 1)
       for a, b in zip(edges[:-1], edges[1:]):
-        self.objects.append(self._patch(name, paint, a, b, strip, height, side))
+        self.objects.append(self._patch(name, paint, a, b, strip, height=height, side=side))
 
   def _patch(
-    self, name: str, paint: Paint, s0: float, s1: float, strip: Strip, height: float, side: int
+    self, name: str, paint: Paint, s0: float, s1: float, strip: Strip, *, height: float, side: int
   ) -> SceneObject:
     s = np.linspace(s0, s1, max(2, round((s1 - s0) / 1.0) + 1))
     wide = strip.outer - strip.inner

@@ -107,7 +107,7 @@ def bicycle(rng: np.random.Generator) -> objects.SceneObject:
   frame = Paint('plain', _pick(rng, _CLOTH), gloss=0.15)
   saddle, head, crank = (-0.20, 0, 0.95), (0.38, 0, 0.90), (-0.05, 0, 0.30)
   rear, front = (-0.52, 0, 0.34), (0.54, 0, 0.34)
-  pieces = [solids.ring(axle, (0, 1, 0), 0.32, 0.05, _TYRE, 20) for axle in (rear, front)]
+  pieces = [solids.ring(axle, (0, 1, 0), 0.32, 0.05, _TYRE, sides=20) for axle in (rear, front)]
   for x, _, z in (rear, front):
     angles = np.arange(5) * np.pi / 5
     pieces += [

@@ -27,7 +27,7 @@ def _leaf_paints(rng: np.random.Generator, which: int | None) -> tuple[Paint, ..
 
 
 def _clump(
-  center, radii, rng: np.random.Generator, paints, leaves: int, leaf: float
+  center, radii, rng: np.random.Generator, paints, leaves: int, *, leaf: float
 ) -> list[solids.Solid]:
   """Build an irregular dark core with light leaves around it."""
   radii = np.broadcast_to(np.asarray(radii, float), 3)
@@ -85,7 +85,7 @@ def tree(
   crown = []
   for center in centers:
     lump = size * rng.uniform(0.7, 1.15) * np.array([1.0, 1.0, 0.8 if form != 'column' else 1.3])
-    crown += _clump(center, lump, rng, paints, leaves, 0.16 + 0.07 * size)
+    crown += _clump(center, lump, rng, paints, leaves, leaf=0.16 + 0.07 * size)
   fork = height - crown_height
   girth = 0.018 * height + 0.05
   trunk = [
@@ -113,7 +113,7 @@ def _conifer(rng: np.random.Generator, height: float, detail: float) -> objects.
         rng,
         paints,
         int(26 * detail),
-        0.26,
+        leaf=0.26,
       )
   trunk = solids.tube((0, 0, -0.3), (0, 0, 0.95 * height), (0.016 * height + 0.04, 0.03), _BARK, 8)
   return objects.SceneObject(
@@ -127,7 +127,9 @@ def bush(rng: np.random.Generator, height: float) -> objects.SceneObject:
   pieces = []
   for _ in range(5):
     at = np.array([*rng.uniform(-0.30, 0.30, 2), rng.uniform(0.30, 0.62)]) * height
-    pieces += _clump(at, height * rng.uniform(0.26, 0.38), rng, paints, 34, 0.13 + 0.05 * height)
+    pieces += _clump(
+      at, height * rng.uniform(0.26, 0.38), rng, paints, 34, leaf=0.13 + 0.05 * height
+    )
   if rng.random() < 0.3:
     flowers = Paint(
       'plain', ((0.6, 0.15, 0.25), (0.65, 0.6, 0.2), (0.6, 0.58, 0.6))[rng.integers(3)]

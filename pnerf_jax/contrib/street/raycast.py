@@ -137,5 +137,5 @@ def radiance(
     start = points[lit] + _LIFT * normal[lit]
     toward = np.broadcast_to(light.sun, start.shape)
     lit[lit] = ~np.any([other.occluded(start, toward) for other in scenes], axis=0)
-    color[rays] = appearance.shade(light, surface, normal, ahead, gloss, lit, far)
+    color[rays] = appearance.shade(light, surface, normal, ahead, gloss, lit=lit, distance=far)
   return color

@@ -193,7 +193,7 @@ def build(parameters: Parameters) -> Street:
     center=np.array([1200.0, 3700.0, 115.0]) + np.round(rng.uniform(-300, 300, 3) * [1, 1, 0.05]),
     objects=everything,
     instance=instance,
-    annotations=_annotate(builder, everything, instance, movers, parameters, rng),
+    annotations=_annotate(builder, everything, instance, movers, parameters, rng=rng),
     static=_static(still),
     movers=movers,
     road=road,
@@ -214,6 +214,7 @@ def _annotate(
   instance: np.ndarray,
   movers: list[layout.Mover],
   parameters: Parameters,
+  *,
   rng: np.random.Generator,
 ) -> list[annotation.Annotation]:
   """Annotate static objects, ghosts, and moving objects at every frame."""

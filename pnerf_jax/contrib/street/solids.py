@@ -162,7 +162,7 @@ def _around(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return first, np.cross(axis, first)
 
 
-def tube(start, end, radius, paint: Paint, sides: int = 8, caps: bool = True) -> Solid:
+def tube(start, end, radius, paint: Paint, sides: int = 8, *, caps: bool = True) -> Solid:
   """Return a cylinder or cone frustum; `radius` is a number or (start, end), metres."""
   start, end = np.asarray(start, float), np.asarray(end, float)
   first, second = _around((end - start) / np.linalg.norm(end - start))
@@ -189,7 +189,7 @@ def path(points, radius: float, paint: Paint, sides: int = 5) -> Solid:
   )
 
 
-def ring(center, axis, radius: float, thickness: float, paint: Paint, sides: int = 16) -> Solid:
+def ring(center, axis, radius: float, thickness: float, paint: Paint, *, sides: int = 16) -> Solid:
   """Return a torus of square section, e.g. a bicycle's tyre; `axis` is its axle."""
   axis = np.asarray(axis, float) / np.linalg.norm(axis)
   first, second = _around(axis)

@@ -79,6 +79,7 @@ def _pane(
   right: float,
   low: float,
   high: float,
+  *,
   paint: Paint,
   lift: float = 0.012,
 ) -> solids.Solid:
@@ -120,8 +121,8 @@ def _cabin(kind: str, length: float, half: float, body: Paint) -> list[solids.So
   front = np.array([[x3, -low, z3], [x3, low, z3], [x2, top, z2], [x2, -top, z2]])
   rear = np.array([[x0, low, z0], [x0, -low, z0], [x1, -top, z1], [x1, top, z1]])
   pieces += [
-    _pane(front, 0.07, 0.93, 0.06, 0.92, _GLASS),
-    _pane(rear, 0.08, 0.92, 0.15, 0.90, _GLASS),
+    _pane(front, 0.07, 0.93, 0.06, 0.92, paint=_GLASS),
+    _pane(rear, 0.08, 0.92, 0.15, 0.90, paint=_GLASS),
   ]
   for side in (1.0, -1.0):
     # On the left side corners start at the lower rear, so that the normal points outwards.
@@ -134,7 +135,7 @@ def _cabin(kind: str, length: float, half: float, body: Paint) -> list[solids.So
     for i, (a, b) in enumerate(cuts):
       if kind == 'sedan' and i == (2 if side > 0 else 0):
         a, b = (a, 0.80) if side > 0 else (0.20, b)
-      pieces.append(_pane(patch, a, b, 0.10, 0.86, _GLASS))
+      pieces.append(_pane(patch, a, b, 0.10, 0.86, paint=_GLASS))
   return pieces
 
 
@@ -201,7 +202,7 @@ def truck(rng: np.random.Generator) -> objects.SceneObject:
       0.96,
       0.06,
       0.9,
-      _GLASS,
+      paint=_GLASS,
     )
   )
   for side in (-1.0, 1.0):
@@ -294,8 +295,10 @@ def bus(rng: np.random.Generator) -> objects.SceneObject:
 def motorcycle(rng: np.random.Generator) -> objects.SceneObject:
   """Build a parked motorcycle."""
   tank = Paint('paint', BODY_COLORS[rng.integers(len(BODY_COLORS))], gloss=0.25)
-  pieces = [solids.ring((x, 0, 0.31), (0, 1, 0), 0.25, 0.12, _TYRE, 14) for x in (-0.68, 0.68)]
-  pieces += [solids.ring((x, 0, 0.31), (0, 1, 0), 0.10, 0.10, _RIM, 8) for x in (-0.68, 0.68)]
+  pieces = [
+    solids.ring((x, 0, 0.31), (0, 1, 0), 0.25, 0.12, _TYRE, sides=14) for x in (-0.68, 0.68)
+  ]
+  pieces += [solids.ring((x, 0, 0.31), (0, 1, 0), 0.10, 0.10, _RIM, sides=8) for x in (-0.68, 0.68)]
   pieces += [solids.path([(0.68, y, 0.31), (0.42, y, 0.95)], 0.03, _RIM) for y in (-0.09, 0.09)]
   pieces += [
     solids.ball((0.12, 0, 0.82), (0.32, 0.15, 0.15), tank),

@@ -168,7 +168,12 @@ def _street_side(builder: Builder, side: int, plots):
     ):
       if rng.random() < chance:
         builder.face(
-          make(rng), spot(), side, away, 0.11, rng.uniform(0, 6) if make is people.person else 0.0
+          make(rng),
+          spot(),
+          side,
+          away,
+          0.11,
+          turn=rng.uniform(0, 6) if make is people.person else 0.0,
         )
     if rng.random() < 0.35:
       for s in np.arange(s0 + 0.6, s1 - 0.3, 1.5):

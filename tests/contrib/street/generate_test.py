@@ -155,7 +155,7 @@ def test_scan_agrees_with_the_true_depth(root, street):
   velo_from_cam = np.eye(4)
   velo_from_cam[:3] = np.loadtxt(root / 'calibration/calib_cam_to_velo.txt').reshape(3, 4)
   rig = camera.rig(PARAMETERS.scale)
-  image = generate.render_image(street, rig, 1, 0, 1.0, np.random.default_rng(0))
+  image = generate.render_image(street, rig, 1, 0, 1.0, rng=np.random.default_rng(0))
   frame = f'{PARAMETERS.frame_numbers[1]:010d}'
   scan = np.fromfile(
     root / f'data_3d_raw/{SEQUENCE}/velodyne_points/data/{frame}.bin', '<f4'

@@ -10,7 +10,7 @@ GREY = Paint('plain', (0.4, 0.4, 0.4))
 
 
 def straight(grade=0.0):
-  return layout.make_road(-50.0, 150.0, 0.3, 0.0, 100.0, grade, 0.0)
+  return layout.make_road(-50.0, 150.0, 0.3, 0.0, 100.0, grade=grade, roll=0.0)
 
 
 def test_straight_road_matches_closed_form():
@@ -24,7 +24,7 @@ def test_straight_road_matches_closed_form():
 
 
 def test_curved_road_has_its_curvature_and_length():
-  road = layout.make_road(-30.0, 120.0, -1.0, 0.012, 95.0, 0.0, 0.0)
+  road = layout.make_road(-30.0, 120.0, -1.0, 0.012, 95.0, grade=0.0, roll=0.0)
   s = 95.0 / 4  # the sine is one here
   turn = road.heading_at(s + 0.5) - road.heading_at(s - 0.5)
   np.testing.assert_allclose(turn, 0.012, rtol=1e-3)
@@ -56,7 +56,7 @@ def test_oncoming_movers_are_turned():
 
 
 def test_strips_cover_the_ground_and_contain_their_outlines():
-  road = layout.make_road(-60.0, 160.0, 1.0, 0.01, 90.0, 0.03, 0.1)
+  road = layout.make_road(-60.0, 160.0, 1.0, 0.01, 90.0, grade=0.03, roll=0.1)
   builder = layout.Builder(road, np.random.default_rng(1), 10.0)
   builder.ground(layout.Strip('road', -3.0, 3.0, 0.0, GREY), 1)
   gap = ((12.0, 16.0, 'parking', GREY, 0.05),)

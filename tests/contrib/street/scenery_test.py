@@ -58,7 +58,7 @@ def test_images_show_many_classes_and_textures(streets):
   seen = {}
   for preset, street in streets.items():
     image = generate.render_image(
-      street, rig, 12, 0, generate.auto_exposure(street), np.random.default_rng(0)
+      street, rig, 12, 0, generate.auto_exposure(street), rng=np.random.default_rng(0)
     )
     seen[preset] = image
     ids, counts = np.unique(image.semantic, return_counts=True)

@@ -42,7 +42,7 @@ def test_ball_approaches_the_ellipsoid():
 
 
 def test_ring_is_a_torus_of_square_section():
-  mesh = mesh_of(solids.ring((0, 0, 0), (0, 1, 0), 1.0, 0.2, RED, 64))
+  mesh = mesh_of(solids.ring((0, 0, 0), (0, 1, 0), 1.0, 0.2, RED, sides=64))
   assert mesh.is_watertight
   # Pappus's theorem: area of the section times the path of its centroid.
   np.testing.assert_allclose(mesh.volume, 0.5 * 0.2**2 * 2 * np.pi, rtol=0.01)
