@@ -31,6 +31,12 @@ def pytest_configure(config):
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 
 
+def pytest_collection_modifyitems(items):
+  """Run files with slow tests first, so that no worker is left with one of them at the end."""
+  slow = {item.path for item in items if item.get_closest_marker('slow')}
+  items.sort(key=lambda item: item.path not in slow)  # stable: files stay together
+
+
 def pytest_unconfigure(config):
   """Remove the folder of compiled programs."""
   if hasattr(config, 'pnerf_cache'):
