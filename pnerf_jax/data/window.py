@@ -168,6 +168,7 @@ def _visible_primitives(
   num_other_frames = 0
 
   def predicate(start_frame: int, end_frame: int, timestamp: int) -> bool:
+    """Return whether a primitive was annotated in the window; count the others."""
     nonlocal num_other_frames
     accepted = primitives_lib.annotated_in_window(
       start_frame, end_frame, timestamp, dataset.frames, scene.annotation_margin_frames

@@ -46,6 +46,7 @@ def _primitive_intervals(
   right, down, forward = axes
 
   def add_face(face, hits):
+    """Add the crossings of all rays with a face to the hit buffer."""
     corners = primitives.vertices[primitives.faces[face]][..., None] - origins
     planar = [(_dot(corner, right), _dot(corner, down)) for corner in corners]
     a, b, c = (_dot(corner, forward) for corner in corners)
@@ -104,6 +105,7 @@ def intersect(
   axes = (right.T, jnp.cross(directions, right).T, directions.T)
 
   def add_primitive(m, intervals):
+    """Add the intervals of all rays inside primitive m."""
     enter, leave, num_truncated = _primitive_intervals(primitives, m, origins.T, axes, (near, far))
     intervals = dataclasses.replace(
       intervals, num_truncated=intervals.num_truncated + num_truncated

@@ -83,6 +83,7 @@ def _intersect_chunk(
   t_per_depth = jnp.sqrt(1.0 + x * x + y * y)
 
   def add_face(i, hits):
+    """Add the crossings of a tile's rays with its i-th face to the hit buffer."""
     face = corners[faces[start + i]].T[..., None]
     vertices, normal, offset = face[:9].reshape(3, 3, -1, 1), face[9:12], face[12]
     planar = [(v[0] - x * v[2], v[1] - y * v[2]) for v in vertices]

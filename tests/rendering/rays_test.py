@@ -352,7 +352,7 @@ def test_coarse_pass_reduces_the_depth_error(key):
       _Wall(), rays, _intervals([[(1.0, 41.0, 0)]] * count), _TABLE, options, key=key
     ).depth
   )
-  truth = render(dataclasses.replace(_DENSE, num_samples=2048))
+  truth = render(dataclasses.replace(_DENSE, num_samples=8192))
   single_pass, hierarchical = (
     np.sqrt(np.mean((render(options) - truth) ** 2)) for options in (_SPARSE, _HIERARCHICAL)
   )

@@ -120,6 +120,7 @@ def most_confident(frame: int, candidates: list[WindowLabels]) -> WindowLabels:
     return candidates[0]
 
   def score(labels: WindowLabels) -> tuple[float, float]:
+    """Return the key by which candidates are compared, the mean confidence first."""
     confidence = np.mean(
       [
         image_io.read_confidence(labels.path(camera, 'confidence', frame)).mean(dtype=np.float64)

@@ -87,6 +87,7 @@ class SegmentationTask:
     put = lambda x: jax.make_array_from_callback(x.shape, sharding.by_ray(self.mesh), x.__getitem__)
 
     def train_step(state: TrainState, step: int) -> tuple[TrainState, dict[str, jax.Array]]:
+      """Make one optimiser step; return the state and the metrics."""
       batch = (prefetched.pop(step, None) or draw(step)).result()
       if step + 1 < settings.steps:
         prefetched[step + 1] = draw(step + 1)
@@ -165,6 +166,8 @@ def make_update(
 
   @partial(jax.jit, out_shardings=sharding.replicated(mesh), donate_argnums=0)
   def update(state, images, train_ids):
+    """Update on crops [N, h, w, 3] with train ids [N, h, w]; return the state and the terms."""
+
     def loss(params):
       terms = loss_terms(network.apply({'params': params}, images), train_ids)
       return terms['main'] + auxiliary_weight * terms['auxiliary'], terms

@@ -32,6 +32,7 @@ def load() -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
   network = checkpoint.load(_FILE)
 
   def predict(rgb):
+    """Predict ids [H, W] and confidence [H, W] of an image [H, W, 3] uint8."""
     height, width = rgb.shape[:2]
     size = (_WIDTH, max(16, round(height * _WIDTH / width)))
     interpolation = cv2.INTER_AREA if width > _WIDTH else cv2.INTER_LINEAR
