@@ -77,6 +77,37 @@ def cull_invisible(
   return [primitive for primitive in primitives if visible(primitive, views, far).any()], far
 
 
+def pose_warning(primitives: list[PrimitiveRecord], views: CameraArray) -> str:
+  """Return a warning if the views see too few primitives, with the usual cause; '' otherwise.
+
+  Args:
+    primitives: of the window, the dataset's world, z up.
+    views: in the same world.
+  """
+  sample = primitives[:: len(primitives) // 500 + 1]
+  flip = np.diag([1.0, -1.0, -1.0, 1.0])  # between the axes of OpenCV and OpenGL
+  poses, flipped = views.world_from_cam, views.world_from_cam @ flip
+  inverses = [np.linalg.inv(matrix) for matrix in (poses, flipped)]
+
+  def fraction(world_from_cam: np.ndarray) -> float:
+    changed = dataclasses.replace(views, world_from_cam=world_from_cam)
+    near = [p for p in sample if hull_distance(p, changed.origins).min() <= _DEFAULT_FAR]
+    return sum(visible(p, changed, MAX_FAR).any() for p in near) / max(len(near), 1)
+
+  seen = fraction(poses)
+  if poses[:, 2, 1].mean() > 0.5:  # the downward axis points up
+    cause = 'The cameras are upside down: set the key "camera_axes" (OPENGL or OPENCV).'
+  elif seen >= 0.1:
+    return ''
+  elif fraction(flipped) >= 0.5:
+    cause = 'The cameras look the other way: set the key "camera_axes" (OPENGL or OPENCV).'
+  elif max(fraction(m) for inverse in inverses for m in (inverse, inverse @ flip)) >= 0.5:
+    cause = 'transform_matrix may be world to camera: write the inverse.'
+  else:
+    cause = 'Check that poses and boxes are in metres and in one world.'
+  return f'{seen:.0%} of the primitives within {_DEFAULT_FAR:g} m are in view. {cause}'
+
+
 def far_bound(primitives: list[PrimitiveRecord], views: CameraArray) -> float:
   """Return a far bound in metres that holds 98 % of the visible primitives and cuts the others.
 

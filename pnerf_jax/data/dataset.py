@@ -1,5 +1,6 @@
 """Dataset indices of KITTI-360's layout, of transforms.json and of packed windows."""
 
+import collections
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,29 @@ def open_dataset(data: DataConfig, stereo: bool = False) -> DatasetIndex:
   Raises:
     InputError: a file is missing or damaged, there is no frame, or no such camera or pair.
   """
+  _check_layout(data)
   if data.source == 'tfds':
     from pnerf_jax.data.tfds import reader  # tensorflow_datasets takes seconds to import
 
     return reader.open_dataset(data, stereo)
   index = _index_transforms if data.source == 'transforms' else _index_kitti360
   return index(Path(data.root), data, stereo)
+
+
+def _check_layout(data: DataConfig) -> None:
+  """Raise InputError if config.data.root has the layout of another config.data.source."""
+  marks = {
+    'folder': ('data_2d_raw', '--config=configs/kitti360.py'),
+    'transforms': (transforms.NAME, '--config=configs/transforms.py'),
+    'tfds': ('kitti360_window', '--config.data.source=tfds'),
+  }
+  present = {source: mark for source, mark in marks.items() if Path(data.root, mark[0]).exists()}
+  if present and data.source not in present:
+    name, flag = next(iter(present.values()))
+    raise InputError(
+      f'{data.root}: has {name} but no {marks[data.source][0]}, which config.data.source'
+      f' {data.source!r} needs. Use {flag}.'
+    )
 
 
 def _index_kitti360(root: Path, data: DataConfig, stereo: bool) -> DatasetIndex:
@@ -44,17 +62,28 @@ def _index_kitti360(root: Path, data: DataConfig, stereo: bool) -> DatasetIndex:
     if not images[camera]:
       others = ','.join(other for other, frames in images.items() if frames)
       raise InputError(
-        f'{kitti360.rgb_folder(root, sequence, camera)}: no image of {camera}. Download it'
+        f'{kitti360.rgb_folder(root, sequence, camera)}: no image of {camera}, named as'
+        ' 0000000012.png. Download it'
         + (f' or use --config.data.cameras={others}.' if others else '.')
       )
   calibration = kitti360.read_calibration(root)
   poses = kitti360.read_poses(root, sequence, calibration)
   selection = select_frames(
-    Path(root, 'data_2d_raw', sequence), data, {c: images[c] for c in cameras}, poses.keys()
+    Path(root, 'data_2d_raw', sequence),
+    data,
+    {c: images[c] for c in cameras},
+    poses.keys(),
+    {c: len(found) for c, found in images.items() if found and c not in cameras},
   )
   frames = selection[0]
   first = kitti360.rgb_folder(root, sequence, cameras[0]) / f'{kitti360.frame_name(frames[0])}.png'
   size = image_io.read_size(first)  # of all images; readers refuse any other
+  width, height = calibration.size
+  if abs(size[0] * height / width - size[1]) > 1 + 0.01 * size[1]:
+    raise InputError(
+      f'{first}: {size[0]} x {size[1]} pixels, another shape than the {width} x {height} of'
+      ' calibration/perspective.txt (S_rect). Use uncropped images, or the calibration of these.'
+    )
   intrinsics = {
     camera: kitti360.resize_intrinsics(calibration.intrinsics[camera], calibration.size, size)
     for camera in cameras
@@ -98,7 +127,11 @@ def _index_transforms(root: Path, data: DataConfig, stereo: bool) -> DatasetInde
   images = {
     camera: {frame for frame, other in described.records if other == camera} for camera in cameras
   }
-  selection = select_frames(path, data, images, set.union(*images.values()))
+  others = [camera for _, camera in described.records if camera not in cameras]
+  selection = select_frames(
+    path, data, images, set.union(*images.values()), collections.Counter(others)
+  )
+  selection[2].extend(described.notes)
   records = [described.records[frame, camera] for frame in selection[0] for camera in cameras]
   for name in (*(name for r in records for name in r.files.values()), described.primitives):
     if name and not Path(root, name).exists():
@@ -137,7 +170,10 @@ def _make_index(
     intrinsics=np.stack([record.intrinsics for record in records]),
     world_from_cam=np.stack([record.world_from_cam for record in records]),
     explicit_paths={
-      (kind, record.frame, record.camera): path
+      (kind, record.frame, record.camera): image_io.DepthFile(Path(root, path), record.depth_unit)
+      if kind in ('pseudo_depth', 'lidar_depth')
+      and record.depth_unit * image_io.DEPTH_UNITS_PER_METRE != 1
+      else Path(root, path)
       for record in records
       for kind, path in record.files.items()
     },

@@ -4,13 +4,13 @@ Letters: F frames, V views (frame-major, cameras inner).
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pnerf_jax.config.schema import DataConfig
-from pnerf_jax.data import kitti360, transforms
+from pnerf_jax.data import files, kitti360, transforms
 from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.data.primitives_json import read_primitives
@@ -33,9 +33,9 @@ class DatasetIndex:
     world_from_pose: [F, 4, 4] float64, of the vehicle, or of the first camera if that is unknown.
     pose_from_velo: [4, 4] float64 of the LiDAR on the vehicle, or None.
     stereo: (left, right) camera of the rectified pair, or ().
-    skipped_frames: number of frames in the range that have no pose.
+    skipped_frames: number of frames of the window that are left out, since they have no pose.
     notes: lines for the log.
-    explicit_paths: path below root by (kind, frame, camera), of files that transforms.json names.
+    explicit_paths: files that transforms.json names, by (kind, frame, camera).
     primitives: path below root of the primitives that transforms.json names, or ''; None in
       KITTI-360's layout.
   """
@@ -53,7 +53,7 @@ class DatasetIndex:
   stereo: tuple[str, ...]
   skipped_frames: int
   notes: list[str]
-  explicit_paths: dict[tuple[str, int, str], str] = dataclasses.field(default_factory=dict)
+  explicit_paths: dict[tuple[str, int, str], ReadableFile] = dataclasses.field(default_factory=dict)
   primitives: str | None = None
 
   def views(self) -> list[tuple[int, str]]:
@@ -77,16 +77,17 @@ class DatasetIndex:
   def path_of(self, kind: str, frame: int, camera: str) -> ReadableFile | None:
     """Return the path of a view's file, which may be absent; None if the camera has no such kind.
 
-    A folder below derived_root has precedence over one below root, and that over an explicit path,
+    A file below derived_root has precedence over one below root, and that over an explicit path,
     so that derived files replace described ones. An image is always at its explicit path.
     """
     explicit = self.explicit_paths.get((kind, frame, camera))
-    if explicit is None or kind != 'rgb':
-      for root in (self.derived_root, self.root) if kind in kitti360.DERIVED else (self.root,):
-        folder = kitti360.camera_folder(root, self.sequence, camera, kind)
-        if folder.is_dir():
-          return folder / f'{kitti360.frame_name(frame)}.png'
-    return None if explicit is None else Path(self.root, explicit)
+    if explicit is not None and kind == 'rgb':
+      return explicit
+    roots = (self.derived_root, self.root) if kind in kitti360.DERIVED else (self.root,)
+    folders = [kitti360.camera_folder(root, self.sequence, camera, kind) for root in roots]
+    paths = [folder / f'{kitti360.frame_name(frame)}.png' for folder in folders]
+    present = next((path for path in paths if files.exists(path)), explicit)
+    return present or next((path for path in paths if path.parent.is_dir()), None)
 
   def image_path(self, frame: int, camera: str) -> ReadableFile:
     """Return the path of the image of a view."""
@@ -137,7 +138,7 @@ def check_cameras(cameras: Sequence[str], available: Collection[str], where: str
 def primitives_paths(root: Path, sequence: str, split: str) -> list[Path]:
   """Return the XML files in KITTI-360's layout that config.data.primitives selects."""
   full, train = (kitti360.primitives_path(root, sequence, s) for s in ('train_full', 'train'))
-  present = [path for path in (full, train) if path.exists()]
+  present = [path for path in (full, train) if files.exists(path)]
   choices = {
     'auto': [full if full in present else train],
     'train': [train],
@@ -152,42 +153,74 @@ def primitives_paths(root: Path, sequence: str, split: str) -> list[Path]:
 
 
 def select_frames(
-  where: Path | str, data: DataConfig, images: dict[str, set[int]], poses: Collection[int]
+  where: Path | str,
+  data: DataConfig,
+  images: dict[str, set[int]],
+  poses: Collection[int],
+  unselected: Mapping[str, int] | None = None,
 ) -> tuple[tuple[int, ...], int, list[str]]:
-  """Select the frames of the configured range that have a pose and all images.
+  """Select the first config.data.frames frames from config.data.start that have all files.
 
   Args:
     where: of the images, for error messages.
     data: config.data.
     images: frames with an image, by camera.
     poses: frames with a pose.
+    unselected: number of images of the cameras that are not in config.data.cameras.
 
   Returns:
-    The frames, the number of frames of the range without a pose, and lines for the log.
+    The frames, ascending; the number of frames left out between them, or after them if there are
+    fewer than configured, since they have no pose; and a line for the log on unused images, if any.
+
+  Raises:
+    InputError: there is no such frame.
   """
-  some = set.union(*images.values())
+  others = unselected or {}
   complete = set.intersection(*images.values()) & set(poses)
-  start = data.start if data.start >= 0 else min(complete, default=0)
-  span = range(start, start + data.frames)
-  frames = tuple(sorted(frame for frame in complete if frame in span))
+  frames = tuple(sorted(frame for frame in complete if frame >= data.start)[: data.frames])
   if not frames:
-    available = (
-      f'{format_ranges(complete)} have both'
-      if complete
-      else f'images {format_ranges(some)} and poses {format_ranges(poses)} do not overlap'
-    )
-    raise InputError(
-      f'{where}: no frame of {span[0]}-{span[-1]} has an image of every camera and a pose;'
-      f' {available}. Set --config.data.start and --config.data.frames.'
-    )
-  without_pose = [frame for frame in some if frame in span and frame not in poses]
-  without_image = [frame for frame in poses if frame in span and frame not in complete]
-  notes = [
-    f'skipping {len(skipped)} frames without {what}: {format_ranges(skipped)}'
-    for skipped, what in ((without_pose, 'a pose'), (without_image, 'an image'))
-    if skipped
-  ]
+    raise InputError(f'{where}: {_no_frames(data, images, poses, complete)}')
+  last = frames[-1] if len(frames) == data.frames else kitti360.MAX_FRAME
+  some = set.union(*images.values())
+  span = {frame for frame in some if data.start <= frame <= last} - set(frames)
+  without_pose = span - set(poses)
+  left_out = (
+    ({f for f in some if f < data.start}, f'precede config.data.start={data.start}'),
+    ({f for f in some if f > last}, f'follow the {data.frames} frames of config.data.frames'),
+    (without_pose, 'have no pose'),
+    (span - without_pose, 'lack an image of another camera'),
+  )
+  reasons = [
+    f'{sum(len(f & which) for f in images.values())} {reason} (frames {format_ranges(which)})'
+    for which, reason in left_out
+    if which
+  ] + [f'{count} are of {camera}, which is not selected' for camera, count in others.items()]
+  used = len(frames) * len(images)
+  total = sum(map(len, images.values())) + sum(others.values())
+  notes = [f'{used} of {total} images used, because {"; ".join(reasons)}'] if reasons else []
   return frames, len(without_pose), notes
+
+
+def _no_frames(
+  data: DataConfig, images: dict[str, set[int]], poses: Collection[int], complete: set[int]
+) -> str:
+  """Return why no frame can be used, and the remedy."""
+  if complete:
+    return (
+      f'no frame from {data.start} on has an image of every camera and a pose;'
+      f' {format_ranges(complete)} have both. Set --config.data.start.'
+    )
+  some = set.union(*images.values())
+  if set.intersection(*images.values()):
+    return (
+      f'images {format_ranges(some)} and poses {format_ranges(poses)} do not overlap. Use the poses'
+      ' of these images.'
+    )
+  lacks = '; '.join(f'{c} lacks {format_ranges(some - f, 4)}' for c, f in images.items())
+  return (
+    f'no frame has an image of every camera: {lacks}. Give images of one instant the same number'
+    ' (the key "frame" of transforms.json), or select cameras with --config.data.cameras.'
+  )
 
 
 def format_ranges(frames: Iterable[int], max_ranges: int = 8) -> str:

@@ -1,5 +1,6 @@
 """Reading of size-limited files, atomic writing, and file locks."""
 
+import collections
 import contextlib
 import errno
 import json
@@ -60,12 +61,31 @@ def read_bytes(path: ReadableFile, max_bytes: int = _MAX_BYTES, hint: str = _HIN
 
 
 def read_json(path: Path, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> Any:
-  """Read a JSON file; arguments and errors as of `read_bytes`."""
+  """Read a JSON file without repeated keys; arguments and errors as of `read_bytes`."""
   content = read_bytes(path, max_bytes, hint)
+
+  def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+      ((key, _),) = collections.Counter(key for key, _ in pairs).most_common(1)
+      raise ValueError(f'twice in one object: {key!r:.40}')
+    return values
+
   try:
-    return json.loads(content)
+    return json.loads(content, object_pairs_hook=unique)
   except (ValueError, RecursionError) as e:  # ValueError includes invalid Unicode
     raise InputError(f'{path}: not JSON ({str(e)[:80]}). {hint}') from None
+
+
+def exists(path: ReadableFile) -> bool:
+  """Return whether there is a file. Raises InputError if it is a link to nothing."""
+  if path.exists():
+    return True
+  if isinstance(path, Path) and path.is_symlink():
+    raise InputError(
+      f'{path}: is a link to {os.readlink(path)}, which is absent. Correct the link.'
+    )
+  return False
 
 
 def check_is_folder(path: Path, flag: str) -> None:

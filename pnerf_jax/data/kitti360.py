@@ -23,6 +23,7 @@ from pnerf_jax.errors import InputError
 PERSPECTIVE_CAMERAS = ('image_00', 'image_01')
 MAX_FRAME = 2**31 - 1
 _MAX_PIXELS = 65535  # image size and focal length
+_TANGENTS = (0.005, 8.0)  # of half the field of view: 0.6 to 166 degrees
 _ROTATION_ERROR = 1e-2  # of R^T R, far above the rounding of the files
 _MAX_RANGE = 1e4  # metres, of a LiDAR
 _MAX_TEXT, _MAX_SCAN = 2**26, 2**28  # bytes, some 20 times the largest real files
@@ -93,8 +94,7 @@ def frames_in(folder: Path) -> list[int]:
   """Return the sorted frame numbers of the PNG files in a folder; other names are ignored."""
   if not folder.is_dir():
     return []
-  names = [f.stem for f in folder.iterdir() if f.suffix == '.png']
-  frames = {int(name) for name in names if re.fullmatch('[0-9]{1,10}', name)}
+  frames = [int(f.stem) for f in folder.iterdir() if re.fullmatch('[0-9]{10}[.]png', f.name)]
   return sorted(frame for frame in frames if frame <= MAX_FRAME)
 
 
@@ -153,6 +153,7 @@ def read_perspective(path: Path) -> dict[str, np.ndarray]:
     key, _, rest = line.partition(':')
     count = _PERSPECTIVE_SIZES.get(key[:-3]) if key[-3:] in ('_00', '_01') else None
     if count is not None:
+      _check_first(key, values, where)
       values[key] = parse_floats(rest.split(), count, where)
       if key.startswith('R_rect_'):
         check_rotation(values[key].reshape(3, 3), where)
@@ -165,9 +166,10 @@ def read_perspective(path: Path) -> dict[str, np.ndarray]:
 
 def read_cam_to_pose(path: Path) -> dict[str, np.ndarray]:
   """Read calib_cam_to_pose.txt: [4, 4] pose_from_cam of the UNRECTIFIED cameras."""
-  poses = {}
+  poses: dict[str, np.ndarray] = {}
   for where, line in _lines(path):
     camera, _, rest = line.partition(':')
+    _check_first(camera.strip(), poses, where)
     poses[camera.strip()] = _rigid(parse_floats(rest.split(), 12, where), where)
   _require(path, poses, PERSPECTIVE_CAMERAS)
   return poses
@@ -179,11 +181,18 @@ def _require(path: Path, values: Collection[str], keys: Collection[str]) -> None
       raise InputError(f'{path}: no line {key}. {_CALIBRATION}')
 
 
+def _check_first(key: str | int, values: Collection, where: str) -> None:
+  if key in values:
+    raise InputError(f'{where}: {key} is there twice. Remove the wrong line.')
+
+
 def read_cam_to_velo(path: Path) -> np.ndarray:
   """Read calib_cam_to_velo.txt: [4, 4] velo_from_cam of the UNRECTIFIED camera 0."""
-  for where, line in _lines(path):
-    return _rigid(parse_floats(line.split(), 12, where), where)
-  raise InputError(f'{path}: empty file. {_CALIBRATION}')
+  lines = _lines(path)
+  if len(lines) != 1:
+    raise InputError(f'{path}: empty, or more than one line. {_CALIBRATION}')
+  where, line = lines[0]
+  return _rigid(parse_floats(line.split(), 12, where), where)
 
 
 def read_poses(root: Path, sequence: str, calibration: CameraCalibration) -> dict[int, np.ndarray]:
@@ -193,7 +202,7 @@ def read_poses(root: Path, sequence: str, calibration: CameraCalibration) -> dic
   """
   folder = Path(root, 'data_poses', sequence)
   poses, cam0 = folder / 'poses.txt', folder / 'cam0_to_world.txt'
-  if poses.exists() or not cam0.exists():
+  if files.exists(poses) or not files.exists(cam0):
     return read_pose_file(poses, 12)
   cam_from_pose = np.linalg.inv(calibration.pose_from_cam['image_00'])
   return {frame: pose @ cam_from_pose for frame, pose in read_pose_file(cam0, 16).items()}
@@ -201,11 +210,12 @@ def read_poses(root: Path, sequence: str, calibration: CameraCalibration) -> dic
 
 def read_pose_file(path: Path, numbers: int) -> dict[int, np.ndarray]:
   """Read poses.txt (12 numbers after the frame) or cam0_to_world.txt (16): [4, 4] by frame."""
-  poses = {}
+  poses: dict[int, np.ndarray] = {}
   for where, line in _lines(path):
     frame, *row = parse_floats(line.split(), numbers + 1, where)
     if frame != int(frame) or not 0 <= frame <= MAX_FRAME:
       raise InputError(f'{where}: {frame:g} is no frame number. {_COPY}')
+    _check_first(int(frame), poses, where)
     poses[int(frame)] = _rigid(np.array(row[:12]), where)
   if not poses:
     raise InputError(f'{path}: no pose. {_COPY}')
@@ -289,10 +299,17 @@ def check_camera(
 ) -> None:
   """Raise InputError unless (width, height) and (fx, fy, cx, cy) in pixels are plausible."""
   fx, fy, cx, cy = intrinsics
+  width, height = size
+  low, high = _TANGENTS
+  plausible = min(size) >= 1 and min(fx, fy) > 0 and max(fx, fy, *size) <= _MAX_PIXELS
   if not (
-    min(size) >= 1 and min(fx, fy) > 0 and max(fx, fy, abs(cx), abs(cy), *size) <= _MAX_PIXELS
+    plausible
+    and low <= min(width / fx, height / fy) / 2 <= max(width / fx, height / fy) / 2 <= high
+    and 0.25 <= fx / fy <= 4
+    and -width <= cx <= 2 * width
+    and -height <= cy <= 2 * height
   ):
     raise InputError(
-      f'{where}: no camera has {size[0]:g} x {size[1]:g} pixels, focal lengths {fx:g} and {fy:g},'
-      f' centre ({cx:g}, {cy:g}). {hint}'
+      f'{where}: no pinhole camera has {width:g} x {height:g} pixels, focal lengths {fx:g} and'
+      f' {fy:g} pixels, centre ({cx:g}, {cy:g}). {hint}'
     )

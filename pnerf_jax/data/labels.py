@@ -85,6 +85,7 @@ NUM_IDS = 45  # ids run from 0 to 44
 
 BY_ID = {label.id: label for label in LABELS if label.id >= 0}
 BY_NAME = {label.name: label for label in LABELS if label.id >= 0}
+CLASS_NAMES = tuple(BY_NAME)[1:]  # without 'unlabeled'
 ID_FROM_KITTI_ID = {label.kitti_id: label.id for label in LABELS if label.kitti_id > 0}
 IS_THING = np.array([BY_ID[i].has_instances for i in range(NUM_IDS)])
 COLORS = np.zeros((256, 3), np.uint8)

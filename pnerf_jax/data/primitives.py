@@ -221,7 +221,7 @@ def _class_id(element: ElementTree.Element, where: str) -> int:
   if name not in _CLASS_NAMES:
     raise InputError(
       f'{where}: label {name[:40]!r} is no class of KITTI-360 and semanticId is missing or -1.'
-      ' Correct the label.'
+      f' Use one of: {", ".join(labels.CLASS_NAMES)}.'
     )
   return _CLASS_NAMES[name]
 

@@ -117,7 +117,8 @@ def _class_id(entry: JsonObject) -> int:
     value = labels.BY_NAME[value].id
   if not json_object.is_integer(value, 1, labels.NUM_IDS - 1):
     raise entry.error(
-      f'class is {value!r:.40}, not a name or an id (1 to {labels.NUM_IDS - 1}) of the label table'
+      f'class is {value!r:.40}, not an id (1 to {labels.NUM_IDS - 1}) or a name of the label table',
+      f'Use one of: {", ".join(labels.CLASS_NAMES)}.',
     )
   return value
 

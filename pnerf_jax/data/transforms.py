@@ -11,12 +11,13 @@ References:
 import dataclasses
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pnerf_jax.data import files, json_object, kitti360
+from pnerf_jax.data import files, image_io, json_object, kitti360
 from pnerf_jax.data.json_object import HINT, JsonObject
 from pnerf_jax.errors import InputError
 
@@ -31,9 +32,24 @@ KINDS = {  # key of a frame -> kind of file (kitti360.DERIVED and RECORDED)
   'gt_instances_path': 'true_instance',
   'gt_confidence_path': 'true_confidence',
 }
-_DISTORTION = ('k1', 'k2', 'k3', 'k4', 'k5', 'k6', 'p1', 'p2', 'distortion_params')
-_UNDISTORTED = ('PINHOLE', 'SIMPLE_PINHOLE', 'OPENCV')  # the last with coefficients of 0 only
-_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # between our camera axes and nerfstudio's
+_COMMON = {'w', 'h', 'fl_x', 'fl_y', 'cx', 'cy', 'camera_angle_x', 'camera_angle_y'}
+_COMMON |= {'camera_model', 'camera_axes', 'depth_unit_scale_factor'}
+_FRAME_KEYS = {*KINDS, *_COMMON, 'camera', 'frame', 'transform_matrix'}
+# The poses contain applied_transform already; nothing here is in the frame before it.
+_FILE_KEYS = {*_COMMON, 'frames', 'sequence', 'boxes_path', 'stereo', 'applied_transform'}
+_PINHOLE = ('PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL', 'OPENCV', 'FULL_OPENCV')
+_UNDISTORT = (
+  "Undistort the images first (COLMAP's image_undistorter, or cv2.undistort with its new camera"
+  ' matrix) and write 0.'
+)
+_UNSUPPORTED = (  # keys whose values must be 0, false or empty
+  ('k[1-6]|p[12]|s[1-4]|distortion.*|dist_?coeff.*|ftheta.*|.*fisheye.*', 'distorted', _UNDISTORT),
+  ('.*mask.*', 'masked, which is not supported', 'Remove the key; all pixels are then used.'),
+  ('.*shutter.*', 'of a rolling shutter, which is not supported', 'Remove the key to ignore it.'),
+)
+_AXES = {'OPENGL': np.diag([1.0, -1.0, -1.0, 1.0]), 'OPENCV': np.eye(4)}  # theirs from ours
+_MILLIMETRES = 1e-3
+_FOLDERS_OF_A_CAMERA = ('data', 'data_rect', 'data_rgb', 'images', 'image', 'rgb')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +63,7 @@ class ImageRecord:
     intrinsics: [4] float64 (fx, fy, cx, cy), integer coordinates are pixel centres.
     world_from_cam: [4, 4] float64, camera axes x right, y down, z forward.
     files: by kind, paths relative to the folder of transforms.json; there is always an 'rgb'.
+    depth_unit: of the values of its depth files, metres.
   """
 
   camera: str
@@ -55,6 +72,7 @@ class ImageRecord:
   intrinsics: np.ndarray
   world_from_cam: np.ndarray
   files: dict[str, str]
+  depth_unit: float = 1 / image_io.DEPTH_UNITS_PER_METRE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +85,7 @@ class Transforms:
     cameras: names, in the order of their first appearance.
     stereo: (left, right) of the rectified pair, or ().
     primitives: path of the primitives relative to the folder of transforms.json, or ''.
+    notes: lines for the log on what was assumed or ignored.
   """
 
   sequence: str
@@ -74,6 +93,7 @@ class Transforms:
   cameras: tuple[str, ...]
   stereo: tuple[str, ...]
   primitives: str
+  notes: tuple[str, ...] = ()
 
 
 def read(root: Path) -> Transforms:
@@ -85,10 +105,16 @@ def read(root: Path) -> Transforms:
   content, entries = json_object.read_list(Path(root, NAME), 'frames')
   if not entries:
     raise content.error('the list "frames" is empty')
+  if content.values.get('applied_scale', 1) != 1:
+    raise content.error(
+      f'applied_scale is {content.values["applied_scale"]!r:.40}, so the poses are not in metres',
+      'Divide the positions of cameras and boxes by it and remove the key.',
+    )
   records: dict[tuple[int, str], ImageRecord] = {}
   owners: dict[str, int] = {}
+  notes: set[str] = set()
   for number, entry in enumerate(entries):
-    record = _read_record(entry, content.values)
+    record = _read_record(entry, content.values, notes)
     key = (record.frame, record.camera)
     if key in records:
       raise entry.error(
@@ -117,7 +143,16 @@ def read(root: Path) -> Transforms:
     if not primitives.endswith(('.xml', '.json')):
       raise content.error(f'boxes_path: {primitives:.80} is neither .xml nor .json')
   sequence = folder_name(content.values.get('sequence', 'scene'), 'sequence', content.where)
-  return Transforms(sequence, records, cameras, tuple(stereo), primitives)
+  unknown = {key for entry in entries for key in entry.values.keys() - _FRAME_KEYS}
+  unknown |= content.values.keys() - _FILE_KEYS - {'applied_scale'}
+  # Those of _UNSUPPORTED were refused unless they have no effect.
+  if ignored := sorted(
+    k for k in unknown if not any(re.fullmatch(p, k) for p, _, _ in _UNSUPPORTED)
+  ):
+    listed = ', '.join(f'{key:.40}' for key in ignored[:12])
+    notes.add(f'ignoring the unknown keys {listed}{", ..." if len(ignored) > 12 else ""}')
+  lines = tuple(f'{content.where}: {note}' for note in sorted(notes))
+  return Transforms(sequence, records, cameras, tuple(stereo), primitives, lines)
 
 
 def write(path: Path, transforms: Transforms) -> None:
@@ -129,9 +164,10 @@ def write(path: Path, transforms: Transforms) -> None:
     fx, fy, cx, cy = (float(x) for x in record.intrinsics)
     frames.append(
       {key: record.files[kind] for key, kind in KINDS.items() if kind in record.files}
+      | {'depth_unit_scale_factor': record.depth_unit}
       | {'camera': camera, 'frame': frame, 'w': record.size[0], 'h': record.size[1]}
       | {'fl_x': fx, 'fl_y': fy, 'cx': cx + 0.5, 'cy': cy + 0.5}
-      | {'transform_matrix': (record.world_from_cam @ _FLIP).tolist()}
+      | {'transform_matrix': (record.world_from_cam @ _AXES['OPENGL']).tolist()}
     )
   content: dict[str, Any] = {'camera_model': 'PINHOLE', 'sequence': transforms.sequence}
   if transforms.primitives:
@@ -141,8 +177,14 @@ def write(path: Path, transforms: Transforms) -> None:
   files.write_bytes(path, json.dumps({**content, 'frames': frames}, indent=1).encode())
 
 
-def _read_record(entry: JsonObject, common: dict[str, Any]) -> ImageRecord:
-  """Read one image; `common` holds the values of images that do not give their own."""
+def _read_record(entry: JsonObject, common: dict[str, Any], notes: set[str]) -> ImageRecord:
+  """Read one image.
+
+  Args:
+    entry: its object.
+    common: values of images that do not give their own.
+    notes: receives a line on everything that is assumed.
+  """
   if 'file_path' not in entry.values:
     raise entry.error('no file_path')
   names = {
@@ -152,26 +194,93 @@ def _read_record(entry: JsonObject, common: dict[str, Any]) -> ImageRecord:
   }
   entry = dataclasses.replace(entry, where=f'{entry.where} ({names["rgb"]:.80})')
   merged = JsonObject(common | entry.values, entry.where)
-  _check_undistorted(merged)
-  width, height, fx, fy, cx, cy = (
-    float(merged.numbers(key)) for key in ('w', 'h', 'fl_x', 'fl_y', 'cx', 'cy')
-  )
-  kitti360.check_camera((width, height), (fx, fy, cx, cy), entry.where, HINT)
-  if width % 1 or height % 1:
-    raise entry.error(f'{width:g} x {height:g} is not a whole number of pixels')
-  image = Path(names['rgb'])
-  digits = re.findall('[0-9]+', image.stem)
-  default = int(digits[-1][:20]) if digits else None
-  hint = 'Give the entry a "frame".'
-  frame = entry.integer('frame', kitti360.MAX_FRAME, default=default, hint=hint)
+  _check_supported(merged)
+  axes = merged.values.get('camera_axes', 'OPENGL')
+  if axes not in _AXES:
+    raise entry.error(f'camera_axes is {axes!r:.40}, not one of {", ".join(_AXES)}')
+  size, intrinsics = _intrinsics(merged, notes)
   return ImageRecord(
-    camera=folder_name(entry.values.get('camera', image.parent.name), 'camera', entry.where),
-    frame=frame,
-    size=(int(width), int(height)),
-    intrinsics=np.array([fx, fy, cx - 0.5, cy - 0.5]),
-    world_from_cam=_pose(entry) @ _FLIP,
+    camera=_camera(entry, names['rgb']),
+    frame=_frame(entry, names['rgb'], notes),
+    size=size,
+    intrinsics=intrinsics,
+    world_from_cam=_pose(entry) @ _AXES[axes],
     files=names,
+    depth_unit=_depth_unit(merged, names, notes),
   )
+
+
+def _check_supported(image: JsonObject) -> None:
+  """Raise InputError if the image is not that of a pinhole camera, or not wholly."""
+  model = image.values.get('camera_model', 'PINHOLE')
+  if model not in _PINHOLE:
+    raise image.error(f'camera_model is {model!r:.40}, not that of a pinhole camera', _UNDISTORT)
+  for pattern, problem, hint in _UNSUPPORTED:
+    for key, value in image.values.items():
+      if re.fullmatch(pattern, key) and np.any(np.array(value, object)):
+        raise image.error(f'{key} is {value!r:.40}: the image is {problem}', hint)
+
+
+def _intrinsics(image: JsonObject, notes: set[str]) -> tuple[tuple[int, int], np.ndarray]:
+  """Return (width, height) and [4] (fx, fy, cx, cy), integer coordinates are pixel centres."""
+  values = dict(image.values)
+  size = [float(image.numbers(key)) for key in ('w', 'h')]
+  for axis, pixels in zip('xy', size):
+    if f'fl_{axis}' not in values and f'camera_angle_{axis}' in values:
+      angle = float(image.numbers(f'camera_angle_{axis}'))
+      if not 0 < angle < np.pi:
+        raise image.error(f'camera_angle_{axis} is {angle:g}, not between 0 and pi radians')
+      values[f'fl_{axis}'] = pixels / 2 / np.tan(angle / 2)
+  if 'camera_angle_x' in values:  # Blender's files have nothing else
+    assumed = {'fl_y': values['fl_x'], 'cx': size[0] / 2, 'cy': size[1] / 2}
+    absent = {key: value for key, value in assumed.items() if key not in values}
+    values |= absent
+    if absent:
+      notes.add(f'no {", ".join(absent)}: square pixels and a centred camera are assumed')
+  fx, fy, cx, cy = (
+    float(JsonObject(values, image.where).numbers(key)) for key in ('fl_x', 'fl_y', 'cx', 'cy')
+  )
+  hint = 'Correct w, h, fl_x, fl_y, cx and cy, which are in pixels.'
+  kitti360.check_camera(size, (fx, fy, cx, cy), image.where, hint)
+  if size[0] % 1 or size[1] % 1:
+    raise image.error(f'{size[0]:g} x {size[1]:g} is not a whole number of pixels')
+  return (int(size[0]), int(size[1])), np.array([fx, fy, cx - 0.5, cy - 0.5])
+
+
+def _camera(entry: JsonObject, name: str) -> str:
+  """Return the name of the camera: the key, or the folder of the image, left/data being left."""
+  folders = [part for part in Path(name).parts[:-1] if part not in _FOLDERS_OF_A_CAMERA]
+  default = folders[-1] if folders else Path(name).parent.name
+  return folder_name(entry.values.get('camera', default), 'camera', entry.where)
+
+
+def _frame(entry: JsonObject, name: str, notes: set[str]) -> int:
+  """Return the number of the instant: the key, or the only number in the name of the image."""
+  if 'frame' not in entry.values:
+    stem = re.sub(r'\.(png|jpe?g)$', '', Path(name).name, flags=re.IGNORECASE)
+    numbers = re.findall('[0-9]+', stem)
+    if len(numbers) != 1:
+      raise entry.error(
+        f'no "frame", and the name {stem!r:.60} holds {len(numbers)} numbers',
+        'Give every entry a "frame", an integer that the images of one instant share.',
+      )
+    entry = dataclasses.replace(entry, values={'frame': int(numbers[0][:20])})
+    notes.add('frame numbers are those of the file names where "frame" is absent')
+  hint = 'Give the entry another "frame".'
+  return entry.integer('frame', kitti360.MAX_FRAME, default=None, hint=hint)
+
+
+def _depth_unit(image: JsonObject, files: Collection[str], notes: set[str]) -> float:
+  """Return the unit of the depth files, metres; millimetres as in nerfstudio by default."""
+  key = 'depth_unit_scale_factor'
+  if key not in image.values:
+    if not {'pseudo_depth', 'lidar_depth'}.isdisjoint(files):
+      notes.add(f'depth is read as millimetres; "{key}" gives another unit, in metres')
+    return _MILLIMETRES
+  unit = float(image.numbers(key))
+  if not 0 < unit <= 1:
+    raise image.error(f'{key} is {unit:g}, expected metres per unit, above 0 and up to 1')
+  return unit
 
 
 def _pose(entry: JsonObject) -> np.ndarray:
@@ -181,23 +290,6 @@ def _pose(entry: JsonObject) -> np.ndarray:
     raise entry.error(f'transform_matrix: the last row is {matrix[3].tolist()}, expected 0 0 0 1')
   kitti360.check_rotation(matrix[:3, :3], f'{entry.where}: transform_matrix', HINT)
   return matrix
-
-
-def _check_undistorted(image: JsonObject) -> None:
-  model = image.values.get('camera_model', 'PINHOLE')
-  if model not in _UNDISTORTED:
-    raise image.error(
-      f'camera_model is {model!r:.40}, not that of a pinhole camera',
-      "Undistort the images first, for example with COLMAP's image_undistorter.",
-    )
-  params = {'distortion_params': image.values.get('distortion_params') or 0}
-  for key, value in (image.values | params).items():
-    if key in _DISTORTION and value != 0:
-      raise image.error(
-        f'{key} is {value!r:.40}: the image is distorted',
-        "Undistort the images first (COLMAP's image_undistorter, or cv2.undistort with its new"
-        ' camera matrix) and write 0.',
-      )
 
 
 def folder_name(value: Any, key: str, where: str) -> str:
@@ -212,8 +304,10 @@ def folder_name(value: Any, key: str, where: str) -> str:
 
 def relative_path(value: Any, key: str, where: str) -> str:
   """Return a path that stays below the folder of transforms.json."""
-  if not isinstance(value, str) or not value or '\0' in value or '\\' in value:
+  if not isinstance(value, str) or not value or '\0' in value:
     raise InputError(f'{where}: {key} is {value!r:.80}, not a path. {HINT}')
+  if '\\' in value:
+    raise InputError(f'{where}: {key} is {value:.80}, with backslashes. Write "/" between folders.')
   parts = [part for part in value.split('/') if part != '.']
   if '..' in parts or '' in parts or not parts:  # '' begins an absolute path
     raise InputError(

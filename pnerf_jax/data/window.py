@@ -19,6 +19,9 @@ from pnerf_jax.data.image_layers import DEPTH, read_layer, read_layers, training
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.errors import InputError
 
+_MAX_DISTANCE = 1e4  # metres from the centre, where float32 resolves 1 mm
+_LARGE_STEP = 50.0  # metres between neighbouring frames of one street
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Window:
@@ -112,14 +115,15 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
   world_from_cam = dataset.world_from_cam.copy()
   center = np.array(scene.center or np.round(world_from_cam[:, :3, 3].mean(0)), np.float64)
   world_from_cam[:, :3, 3] -= center
+  step_notes = _check_positions(dataset, world_from_cam[:, :3, 3], scene)
   intrinsics = kitti360.resize_intrinsics(dataset.intrinsics, dataset.sizes.T, sizes.T)
   view_array = bounds_lib.CameraArray(world_from_cam, intrinsics, sizes)
   if data.primitives == 'none':
-    far, note = _far_without_primitives(scene, dataset, view_array)
+    far, notes = _far_without_primitives(scene, dataset, view_array)
     primitives: list[PrimitiveRecord] = []
   else:
-    primitives, far, note = _visible_primitives(data, scene, dataset, view_array, center)
-  notes = [*dataset.notes, note]
+    primitives, far, notes = _visible_primitives(data, scene, dataset, view_array, center)
+  notes = [*dataset.notes, *step_notes, *notes]
   if scene.bounds:
     bounds = np.reshape(scene.bounds, (2, 3)) - center
   elif scene.unannotated_space == 'void':
@@ -153,6 +157,37 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
   )
 
 
+def _check_positions(dataset: DatasetIndex, positions: np.ndarray, scene: SceneConfig) -> list[str]:
+  """Return warnings about neighbouring frames that are not of one place.
+
+  Args:
+    dataset: the window's files.
+    positions: [V, 3] of the cameras, metres from the centre.
+    scene: config.scene.
+
+  Raises:
+    InputError: the cameras are too far from the centre for float32.
+  """
+  distances = np.linalg.norm(positions, axis=-1)
+  frame, camera = dataset.views()[int(distances.argmax())]
+  if distances.max() > _MAX_DISTANCE:
+    hint = (
+      f'Correct config.scene.center, which is {scene.center}.'
+      if scene.center
+      else 'Correct the poses, or select one place with --config.data.start and .frames.'
+    )
+    raise InputError(
+      f'{camera} of frame {frame} is {distances.max():.3g} m from the centre of the window, which'
+      f' may be {_MAX_DISTANCE:g} m. {hint}'
+    )
+  steps = np.linalg.norm(np.diff(dataset.world_from_pose[:, :3, 3], axis=0), axis=-1)
+  return [
+    f'warning: frames {dataset.frames[i]} and {dataset.frames[i + 1]} are {steps[i]:.0f} m apart;'
+    f' --config.data.frames={i + 1} ends the window before'
+    for i in np.flatnonzero(steps > _LARGE_STEP)[:1]
+  ]
+
+
 def _static(primitives: list[PrimitiveRecord]) -> list[PrimitiveRecord]:
   return [primitive for primitive in primitives if primitive.timestamp < 0]
 
@@ -163,8 +198,8 @@ def _visible_primitives(
   dataset: DatasetIndex,
   views: bounds_lib.CameraArray,
   center: np.ndarray,
-) -> tuple[list[PrimitiveRecord], float, str]:
-  """Return the recentred primitives that the views may see, the far bound and a line to log."""
+) -> tuple[list[PrimitiveRecord], float, list[str]]:
+  """Return the recentred primitives that the views may see, the far bound and lines to log."""
   num_other_frames = 0
 
   def predicate(start_frame: int, end_frame: int, timestamp: int) -> bool:
@@ -185,23 +220,27 @@ def _visible_primitives(
     float(scene.far),
   )
   num_static = len(_static(primitives))
+  warning = ''
+  if dataset.primitives and unique:
+    cameras = dataclasses.replace(views, world_from_cam=dataset.world_from_cam)
+    warning = bounds_lib.pose_warning(unique, cameras)
   if not num_static and scene.unannotated_space == 'empty':
     raise InputError(
-      f'{names[0]}: no primitive is in view of frames {format_ranges(dataset.frames)}. Choose other'
-      ' frames with --config.data.start, or --config.scene.unannotated_space=void to train without'
-      ' primitives.'
+      f'{names[0]}: no primitive is in view of frames {format_ranges(dataset.frames)}. {warning}'
+      ' Choose other frames with --config.data.start, or --config.scene.unannotated_space=void to'
+      ' train without primitives.'
     )
   note = (
     f'{len(primitives)} primitives ({len(primitives) - num_static} dynamic) within {far:g} m from'
     f' {", ".join(names)}; skipped {num_other_frames} of other frames,'
     f' {len(records) - len(unique)} duplicates, {len(unique) - len(primitives)} out of view'
   )
-  return primitives, far, note
+  return primitives, far, [note, *([f'warning: {warning}'] if warning else [])]
 
 
 def _far_without_primitives(
   scene: SceneConfig, dataset: DatasetIndex, views: bounds_lib.CameraArray
-) -> tuple[float, str]:
+) -> tuple[float, list[str]]:
   """Return the far bound, of the config or of pseudo depth, and a line to log."""
   if scene.unannotated_space != 'void':
     raise InputError(
@@ -213,4 +252,4 @@ def _far_without_primitives(
   far = float(scene.far) or bounds_lib.far_from_depth(
     read_layer(DEPTH, dataset, views.sizes, []), views
   )
-  return far, f'no primitives are used (config.data.primitives); far bound {far:g} m'
+  return far, [f'no primitives are used (config.data.primitives); far bound {far:g} m']

@@ -129,6 +129,7 @@ def test_explicit_paths(own):
   ):
     record[key] = f'more/{key}/1.png'
     write(own.root / record[key], values)
+  record['depth_unit_scale_factor'] = 1 / 256
   own.save()
   found = window.load_window(own.data, own.scene)
   np.testing.assert_array_equal(found.crop_to_image(found.pseudo_label, 1), label)
@@ -152,14 +153,15 @@ def test_derived_files_have_precedence_over_explicit_paths(own, tmp_path):
 
 
 def test_frames_cameras_and_names(own):
-  own.data.cameras, own.data.start, own.data.frames = ('b.2', 'front'), 4, 2
+  own.data.cameras, own.data.start, own.data.frames = ('b.2', 'front'), 4, 1
   found = window.load_window(own.data, own.scene)
   assert found.cameras == ('b.2', 'front') and found.frames == (4,)
   assert found.sizes.tolist() == [[30, 22], [64, 40]]
   own.content['frames'][4] |= {'camera': 'other', 'frame': 12}
   own.save()
   own.data.cameras, own.data.start, own.data.frames = (), -1, 64
-  with pytest.raises(InputError, match='transforms.json: no frame of'):
+  message = 'other lacks 3-4, 7. Give images of one instant the same number .the key "frame"'
+  with pytest.raises(InputError, match=message):
     open_dataset(own.data)  # no frame has an image of all four
   own.data.cameras = ('other',)
   assert open_dataset(own.data).frames == (12,)
@@ -290,7 +292,7 @@ WRONG = [
   (_at('file_path', 'pictures/two words/1.png'), "camera is 'two words'"),
   (_at('camera', '..'), "camera is '..'"),
   (_at('camera', 'a/b'), "camera is 'a/b'"),
-  (_at('file_path', 'pictures/b/x.png'), 'frame is None'),
+  (_at('file_path', 'pictures/b/x.png'), 'name \'x\' holds 0 numbers. Give every entry a "frame"'),
   (_at('frame', -1), 'frame is -1'),
   (_at('frame', 2.0), 'frame is 2.0'),
   (_at('frame', 2**40), 'frame is 1099511627776'),
@@ -323,7 +325,7 @@ def test_wrong_files_are_refused(own, damage, message):
     ('data', 'cameras', ('front', 'front'), 'each once'),
     ('data', 'sequence', 'other', "config.data.sequence is 'other'"),
     ('data', 'primitives', 'train_full', "config.data.primitives is 'train_full'"),
-    ('data', 'start', 90, 'no frame of 90-153'),
+    ('data', 'start', 90, 'no frame from 90 on'),
   ],
 )
 def test_wrong_settings(own, group, field, value, message):

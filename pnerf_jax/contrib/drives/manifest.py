@@ -56,7 +56,7 @@ class WindowSpec:
     return [
       f'--config.data.sequence={self.sequence}',
       f'--config.data.start={self.start}',
-      f'--config.data.frames={self.end - self.start}',
+      f'--config.data.frames={self.num_frames}',
     ]
 
 

@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 
 from pnerf_jax.config.schema import DataConfig
-from pnerf_jax.data import files, kitti360, transforms
+from pnerf_jax.data import files, image_io, kitti360, transforms
 from pnerf_jax.data.dataset import open_dataset
+from pnerf_jax.data.primitives_json import read_primitives
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -53,9 +54,15 @@ def export_transforms(data: DataConfig, out: Path) -> transforms.Transforms:
     paths = {}
     for kind in (*kitti360.RECORDED, *kitti360.DERIVED):
       source = dataset.path_of(kind, frame, camera)
-      if isinstance(source, Path) and source.exists():
-        paths[kind] = f'{_FOLDERS[kind]}/{camera}/{kitti360.frame_name(frame)}{source.suffix}'
+      if source is None or not source.exists():
+        continue
+      suffix = Path(str(source)).suffix
+      paths[kind] = f'{_FOLDERS[kind]}/{camera}/{kitti360.frame_name(frame)}{suffix}'
+      if isinstance(source, Path):
+        image_io.read_size(source)  # a link in the dataset may lead to any file
         files.link(source, out / paths[kind])
+      else:  # depth in another unit than the one written here
+        files.write_bytes(out / paths[kind], source.read_bytes())
     records[frame, camera] = transforms.ImageRecord(
       camera,
       frame,
@@ -66,6 +73,7 @@ def export_transforms(data: DataConfig, out: Path) -> transforms.Transforms:
     )
   primitives_file = f'primitives{primitives[0].suffix}' if primitives else ''
   if primitives:
+    read_primitives(primitives[0], lambda *_: False)
     files.link(primitives[0], out / primitives_file)
   stereo = dataset.stereo if set(dataset.stereo) <= set(dataset.cameras) else ()
   result = transforms.Transforms(

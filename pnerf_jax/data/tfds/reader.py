@@ -104,9 +104,9 @@ class ArchiveIndex(DatasetIndex):
   def path_of(self, kind: str, frame: int, camera: str) -> ReadableFile | None:
     """Return the file of a view; None if the camera has none of this kind."""
     derived = super().path_of(kind, frame, camera)  # the archive has no such folder
-    if derived is not None:
-      return derived
     present = any(view[kind] for (_, other), view in self.archive.views.items() if other == camera)
+    if derived is not None and (derived.exists() or not present):
+      return derived
     return self.archive.file(kind, frame, camera) if present else None
 
   def scan_path(self, frame: int) -> EncodedFile | None:

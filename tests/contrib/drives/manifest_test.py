@@ -37,7 +37,7 @@ def test_name_and_flags_of_a_window():
   assert _WINDOW.flags() == [
     f'--config.data.sequence={_SEQUENCE}',
     '--config.data.start=3353',
-    '--config.data.frames=64',
+    '--config.data.frames=60',  # of 64 numbers
   ]
 
 

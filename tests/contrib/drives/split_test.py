@@ -19,7 +19,7 @@ def make_config(root, **data):
   config = configs.get_config('tiny')
   config.data.root = str(root)
   config.data.update(data)
-  return parse_config(config, num_devices=1)
+  return parse_config(config)
 
 
 @pytest.mark.parametrize('length, overlap', [(1, 0), (4, 0), (4, 1), (4, 3), (7, 2)])
@@ -109,7 +109,7 @@ def test_incomplete_sequences_and_frames_without_a_pose_are_skipped(street, tmp_
   poses.write_text(poses.read_text().splitlines()[0] + '\n')
   found = split.split_sequence(make_config(root, frames=2, sequence=sequence), overlap=1)
   assert [window.num_frames for window in found.windows] == [1]
-  assert 'skipping 1 frames without a pose' in found.notes[0]
+  assert '2 of 4 images used, because 2 have no pose' in found.notes[0]
 
 
 def test_a_sequence_without_nearby_primitives_has_no_window(street, tmp_path):

@@ -1,0 +1,382 @@
+"""Keys of transforms.json as nerfstudio, instant-ngp and users write them: meaning and messages."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import transforms as configs
+from pnerf_jax.contrib.preparation import export_transforms
+from pnerf_jax.data import image_io, transforms, window
+from pnerf_jax.data.dataset import open_dataset
+from pnerf_jax.errors import InputError
+
+# OpenGL axes of a camera that looks along +x of a world with z up.
+FORWARD = np.array([[0, 0, -1, 0], [-1, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 1]], float)
+FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+class Dataset:
+  """A transforms.json of 16 x 12 images, one object per name, 1 m apart along x."""
+
+  def __init__(self, root: pathlib.Path):
+    self.root = root
+    self.config = configs.get_config('tiny')
+    self.config.data.root = str(root)
+    self.config.data.primitives, self.config.scene.unannotated_space = 'none', 'void'
+    self.common = {'w': 16, 'h': 12, 'fl_x': 10, 'fl_y': 11, 'cx': 8, 'cy': 6}
+    self.frames: list[dict] = []
+
+  def add(self, *names, **keys):
+    """Add images."""
+    for name in names:
+      image_io.write_rgb(self.root / name, np.zeros((12, 16, 3)))
+      matrix = FORWARD.copy()
+      matrix[0, 3] = len(self.frames)
+      self.frames.append({'file_path': name, 'transform_matrix': matrix.tolist(), **keys})
+    return self
+
+  def open(self, **common):
+    """Write transforms.json with some more common keys and open the dataset."""
+    self.root.mkdir(exist_ok=True)
+    content = {**self.common, **common, 'frames': self.frames}
+    (self.root / transforms.NAME).write_text(json.dumps(content))
+    return open_dataset(self.config.data)
+
+  def error(self, **common) -> str:
+    """Return the error line of opening the dataset."""
+    with pytest.raises(InputError) as error:
+      self.open(**common)
+    assert str(self.root) in str(error.value) and len(str(error.value)) < 600
+    return str(error.value)
+
+
+@pytest.fixture
+def own(tmp_path):
+  return Dataset(tmp_path / 'own')
+
+
+def numbered(numbers, folder='images'):
+  return [f'{folder}/frame_{number:05d}.png' for number in numbers]
+
+
+@pytest.mark.parametrize(
+  'numbers', [range(2300, 2900, 30), range(0, 200, 10), (7, 8, 1000, 90000), range(20)]
+)
+def test_frames_are_counted_where_they_exist(own, numbers):
+  found = own.add(*numbered(numbers)).open()
+  assert found.frames == tuple(numbers)
+  assert not any('images used' in note for note in found.notes)
+
+
+def test_unused_images_are_counted_by_reason(own):
+  own.config.data.start, own.config.data.frames = 3, 4
+  own.add(*numbered(range(10), 'left'), *numbered((0, 3, 4, 6, 7, 9), 'right'))
+  own.add(*numbered(range(2), 'rear'))
+  own.config.data.cameras = ('left', 'right')
+  found = own.open()
+  assert found.frames == (3, 4, 6, 7)
+  assert found.notes[0] == (
+    '8 of 18 images used, because 4 precede config.data.start=3 (frames 0-2);'
+    ' 3 follow the 4 frames of config.data.frames (frames 8-9);'
+    ' 1 lack an image of another camera (frames 5); 2 are of rear, which is not selected'
+  )
+
+
+def test_cameras_that_alternate_are_named_with_what_they_lack(own):
+  own.add(*numbered(range(0, 12, 2), 'left'), *numbered(range(1, 12, 2), 'right'))
+  message = own.error()
+  assert 'left lacks 1, 3, 5, 7, ...; right lacks 0, 2, 4, 6, ...' in message
+  assert 'the same number (the key "frame" of transforms.json)' in message
+  assert '--config.data.cameras' in message and '--config.data.start' not in message
+  for i, entry in enumerate(own.frames):
+    entry['frame'] = i % 6
+  assert own.open().frames == tuple(range(6))
+
+
+@pytest.mark.parametrize(
+  'name, count',
+  [
+    ('1305031102.175304.png', 2),
+    ('0.100.png', 2),
+    ('0.100', 2),
+    ('IMG_20230101_120000.JPG', 2),
+    ('cam1_0005.jpeg', 2),
+    ('left.png', 0),
+  ],
+)
+def test_names_without_one_number_need_the_key_frame(own, name, count):
+  own.add(f'images/{name}.png')
+  own.frames[0]['file_path'] = f'images/{name}'
+  message = own.error()
+  assert f'holds {count} numbers. Give every entry a "frame"' in message and name[:4] in message
+  (own.root / 'images' / f'{name}.png').rename(own.root / 'images' / name)
+  own.frames[0]['frame'] = 5
+  assert own.open().frames == (5,)
+
+
+@pytest.mark.parametrize('name', ['12.png', 'frame_00012.PNG', 'photo (12).png', '0000000012.png'])
+def test_the_only_number_of_a_name_is_the_frame(own, name):
+  found = own.add(f'images/{name}').open()
+  assert found.frames == (12,)
+  assert any('frame numbers are those of the file names' in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+  'folder, camera',
+  [
+    ('image_02/data', 'image_02'),
+    ('drive/image_00/data_rect', 'image_00'),
+    ('left/images', 'left'),
+    ('images/left', 'left'),
+    ('images', 'images'),
+    ('data', 'data'),
+  ],
+)
+def test_camera_is_named_by_its_folder(own, folder, camera):
+  assert own.add(f'{folder}/0000000001.png').open().cameras == (camera,)
+
+
+def write_depth(path, values):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(np.full((12, 16), values, np.uint16)).save(path)
+
+
+@pytest.mark.parametrize(
+  'keys, value, metres',
+  [
+    ({}, 10_000, 10.0),
+    ({}, 3217, 3.217),
+    ({'depth_unit_scale_factor': 1 / 256}, 2560, 10.0),
+    ({'depth_unit_scale_factor': 0.01}, 1234, 12.34),
+  ],
+)
+def test_depth_has_the_unit_of_nerfstudio_or_of_the_key(own, keys, value, metres):
+  names = {'depth_file_path': 'depth/1.png', 'lidar_depth_file_path': 'lidar/1.png'}
+  own.add('images/1.png', **names)
+  for name in names.values():
+    write_depth(own.root / name, value)
+  found = own.open(**keys)
+  for kind in ('pseudo_depth', 'lidar_depth'):
+    path = found.path_of(kind, 1, 'images')
+    np.testing.assert_allclose(image_io.read_depth(path, (16, 12)), metres, rtol=1e-6)
+  loaded = window.load_window(own.config.data, own.config.scene)
+  np.testing.assert_allclose(loaded.pseudo_depth, metres, rtol=1e-6)
+  assert any('depth is read as millimetres' in note for note in found.notes) == (not keys)
+  # An export states the unit that it writes; millimetres are rounded to 1/256 m.
+  out = own.root.parent / 'out'
+  export_transforms.export_transforms(own.config.data, out)
+  own.config.data.root = str(out)
+  again = open_dataset(own.config.data)
+  depth = image_io.read_depth(again.path_of('pseudo_depth', 1, 'images'))
+  np.testing.assert_allclose(depth, metres, atol=1 / 512)
+  assert not any('millimetres' in note for note in again.notes)
+
+
+@pytest.mark.parametrize('unit', [0, -1, 1000, '0.001', None])
+def test_depth_unit_must_be_metres_per_unit(own, unit):
+  own.add('images/1.png', depth_file_path='depth/1.png')
+  assert 'depth_unit_scale_factor' in own.error(depth_unit_scale_factor=unit)
+
+
+def test_camera_axes_of_opencv(own):
+  own.add('a/1.png', 'b/1.png', 'c/1.png')
+  own.frames[1]['transform_matrix'] = (np.array(own.frames[1]['transform_matrix']) @ FLIP).tolist()
+  own.frames[1]['camera_axes'] = 'OPENCV'
+  poses = own.open().world_from_cam
+  np.testing.assert_allclose(poses[:, :3, :3], [[[0, 0, 1], [-1, 0, 0], [0, -1, 0]]] * 3)
+  np.testing.assert_allclose(poses[:, 0, 3], [0, 1, 2])
+  assert "camera_axes is 'COLMAP', not one of OPENGL, OPENCV" in own.error(camera_axes='COLMAP')
+
+
+POSES = {
+  'right': lambda pose: pose,
+  'upside down': lambda pose: pose @ FLIP,
+  'world to camera': lambda pose: np.linalg.inv(pose @ FLIP),
+}
+
+
+@pytest.mark.parametrize('case', POSES)
+def test_poses_that_look_the_wrong_way_are_explained(own, case):
+  own.add(*numbered(range(4)))
+  for entry in own.frames:
+    pose = np.array(entry['transform_matrix'])
+    pose[:3, 3] += [60, 300, 0]
+    entry['transform_matrix'] = POSES[case](pose).tolist()
+  boxes = [
+    {'class': 'car', 'instance': i, 'center': [70 + 3 * i, 300, 1], 'size': [4, 2, 2], 'yaw': 0}
+    for i in range(5)
+  ]
+  own.config.data.primitives = 'auto'
+  (own.root / 'boxes.json').write_text(json.dumps({'boxes': boxes}))
+  own.open(boxes_path='boxes.json')
+  load = lambda: window.load_window(own.config.data, own.config.scene, supervision=False)
+  warnings = [note for note in load().notes if note.startswith('warning: ')]
+  expected = {
+    'upside down': 'The cameras are upside down: set the key "camera_axes" (OPENGL or OPENCV).',
+    'world to camera': 'transform_matrix may be world to camera: write the inverse.',
+  }.get(case)
+  text = f'warning: 0% of the primitives within 100 m are in view. {expected}'
+  assert warnings == ([text] if expected else [])
+  own.config.scene.unannotated_space = 'empty'
+  if expected:
+    with pytest.raises(InputError) as error:
+      load()
+    assert 'boxes.json: no primitive is in view of frames 0-3.' in str(error.value)
+    assert expected in str(error.value)
+  else:
+    assert len(load().primitives) == 5
+
+
+REFUSED = [
+  ({'is_fisheye': True}, 'is_fisheye is True: the image is distorted'),
+  ({'ftheta_p1': 0.3}, 'ftheta_p1 is 0.3'),
+  ({'distortion': [0.1, 0, 0, 0]}, 'distortion is [0.1, 0, 0, 0]'),
+  ({'dist_coeffs': [[0, 0.2]]}, 'dist_coeffs is [[0, 0.2]]'),
+  ({'distortion_params': [0, 0, 1e-9, 0]}, 'distortion_params'),
+  ({'k3': -0.1}, 'k3 is -0.1'),
+  ({'rolling_shutter_time': 0.03}, 'rolling_shutter_time is 0.03: the image is of a rolling'),
+  ({'mask_path': 'masks/1.png'}, "mask_path is 'masks/1.png': the image is masked"),
+  ({'camera_model': 'OPENCV_FISHEYE'}, "camera_model is 'OPENCV_FISHEYE'"),
+  ({'applied_scale': 0.1}, 'applied_scale is 0.1, so the poses are not in metres'),
+]
+
+
+@pytest.mark.parametrize('keys, message', REFUSED)
+@pytest.mark.parametrize('place', ['file', 'entry'])
+def test_keys_that_change_the_meaning_are_refused(own, keys, message, place):
+  if place == 'entry' and 'applied_scale' in keys:
+    pytest.skip('a key of the file')
+  own.add('images/1.png', 'images/2.png')
+  own.frames[1] |= keys if place == 'entry' else {}
+  assert message in own.error(**(keys if place == 'file' else {}))
+
+
+@pytest.mark.parametrize(
+  'keys',
+  [
+    {'k1': 0, 'k2': 0.0, 'p1': 0, 'p2': 0, 'camera_model': 'OPENCV'},
+    {'distortion_params': [0, 0, 0, 0, 0, 0]},
+    {'distortion_params': [], 'dist_coeffs': None, 'distortion': [[0.0] * 5]},
+    {'is_fisheye': False, 'rolling_shutter_time': 0, 'mask_path': None},
+    {'camera_model': 'SIMPLE_RADIAL', 'k1': 0},
+    {'applied_scale': 1.0, 'applied_transform': [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]},
+  ],
+)
+def test_keys_without_effect_are_accepted(own, keys):
+  own.add('images/1.png')
+  poses = own.open().world_from_cam
+  found = own.open(**keys)
+  np.testing.assert_array_equal(found.world_from_cam, poses)
+  assert not any('unknown keys' in note for note in found.notes)
+
+
+def test_unknown_keys_are_listed_in_one_line(own):
+  own.add('images/1.png', 'images/2.png', sharpness=3.0, colmap_im_id=4)
+  notes = own.open(aabb_scale=16, frame=3).notes
+  (note,) = [note for note in notes if 'unknown keys' in note]
+  path = own.root / transforms.NAME
+  assert note == f'{path}: ignoring the unknown keys aabb_scale, colmap_im_id, frame, sharpness'
+
+
+def test_a_key_that_is_there_twice_is_refused(own):
+  own.add('images/1.png').open()
+  path = own.root / transforms.NAME
+  path.write_text(path.read_text().replace('"fl_x": 10', '"fl_x": 10, "fl_x": 12'))
+  with pytest.raises(
+    InputError, match=r"transforms.json: not JSON \(twice in one object: 'fl_x'\)"
+  ):
+    open_dataset(own.config.data)
+
+
+def test_focal_length_of_a_field_of_view(own):
+  own.add('images/1.png')
+  own.common = {'w': 16, 'h': 12, 'camera_angle_x': np.pi / 2}
+  found = own.open()
+  np.testing.assert_allclose(found.intrinsics, [[8, 8, 7.5, 5.5]])
+  assert any('no fl_y, cx, cy: square pixels and a centred' in note for note in found.notes)
+  found = own.open(camera_angle_y=2 * np.arctan(0.5), cx=7, cy=5)
+  np.testing.assert_allclose(found.intrinsics, [[8, 12, 6.5, 4.5]])
+  assert not any('square pixels' in note for note in found.notes)
+  np.testing.assert_allclose(own.open(fl_x=10, fl_y=11).intrinsics[0, :2], [10, 11])
+  assert 'camera_angle_x is 4, not between 0 and pi' in own.error(camera_angle_x=4)
+
+
+@pytest.mark.parametrize(
+  'keys',
+  [
+    {'fl_x': 0.78, 'fl_y': 0.78},  # divided by the width
+    {'w': 1500, 'h': 1000, 'fl_x': 35.7, 'fl_y': 35.7},  # millimetres
+    {'fl_x': 1e-9, 'fl_y': 1e-9},
+    {'fl_x': 10, 'fl_y': 100},
+    {'fl_x': 60_000, 'fl_y': 60_000},
+    {'cx': 400},
+    {'cy': -200},
+  ],
+)
+def test_implausible_intrinsics_are_refused(own, keys):
+  message = own.add('images/1.png').error(**keys)
+  assert 'no pinhole camera has' in message and 'which are in pixels' in message
+
+
+def test_backslashes_and_resized_images_name_the_remedy(own):
+  own.add('images/1.png')
+  own.open(w=32, h=24, cx=16, cy=12)
+  message = 'images/1.png: size 16x12, expected 32x24. Resize it, or correct the size and intrins'
+  with pytest.raises(InputError, match=message):
+    window.load_window(own.config.data, own.config.scene)
+  own.frames[0]['file_path'] = 'images\\1.png'
+  assert 'file_path is images\\1.png, with backslashes. Write "/"' in own.error()
+
+
+def test_a_partly_filled_derived_folder_hides_no_named_file(own):
+  for frame in (1, 2, 3):
+    own.add(f'images/{frame}.png', depth_file_path=f'depth/{frame}.png')
+    write_depth(own.root / f'depth/{frame}.png', 5000 + frame)
+  derived = own.root / 'data_2d_pseudo_depth/scene/images/0000000002.png'
+  write_depth(derived, 256 * 9)
+  own.open()
+  found = window.load_window(own.config.data, own.config.scene)
+  np.testing.assert_allclose(found.pseudo_depth[:, 0, 0], [5.001, 9, 5.003], rtol=1e-6)
+  assert not any('missing' in note for note in found.notes)
+
+
+def test_cameras_far_apart_or_far_from_the_centre_are_refused(own):
+  own.add(*numbered(range(3)))
+  own.frames[2]['transform_matrix'][1][3] = 9e7
+  own.open()
+  load = lambda: window.load_window(own.config.data, own.config.scene, supervision=False)
+  with pytest.raises(InputError, match='images of frame 2 is 6e.07 m from the centre'):
+    load()
+  own.frames[2]['transform_matrix'][1][3] = 80
+  own.open()
+  warning = 'warning: frames 1 and 2 are 80 m apart; --config.data.frames=2 ends the window before'
+  assert warning in load().notes
+  own.config.scene.center = (3e7, 0.0, 0.0)
+  with pytest.raises(InputError, match=r'Correct config.scene.center, which is \(30000000.0, 0'):
+    load()
+
+
+def test_another_layout_names_its_config(own, tmp_path):
+  own.add('images/1.png').open()
+  own.config.data.source = 'folder'
+  message = 'has transforms.json but no data_2d_raw.*Use --config=configs/transforms.py'
+  with pytest.raises(InputError, match=message):
+    open_dataset(own.config.data)
+  (tmp_path / 'drive/data_2d_raw').mkdir(parents=True)
+  own.config.data.source, own.config.data.root = 'transforms', str(tmp_path / 'drive')
+  with pytest.raises(InputError, match='Use --config=configs/kitti360.py'):
+    open_dataset(own.config.data)
+
+
+def test_export_copies_only_images(own, tmp_path):
+  own.add('images/1.png').open()
+  secret = tmp_path / 'secret'
+  secret.write_text('root:x:0:0')
+  (own.root / 'images/1.png').unlink()
+  (own.root / 'images/1.png').symlink_to(secret)
+  with pytest.raises(InputError, match='images/1.png: cannot be read as a PNG or JPEG. Replace'):
+    export_transforms.export_transforms(own.config.data, tmp_path / 'out')
+  assert not list((tmp_path / 'out').rglob('*'))
