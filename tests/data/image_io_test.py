@@ -124,6 +124,30 @@ def test_read_label_rejects_malformed_files(tmp_path, make, expected):
     assert word in str(error.value)
 
 
+def test_png_with_half_of_its_rows_is_damaged(tmp_path):
+  """Pillow fills rows that the data ends before with 0, without a word."""
+  path = tmp_path / 'a.png'
+  for values, read in (
+    (RNG.integers(1, 45, (6, 9), np.uint8), image_io.read_label),
+    (RNG.integers(1, 255, (6, 9, 3), np.uint8), image_io.read_rgb),
+    (RNG.integers(1, 9000, (6, 9), np.uint16), image_io.read_depth),
+  ):
+    values[-1] = 0  # a last row of 0 alone is not damage
+    Image.fromarray(values).save(path, format='PNG')
+    assert not read(path)[-1].any() and read(path)[0].any()
+    content = path.read_bytes()
+    start = content.index(b'IDAT') - 4
+    length = struct.unpack_from('>I', content, start)[0]
+    rows = zlib.decompress(content[start + 8 : start + 8 + length])
+    half = b'IDAT' + zlib.compress(rows[: len(rows) // 2])
+    damaged = struct.pack('>I', len(half) - 4) + half + struct.pack('>I', zlib.crc32(half))
+    path.write_bytes(content[:start] + damaged + content[start + 12 + length :])
+    with pytest.raises(
+      InputError, match=r'a.png: damaged PNG \(rows are missing\). Replace the file'
+    ):
+      read(path)
+
+
 def test_read_label_unknown_allowed(tmp_path):
   path = tmp_path / 'label.png'
   Image.fromarray(np.array([[7, 255, 0]], np.uint8)).save(path)

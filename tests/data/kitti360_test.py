@@ -153,6 +153,17 @@ def test_calibration_scales_to_a_rescaled_copy(shared):
     ('calib_cam_to_pose.txt', 'image_00: 0 0 1 0 -1 0 0 0 0 -1 0 0\n', ['no line image_01']),
     ('calib_cam_to_pose.txt', 'image_00: 0 0 nan 0 -1 0 0 0 0 -1 0 0\n', ['line 1', 'finite']),
     ('calib_cam_to_velo.txt', '\n', ['empty, or more than one line']),
+    ('calib_cam_to_velo.txt', '0 0 1 0 -1 0 0 0 0 -1 0 0\n' * 2, ['or more than one line']),
+    (
+      'perspective.txt',
+      'S_rect_00: 64 24\n\nS_rect_00: 64 24\n',
+      ['line 3: S_rect_00 is there twi'],
+    ),
+    (
+      'calib_cam_to_pose.txt',
+      'image_00: 0 0 1 0 -1 0 0 0 0 -1 0 0\n' * 2,
+      ['line 2: image_00 is there twice'],
+    ),
   ],
 )
 def test_malformed_calibration(tiny, file, text, messages):
@@ -174,6 +185,7 @@ def test_malformed_calibration(tiny, file, text, messages):
     ('1 2 3\n', ['line 1', '3 numbers', '13']),
     ('0 1 0 0 0 0 1 0 0 0 0 1 0\n1 1 0 0 x 0 1 0 0 0 0 1 0\n', ['line 2', "'x'"]),
     ('0 1 0 0 inf 0 1 0 0 0 0 1 0\n', ['line 1', 'finite']),
+    ('7 1 0 0 0 0 1 0 0 0 0 1 0\n' * 2, ['line 2: 7 is there twice. Remove the wrong line.']),
   ],
 )
 def test_malformed_poses(tiny, text, messages):
@@ -185,6 +197,44 @@ def test_malformed_poses(tiny, text, messages):
     kitti360.read_poses(tiny.root, tiny.sequence, kitti360.read_calibration(tiny.root))
   for message in [str(path), *messages]:
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+  'size, intrinsics',
+  [
+    ((1408, 376), (0.39, 0.39, 682, 238)),
+    ((1408, 376), (1e-9, 1e-9, 682, 238)),
+    ((1408, 376), (35.7, 35.7, 682, 238)),
+    ((1408, 376), (552, 55.2, 682, 238)),
+    ((1408, 376), (60_000, 60_000, 682, 238)),
+    ((1408, 376), (552, 552, 68_205, 238)),
+    ((1408, 376), (552, 552, 682, -800)),
+    ((0, 376), (552, 552, 682, 238)),
+  ],
+)
+def test_check_camera_refuses_implausible_intrinsics(size, intrinsics):
+  kitti360.check_camera((1408, 376), (552, 552, 682, 238), 'a.txt', 'Use another.')
+  with pytest.raises(InputError, match=r'^a.txt: no pinhole camera has .* pixels.*Use another.$'):
+    kitti360.check_camera(size, intrinsics, 'a.txt', 'Use another.')
+
+
+def test_poses_of_a_dangling_link_are_not_replaced_by_others(tiny):
+  path = tiny.root / 'data_poses' / tiny.sequence / 'poses.txt'
+  row = '0 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n'
+  path.with_name('cam0_to_world.txt').write_text(row)
+  path.unlink()
+  calibration = kitti360.read_calibration(tiny.root)
+  assert list(kitti360.read_poses(tiny.root, tiny.sequence, calibration)) == [0]
+  path.symlink_to('gone.txt')
+  with pytest.raises(InputError, match='poses.txt: is a link to gone.txt, which is absent'):
+    kitti360.read_poses(tiny.root, tiny.sequence, calibration)
+
+
+def test_frames_have_ten_digits(tiny):
+  folder = kitti360.rgb_folder(tiny.root, tiny.sequence, 'image_00')
+  for name in ('12.png', '00000000012.png', '0000000013.jpg', '0000000014.PNG', '9999999999.png'):
+    (folder / name).write_bytes(b'')
+  assert kitti360.frames_in(folder) == [0, 1, 2, 3, 4, 5]
 
 
 def test_binary_instead_of_text(tiny):

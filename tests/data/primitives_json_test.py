@@ -78,6 +78,7 @@ def test_written_lists_are_read(tmp_path):
 
 WRONG = [
   ({'class': 'kart'}, "class is 'kart'"),
+  ({'class': 'kart'}, 'label table. Use one of: ego vehicle, rectification border, '),
   ({'class': 0}, 'class is 0'),
   ({'class': 45}, '45'),
   ({'class': 26.0}, '26.0'),

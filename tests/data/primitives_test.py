@@ -238,7 +238,7 @@ FLAT = np.array([[x, y, 0] for x in (-1, 1) for y in (-1, 1)] * 2)
     ({'vertices': np.zeros((8, 3))}, '', '', ['degenerate']),
     ({'faces': np.array([[0, 1, 2]])}, '', '', ['degenerate', '1 faces']),
     ({'label': 'spaceship', 'semanticId': -1}, '', '', ["'spaceship'"]),
-    ({'label': None, 'semanticId': None}, '', '', ["label ''"]),
+    ({'label': None, 'semanticId': None}, '', '', ["label ''", 'Use one of: ego vehicle, ']),
     ({'semanticId': 38}, '', '', ['semanticId 38']),
     ({'semanticId': 'x'}, '', '', ['semanticId', "'x'"]),
     ({'index': 'first'}, '', '', ['index', "'first'"]),

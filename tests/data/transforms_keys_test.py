@@ -240,18 +240,20 @@ REFUSED = [
   ({'rolling_shutter_time': 0.03}, 'rolling_shutter_time is 0.03: the image is of a rolling'),
   ({'mask_path': 'masks/1.png'}, "mask_path is 'masks/1.png': the image is masked"),
   ({'camera_model': 'OPENCV_FISHEYE'}, "camera_model is 'OPENCV_FISHEYE'"),
-  ({'applied_scale': 0.1}, 'applied_scale is 0.1, so the poses are not in metres'),
 ]
 
 
 @pytest.mark.parametrize('keys, message', REFUSED)
 @pytest.mark.parametrize('place', ['file', 'entry'])
 def test_keys_that_change_the_meaning_are_refused(own, keys, message, place):
-  if place == 'entry' and 'applied_scale' in keys:
-    pytest.skip('a key of the file')
   own.add('images/1.png', 'images/2.png')
   own.frames[1] |= keys if place == 'entry' else {}
   assert message in own.error(**(keys if place == 'file' else {}))
+
+
+def test_scaled_poses_are_refused(own):
+  message = own.add('images/1.png').error(applied_scale=0.1)
+  assert 'applied_scale is 0.1, so the poses are not in metres. Divide the positions' in message
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,49 @@ def test_missing_frame_is_reported(tiny):
   assert (found.pseudo_confidence[6] == 1).all()
 
 
+def test_the_nearest_file_of_every_frame_is_read(tiny, tmp_path):
+  write_supervision(tiny.root, tiny.sequence)
+  derived = tmp_path / 'derived'
+  folder = kitti360.pseudo_depth_folder(derived, tiny.sequence, 'image_00')
+  for frame in (1, 4):
+    image_io.write_depth(folder / f'{kitti360.frame_name(frame)}.png', np.full((24, 64), 33.0))
+  found = window.load_window(dataclasses.replace(tiny.data, derived_root=str(derived)), tiny.scene)
+  assert found.pseudo_depth[0::2, 0, 0].tolist() == [1, 33, 1, 33, 1]
+  assert not any('warning' in note for note in found.notes)
+  (folder / '0000000005.png').symlink_to('gone.png')
+  with pytest.raises(InputError, match='0000000005.png: is a link to gone.png, which is absent'):
+    window.load_window(dataclasses.replace(tiny.data, derived_root=str(derived)), tiny.scene)
+
+
+def test_primitives_of_a_dangling_link_are_not_replaced_by_others(tiny):
+  full = tiny.root / 'data_3d_bboxes' / 'train_full' / tiny.primitives_path.name
+  full.parent.mkdir()
+  full.symlink_to('gone.xml')
+  with pytest.raises(InputError, match='is a link to gone.xml, which is absent. Correct the link'):
+    window.load_window(tiny.data, tiny.scene)
+
+
+def test_images_of_another_shape_than_the_calibration_are_refused(tiny):
+  path = tiny.root / 'calibration' / 'perspective.txt'
+  path.write_text(path.read_text().replace(': 64.000000 24.000000', ': 128 48'))
+  window.load_window(tiny.data, tiny.scene)  # half the size
+  path.write_text(path.read_text().replace(': 128 48', ': 64 48'))
+  message = '64 x 24 pixels, another shape than the 64 x 48 of calibration/perspective.txt'
+  with pytest.raises(InputError, match=message):
+    window.load_window(tiny.data, tiny.scene)
+
+
+def test_frames_are_counted_where_they_exist(tiny):
+  data = dataclasses.replace(tiny.data, start=1, frames=3, cameras=('image_01',))
+  found = window.load_window(data, tiny.scene)
+  assert found.frames == (1, 2, 4) and found.skipped_frames == 1
+  assert found.notes[0] == (
+    '3 of 12 images used, because 1 precede config.data.start=1 (frames 0);'
+    ' 1 follow the 3 frames of config.data.frames (frames 5); 1 have no pose (frames 3);'
+    ' 6 are of image_00, which is not selected'
+  )
+
+
 def _truncate(path):
   path.write_bytes(path.read_bytes()[:-30])
 
