@@ -74,7 +74,7 @@ def _is_open(faces: np.ndarray) -> bool:
 
 def _closed_mesh(
   vertices: np.ndarray, faces: np.ndarray, name: str
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, bool]:
   """Merge the vertices of a mesh, and replace it by its convex hull if it is not watertight.
 
   Args:
@@ -83,7 +83,7 @@ def _closed_mesh(
     name: name of the primitive, for messages.
 
   Returns:
-    vertices [N', 3] and faces [F', 3] with ascending corners.
+    vertices [N', 3], faces [F', 3] with ascending corners, and whether it was replaced.
 
   Raises:
     InputError: the mesh is empty, not finite or without volume.
@@ -104,10 +104,10 @@ def _closed_mesh(
   extent = np.linalg.svd(vertices - vertices.mean(axis=0), compute_uv=False)
   if len(faces) < 3 or extent[2] <= _MIN_THICKNESS * extent[0]:
     raise InputError(f'{name}: the mesh encloses no volume. Remedy: remove it.')
-  if _is_open(faces):
-    _LOG.warning('%s: mesh is not watertight; using its convex hull', name)
+  replaced = _is_open(faces)
+  if replaced:
     faces = np.sort(spatial.ConvexHull(vertices).simplices, axis=1)
-  return vertices, faces
+  return vertices, faces, replaced
 
 
 def _bounding_sphere(vertices: np.ndarray) -> np.ndarray:
@@ -123,19 +123,20 @@ def make_primitives(
   *,
   semantic: Sequence[int],
   instance: Sequence[int],
-  annotation: Sequence[int],
+  annotation: Sequence[int | str],
   timestamp: Sequence[int],
 ) -> Primitives:
   """Pack meshes into one struct; entry m of every argument describes primitive m.
 
-  A mesh that is not watertight has no inside: it is replaced by its convex hull, with a warning.
+  A mesh that is not watertight has no inside: it is replaced by its convex hull, and one line of
+  the log names all of these.
 
   Args:
     vertices: M arrays [N, 3], metres, recentred world.
     faces: M arrays [F, 3], int, any winding; coincident vertices may be separate.
     semantic: M label ids.
     instance: M instance ids.
-    annotation: M annotation numbers, for messages.
+    annotation: M numbers or names of annotations, for messages.
     timestamp: M frames, -1 for static primitives.
 
   Returns:
@@ -152,14 +153,23 @@ def make_primitives(
     )
     for v, f, a in zip(vertices, faces, annotation, strict=True)
   ]
+  replaced = [str(a) for a, mesh in zip(annotation, meshes) if mesh[2]]
+  if replaced:
+    _LOG.warning(
+      '%d of %d primitives are not watertight; their convex hulls are used: annotation %s%s',
+      len(replaced),
+      len(meshes),
+      ', '.join(replaced[:8]),
+      ', ...' if len(replaced) > 8 else '',
+    )
   valid = np.ones(max(1, len(meshes)), bool)
   if not meshes:
     valid[0] = False
     semantic, instance, timestamp = [0], [0], [-1]
-    meshes = [(np.zeros((1, 3)), np.zeros((1, 3), np.int64))]
-  vertex_start = np.cumsum([0] + [len(v) for v, _ in meshes])
-  all_vertices = np.concatenate([v for v, _ in meshes])
-  all_faces = np.concatenate([f + start for (_, f), start in zip(meshes, vertex_start[:-1])])
+    meshes = [(np.zeros((1, 3)), np.zeros((1, 3), np.int64), False)]
+  vertex_start = np.cumsum([0] + [len(v) for v, *_ in meshes])
+  all_vertices = np.concatenate([v for v, *_ in meshes])
+  all_faces = np.concatenate([f + start for (_, f, _), start in zip(meshes, vertex_start[:-1])])
   a, b, c = np.moveaxis(all_vertices[all_faces], 1, 0)
   normals = np.cross(b - a, c - a)
   length = np.linalg.norm(normals, axis=-1, keepdims=True)
@@ -172,6 +182,6 @@ def make_primitives(
     vertices=jnp.asarray(all_vertices, jnp.float32),
     faces=jnp.asarray(all_faces, jnp.int32),
     normals=jnp.asarray(normals, jnp.float32),
-    spheres=jnp.asarray(np.stack([_bounding_sphere(v) for v, _ in meshes]), jnp.float32),
-    face_start=jnp.asarray(np.cumsum([0] + [len(f) for _, f in meshes]), jnp.int32),
+    spheres=jnp.asarray(np.stack([_bounding_sphere(v) for v, *_ in meshes]), jnp.float32),
+    face_start=jnp.asarray(np.cumsum([0] + [len(f) for _, f, _ in meshes]), jnp.int32),
   )

@@ -52,7 +52,7 @@ def make_scene(window: Window) -> Scene:
   faces = [record.faces for record in records]
   semantic = [record.semantic for record in records]
   instance = [record.instance for record in records]
-  annotation = [record.annotation for record in records]
+  annotation = [f'{record.annotation} ({record.label})' for record in records]
   timestamp = [record.timestamp for record in records]
   present = {record.semantic for record in records if record.timestamp < 0}
   if window.unannotated_space == 'void':
@@ -61,7 +61,7 @@ def make_scene(window: Window) -> Scene:
     faces.append(CUBE_FACES)
     semantic.append(labels.VOID)
     instance.append(_VOID_INSTANCE)
-    annotation.append(-1)
+    annotation.append('of the void')
     timestamp.append(-1)
     if window.pseudo_label is not None:
       present |= set(np.unique(window.pseudo_label).tolist())

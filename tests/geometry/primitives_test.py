@@ -89,6 +89,18 @@ def test_make_primitives_replaces_open_mesh_by_convex_hull(box, caplog):
   assert packed.faces.shape == (12, 3) and _edges_are_even(np.asarray(packed.faces))
 
 
+def test_open_meshes_are_named_in_one_line(box, caplog):
+  vertices, faces = box((0, 0, 0), (1, 1, 1))
+  names = [f'{i} (car)' for i in range(12)]
+  with caplog.at_level(logging.WARNING):
+    _pack([(vertices, faces[2:] if i else faces) for i in range(12)], annotation=names)
+  (record,) = caplog.records
+  assert record.getMessage() == (
+    '11 of 12 primitives are not watertight; their convex hulls are used: annotation 1 (car),'
+    ' 2 (car), 3 (car), 4 (car), 5 (car), 6 (car), 7 (car), 8 (car), ...'
+  )
+
+
 def test_make_primitives_without_meshes():
   packed = _pack([])
   assert packed.valid.tolist() == [False]
