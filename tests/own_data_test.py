@@ -1,6 +1,8 @@
 """A window with cameras of different sizes: ray table, training, evaluation, export."""
 
+import copy
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +100,22 @@ def test_ray_table_holds_the_pixels_of_each_image(config):
   assert len(seen) == len(drawn)
   # The rays of both cameras intersect the road below the horizon.
   assert (np.asarray(batch.intervals.primitive)[batch.label == 7] >= 0).any()
+
+
+def test_check_reports_unused_images_and_cameras_upside_down(config, tmp_path):
+  root = tmp_path / 'own'
+  shutil.copytree(config.data.root, root)
+  content = json.loads((root / transforms.NAME).read_text())
+  (root / transforms.NAME).write_text(json.dumps({**content, 'camera_axes': 'OPENCV'}))
+  changed = copy.deepcopy(config)
+  changed.data.root, changed.data.frames = str(root), 1
+  lines = check.check(changed, tmp_path / 'check.png', estimates_cost=False)
+  reason = '2 follow the 1 frames of config.data.frames (frames 1)'
+  assert f'2 of 4 images used, because {reason}' in lines
+  (warning,) = [line for line in lines if 'in view' in line]
+  assert warning.startswith('warning: 100% of the primitives within 100 m are in view. The cameras')
+  assert 'are upside down: set the key "camera_axes" (OPENGL or OPENCV).' in warning
+  assert lines[-1].startswith('ready; ') and lines[-1].endswith(' warnings')
 
 
 def test_check_train_eval_and_render(config, tmp_path):

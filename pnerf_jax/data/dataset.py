@@ -131,7 +131,7 @@ def _index_transforms(root: Path, data: DataConfig, stereo: bool) -> DatasetInde
   selection = select_frames(
     path, data, images, set.union(*images.values()), collections.Counter(others)
   )
-  selection[2].extend(described.notes)
+  selection[1].extend(described.notes)
   records = [described.records[frame, camera] for frame in selection[0] for camera in cameras]
   for name in (*(name for r in records for name in r.files.values()), described.primitives):
     if name and not Path(root, name).exists():
@@ -155,7 +155,7 @@ def _index_transforms(root: Path, data: DataConfig, stereo: bool) -> DatasetInde
 def _make_index(
   root: Path,
   data: DataConfig,
-  selection: tuple[tuple[int, ...], int, list[str]],
+  selection: tuple[tuple[int, ...], list[str]],
   records: Sequence[ImageRecord],
   **fields: Any,
 ) -> DatasetIndex:
@@ -164,8 +164,7 @@ def _make_index(
     root=root,
     derived_root=Path(data.derived_root) if data.derived_root else root,
     frames=selection[0],
-    skipped_frames=selection[1],
-    notes=selection[2],
+    notes=selection[1],
     sizes=np.array([record.size for record in records]),
     intrinsics=np.stack([record.intrinsics for record in records]),
     world_from_cam=np.stack([record.world_from_cam for record in records]),

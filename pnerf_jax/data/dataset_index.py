@@ -33,7 +33,6 @@ class DatasetIndex:
     world_from_pose: [F, 4, 4] float64, of the vehicle, or of the first camera if that is unknown.
     pose_from_velo: [4, 4] float64 of the LiDAR on the vehicle, or None.
     stereo: (left, right) camera of the rectified pair, or ().
-    skipped_frames: number of frames of the window that are left out, since they have no pose.
     notes: lines for the log.
     explicit_paths: files that transforms.json names, by (kind, frame, camera).
     primitives: path below root of the primitives that transforms.json names, or ''; None in
@@ -51,7 +50,6 @@ class DatasetIndex:
   world_from_pose: np.ndarray
   pose_from_velo: np.ndarray | None
   stereo: tuple[str, ...]
-  skipped_frames: int
   notes: list[str]
   explicit_paths: dict[tuple[str, int, str], ReadableFile] = dataclasses.field(default_factory=dict)
   primitives: str | None = None
@@ -98,7 +96,7 @@ class DatasetIndex:
   def scan_path(self, frame: int) -> ReadableFile | None:
     """Return the path of the LiDAR scan of a frame, None if there is none."""
     path = kitti360.velodyne_path(self.root, self.sequence, frame)
-    return path if self.pose_from_velo is not None and path.exists() else None
+    return path if self.pose_from_velo is not None and files.exists(path) else None
 
   def world_from_velo(self, frame: int) -> np.ndarray:
     """Return [4, 4] of the LiDAR at a frame that has a scan, the dataset's world."""
@@ -158,7 +156,7 @@ def select_frames(
   images: dict[str, set[int]],
   poses: Collection[int],
   unselected: Mapping[str, int] | None = None,
-) -> tuple[tuple[int, ...], int, list[str]]:
+) -> tuple[tuple[int, ...], list[str]]:
   """Select the first config.data.frames frames from config.data.start that have all files.
 
   Args:
@@ -169,8 +167,7 @@ def select_frames(
     unselected: number of images of the cameras that are not in config.data.cameras.
 
   Returns:
-    The frames, ascending; the number of frames left out between them, or after them if there are
-    fewer than configured, since they have no pose; and a line for the log on unused images, if any.
+    The frames, ascending, and a line for the log on unused images, if there are any.
 
   Raises:
     InputError: there is no such frame.
@@ -198,7 +195,7 @@ def select_frames(
   used = len(frames) * len(images)
   total = sum(map(len, images.values())) + sum(others.values())
   notes = [f'{used} of {total} images used, because {"; ".join(reasons)}'] if reasons else []
-  return frames, len(without_pose), notes
+  return frames, notes
 
 
 def _no_frames(

@@ -44,7 +44,9 @@ def read_primitives_json(
     InputError: the file is absent or damaged, or a value is unusable; the entry is named.
   """
   records = []
-  for index, entry in enumerate(json_object.read_list(path, 'boxes')[1]):
+  content, entries = json_object.read_list(path, 'boxes')
+  content.check_keys({'boxes'})
+  for index, entry in enumerate(entries):
     entry.check_keys(_KEYS)
     semantic = _class_id(entry)
     instance = entry.integer('instance', primitives_lib.MAX_INSTANCE, default=0)

@@ -48,7 +48,6 @@ class Window:
     pseudo_depth: [V, H, W] float32 planar metres, 0 = invalid; None if the dataset has none.
     primitives: records in or near the views, vertices float64 recentred.
     unannotated_space: 'empty' or 'void', the space outside all primitives.
-    skipped_frames: number of frames in the range that have no pose.
     notes: lines for the log.
   """
 
@@ -72,7 +71,6 @@ class Window:
   pseudo_depth: np.ndarray | None
   primitives: list[PrimitiveRecord]
   unannotated_space: str
-  skipped_frames: int
   notes: list[str]
 
   @property
@@ -152,7 +150,6 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
     pseudo_depth=layers[3],
     primitives=primitives,
     unannotated_space=scene.unannotated_space,
-    skipped_frames=dataset.skipped_frames,
     notes=notes,
   )
 

@@ -120,6 +120,13 @@ def test_wrong_values_are_refused(tmp_path, change, message):
   assert message in str(error.value) and 'boxes.json: boxes[1]' in str(error.value)
 
 
+def test_keys_beside_the_list_are_refused(tmp_path):
+  path = tmp_path / 'boxes.json'
+  path.write_text('{"boxes": [], "unit": "cm"}')
+  with pytest.raises(InputError, match=r"boxes.json: 'unit' is an unknown key. Use \['boxes'\]."):
+    primitives_json.read_primitives_json(path)
+
+
 def test_rotations_are_refused(tmp_path):
   entry = {key: value for key, value in CAR.items() if key != 'yaw'}
   with pytest.raises(InputError, match='neither rotation nor yaw'):

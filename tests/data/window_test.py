@@ -13,7 +13,7 @@ from pnerf_jax.errors import InputError
 
 def test_load_window_by_hand(tiny):
   found = window.load_window(tiny.data, tiny.scene)
-  assert found.frames == (0, 1, 2, 4, 5) and found.skipped_frames == 1
+  assert found.frames == (0, 1, 2, 4, 5)
   assert found.notes[0] == '10 of 12 images used, because 2 have no pose (frames 3)'
   np.testing.assert_array_equal(found.center, [1002, 2000, 100])  # the mean x is 1002.4
   np.testing.assert_allclose(
@@ -229,7 +229,7 @@ def test_images_of_another_shape_than_the_calibration_are_refused(tiny):
 def test_frames_are_counted_where_they_exist(tiny):
   data = dataclasses.replace(tiny.data, start=1, frames=3, cameras=('image_01',))
   found = window.load_window(data, tiny.scene)
-  assert found.frames == (1, 2, 4) and found.skipped_frames == 1
+  assert found.frames == (1, 2, 4)
   assert found.notes[0] == (
     '3 of 12 images used, because 1 precede config.data.start=1 (frames 0);'
     ' 1 follow the 3 frames of config.data.frames (frames 5); 1 have no pose (frames 3);'

@@ -31,7 +31,6 @@ def dataset(tmp_path):
     world_from_pose=np.eye(4)[None],
     pose_from_velo=pose_from_velo,
     stereo=(),
-    skipped_frames=0,
     notes=[],
   )
 

@@ -156,9 +156,12 @@ def _window_lines(loss: LossConfig, window: Window) -> list[str]:
   lines = [f'far bound {window.far:g} m, space outside all primitives: {window.unannotated_space}']
   if window.pseudo_label is None and not loss.depth:
     lines.append(f'{_WARNING}colour is the only supervision')
-  if window.skipped_frames:
-    lines.append(f'{_WARNING}skipping {window.skipped_frames} frames without a pose')
-  return lines
+  # Missing files are counted by _file_lines.
+  return lines + [
+    note
+    for note in window.notes
+    if ' images used, ' in note or (note.startswith(_WARNING) and ': missing, ' not in note)
+  ]
 
 
 def _cost_lines(cost: estimate_cost.CostEstimate) -> list[str]:

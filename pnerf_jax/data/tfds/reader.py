@@ -203,7 +203,7 @@ def open_dataset(data: DataConfig, stereo: bool = False) -> ArchiveIndex:
   cameras = tuple(metadata['stereo'] if stereo else data.cameras or metadata['cameras'])
   check_cameras(cameras, metadata['cameras'], archive.address)
   images = {c: {frame for frame, camera in archive.views if camera == c} for c in cameras}
-  frames, skipped, notes = select_frames(archive.address, data, images, set.union(*images.values()))
+  frames, notes = select_frames(archive.address, data, images, set.union(*images.values()))
   views = [archive.views[frame, camera] for frame in frames for camera in cameras]
   stack = lambda name: np.stack([view[name] for view in views])
   pose_from_velo = metadata['pose_from_velo']
@@ -219,7 +219,6 @@ def open_dataset(data: DataConfig, stereo: bool = False) -> ArchiveIndex:
     world_from_pose=stack('world_from_pose')[:: len(cameras)],
     pose_from_velo=None if pose_from_velo is None else np.array(pose_from_velo),
     stereo=tuple(metadata['stereo']),
-    skipped_frames=skipped,
     notes=notes,
     archive=archive,
   )
