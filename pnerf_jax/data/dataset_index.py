@@ -213,7 +213,8 @@ def _no_frames(
       f'images {format_ranges(some)} and poses {format_ranges(poses)} do not overlap. Use the poses'
       ' of these images.'
     )
-  lacks = '; '.join(f'{c} lacks {format_ranges(some - f, 4)}' for c, f in images.items())
+  most = max(1, min(4, 12 // len(images)))  # ranges of each camera
+  lacks = '; '.join(f'{c} lacks {format_ranges(some - f, most)}' for c, f in images.items())
   return (
     f'no frame has an image of every camera: {lacks}. Give images of one instant the same number'
     ' (the key "frame" of transforms.json), or select cameras with --config.data.cameras.'

@@ -70,9 +70,22 @@ DAMAGES = [
   (TRANSFORMS, set_value('k1', value=-0.3), 'Undistort the images first'),
   (TRANSFORMS, set_value('fl_x', value=float('inf')), 'fl_x: inf'),
   (TRANSFORMS, set_value('w', value=41), '40x24, expected 41x24'),
+  (TRANSFORMS, set_value('fl_x', value=0.78), 'focal lengths 0.78 and 30 pixels'),
+  (TRANSFORMS, set_value('mask_path', value='masks/0.png'), 'the image is masked'),
+  (TRANSFORMS, set_value('applied_scale', value=0.2), 'applied_scale is 0.2'),
+  (
+    TRANSFORMS,
+    set_value('frames', 0, 'file_path', value='front/0.100.png'),
+    'every entry a "frame"',
+  ),
+  (
+    TRANSFORMS,
+    lambda file: file.write_text(file.read_text().replace('"w": 40', '"w": 40, "w": 40')),
+    "twice in one object: 'w'",
+  ),
   (BOXES, lambda file: file.unlink(), 'no such file'),
   (BOXES, lambda file: file.write_text('{"boxes"'), 'not JSON'),
-  (BOXES, set_value('boxes', 0, 'class', value='spaceship'), 'spaceship'),
+  (BOXES, set_value('boxes', 0, 'class', value='spaceship'), 'Use one of: ego vehicle, '),
   (BOXES, set_value('boxes', 0, 'size', 2, value=float('inf')), 'size'),
   (BOXES, set_value('boxes', 0, 'yaw', value=None), 'yaw'),
   (BOXES, set_value('boxes', 0, 'center', 0, value=-400), 'no primitive is in view'),
@@ -99,6 +112,7 @@ def test_train_reports_invalid_files(binary, check_line, own, tmp_path, name, da
     ('train', ['--workdir=OUT', '--config.data.primitives=union'], 'config.data.primitives'),
     ('prepare', ['check', '--out=OUT.png', '--config.eval.camera=rear'], 'config.eval.camera'),
     ('windows', ['cut', '--out=OUT'], 'config.data.source'),
+    ('train', ['--workdir=OUT', '--config.data.source=folder'], '--config=configs/transforms.py.'),
   ],
 )
 def test_invalid_options_are_reported(
