@@ -2,7 +2,8 @@
 
 Each metric lives in its own module as sums and counts that merge. Images of all added cameras count
 equally, so add only image_00 for results that are comparable with published ones. Fractions lie in
-[0, 1], depth.rmse is in metres, image.psnr in decibels; a metric without ground truth is None.
+[0, 1], depth.rmse is in metres, image.psnr in decibels. Without its input (ground truth, LiDAR,
+pseudo-labels) a metric is absent; `not_scored` names these.
 """
 
 import json
@@ -30,6 +31,20 @@ _CLASSES = {
   'things': labels.IS_THING,
   'stuff': ~labels.IS_THING,
 }
+# A metric, and why it may be absent.
+_REASONS = {
+  'semantic.miou': 'labels (no usable ground truth)',
+  'panoptic.all.pq': 'panoptic quality (no usable instance ground truth)',
+  'agreement.pixels': 'agreement with pseudo-labels (there are none)',
+  'confidence.mean': 'confidence (not rendered)',
+  'depth.rmse': 'depth (no LiDAR)',
+  'depth.stereo_rmse': 'depth against stereo (there is none)',
+  'consistency.mc': 'multi-view consistency (no LiDAR points that two frames share)',
+  'image.psnr': 'colour (not rendered)',
+}
+CONFIDENCE_BINS = 10  # of equal width
+
+Metrics = dict[str, int | float]
 
 
 class Evaluator:
@@ -38,11 +53,16 @@ class Evaluator:
   Attributes:
     confusion: of the predicted semantics over all images so far.
     reliability: of the confidence over all images so far.
+    confidence_histogram: [CONFIDENCE_BINS] int64, pixels of all images so far.
   """
 
   def __init__(self) -> None:
     self.confusion = semantic.Confusion.empty()
     self.reliability = calibration_error.Reliability.empty()
+    self.confidence_histogram = np.zeros(CONFIDENCE_BINS, np.int64)
+    self._confidence_sum = 0.0
+    self._class_pixels = np.zeros(256, np.int64)  # of the rendered semantics, by id
+    self._agreement = semantic.Confusion.empty()  # of rendered semantics and pseudo-labels
     self._fixed = semantic.Confusion.empty()
     self._pseudo = semantic.Confusion.empty()
     self._official = semantic.Confusion.empty()
@@ -75,7 +95,11 @@ class Evaluator:
       self._merge('_paper', paper_metrics.count_semantic, result.instance, truth)
       self._merge('_fixed', semantic.count, result.fixed, truth)
       self._merge('_pseudo', semantic.count, result.pseudo, truth)
+    self._class_pixels += np.bincount(result.semantic.ravel(), minlength=256)
+    self._merge('_agreement', semantic.count, result.semantic, result.pseudo)
     if result.confidence is not None:
+      self.confidence_histogram += np.histogram(result.confidence, CONFIDENCE_BINS, (0, 1))[0]
+      self._confidence_sum += float(result.confidence.sum(dtype=np.float64))
       counts = calibration_error.count(
         result.confidence, result.semantic, truth, result.unsupported
       )
@@ -114,9 +138,11 @@ class Evaluator:
       truth=None if truth is None else sample_at(truth, points),
     )
 
-  def compute(self, step: int | None = None) -> dict[str, int | float | None]:
+  def compute(self, step: int | None = None) -> Metrics:
     """Return the metrics of all images so far; step: checkpoint step, included in the result."""
-    return {
+    num_confidences = int(self.confidence_histogram.sum())
+    shares = self._class_pixels[: labels.NUM_IDS] / max(self._class_pixels.sum(), 1)
+    metrics: dict[str, int | float | None] = {
       'step': step,
       'frames': len(self._added),
       'semantic.miou': self.confusion.miou(),
@@ -129,7 +155,9 @@ class Evaluator:
       'pseudo.accuracy': self._pseudo.accuracy(),
       **self._panoptic_means(),
       'panoptic.pq_published': paper_metrics.pq(self._paper_panoptic),
+      'agreement.pixels': self._agreement.accuracy(),
       **self._consistency(),
+      'confidence.mean': self._confidence_sum / num_confidences if num_confidences else None,
       'confidence.ece': self.reliability.ece(),
       'confidence.aurc': self.reliability.aurc(),
       'confidence.aurc_oracle': self.reliability.oracle_aurc(),
@@ -145,7 +173,10 @@ class Evaluator:
       'timing.seconds_per_frame': float(np.mean(self._seconds)) if self._seconds else None,
       **_per_class('semantic.iou', self.confusion.iou()),
       **_per_class('panoptic.pq', self._panoptic.quality()[0]),
+      **_per_class('agreement.iou', self._agreement.iou()),
+      **_per_class('semantic.share', np.where(shares > 0, shares, np.nan)),
     }
+    return {name: value for name, value in metrics.items() if value is not None}
 
   def _consistency(self) -> dict[str, float | None]:
     metrics: dict[str, float | None] = {}
@@ -179,7 +210,12 @@ def _per_class(prefix: str, values: np.ndarray) -> dict[str, float]:
   }
 
 
-def read_metrics(path: Path) -> dict[str, int | float | None]:
+def not_scored(metrics: Metrics) -> str:
+  """Return what has no metric and why, in one line; '' if nothing is absent."""
+  return '; '.join(reason for name, reason in _REASONS.items() if name not in metrics)
+
+
+def read_metrics(path: Path) -> Metrics:
   """Read a metrics.json.
 
   Raises:
@@ -191,9 +227,9 @@ def read_metrics(path: Path) -> dict[str, int | float | None]:
     value is None or isinstance(value, (int, float)) for value in metrics.values()
   ):
     raise InputError(f'{path}: holds no metrics ({metrics!r:.60}). {hint}')
-  return metrics
+  return {name: value for name, value in metrics.items() if value is not None}  # of an old version
 
 
-def write_metrics(path: Path, metrics: dict[str, int | float | None]) -> None:
+def write_metrics(path: Path, metrics: Metrics) -> None:
   """Write metrics.json atomically."""
   files.write_bytes(path, (json.dumps(metrics, indent=2, allow_nan=False) + '\n').encode())

@@ -1,18 +1,20 @@
-"""Evaluates a run: renders its evaluation frames and writes metrics, panels and a report."""
+"""Evaluates a run: renders its evaluation frames and writes the metrics."""
 
+import dataclasses
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import tqdm
 
-from pnerf_jax.data import kitti360
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.evaluation import ground_truth
-from pnerf_jax.evaluation.evaluator import Evaluator, write_metrics
+from pnerf_jax.evaluation.evaluator import Evaluator, Metrics, not_scored, write_metrics
 from pnerf_jax.evaluation.frame_result import FrameResult
-from pnerf_jax.evaluation.report import page, panels
 from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.config_file import load_config
 from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
@@ -27,8 +29,10 @@ _LOGGED = (
   'fixed.miou',
   'panoptic.all.pq',
   'panoptic.things.pq',
+  'agreement.pixels',
   'consistency.mc',
   'consistency.mc_visible',
+  'confidence.mean',
   'confidence.ece',
   'confidence.aurc',
   'depth.rmse',
@@ -40,12 +44,55 @@ _LOGGED = (
 )
 
 
-def evaluate(workdir: Path, step: int | None = None) -> dict[str, int | float | None]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+  """The scored frames of a run.
+
+  Attributes:
+    workdir: RUN.
+    trained: the run with its parameters.
+    dataset: the files of its window.
+    camera: of the scored frames.
+    frames: scored frame numbers.
+    scores: counts of all frames.
+    metrics: computed from the counts.
+  """
+
+  workdir: Path
+  trained: TrainedRun
+  dataset: DatasetIndex
+  camera: str
+  frames: list[int]
+  scores: Evaluator
+  metrics: Metrics
+
+
+class Reporter(Protocol):
+  """Shows an evaluation, e.g. contrib.report.run_report."""
+
+  def add(self, result: FrameResult) -> None:
+    """Show one of the config.eval.num_panels frames."""
+
+  def finish(self, evaluation: Evaluation) -> None:
+    """Show everything else."""
+
+
+def evaluate(
+  workdir: Path,
+  step: int | None = None,
+  *,
+  overrides: Mapping[str, Any] | None = None,
+  reporter: Reporter | None = None,
+) -> Metrics:
   """Render the evaluation frames at the size of the source images and score them.
 
+  Frames without ground truth are scored by what they have: image, LiDAR, pseudo-labels.
+
   Args:
-    workdir: RUN; writes RUN/eval.
+    workdir: RUN; writes RUN/eval/metrics.json.
     step: of the checkpoint; None = the newest.
+    overrides: other values of free config fields; see config_file.load_config.
+    reporter: shows the results.
 
   Returns:
     The content of RUN/eval/metrics.json.
@@ -54,35 +101,39 @@ def evaluate(workdir: Path, step: int | None = None) -> dict[str, int | float | 
     InputError: no run, or unreadable input.
   """
   workdir = Path(workdir)
-  config = load_config(workdir)
+  config = load_config(workdir, overrides)
   dataset = open_dataset(config.data)
   camera = ground_truth.camera_to_score(dataset, config.eval.camera)
   frames = ground_truth.frames_to_score(dataset, camera, config.data.eval_frames)
-  trained = load_trained_run(workdir, step)
-  folder = workdir / 'eval'
-  evaluator, panel_paths = Evaluator(), []
-  panel_frames = set(frames[:: max(1, len(frames) // max(1, config.eval.num_panels))])
+  trained = load_trained_run(workdir, step, overrides=overrides)
+  count = min(config.eval.num_panels, len(frames))
+  shown = {frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)}
+  scores = Evaluator()
   for frame in tqdm.tqdm(frames, desc='eval', unit='image'):
     result = _render_frame(trained, dataset, camera, frame)
-    evaluator.add(result)
-    if frame in panel_frames:
-      panel_paths.append(folder / 'panels' / f'{camera}_{kitti360.frame_name(frame)}.png')
-      panels.save(panel_paths[-1], panels.panel(result))
-  metrics = evaluator.compute(trained.step)
-  report = page.write_report(
-    folder,
-    f'{dataset.sequence}, frames {dataset.frames[0]}-{dataset.frames[-1]}',
-    metrics,
-    confusion=evaluator.confusion,
-    reliability=evaluator.reliability,
-    panels=panel_paths,
-    scalars=workdir / 'scalars.jsonl',
-  )
-  write_metrics(folder / 'metrics.json', metrics)  # last: its presence means that all is complete
+    scores.add(result)
+    if reporter is not None and frame in shown:
+      reporter.add(result)
+  metrics = scores.compute(trained.step)
+  if reporter is not None:
+    reporter.finish(
+      Evaluation(
+        workdir=workdir,
+        trained=trained,
+        dataset=dataset,
+        camera=camera,
+        frames=frames,
+        scores=scores,
+        metrics=metrics,
+      )
+    )
+  write_metrics(workdir / 'eval' / 'metrics.json', metrics)  # last: then all is complete
   for name in _LOGGED:
-    value = metrics[name]
-    _LOG.info('%-26s %s', name, 'no ground truth' if value is None else f'{value:.4f}')
-  _LOG.info('report: %s', report)
+    if name in metrics:
+      of_views = ' (training views)' if name.startswith('image.') else ''
+      _LOG.info('%-26s %.4f%s', name, metrics[name], of_views)
+  if missing := not_scored(metrics):
+    _LOG.info('not scored: %s', missing)
   return metrics
 
 
@@ -94,8 +145,11 @@ def _render_frame(
   truth = ground_truth.read_ground_truth(
     dataset, camera, frame, view.world_from_cam, view.intrinsics
   )
-  start = time.perf_counter()
+  if not trained.renderer.is_compiled(view):
+    trained.renderer(trained.params, view)  # compiles, which must not count below
+  compiled, start = trained.renderer.is_compiled(view), time.perf_counter()
   image = trained.renderer(trained.params, view)
+  seconds = time.perf_counter() - start
   return FrameResult(
     frame=frame,
     camera=camera,
@@ -106,6 +160,6 @@ def _render_frame(
     unsupported=image.unsupported,
     depth=image.depth,
     rgb=image.rgb,
-    seconds=time.perf_counter() - start,
+    seconds=seconds if compiled else None,
     **vars(truth),
   )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pnerf_jax.data import palettes
-from pnerf_jax.evaluation.report import panels
+from pnerf_jax.contrib.report import panels
 
 
 def write_comparison(

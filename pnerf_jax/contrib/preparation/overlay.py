@@ -12,7 +12,7 @@ import scipy.ndimage
 from pnerf_jax.data import labels, palettes
 from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.evaluation import frame_result, ground_truth
-from pnerf_jax.evaluation.report import panels
+from pnerf_jax.contrib.report import panels
 from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.rendering.scene import Scene

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pnerf_jax.evaluation import evaluator
 from pnerf_jax.evaluation.frame_result import FrameResult
-from pnerf_jax.evaluation.report import page, panels
+from pnerf_jax.contrib.report import page, panels
 
 
 class _Page(html.parser.HTMLParser):

@@ -1,9 +1,10 @@
-"""Plots of a run: confusion, scores per class, confidence, training curves; one PNG file each.
+"""Plots of a run: bars, confusion, confidence, training curves; one PNG file each.
 
 Plots have a light background, so that they are readable on any page.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from pnerf_jax.data import labels
 from pnerf_jax.data.files import atomic_write
 from pnerf_jax.evaluation.metrics.calibration_error import BINS, Reliability
 from pnerf_jax.evaluation.metrics.semantic import Confusion
+
+Bars = tuple[Mapping[str, float], float | None]  # fractions by name, and their mean
 
 _BAR = '#3b6ea8'
 _INK = '#222222'
@@ -49,33 +52,30 @@ def write_confusion(path: Path, confusion: Confusion) -> None:
   save_figure(path, figure)
 
 
-def write_class_bars(path: Path, metrics: dict[str, int | float | None]) -> None:
-  """Plot IoU and PQ per class, each only if it has ground truth."""
-  groups = [
-    (title, prefix, mean)
-    for title, prefix, key in (
-      ('IoU', 'semantic.iou.', 'semantic.miou'),
-      ('PQ', 'panoptic.pq.', 'panoptic.all.pq'),
-    )
-    if (mean := metrics[key]) is not None
-  ]
-  names = [label.name for label in labels.LABELS]
-  names = [n for n in names if any(prefix + n in metrics for _, prefix, _ in groups)]
-  figure = Figure(figsize=(9, 1.4 + 0.27 * len(names)), layout='tight')
-  for i, (title, prefix, mean) in enumerate(groups):
+def write_bars(path: Path, names: Sequence[str], groups: Mapping[str, Bars]) -> None:
+  """Plot fractions by name, one column of bars a group.
+
+  Args:
+    path: PNG.
+    names: from top to bottom.
+    groups: fractions by name and their mean (dotted) or None, by title.
+  """
+  figure = Figure(figsize=(1.8 + 2.6 * len(groups), 1.0 + 0.27 * len(names)), layout='tight')
+  for i, (title, (values, mean)) in enumerate(groups.items()):
     axes = figure.add_subplot(1, len(groups), i + 1)
-    values = [metrics.get(prefix + name) for name in names]
-    axes.barh(range(len(names)), [100 * (v or 0) for v in values], color=_BAR, height=0.72)
+    bars = [100 * values.get(name, 0) for name in names]
+    axes.barh(range(len(names)), bars, color=_BAR, height=0.72)
     background = {'color': 'white', 'pad': 0.5, 'linewidth': 0}
-    for row, value in enumerate(values):
-      text = '–' if value is None else f'{100 * value:.0f}'
-      x = 100 * (value or 0) + 1
-      axes.text(x, row, text, va='center', fontsize=8, color=_INK, bbox=background)
-    axes.axvline(100 * mean, zorder=1.5, color=_INK, linewidth=1, linestyle=':')
+    for row, (name, bar) in enumerate(zip(names, bars)):
+      text = f'{bar:.3g}' if 0 < bar < 1 else f'{bar:.0f}' if name in values else '–'
+      axes.text(bar + 1, row, text, va='center', fontsize=8, color=_INK, bbox=background)
+    if mean is not None:
+      axes.axvline(100 * mean, zorder=1.5, color=_INK, linewidth=1, linestyle=':')
+      title += f', mean {100 * mean:.1f}'
     axes.set_yticks(range(len(names)), names if i == 0 else [''] * len(names), fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(0, 108)
-    _finish(axes, f'{title} per class, mean {100 * mean:.1f} (dotted)', '%', grid='x')
+    axes.set_xlim(0, 112)
+    _finish(axes, title, '%', grid='x')
   save_figure(path, figure)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from pnerf_jax.evaluation.metrics import calibration_error, semantic
-from pnerf_jax.evaluation.report import plots
+from pnerf_jax.contrib.report import plots
 
 
 def _inked(path):

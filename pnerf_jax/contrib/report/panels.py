@@ -1,4 +1,4 @@
-"""Panels: one picture per evaluated image, with rendering and ground truth side by side.
+"""Panels: one picture per evaluated image, with rendering, input and ground truth side by side.
 
 Pictures are arranged in two columns above a legend of the classes. Small images are enlarged
 without smoothing.
@@ -20,7 +20,6 @@ _LINE_HEIGHT = 22
 _LEGEND_COLUMNS = 8
 _BACKGROUND = (250, 250, 250)
 _INK = (30, 30, 30)
-_FAINT = (150, 150, 150)
 _WRONG = (225, 40, 40)
 _NOT_SCORED = (60, 60, 110)
 
@@ -67,31 +66,28 @@ def sheet(
   """Arrange pictures in two columns.
 
   Args:
-    pictures: caption and picture [H, W, 3] uint8, alternately left and right; None is an empty
-      frame.
+    pictures: caption and picture [H, W, 3] uint8, alternately left and right; without those that
+      are None.
     shape: (H, W).
     class_ids: classes of the legend; void is ignored.
-    num_photos: the first pictures are photos, the others label maps.
+    num_photos: the first pictures, None included, are photos, the others label maps.
   """
   height, width = shape
   size = (_PANEL_WIDTH, max(1, round(_PANEL_WIDTH * height / width)))
   legend_ids = [int(i) for i in class_ids if 0 < i < labels.NUM_IDS]
   cell_height = _LINE_HEIGHT + size[1] + _GAP
-  legend_top = -(-len(pictures) // 2) * cell_height
+  shown = [(i < num_photos, c, p) for i, (c, p) in enumerate(pictures) if p is not None]
+  legend_top = -(-len(shown) // 2) * cell_height
   legend_height = -(-len(legend_ids) // _LEGEND_COLUMNS) * _LINE_HEIGHT
   page = Image.new('RGB', (2 * size[0] + 3 * _GAP, legend_top + legend_height + _GAP), _BACKGROUND)
   draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=14)
-  for i, (caption, picture) in enumerate(pictures):
+  for i, (is_photo, caption, picture) in enumerate(shown):
     x, y = _GAP + (i % 2) * (size[0] + _GAP), (i // 2) * cell_height
-    draw.text((x, y + 3), caption, _FAINT if picture is None else _INK, font)
-    y += _LINE_HEIGHT
-    if picture is None:
-      draw.rectangle((x, y, x + size[0] - 1, y + size[1] - 1), outline=_FAINT)
-    else:
-      # Photos shrink smoothly; label colours must not mix, and small images show their pixels.
-      smooth = i < num_photos and width > size[0]
-      method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
-      page.paste(Image.fromarray(picture).resize(size, method), (x, y))
+    draw.text((x, y + 3), caption, _INK, font)
+    # Photos shrink smoothly; label colours must not mix, and small images show their pixels.
+    smooth = is_photo and width > size[0]
+    method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    page.paste(Image.fromarray(picture).resize(size, method), (x, y + _LINE_HEIGHT))
   for i, class_id in enumerate(legend_ids):
     x = _GAP + (i % _LEGEND_COLUMNS) * (page.width // _LEGEND_COLUMNS)
     y = legend_top + (i // _LEGEND_COLUMNS) * _LINE_HEIGHT
@@ -113,7 +109,10 @@ def _pictures(result: FrameResult) -> list[tuple[str, np.ndarray | None]]:
     return None if values is None else to_rgb(values)
 
   truth, semantic_rgb = result.truth_semantic, palettes.semantic_rgb
-  errors = None if truth is None else error_rgb(result.semantic, truth, result.photo)
+  reference = result.pseudo if truth is None else truth
+  no_lidar = result.lidar_uvz is None
+  depth = _depth_of(result.stereo_uvz if no_lidar else result.lidar_uvz, result)
+  errors = None if reference is None else error_rgb(result.semantic, reference, result.photo)
   return [
     ('photo', result.photo),
     ('rendered colour', result.rgb),
@@ -121,7 +120,7 @@ def _pictures(result: FrameResult) -> list[tuple[str, np.ndarray | None]]:
     (accuracy_caption('rendered semantics', result.semantic, truth), semantic_rgb(result.semantic)),
     ('true instances', colored(palettes.instance_rgb, result.truth_instance)),
     ('rendered instances', palettes.instance_rgb(result.instance)),
-    ('errors of the rendered semantics (red)', errors),
+    (f'{"differences to pseudo-labels" if truth is None else "errors"} (red)', errors),
     ('confidence (white = 1)', colored(palettes.fraction_rgb, result.confidence)),
     (
       accuracy_caption('2D pseudo-labels', result.pseudo, truth),
@@ -131,16 +130,16 @@ def _pictures(result: FrameResult) -> list[tuple[str, np.ndarray | None]]:
       accuracy_caption('fixed semantic field', result.fixed, truth),
       colored(semantic_rgb, result.fixed),
     ),
-    ('LiDAR depth', colored(palettes.depth_rgb, _lidar_depth(result))),
+    ('stereo depth' if no_lidar else 'LiDAR depth', colored(palettes.depth_rgb, depth)),
     ('rendered depth (red 3 m to blue 100 m)', colored(palettes.depth_rgb, result.depth)),
   ]
 
 
-def _lidar_depth(result: FrameResult) -> np.ndarray | None:
-  """Return planar depth [H, W] in metres, 0 between the points; None without LiDAR."""
-  if result.lidar_uvz is None:
+def _depth_of(uvz: np.ndarray | None, result: FrameResult) -> np.ndarray | None:
+  """Return planar depth [H, W] in metres of points [N, 3], 0 between them; None without any."""
+  if uvz is None:
     return None
-  column, row = np.rint(result.lidar_uvz[:, :2].T).astype(np.int64)
+  column, row = np.rint(uvz[:, :2].T).astype(np.int64)
   depth = np.zeros(result.semantic.shape)
-  depth[row, column] = result.lidar_uvz[:, 2]
+  depth[row, column] = uvz[:, 2]
   return depth

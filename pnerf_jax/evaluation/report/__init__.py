@@ -1,1 +1,0 @@
-"""Panels, plots and the HTML report."""
