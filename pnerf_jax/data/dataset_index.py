@@ -181,11 +181,12 @@ def select_frames(
   some = set.union(*images.values())
   span = {frame for frame in some if data.start <= frame <= last} - set(frames)
   without_pose = span - set(poses)
+  incomplete = span - without_pose
   left_out = (
     ({f for f in some if f < data.start}, f'precede config.data.start={data.start}'),
     ({f for f in some if f > last}, f'follow the {data.frames} frames of config.data.frames'),
     (without_pose, 'have no pose'),
-    (span - without_pose, 'lack an image of another camera'),
+    (incomplete, f'lack an image of {" or ".join(c for c, f in images.items() if incomplete - f)}'),
   )
   reasons = [
     f'{sum(len(f & which) for f in images.values())} {reason} (frames {format_ranges(which)})'

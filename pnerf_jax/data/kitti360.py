@@ -161,6 +161,8 @@ def read_perspective(path: Path) -> dict[str, np.ndarray]:
   for camera in PERSPECTIVE_CAMERAS:
     size = values[f'S_rect_{camera[-2:]}']
     check_camera(size, _intrinsics(values, camera), f'{path}: {camera}', _CALIBRATION)
+  if (values['S_rect_00'] != values['S_rect_01']).any():
+    raise InputError(f'{path}: S_rect_00 and S_rect_01 differ. {_CALIBRATION}')
   return values
 
 

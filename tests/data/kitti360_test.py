@@ -218,6 +218,13 @@ def test_check_camera_refuses_implausible_intrinsics(size, intrinsics):
     kitti360.check_camera(size, intrinsics, 'a.txt', 'Use another.')
 
 
+def test_sizes_of_the_rectified_cameras_must_be_equal(tiny):
+  path = tiny.root / 'calibration' / 'perspective.txt'
+  path.write_text(path.read_text().replace('S_rect_01: 64', 'S_rect_01: 32'))
+  with pytest.raises(InputError, match='perspective.txt: S_rect_00 and S_rect_01 differ'):
+    kitti360.read_calibration(tiny.root)
+
+
 def test_poses_of_a_dangling_link_are_not_replaced_by_others(tiny):
   path = tiny.root / 'data_poses' / tiny.sequence / 'poses.txt'
   row = '0 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n'

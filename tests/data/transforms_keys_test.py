@@ -81,7 +81,7 @@ def test_unused_images_are_counted_by_reason(own):
   assert found.notes[0] == (
     '8 of 18 images used, because 4 precede config.data.start=3 (frames 0-2);'
     ' 3 follow the 4 frames of config.data.frames (frames 8-9);'
-    ' 1 lack an image of another camera (frames 5); 2 are of rear, which is not selected'
+    ' 1 lack an image of right (frames 5); 2 are of rear, which is not selected'
   )
 
 
