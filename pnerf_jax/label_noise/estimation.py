@@ -53,8 +53,12 @@ def build_label_noise(
       prior_count=loss.transition_prior_mass * counts.sum(),
       uniform_noise=loss.uniform_label_noise,
     )
-    reliability = transition.label_reliability(counts, class_ids)
-    _LOG.info('pseudo-label reliability %.2f (scales the L_2D weight)', reliability)
+    partial = window.unannotated_space == 'void'
+    annotated = {record.semantic for record in window.primitives} if partial else None
+    reliability = transition.label_reliability(counts, class_ids, annotated)
+    hint = '' if reliability >= transition.MIN_RELIABILITY else f'; {transition.UNRELIABLE}'
+    level = logging.WARNING if hint else logging.INFO
+    _LOG.log(level, 'pseudo-label reliability %.2f (scales the L_2D weight)%s', reliability, hint)
   else:
     matrix = transition.transition_from_label_sets(class_ids, merged, loss.uniform_label_noise)
     reliability = 1.0

@@ -14,7 +14,7 @@ References:
   Patrini et al., Making deep neural networks robust to label noise, CVPR 2017 (transition matrix).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
@@ -26,6 +26,11 @@ from pnerf_jax.geometry.intervals import Intervals
 
 _MAX_ENTRY_GAP = 2.0  # metres after the nearest entry within which a primitive may be visible
 _MIN_EDGE_DISTANCE = 0.5  # of an anchor pixel, relative to the primitive's largest one
+MIN_RELIABILITY = 0.1  # below it, the labels are probably not those of these primitives
+UNRELIABLE = (
+  'the pseudo-labels contradict the primitives. Check that they are ids (not train ids) of these'
+  ' images, and that the primitives are in place (prepare check draws both)'
+)
 
 
 def depth_consistent_primitives(
@@ -172,27 +177,42 @@ def transition_from_label_sets(
   return (uniform_noise + (1.0 - uniform_noise) * sets).astype(np.float32)
 
 
-def label_reliability(counts: np.ndarray, class_ids: tuple[int, ...]) -> float:
+def label_reliability(
+  counts: np.ndarray, class_ids: tuple[int, ...], annotated: Collection[int] | None = None
+) -> float:
   """Return the reliability of the pseudo-labels: the odds that they are right, at most 1.
 
   Label errors are correlated across views, so many wrong labels carry no more evidence than one.
   Where labels are wrong more often than right, the label losses must not count each as independent.
 
+  If a predicted label is compatible with no annotated class, the annotation is partial (boxes of
+  things only). Then only labels compatible with a class that has anchor pixels are averaged: where
+  the classes of the others are unknown, so is their precision. Classes compatible with any label
+  are not considered here.
+
   Args:
     counts: [C + 1, 45], of all views (`count_anchor_labels`).
     class_ids: the C ids present.
+    annotated: ids of the primitives if their annotation may be partial; None if it is complete.
 
   Returns:
-    s / (1 - s), at most 1, with s the mean over all predicted labels of the fraction of its anchor
-    pixels whose class is compatible; 1 without anchor pixels.
+    s / (1 - s), at most 1, with s the mean over these predicted labels of the fraction of its
+    anchor pixels whose class is compatible, 0 if there are none; 1 without anchor pixels.
   """
   counts = counts[:-1]
   predicted = counts.sum(axis=0) > 0
   if not predicted.any():
     return 1.0
-  right = (counts * labels.compatibility_matrix(class_ids, merged=False)).sum(axis=0)
-  precision = np.mean(right[predicted] / counts.sum(axis=0)[predicted])
-  return float(min(1.0, precision / max(1.0 - precision, 1e-6)))
+  compatible = labels.compatibility_matrix(class_ids, merged=False)
+  precision = (counts * compatible).sum(axis=0)[predicted] / counts.sum(axis=0)[predicted]
+  if annotated is not None:
+    specific = compatible.sum(axis=-1) < labels.NUM_IDS - 2  # all but void and sky
+    known = compatible[specific & np.isin(class_ids, [*annotated, labels.SKY])].any(axis=0)
+    measured = specific & (counts.sum(axis=-1) > 0)
+    if measured.any() and not known[predicted].all():
+      precision = precision[compatible[measured].any(axis=0)[predicted]]
+  mean = np.mean(precision) if len(precision) else 0.0
+  return float(min(1.0, mean / max(1.0 - mean, 1e-6)))
 
 
 def class_prior(records: Sequence[PrimitiveRecord], class_ids: tuple[int, ...]) -> np.ndarray:

@@ -4,11 +4,13 @@ hand, and the class prior by the formulas of cuboids."""
 import numpy as np
 import pytest
 
+from pnerf_jax.data import labels
 from pnerf_jax.data.primitives import CUBE_FACES, CUBE_VERTICES, MIN_EXTENT, PrimitiveRecord
 from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.label_noise import transition
 
-_ROAD, _BUILDING, _POLE, _SIGN, _SKY, _CAR, _BOX = 7, 11, 17, 20, 23, 26, 41
+_ROAD, _BUILDING, _FENCE, _POLE, _SIGN, _SKY, _CAR, _TRUCK = 7, 11, 13, 17, 20, 23, 26, 27
+_SMALLPOLE, _BOX, _UNKNOWN_OBJECT = 37, 41, 44
 _CLASS_IDS = (_ROAD, _BUILDING, _POLE, _BOX, _SKY)
 
 
@@ -188,6 +190,47 @@ def test_label_reliability_by_hand():
   assert transition.label_reliability(counts, _CLASS_IDS) == pytest.approx(0.3 / 0.7)
   counts[3, _CAR] = 5  # any label is compatible with a box
   assert transition.label_reliability(counts, _CLASS_IDS) == pytest.approx(1.4 / 1.6)
+
+
+def test_label_reliability_of_partial_annotations_leaves_out_labels_of_unknown_precision():
+  class_ids = (_ROAD, _BUILDING, _CAR, _TRUCK, _UNKNOWN_OBJECT, _SKY)
+  counts = np.zeros((7, 45))
+  counts[2, [_CAR, _TRUCK, _ROAD, _BUILDING, _SKY]] = 880, 40, 60, 15, 5
+  counts[6, _ROAD] = 5000  # void
+  things = {_CAR, _UNKNOWN_OBJECT}  # the latter is compatible with any label
+  assert transition.label_reliability(counts, class_ids) == pytest.approx(0.2 / 0.8)
+  assert transition.label_reliability(counts, class_ids, things) == 1.0
+  # A truck without an anchor pixel tells no more of the label 'truck' than no truck.
+  assert transition.label_reliability(counts, class_ids, {*things, _TRUCK}) == 1.0
+  counts[3, _CAR], counts[3, _TRUCK] = 1320, 10
+  expected = np.mean([880 / 2200, 10 / 50])
+  found = transition.label_reliability(counts, class_ids, {*things, _TRUCK})
+  assert found == pytest.approx(expected / (1 - expected))
+  # Train ids: no car has a label that is compatible with it.
+  wrong = np.zeros((7, 45))
+  wrong[2, [_FENCE, _ROAD]] = 900, 100
+  assert transition.label_reliability(wrong, class_ids, things) == 0.0
+  # Anchor pixels of the unspecific class alone tell nothing.
+  unspecific = np.zeros((7, 45))
+  unspecific[4, [_CAR, _ROAD]] = 5, 7
+  assert transition.label_reliability(unspecific, class_ids, things) == 1.0
+
+
+def test_label_reliability_of_complete_annotations_is_unchanged_to_the_bit():
+  """Also if the space outside may hold geometry, and whatever labels are predicted."""
+  rng = np.random.default_rng(0)
+  class_ids = (_ROAD, _BUILDING, _POLE, _CAR, _SMALLPOLE, _SKY)
+  compatible = labels.compatibility_matrix(class_ids, merged=False)
+  possible = np.flatnonzero(compatible.any(axis=0))
+  for _ in range(50):
+    counts = np.zeros((7, 45))
+    counts[:, possible] = rng.integers(0, 1000, (7, len(possible)))
+    counts[rng.integers(0, 6)] = 0  # a class without anchor pixels
+    right, total = (counts[:-1] * compatible).sum(axis=0), counts[:-1].sum(axis=0)
+    precision = np.mean(right[total > 0] / total[total > 0])
+    expected = float(min(1.0, precision / max(1.0 - precision, 1e-6)))
+    assert transition.label_reliability(counts, class_ids) == expected
+    assert transition.label_reliability(counts, class_ids, set(class_ids[:-1])) == expected
 
 
 def test_estimate_transition_is_finite_without_counts():
