@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from pnerf_jax import cli
 from pnerf_jax.data.files import atomic_write, write_bytes
 from pnerf_jax.errors import InputError
+from pnerf_jax.evaluation import evaluator
 
 _LOG = logging.getLogger('pnerf_jax.quality_curve')
 _METRICS = (('semantic.miou', 'mIoU'), ('image.psnr', 'PSNR (dB)'))
@@ -85,10 +86,10 @@ def evaluate(run: pathlib.Path) -> list[dict[str, Any]]:
     path = kept / 'eval' / 'metrics.json'
     if not path.exists():
       subprocess.run([sys.executable, '-m', 'pnerf_jax.eval', f'--workdir={kept}'], check=True)
-    metrics = json.loads(path.read_text())
+    metrics = evaluator.read_metrics(path)
     step = int(kept.name)
     points.append(
-      {'step': step, 'seconds': seconds[step], **{key: metrics[key] for key, _ in _METRICS}}
+      {'step': step, 'seconds': seconds[step], **{key: metrics.get(key) for key, _ in _METRICS}}
     )
   return points
 

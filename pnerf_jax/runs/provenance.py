@@ -24,7 +24,7 @@ def provenance(devices: Sequence[jax.Device] = ()) -> dict[str, str]:
   Args:
     devices: those that it computes on; () = the CPU without JAX, which is then not initialised.
   """
-  kind = f'{len(devices)} × {devices[0].device_kind}, ' if devices else ''
+  kind = f'{len(devices)} × {devices[0].device_kind}, ' if len(devices) else ''
   return {
     'version': __version__,
     'date': datetime.datetime.now().astimezone().isoformat(' ', 'seconds'),

@@ -13,45 +13,6 @@ from pnerf_jax.evaluation.frame_result import FrameResult
 
 SHARED = Path(os.environ.get('PNERF_SHARED', Path(__file__).resolve().parents[2].parent / 'shared'))
 STREET = SHARED / 'streets' / 'street_a'
-KEYS = (
-  'step',
-  'frames',
-  'semantic.miou',
-  'semantic.accuracy',
-  'semantic.miou_published',
-  'semantic.miou_official',
-  'fixed.miou',
-  'fixed.accuracy',
-  'pseudo.miou',
-  'pseudo.accuracy',
-  'panoptic.all.pq',
-  'panoptic.all.sq',
-  'panoptic.all.rq',
-  'panoptic.things.pq',
-  'panoptic.things.sq',
-  'panoptic.things.rq',
-  'panoptic.stuff.pq',
-  'panoptic.stuff.sq',
-  'panoptic.stuff.rq',
-  'panoptic.pq_published',
-  'consistency.mc',
-  'consistency.mc_visible',
-  'consistency.mc_truth',
-  'consistency.mc_visible_truth',
-  'confidence.ece',
-  'confidence.aurc',
-  'confidence.aurc_oracle',
-  'confidence.unsupported_mean',
-  'depth.rmse',
-  'depth.delta1',
-  'depth.rmse_visible',
-  'depth.delta1_visible',
-  'depth.stereo_rmse',
-  'depth.stereo_delta1',
-  'image.psnr',
-  'image.ssim',
-  'timing.seconds_per_frame',
-)
 
 
 def _result(frame, semantic, **changes):
@@ -69,16 +30,40 @@ def _result(frame, semantic, **changes):
   return FrameResult(**{**fields, **changes})
 
 
-def test_compute_is_none_without_ground_truth_except_for_colour():
+def test_compute_without_ground_truth_has_what_is_known():
   scores = evaluator.Evaluator()
-  scores.add(_result(3, np.full((2, 3), 7)))
+  semantic = np.array([[7, 7, 7, 26], [0, 26, 26, 8]])
+  scores.add(
+    _result(
+      3,
+      semantic,
+      pseudo=np.array([[7, 26, 255, 26], [7, 26, 0, 11]], np.uint8),
+      confidence=np.array([[1, 1, 1, 1], [0.05, 0.95, 0.55, 0.45]], np.float32),
+    )
+  )
   metrics = scores.compute()
-  assert tuple(metrics) == KEYS
-  known = {key: value for key, value in metrics.items() if value is not None}
-  assert known == {'frames': 1, 'image.psnr': 100.0}
+  assert metrics == {
+    'frames': 1,
+    'agreement.pixels': 3 / 6,
+    'confidence.mean': pytest.approx(6 / 8),
+    'image.psnr': 100.0,
+    'agreement.iou.road': 1 / 3,
+    'agreement.iou.car': 2 / 3,
+    'agreement.iou.building': 0,
+    'semantic.share.unlabeled': 1 / 8,
+    'semantic.share.road': 3 / 8,
+    'semantic.share.sidewalk': 1 / 8,
+    'semantic.share.car': 3 / 8,
+  }
+  assert scores.confidence_histogram.tolist() == [1, 0, 0, 0, 1, 1, 0, 0, 0, 5]
+  assert evaluator.not_scored(metrics) == (
+    'labels (no usable ground truth); panoptic quality (no usable instance ground truth); depth'
+    ' (no LiDAR); depth against stereo (there is none); multi-view consistency (no LiDAR points'
+    ' that two frames share)'
+  )
 
 
-def test_compute_is_none_for_what_a_method_does_not_render():
+def test_metrics_of_what_a_method_does_not_render_are_absent():
   point = np.array([[0.0, 0, 10]])
   scores = evaluator.Evaluator()
   scores.add(
@@ -95,10 +80,7 @@ def test_compute_is_none_for_what_a_method_does_not_render():
   )
   metrics = scores.compute()
   assert metrics['semantic.miou'] == 1
-  assert all(
-    metrics[key] is None
-    for key in ('depth.rmse', 'depth.delta1', 'depth.stereo_rmse', 'image.psnr', 'image.ssim')
-  )
+  assert not [name for name in metrics if name.startswith(('depth', 'image', 'confidence'))]
 
 
 def test_compute_sums_over_images_before_dividing():
@@ -130,7 +112,8 @@ def test_compute_sums_over_images_before_dividing():
   assert metrics['fixed.miou'] == metrics['fixed.accuracy'] == 1
   assert metrics['pseudo.miou'] == metrics['pseudo.accuracy'] == 0
   assert metrics['panoptic.stuff.pq'] == metrics['panoptic.pq.road'] == 1 / 2
-  assert metrics['panoptic.things.pq'] is None  # the ground truth has no thing
+  assert 'panoptic.things.pq' not in metrics  # the ground truth has no thing
+  assert evaluator.not_scored(metrics) == 'agreement with pseudo-labels (there are none)'
   assert metrics['consistency.mc'] == 1 / 2
   assert metrics['consistency.mc_visible'] == metrics['consistency.mc_truth'] == 1
   assert metrics['consistency.mc_visible_truth'] == 1
@@ -165,12 +148,18 @@ def test_add_rejects_an_image_twice():
 
 def test_write_metrics_is_atomic(tmp_path):
   path = tmp_path / 'eval' / 'metrics.json'
-  evaluator.write_metrics(path, {'semantic.miou': 0.5, 'depth.rmse': None, 'frames': 2})
-  assert json.loads(path.read_text()) == {'semantic.miou': 0.5, 'depth.rmse': None, 'frames': 2}
+  evaluator.write_metrics(path, {'semantic.miou': 0.5, 'frames': 2})
+  assert json.loads(path.read_text()) == {'semantic.miou': 0.5, 'frames': 2}
   with pytest.raises(ValueError):
     evaluator.write_metrics(path, {'semantic.miou': float('nan')})
   assert json.loads(path.read_text())['semantic.miou'] == 0.5
   assert [p.name for p in path.parent.iterdir()] == ['metrics.json']
+
+
+def test_read_metrics_drops_the_nulls_of_earlier_versions(tmp_path):
+  path = tmp_path / 'metrics.json'
+  path.write_text('{"step": 4, "depth.rmse": null}')
+  assert evaluator.read_metrics(path) == {'step': 4}
 
 
 @pytest.mark.skipif(not STREET.exists(), reason='needs the shared streets')

@@ -1,4 +1,4 @@
-"""Panels: positions of the pictures, error colours, missing ground truth."""
+"""Panels: positions of the pictures, error colours, absent pictures."""
 
 import numpy as np
 
@@ -39,23 +39,44 @@ def test_panel_positions():
   assert (_tile(sheet, 0, 0) == 99).all() and (_tile(sheet, 0, 1) == 77).all()
   assert (_tile(sheet, 1, 0) == labels.COLORS[7]).all()
   assert (_tile(sheet, 1, 1) == labels.COLORS[26]).all()
-  assert (_tile(sheet, 3, 0) == (225, 40, 40)).all()  # every pixel is wrong
-  lidar = _tile(sheet, 5, 0)
+  assert (_tile(sheet, 2, 1) == (225, 40, 40)).all()  # every pixel is wrong; no true instances
+  lidar = _tile(sheet, 3, 0)
   assert (lidar[32:40, 696:704] > 0).any(-1).all()  # pixel (87, 4), eight times enlarged
   assert (lidar > 0).any(-1).sum() == 64
-  assert (_tile(sheet, 5, 1) == 0).all()  # no depth anywhere
+  assert (_tile(sheet, 3, 1) == 0).all()  # no depth anywhere
 
 
-def test_panel_without_ground_truth_has_empty_frames():
-  sheet = panels.panel(_result())
-  for row, column in ((1, 0), (2, 0), (3, 0), (3, 1), (4, 0), (4, 1), (5, 0)):
-    assert (_tile(sheet, row, column)[2:-2, 2:-2] == 250).all()
+def test_panel_without_ground_truth_compares_with_pseudo_labels():
+  pseudo = np.full(SHAPE, 7, np.uint8)
+  pseudo[:, 44:] = 255
+  stereo = np.array([[0.0, 0, 5.0]])
+  sheet = panels.panel(_result(pseudo=pseudo, stereo_uvz=stereo))
+  assert (_tile(sheet, 1, 0) == labels.COLORS[26]).all()
+  assert (_tile(sheet, 1, 1) == _tile(panels.panel(_result()), 1, 1)).all()  # instances
+  differences = _tile(sheet, 2, 0)
+  assert (differences[:, :352] == (225, 40, 40)).all()
+  assert (differences[:, 352:] == (60, 60, 110)).all()  # no pseudo-label
+  assert (_tile(sheet, 2, 1)[:, :352] == labels.COLORS[7]).all()  # no confidence: moves up
+  assert (_tile(sheet, 3, 0)[:8, :8] > 0).any(-1).all()  # the stereo point
+  assert (_tile(sheet, 3, 0) > 0).any(-1).sum() == 64
 
 
-def test_panel_without_colour_and_depth_has_empty_frames():
-  sheet = panels.panel(_result(rgb=None, depth=None))
-  for row in (0, 5):
-    assert (_tile(sheet, row, 1)[2:-2, 2:-2] == 250).all()
+def test_sheet_without_some_pictures_has_no_empty_tiles():
+  picture = np.full((*SHAPE, 3), 9, np.uint8)
+  whole = panels.sheet([('a', picture), ('b', picture)], SHAPE, [], num_photos=1)
+  gaps = [('x', None), ('a', picture), ('y', None), ('b', picture), ('z', None)]
+  np.testing.assert_array_equal(panels.sheet(gaps, SHAPE, [], num_photos=2), whole)
+  for sheet in (panels.panel(_result(rgb=None, depth=None)), panels.panel(_result(depth=None))):
+    assert (_tile(sheet, 0, 0) == 99).all() and (_tile(sheet, 0, 1) != 250).any(-1).all()
+
+
+def test_sheet_smooths_photos_only():
+  stripes = np.zeros((10, 1408, 3), np.uint8)
+  stripes[:, ::2] = 200
+  pictures = [('photo', None), ('colour', stripes), ('labels', stripes)]
+  sheet = np.asarray(panels.sheet(pictures, (10, 1408), [], num_photos=2))
+  photo, semantic = sheet[23, 50:650, 0], sheet[23, 770:1370, 0]
+  assert ((photo > 50) & (photo < 150)).all() and set(semantic) <= {0, 200}
 
 
 def test_panel_has_the_same_width_for_large_images():

@@ -43,18 +43,12 @@ def test_confusion_percentages_by_hand(tmp_path):
   assert _inked(tmp_path / 'confusion.png') > 0.1
 
 
-def test_write_class_bars_with_and_without_instances(tmp_path):
-  metrics = {
-    'semantic.miou': 0.5,
-    'panoptic.all.pq': None,
-    'semantic.iou.road': 1.0,
-    'semantic.iou.car': 0.0,
-  }
-  path = tmp_path / 'classes.png'
-  plots.write_class_bars(path, metrics)
-  alone = _inked(path)
-  plots.write_class_bars(path, {**metrics, 'panoptic.all.pq': 0.9, 'panoptic.pq.road': 0.9})
-  assert 0.05 < alone and 0.05 < _inked(path)
+def test_write_bars_draws_the_fractions(tmp_path):
+  path, inked = tmp_path / 'bars.png', []
+  for value in (0.0, 1.0):
+    plots.write_bars(path, ['road', 'car'], {'IoU': ({'road': value}, value), 'PQ': ({}, None)})
+    inked.append(_inked(path))
+  assert 0.01 < inked[0] < inked[1] < 0.5
 
 
 def test_confidence_plots_are_drawn(tmp_path):
