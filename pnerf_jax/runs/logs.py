@@ -1,5 +1,6 @@
-"""Scalars of a run: JSON lines, TensorBoard events and the progress line."""
+"""Scalars and previews of a run: JSON lines, TensorBoard events and the progress line."""
 
+import io
 import json
 import logging
 import pathlib
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from PIL import Image
 from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2, summary_pb2
 
@@ -15,6 +17,7 @@ from pnerf_jax.data.files import write_bytes
 _LOG = logging.getLogger(__name__)
 
 Scalars = dict[str, float]
+Value = summary_pb2.Summary.Value
 
 
 class Logs:
@@ -53,7 +56,9 @@ class Logs:
     seconds = self._seconds_before + time.perf_counter() - self._start
     line = {'step': step, 'seconds': round(seconds, 3), **scalars}
     _append(self._path, json.dumps(line) + '\n')
-    self._events.write(step, scalars)
+    self._events.write(
+      step, [Value(tag=name, simple_value=value) for name, value in scalars.items()]
+    )
     left = int((self._total_steps - step) * scalars['seconds_per_step'])
     _LOG.info(
       'step %d/%d  %s  left %d:%02d',
@@ -63,6 +68,11 @@ class Logs:
       left // 60,
       left % 60,
     )
+
+  def write_images(self, step: int, folder: pathlib.Path) -> None:
+    """Copy the PNG files of a folder, RUN/previews/STEP, to TensorBoard."""
+    if values := [_image_value(path) for path in sorted(folder.glob('*.png'))]:
+      self._events.write(step, values)
 
   def close(self) -> None:
     """Flush and close the TensorBoard file."""
@@ -94,6 +104,17 @@ def _append(path: pathlib.Path, text: str) -> None:
     raise OSError(e.errno, e.strerror, str(path)) from None
 
 
+def _image_value(path: pathlib.Path) -> Value:
+  """Return an RGB PNG as a value, tagged 'preview/NAME' so that the steps of a view are a series."""
+  content = path.read_bytes()
+  with Image.open(io.BytesIO(content)) as image:
+    width, height = image.size
+  png = summary_pb2.Summary.Image(
+    height=height, width=width, colorspace=3, encoded_image_string=content
+  )
+  return Value(tag=f'preview/{path.stem}', image=png)
+
+
 class _EventFile:
   """RUN/tensorboard, an optional copy: if it cannot be written, a warning is logged.
 
@@ -112,11 +133,8 @@ class _EventFile:
     except OSError as e:
       self._disable(e)
 
-  def write(self, step: int, scalars: Scalars) -> None:
-    """Write one event with all scalars."""
-    values = [
-      summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()
-    ]
+  def write(self, step: int, values: list[Value]) -> None:
+    """Write one event with all values."""
     try:
       self._add(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=values)))
     except OSError as e:
@@ -130,7 +148,9 @@ class _EventFile:
 
   def _disable(self, error: OSError) -> None:
     _LOG.warning(
-      '%s: cannot be written (%s); scalars go to scalars.jsonl only.', self._folder, error.strerror
+      '%s: cannot be written (%s); scalars.jsonl and previews are complete.',
+      self._folder,
+      error.strerror,
     )
     self._writer = None
 

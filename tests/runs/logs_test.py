@@ -5,10 +5,12 @@ import json
 import os
 import time
 
+import numpy as np
 import pytest
 from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2
 
+from pnerf_jax.data import image_io
 from pnerf_jax.runs.logs import Logs
 
 SCALARS = {'loss': 0.5, 'psnr': 20.0, 'rays_per_second': 10.0, 'seconds_per_step': 0.1}
@@ -67,6 +69,22 @@ def test_tensorboard_has_every_scalar_and_discards_repeated_steps(tmp_path):
   assert start.step == 4 and start.session_log.status == event_pb2.SessionLog.START
   assert event.step == 6
   assert {v.tag: pytest.approx(v.simple_value) for v in event.summary.value} == SCALARS
+
+
+def test_tensorboard_has_the_previews(tmp_path):
+  logs, folder = Logs(tmp_path, 0, 8, progress), tmp_path / 'previews' / '000002'
+  for name, width in (('image_01_0000000003', 5), ('image_00_0000000003', 4)):
+    image_io.write_rgb(folder / f'{name}.png', np.full((3, width, 3), 9, np.uint8))
+  logs.write_images(2, folder)
+  logs.write_images(4, tmp_path / 'absent')
+  logs.close()
+  _, _, event = records(next((tmp_path / 'tensorboard').iterdir()))
+  assert event.step == 2
+  found = {value.tag: value.image for value in event.summary.value}
+  assert list(found) == ['preview/image_00_0000000003', 'preview/image_01_0000000003']
+  image = found['preview/image_00_0000000003']
+  assert (image.width, image.height, image.colorspace) == (4, 3, 3)
+  assert image.encoded_image_string == (folder / 'image_00_0000000003.png').read_bytes()
 
 
 def test_tensorboard_is_disabled_when_the_disk_is_full(tmp_path, monkeypatch, caplog):

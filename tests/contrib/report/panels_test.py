@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from pnerf_jax.contrib.report import panels
 from pnerf_jax.data import labels
 from pnerf_jax.evaluation.frame_result import FrameResult
-from pnerf_jax.contrib.report import panels
 
 SHAPE = (22, 88)  # enlarged eightfold to 704 pixels
 

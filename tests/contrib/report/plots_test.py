@@ -5,8 +5,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from pnerf_jax.evaluation.metrics import calibration_error, semantic
 from pnerf_jax.contrib.report import plots
+from pnerf_jax.evaluation.metrics import calibration_error, semantic
 
 
 def _inked(path):
