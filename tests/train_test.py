@@ -20,6 +20,7 @@ from configs import kitti360 as configs
 from configs import transforms as own_configs
 from pnerf_jax.contrib.preparation import export_transforms
 from pnerf_jax.contrib.preparation.pack_window import pack_window
+from pnerf_jax.contrib.report.run_report import RunReport
 from pnerf_jax.data import labels
 from pnerf_jax.distributed import sharding
 from pnerf_jax.errors import InputError
@@ -221,7 +222,7 @@ def test_bad_config_values_name_the_field(config_of, tmp_path, group, field, val
 
 
 def test_eval_scores_all_frames_with_truth(trained):
-  metrics = evaluate(trained)
+  metrics = evaluate(trained, reporter=RunReport(trained))
   assert metrics['step'] == 4 and metrics['frames'] == 2
   for name in (
     'semantic.miou',
@@ -237,6 +238,29 @@ def test_eval_scores_all_frames_with_truth(trained):
   assert json.loads((trained / 'eval' / 'metrics.json').read_text()) == metrics
   assert 'data:image/png;base64' in (trained / 'eval' / 'report.html').read_text()
   assert list((trained / 'eval' / 'panels').glob('*.png'))
+
+
+def test_eval_without_ground_truth_scores_and_shows_all_frames(trained, street, tmp_path, caplog):
+  run, data = shutil.copytree(trained, tmp_path / 'run'), shutil.copytree(street, tmp_path / 'data')
+  shutil.rmtree(data / 'data_2d_semantics')
+  shutil.rmtree(run / 'eval', ignore_errors=True)
+  with caplog.at_level('INFO', 'pnerf_jax'):
+    metrics = evaluate(run, overrides={'data.root': str(data)}, reporter=RunReport(run))
+  assert metrics['step'] == 4 and metrics['frames'] == 2
+  known = {'agreement.pixels', 'confidence.mean', 'consistency.mc', 'depth.delta1', 'image.ssim'}
+  assert all(0 <= metrics[name] <= 1 for name in known)
+  assert not [name for name in metrics if name.startswith(('semantic.miou', 'panoptic', 'pseudo'))]
+  assert json.loads((run / 'eval' / 'metrics.json').read_text()) == metrics
+  assert caplog.messages[-1] == (
+    'not scored: labels (no usable ground truth); panoptic quality (no usable instance ground'
+    ' truth)'
+  )
+  assert (
+    f'image.psnr                 {metrics["image.psnr"]:.4f} (training views)' in caplog.messages
+  )
+  report = (run / 'eval' / 'report.html').read_text()
+  assert 'Images' in report and 'Panoptic quality' not in report
+  assert len(list((run / 'eval' / 'panels').glob('*.png'))) == 2
 
 
 def test_confidence_coefficients_are_fitted_on_runs(trained, capsys, monkeypatch):

@@ -13,7 +13,13 @@ import tqdm
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.evaluation import ground_truth
-from pnerf_jax.evaluation.evaluator import Evaluator, Metrics, not_scored, write_metrics
+from pnerf_jax.evaluation.evaluator import (
+  Evaluator,
+  Metrics,
+  not_scored,
+  usable_truth,
+  write_metrics,
+)
 from pnerf_jax.evaluation.frame_result import FrameResult
 from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.config_file import load_config
@@ -105,6 +111,7 @@ def evaluate(
   dataset = open_dataset(config.data)
   camera = ground_truth.camera_to_score(dataset, config.eval.camera)
   frames = ground_truth.frames_to_score(dataset, camera, config.data.eval_frames)
+  ground_truth.check_ground_truth(dataset, camera, frames)
   trained = load_trained_run(workdir, step, overrides=overrides)
   count = min(config.eval.num_panels, len(frames))
   shown = {frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)}
@@ -132,6 +139,7 @@ def evaluate(
     if name in metrics:
       of_views = ' (training views)' if name.startswith('image.') else ''
       _LOG.info('%-26s %.4f%s', name, metrics[name], of_views)
+  _LOG.info('usable ground truth: %s', usable_truth(metrics))
   if missing := not_scored(metrics):
     _LOG.info('not scored: %s', missing)
   return metrics
@@ -145,11 +153,9 @@ def _render_frame(
   truth = ground_truth.read_ground_truth(
     dataset, camera, frame, view.world_from_cam, view.intrinsics
   )
-  if not trained.renderer.is_compiled(view):
-    trained.renderer(trained.params, view)  # compiles, which must not count below
   compiled, start = trained.renderer.is_compiled(view), time.perf_counter()
   image = trained.renderer(trained.params, view)
-  seconds = time.perf_counter() - start
+  seconds = time.perf_counter() - start if compiled else None
   return FrameResult(
     frame=frame,
     camera=camera,
@@ -160,6 +166,6 @@ def _render_frame(
     unsupported=image.unsupported,
     depth=image.depth,
     rgb=image.rgb,
-    seconds=seconds if compiled else None,
+    seconds=seconds,
     **vars(truth),
   )

@@ -105,7 +105,7 @@ def _append(path: pathlib.Path, text: str) -> None:
 
 
 def _image_value(path: pathlib.Path) -> Value:
-  """Return an RGB PNG as a value, tagged 'preview/NAME' so that the steps of a view are a series."""
+  """Return an RGB PNG as a value; its tag 'preview/NAME' makes the steps of a view a series."""
   content = path.read_bytes()
   with Image.open(io.BytesIO(content)) as image:
     width, height = image.size
