@@ -142,6 +142,17 @@ def compatible_labels(class_id: int) -> tuple[int, ...]:
   return (class_id, *(i for i in range(1, NUM_IDS) if i not in (class_id, SKY)))
 
 
+def are_train_ids(pixels: np.ndarray) -> bool:
+  """Return whether labels are train ids: a hundredth or more is of ids that have none, none above.
+
+  Args:
+    pixels: [256], pixel counts of the values.
+  """
+  known = pixels[1:NUM_IDS]
+  untrained = [BY_ID[i].train_id == 255 for i in range(1, 19)]
+  return not known[18:].any() and known[:18][untrained].sum() > 0.01 * known.sum()
+
+
 def confusable_classes(class_id: int) -> tuple[int, ...]:
   """Return the compatible labels of a dynamic class and those of similar dynamic classes.
 

@@ -61,6 +61,7 @@ class Evaluator:
     self.reliability = calibration_error.Reliability.empty()
     self.confidence_histogram = np.zeros(CONFIDENCE_BINS, np.int64)
     self._confidence_sum = 0.0
+    self._instance_pixels = 0  # with a class in the instance ground truth
     self._class_pixels = np.zeros(256, np.int64)  # of the rendered semantics, by id
     self._agreement = semantic.Confusion.empty()  # of rendered semantics and pseudo-labels
     self._fixed = semantic.Confusion.empty()
@@ -104,6 +105,8 @@ class Evaluator:
         result.confidence, result.semantic, truth, result.unsupported
       )
       self.reliability = self.reliability.merge(counts)
+    if instance is not None:
+      self._instance_pixels += int(np.count_nonzero(instance >= 1000))
     self._merge('_panoptic', panoptic.count, result.instance, instance)
     self._merge('_paper_panoptic', paper_metrics.count_panoptic, result.instance, instance)
     self._merge('_image', image.count, result.rgb, result.photo)
@@ -145,6 +148,10 @@ class Evaluator:
     metrics: dict[str, int | float | None] = {
       'step': step,
       'frames': len(self._added),
+      'truth.pixels': int(self._class_pixels.sum()),
+      'truth.semantic_pixels': int(self.confusion.scored().sum()) or None,
+      'truth.instance_pixels': self._instance_pixels or None,
+      'truth.lidar_points': self._depth.points or None,
       'semantic.miou': self.confusion.miou(),
       'semantic.accuracy': self.confusion.accuracy(),
       'semantic.miou_published': paper_metrics.miou(self._paper),
@@ -208,6 +215,14 @@ def _per_class(prefix: str, values: np.ndarray) -> dict[str, float]:
     for i, value in enumerate(values)
     if not np.isnan(value)
   }
+
+
+def usable_truth(metrics: Metrics) -> str:
+  """Return the number of pixels and points with usable ground truth, in one line."""
+  count = lambda kind: int(metrics.get(f'truth.{kind}', 0))
+  kinds = ('semantic', 'instance')
+  parts = [f'{k} {count(f"{k}_pixels")} of {count("pixels")} pixels' for k in kinds]
+  return f'{", ".join(parts)}; {count("lidar_points")} LiDAR points'
 
 
 def not_scored(metrics: Metrics) -> str:

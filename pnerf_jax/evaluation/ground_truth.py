@@ -3,16 +3,28 @@
 All positions are recentred world metres.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 
 import numpy as np
 
-from pnerf_jax.data import image_io, kitti360
-from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.data import image_io, kitti360, labels
+from pnerf_jax.data.dataset_index import DatasetIndex, format_ranges
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import frame_result
 from pnerf_jax.evaluation.frame_result import GroundTruth
 from pnerf_jax.evaluation.metrics import visibility
+
+_READERS = {
+  'true_semantic': functools.partial(image_io.read_label, unknown_allowed=True),
+  'true_instance': image_io.read_instance,
+  'true_confidence': image_io.read_confidence,
+  'pseudo_label': functools.partial(image_io.read_label, unknown_allowed=True),
+  'pseudo_depth': image_io.read_depth,
+  'lidar_depth': image_io.read_depth,
+}
+_TRUTH = ('true_semantic', 'true_instance')
+_NUM_CHECKED = 4  # frames
 
 
 def frames_with_ground_truth(dataset: DatasetIndex, camera: str) -> list[int]:
@@ -51,6 +63,43 @@ def frames_to_score(dataset: DatasetIndex, camera: str, requested: Sequence[int]
   return sorted(requested) or frames_with_ground_truth(dataset, camera) or list(dataset.frames)
 
 
+def check_ground_truth(dataset: DatasetIndex, camera: str, frames: Sequence[int]) -> None:
+  """Check that the true labels of some frames are ids, and their instances of the same classes.
+
+  Args:
+    dataset: the window's files.
+    camera: e.g. 'image_00'.
+    frames: to score.
+
+  Raises:
+    InputError: train ids, or instances in another form than id * 1000 + instanceId.
+  """
+  pixels, num_known, num_other = np.zeros(256, np.int64), 0, 0
+  semantic_path = instance_path = None
+  for frame in frames[:: len(frames) // _NUM_CHECKED + 1]:
+    semantic, instance = (_read(dataset, kind, frame, camera) for kind in _TRUTH)
+    if semantic is None:
+      continue
+    semantic_path = dataset.path_of('true_semantic', frame, camera)
+    pixels += np.bincount(semantic.ravel(), minlength=256)
+    if instance is not None:
+      instance_path = dataset.path_of('true_instance', frame, camera)
+      known = ~np.isin(semantic, labels.UNKNOWN)
+      num_known += known.sum()
+      num_other += (instance // 1000 != semantic)[known].sum()
+  if labels.are_train_ids(pixels):
+    values = format_ranges(np.flatnonzero(pixels), 12)
+    raise InputError(
+      f'{semantic_path}: the true labels are train ids (values {values}). Write ids: 7 = road, not'
+      ' 0; 26 = car, not 13.'
+    )
+  if num_other > num_known / 2:
+    raise InputError(
+      f'{instance_path}: {num_other / num_known:.0%} of the pixels have another class than in'
+      f' {semantic_path}. Write id * 1000 + instanceId (26003 = car 3), or remove the instances.'
+    )
+
+
 def read_ground_truth(
   dataset: DatasetIndex, camera: str, frame: int, world_from_cam: np.ndarray, intrinsics: np.ndarray
 ) -> GroundTruth:
@@ -66,28 +115,31 @@ def read_ground_truth(
   Raises:
     InputError: a file exists but cannot be used.
   """
-  size = dataset.size(frame, camera)
-
-  def read(kind: str, reader: Callable[..., np.ndarray], **options) -> np.ndarray | None:
-    path = dataset.path_of(kind, frame, camera)
-    return reader(path, size, **options) if path is not None and path.exists() else None
-
-  depth = read('pseudo_depth', image_io.read_depth)
+  read = functools.partial(_read, dataset, frame=frame, camera=camera)
+  depth = read('pseudo_depth')
   stereo = None
   if depth is not None:
     stereo, _ = frame_result.unproject_depth(depth, world_from_cam, intrinsics)
   uvz, world, visible = _lidar(dataset, camera, frame, world_from_cam, intrinsics)
   return GroundTruth(
-    photo=image_io.read_rgb(dataset.image_path(frame, camera), size),
-    truth_semantic=read('true_semantic', image_io.read_label, unknown_allowed=True),
-    truth_instance=read('true_instance', image_io.read_instance),
-    truth_confidence=read('true_confidence', image_io.read_confidence),
-    pseudo=read('pseudo_label', image_io.read_label, unknown_allowed=True),
+    photo=image_io.read_rgb(dataset.image_path(frame, camera), dataset.size(frame, camera)),
+    truth_semantic=read('true_semantic'),
+    truth_instance=read('true_instance'),
+    truth_confidence=read('true_confidence'),
+    pseudo=read('pseudo_label'),
     lidar_uvz=uvz,
     lidar_world=world,
     lidar_visible=visible,
     stereo_uvz=stereo,
   )
+
+
+def _read(dataset: DatasetIndex, kind: str, frame: int, camera: str) -> np.ndarray | None:
+  """Read the file of a kind of one image, [H, W]; None if there is none."""
+  path = dataset.path_of(kind, frame, camera)
+  if path is None or not path.exists():
+    return None
+  return _READERS[kind](path, dataset.size(frame, camera))
 
 
 def _lidar(
@@ -97,10 +149,8 @@ def _lidar(
 
   Use the accumulated LiDAR depth if there is one, else the scan of the frame.
   """
-  size = dataset.size(frame, camera)
-  accumulated = dataset.path_of('lidar_depth', frame, camera)
-  if accumulated is not None and accumulated.exists():
-    depth = image_io.read_depth(accumulated, size)
+  depth = _read(dataset, 'lidar_depth', frame, camera)
+  if depth is not None:
     uvz, world = frame_result.unproject_depth(depth, world_from_cam, intrinsics)
     points = _in_camera(world, world_from_cam)
     return uvz, world, visibility.visible(points, points)
@@ -113,7 +163,9 @@ def _lidar(
   ) @ dataset.world_from_velo(frame)
   in_camera = kitti360.transform(cam_from_velo, points)
   world = kitti360.transform(np.asarray(world_from_cam, np.float64), in_camera)
-  uvz, world = frame_result.project_points(world, world_from_cam, intrinsics, *size)
+  uvz, world = frame_result.project_points(
+    world, world_from_cam, intrinsics, *dataset.size(frame, camera)
+  )
   return uvz, world, visibility.visible(_in_camera(world, world_from_cam), in_camera)
 
 

@@ -30,6 +30,32 @@ def _result(frame, semantic, **changes):
   return FrameResult(**{**fields, **changes})
 
 
+def test_usable_ground_truth_is_counted_per_kind():
+  scores = evaluator.Evaluator()
+  truth = np.array([[7, 255, 26, 26], [0, 8, 8, 44]], np.uint8)
+  instance = np.array([[7000, 0, 3, 26004], [0, 8000, 8, 44000]], np.uint16)  # 2 of another form
+  points = np.array([[0.0, 0, 5], [1, 1, 9], [2, 1, 120]])  # one beyond the range
+  for frame in (3, 4):
+    scores.add(
+      _result(
+        frame,
+        np.full((2, 4), 7),
+        truth_semantic=truth,
+        truth_instance=instance,
+        lidar_uvz=points,
+        lidar_world=points,
+      )
+    )
+  metrics = scores.compute()
+  assert metrics['truth.semantic_pixels'] == 12 and metrics['truth.instance_pixels'] == 8
+  assert evaluator.usable_truth(metrics) == (
+    'semantic 12 of 16 pixels, instance 8 of 16 pixels; 4 LiDAR points'
+  )
+  assert evaluator.usable_truth({'truth.pixels': 8}) == (
+    'semantic 0 of 8 pixels, instance 0 of 8 pixels; 0 LiDAR points'
+  )
+
+
 def test_compute_without_ground_truth_has_what_is_known():
   scores = evaluator.Evaluator()
   semantic = np.array([[7, 7, 7, 26], [0, 26, 26, 8]])
@@ -44,6 +70,7 @@ def test_compute_without_ground_truth_has_what_is_known():
   metrics = scores.compute()
   assert metrics == {
     'frames': 1,
+    'truth.pixels': 8,
     'agreement.pixels': 3 / 6,
     'confidence.mean': pytest.approx(6 / 8),
     'image.psnr': 100.0,

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pnerf_jax.data import image_io, kitti360
 from pnerf_jax.data.dataset_index import DatasetIndex
@@ -95,3 +96,60 @@ def test_frames_to_score_are_requested_or_with_ground_truth_or_all(dataset):
   with pytest.raises(InputError, match='config.eval.camera: image_01'):
     ground_truth.camera_to_score(dataset, 'image_01')
   assert ground_truth.camera_to_score(dataset, '') == 'image_00'
+
+
+def _write_truth(dataset, kind, values):
+  """Write the true labels or instances of frame 3, [20, 40], from 40 values of a row."""
+  write = image_io.write_label if kind == 'semantic' else image_io.write_instance
+  path = kitti360.truth_folder(dataset.root, dataset.sequence, 'image_00', kind) / '0000000003.png'
+  if kind == 'semantic' and max(values) > 44:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.tile(np.array(values, np.uint8), (20, 1))).save(path)
+  else:
+    write(path, np.tile(values, (20, 1)))
+  return path
+
+
+def test_check_ground_truth_refuses_train_ids(dataset):
+  path = _write_truth(dataset, 'semantic', [0] * 10 + [1, 2, 8, 10, 13] * 5 + [255] * 5)
+  with pytest.raises(InputError) as error:
+    ground_truth.check_ground_truth(dataset, 'image_00', [3])
+  assert str(error.value) == (
+    f'{path}: the true labels are train ids (values 0-2, 8, 10, 13, 255). Write ids: 7 = road, not'
+    ' 0; 26 = car, not 13.'
+  )
+  # Ids: with a car, or with no class that lacks a train id, or hardly one.
+  for values in (
+    [26] + [1, 2, 8, 10, 13] * 7 + [0] * 4,
+    [7] * 20 + [11] * 15 + [255] * 5,
+    [0] * 40,
+  ):
+    _write_truth(dataset, 'semantic', values)
+    ground_truth.check_ground_truth(dataset, 'image_00', [3])
+
+
+@pytest.mark.parametrize(
+  'encode', [lambda ids: ids, lambda ids: ids * 256, lambda ids: ids * 0 + 7]
+)
+def test_check_ground_truth_refuses_instances_in_another_form(dataset, encode):
+  ids = np.array([7] * 20 + [26] * 10 + [0] * 10)
+  semantic = _write_truth(dataset, 'semantic', ids)
+  instance = _write_truth(dataset, 'instance', ids * 1000)
+  ground_truth.check_ground_truth(dataset, 'image_00', [3])
+  _write_truth(dataset, 'instance', encode(ids))
+  with pytest.raises(InputError) as error:
+    ground_truth.check_ground_truth(dataset, 'image_00', [3])
+  assert str(error.value) == (
+    f'{instance}: 100% of the pixels have another class than in {semantic}. Write id * 1000 +'
+    ' instanceId (26003 = car 3), or remove the instances.'
+  )
+
+
+def test_check_ground_truth_samples_frames_and_ignores_absent_files(dataset):
+  ground_truth.check_ground_truth(dataset, 'image_00', [3])
+  many = dataclasses.replace(
+    dataset, frames=tuple(range(3, 13)), sizes=np.tile(dataset.sizes, (10, 1))
+  )
+  _write_truth(dataset, 'semantic', [1] * 40)
+  with pytest.raises(InputError, match='train ids'):
+    ground_truth.check_ground_truth(many, 'image_00', list(many.frames))
