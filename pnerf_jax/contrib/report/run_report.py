@@ -20,9 +20,14 @@ from pnerf_jax.runs.provenance import provenance, read_sessions
 _LOG = logging.getLogger(__name__)
 
 _PERCENT, _METRES, _DECIBELS = (100, '{:.1f} %'), (1, '{:.2f} m'), (1, '{:.2f} dB')
-_PLAIN, _SECONDS, _COUNT = (1, '{:.3f}'), (1, '{:.2f} s'), (1, '{:.0f}')
+_PLAIN, _SECONDS, _COUNT = (1, '{:.3f}'), (1, '{:.2f} s'), (1, '{:,.0f}')
 # Sections of metrics: rows of key, description, and factor and format of the value.
-_METRICS = {
+METRICS = {
+  'Usable ground truth': (
+    ('truth.semantic_pixels', 'pixels with a true class', _COUNT),
+    ('truth.instance_pixels', 'pixels with a true instance', _COUNT),
+    ('truth.lidar_points', 'LiDAR points', _COUNT),
+  ),
   'Semantics': (
     ('semantic.miou', 'mean IoU over the classes of the ground truth', _PERCENT),
     ('semantic.accuracy', 'pixel accuracy', _PERCENT),
@@ -146,7 +151,7 @@ class RunReport:
 
 def _metric_sections(metrics: Metrics) -> Iterator[Section]:
   """Yield the tables of the metrics that exist."""
-  for title, rows in _METRICS.items():
+  for title, rows in METRICS.items():
     yield Section(
       title=title,
       numbers=True,
