@@ -124,7 +124,7 @@ def test_check_train_eval_and_render(config, tmp_path):
   assert 'pseudo-labels, rear: 2 of 2 frames' in lines and 'car 2' in lines
   field_task.train(config, tmp_path / 'run')
   metrics = evaluate(tmp_path / 'run')
-  assert metrics['frames'] == 2 and metrics['semantic.miou'] is not None
+  assert metrics['frames'] == 2 and 'semantic.miou' in metrics
   assert render(tmp_path / 'run', tmp_path / 'out') == 4
   for camera, size in SIZES.items():
     for kind in export.KINDS:

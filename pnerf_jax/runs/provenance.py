@@ -15,7 +15,7 @@ import jax
 from pnerf_jax import __version__
 from pnerf_jax.data.files import write_bytes
 
-_KEYS = {'step', 'version', 'date', 'command', 'machine'}
+_TEXTS = ('version', 'date', 'command', 'machine')
 
 
 def provenance(devices: Sequence[jax.Device] = ()) -> dict[str, str]:
@@ -49,6 +49,6 @@ def read_sessions(workdir: Path) -> list[dict[str, Any]]:
       session = json.loads(line)
     except ValueError:
       continue
-    if isinstance(session, dict) and _KEYS <= session.keys():
+    if isinstance(session, dict) and all(isinstance(session.get(key), str) for key in _TEXTS):
       sessions.append(session)
   return sessions

@@ -26,7 +26,7 @@ def test_sessions_are_appended_and_damaged_lines_skipped(tmp_path):
   assert provenance.read_sessions(tmp_path) == []
   provenance.add_session(tmp_path, 0, _DEVICES)
   path = tmp_path / 'sessions.jsonl'
-  path.write_text(path.read_text() + '{"step": 3\n[]\n{"step": 5}\n')
+  path.write_text(path.read_text() + '{"step": 3\n[]\n{"step": 5}\n\xff\n')
   provenance.add_session(tmp_path, 7, _DEVICES[:1])
   first, second = provenance.read_sessions(tmp_path)
   assert (first['step'], second['step']) == (0, 7)

@@ -48,7 +48,7 @@ def write_confusion(path: Path, confusion: Confusion) -> None:
     axes.text(j, i, text, ha='center', va='center', fontsize=7, color=color)
   axes.set_xticks(range(len(columns)), [_name(i) for i in columns], rotation=90, fontsize=8)
   axes.set_yticks(range(len(rows)), [_name(i) for i in rows], fontsize=8)
-  _finish(axes, 'Confusion, % of the pixels of each true class', 'predicted class', 'true class')
+  finish(axes, 'Confusion, % of the pixels of each true class', 'predicted class', 'true class')
   save_figure(path, figure)
 
 
@@ -75,7 +75,7 @@ def write_bars(path: Path, names: Sequence[str], groups: Mapping[str, Bars]) -> 
     axes.set_yticks(range(len(names)), names if i == 0 else [''] * len(names), fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 112)
-    _finish(axes, title, '%', grid='x')
+    finish(axes, title, '%', grid='x')
   save_figure(path, figure)
 
 
@@ -93,9 +93,9 @@ def write_reliability(path: Path, reliability: Reliability) -> None:
   axes.set_xlim(0, 1)
   axes.set_ylim(0, 1)
   title = f'Reliability, expected calibration error {reliability.ece():.3f}'
-  _finish(axes, title, y_label='accuracy', grid='both')
+  finish(axes, title, y_label='accuracy', grid='both')
   histogram.bar(centers, 100 * pixels / pixels.sum(), 0.9 / BINS, color=_BAR)
-  _finish(histogram, x_label='confidence', y_label='% of pixels', grid='y')
+  finish(histogram, x_label='confidence', y_label='% of pixels', grid='y')
   save_figure(path, figure)
 
 
@@ -120,19 +120,19 @@ def write_risk_coverage(path: Path, reliability: Reliability) -> None:
   axes.set_xlim(0, 100)
   axes.set_ylim(0, None)
   axes.legend(fontsize=8, frameon=False)
-  _finish(axes, 'Risk-coverage curve', 'coverage (% of the pixels)', 'risk (% wrong)', grid='both')
+  finish(axes, 'Risk-coverage curve', 'coverage (% of the pixels)', 'risk (% wrong)', grid='both')
   save_figure(path, figure)
 
 
 def read_scalars(path: Path) -> list[dict[str, Any]]:
-  """Read scalars.jsonl, skipping truncated lines; return [] if the file is missing."""
+  """Read scalars.jsonl, skipping damaged lines; return [] if the file is missing."""
   records = []
-  for line in path.read_text(errors='replace').splitlines() if path.exists() else []:
+  for line in path.read_text(errors='replace').splitlines() if path.is_file() else []:
     try:
       record = json.loads(line)
     except ValueError:
       continue
-    if isinstance(record, dict) and 'step' in record:
+    if isinstance(record, dict) and isinstance(record.get('step'), int):
       records.append(record)
   return sorted(records, key=lambda record: record['step'])
 
@@ -156,7 +156,7 @@ def write_curves(path: Path, records: list[dict[str, Any]]) -> bool:
       axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
       axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f'{y:g}'))
       axes.yaxis.set_minor_formatter(NullFormatter())
-    _finish(axes, title, 'step', grid='both')
+    finish(axes, title, 'step', grid='both')
   save_figure(path, figure)
   return True
 
@@ -171,7 +171,7 @@ def _name(class_id: int) -> str:
   return '(none)' if class_id == labels.VOID else labels.BY_ID[int(class_id)].name
 
 
-def _finish(
+def finish(
   axes: Axes,
   title: str = '',
   x_label: str = '',

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-import shlex
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,11 +23,6 @@ _PERCENT, _METRES, _DECIBELS = (100, '{:.1f} %'), (1, '{:.2f} m'), (1, '{:.2f} d
 _PLAIN, _SECONDS, _COUNT = (1, '{:.3f}'), (1, '{:.2f} s'), (1, '{:,.0f}')
 # Sections of metrics: rows of key, description, and factor and format of the value.
 METRICS = {
-  'Usable ground truth': (
-    ('truth.semantic_pixels', 'pixels with a true class', _COUNT),
-    ('truth.instance_pixels', 'pixels with a true instance', _COUNT),
-    ('truth.lidar_points', 'LiDAR points', _COUNT),
-  ),
   'Semantics': (
     ('semantic.miou', 'mean IoU over the classes of the ground truth', _PERCENT),
     ('semantic.accuracy', 'pixel accuracy', _PERCENT),
@@ -71,6 +66,11 @@ METRICS = {
   'Colour of training views': (
     ('image.psnr', 'PSNR: fit to the images of training, not to new views', _DECIBELS),
     ('image.ssim', 'SSIM: likewise', _PLAIN),
+  ),
+  'Usable ground truth': (
+    ('truth.semantic_pixels', 'pixels with a true class', _COUNT),
+    ('truth.instance_pixels', 'pixels with a true instance', _COUNT),
+    ('truth.lidar_points', 'LiDAR points', _COUNT),
   ),
   'Time': (('timing.seconds_per_frame', 'rendering of one frame', _SECONDS),),
 }
@@ -184,17 +184,17 @@ def _origin(evaluation: Evaluation, path: Path) -> Iterator[Section]:
   run, dataset, workdir = evaluation.trained.run, evaluation.dataset, evaluation.workdir
   here, sessions = provenance(run.mesh.devices.ravel()), read_sessions(workdir)
   rows = [
-    ('data', str(dataset.root)),
+    ('data', str(Path(dataset.root).absolute())),
     ('window', f'{dataset.sequence}, {len(dataset.frames)} frames {format_ranges(dataset.frames)}'),
     ('cameras', ', '.join(dataset.cameras)),
     ('training step', f'{evaluation.trained.step} of {run.config.train.steps}'),
   ]
   scalars = plots.read_scalars(workdir / 'scalars.jsonl')
-  seconds = [r['seconds'] for r in scalars if r['step'] <= evaluation.trained.step]
+  seconds = [r.get('seconds', 0) for r in scalars if r['step'] <= evaluation.trained.step]
   if seconds:
     rows.append(('training time', f'{seconds[-1] / 60:.1f} minutes'))
   for session in sessions:
-    rows.append((f'trained from step {session["step"]}', _process(session)))
+    rows.append((f'trained from step {session.get("step")}', _process(session)))
   rows += [('evaluated', _process(here)), ('run', str(workdir.absolute()))]
   yield Section(title='Origin', rows=rows, wide=True)
   default = dataclasses.asdict(spec.parse(Config, spec.defaults(Config)))
@@ -216,7 +216,6 @@ def _origin(evaluation: Evaluation, path: Path) -> Iterator[Section]:
 
 def _process(record: Mapping[str, str]) -> str:
   """Describe a process of `provenance` in one line, with the config file that it was given."""
-  words = shlex.split(record['command'])
-  pairs = [(*word.partition('=')[::2], after) for word, after in zip(words, [*words[1:], ''])]
-  config = [value or after for flag, value, after in pairs if flag in ('-config', '--config')]
+  match = re.search(r"'--?config=([^']*)'|--?config[= ](\S+)", record['command'])
+  config = [match[1] or match[2]] if match else []
   return ', '.join([record['date'], f'pnerf_jax {record["version"]}', *config, record['machine']])
