@@ -4,7 +4,7 @@ All positions are recentred world metres.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from pnerf_jax.evaluation import frame_result
 from pnerf_jax.evaluation.frame_result import GroundTruth
 from pnerf_jax.evaluation.metrics import visibility
 
-_READERS = {
+_READERS: dict[str, Callable[..., np.ndarray]] = {
   'true_semantic': functools.partial(image_io.read_label, unknown_allowed=True),
   'true_instance': image_io.read_instance,
   'true_confidence': image_io.read_confidence,

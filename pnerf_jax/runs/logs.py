@@ -17,7 +17,7 @@ from pnerf_jax.data.files import write_bytes
 _LOG = logging.getLogger(__name__)
 
 Scalars = dict[str, float]
-Value = summary_pb2.Summary.Value
+_make_value = summary_pb2.Summary.Value  # the protocol buffers have no types: Any below
 
 
 class Logs:
@@ -57,7 +57,7 @@ class Logs:
     line = {'step': step, 'seconds': round(seconds, 3), **scalars}
     _append(self._path, json.dumps(line) + '\n')
     self._events.write(
-      step, [Value(tag=name, simple_value=value) for name, value in scalars.items()]
+      step, [_make_value(tag=name, simple_value=value) for name, value in scalars.items()]
     )
     left = int((self._total_steps - step) * scalars['seconds_per_step'])
     _LOG.info(
@@ -104,7 +104,7 @@ def _append(path: pathlib.Path, text: str) -> None:
     raise OSError(e.errno, e.strerror, str(path)) from None
 
 
-def _image_value(path: pathlib.Path) -> Value:
+def _image_value(path: pathlib.Path) -> Any:
   """Return an RGB PNG as a value; its tag 'preview/NAME' makes the steps of a view a series."""
   content = path.read_bytes()
   with Image.open(io.BytesIO(content)) as image:
@@ -112,7 +112,7 @@ def _image_value(path: pathlib.Path) -> Value:
   png = summary_pb2.Summary.Image(
     height=height, width=width, colorspace=3, encoded_image_string=content
   )
-  return Value(tag=f'preview/{path.stem}', image=png)
+  return _make_value(tag=f'preview/{path.stem}', image=png)
 
 
 class _EventFile:
@@ -133,7 +133,7 @@ class _EventFile:
     except OSError as e:
       self._disable(e)
 
-  def write(self, step: int, values: list[Value]) -> None:
+  def write(self, step: int, values: list[Any]) -> None:
     """Write one event with all values."""
     try:
       self._add(event_pb2.Event(step=step, summary=summary_pb2.Summary(value=values)))
