@@ -12,6 +12,7 @@ their defaults, ranges and meaning.
 import ml_collections
 
 from pnerf_jax.config.schema import default_config
+from pnerf_jax.errors import InputError
 
 
 def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
@@ -19,7 +20,10 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   config = default_config()
   apply = {'default': lambda c: None, 'cpu': _cpu, 'paper': _paper, 'tiny': _tiny}
   if variant not in apply:
-    raise ValueError(f'configs/kitti360.py:{variant}: no such variant. Use one of {sorted(apply)}.')
+    hint = 'It is now called paper. ' if variant == 'published' else ''
+    raise InputError(
+      f'--config=configs/kitti360.py:{variant}: no such variant. {hint}Use one of {sorted(apply)}.'
+    )
   apply[variant](config)
   return config
 

@@ -10,6 +10,7 @@ python -m pnerf_jax.street; minutes on one core), `tiny` (seconds, for tests).
 import ml_collections
 
 from pnerf_jax.contrib.segmentation.config import default_config
+from pnerf_jax.errors import InputError
 
 
 def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
@@ -36,5 +37,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
     train.checkpoint_every = 2
     train.preview_every = 4
   if variant not in ('default', 'street', 'tiny'):
-    raise ValueError(f'configs/pspnet.py:{variant}: no such variant. Use default, street or tiny.')
+    raise InputError(
+      f'--config=configs/pspnet.py:{variant}: no such variant. Use default, street or tiny.'
+    )
   return config

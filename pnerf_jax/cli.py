@@ -7,17 +7,18 @@ import difflib
 import errno
 import logging
 import os
+import pathlib
 import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from pnerf_jax.config import spec
+from pnerf_jax.config import defaults, spec
 from pnerf_jax.config.files import find_config
 from pnerf_jax.distributed import initialization
 from pnerf_jax.errors import InputError
@@ -25,34 +26,79 @@ from pnerf_jax.errors import InputError
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DISK_FULL_TEXT = re.compile('|'.join(os.strerror(code) for code in _DISK_FULL))
 _FLAG_MODULES = (__name__, initialization.__name__)
+_DEFAULTS = str(pathlib.Path(defaults.__file__))
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def run(main: Callable[..., Any], positional: int = 0) -> None:
-  """Parse the command line, call `main` with the positional arguments, and exit.
+def run(
+  main: Callable[[], Any] | Mapping[str, Callable[[], Any]],
+  renamed: Mapping[str, str] | None = None,
+) -> None:
+  """Parse the command line, call `main`, and exit.
 
   Args:
-    main: returns an exit code or None.
-    positional: number of positional arguments.
+    main: returns an exit code or None; or such functions by the subcommand that selects them.
+    renamed: new names of former subcommands.
   """
-  signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
+  _raise_interrupts()
   try:
-    arguments = parse_flags(sys.argv)
-    if len(arguments) != positional:
-      given = ' '.join(arguments) or 'none'
-      raise InputError(
-        f'command line: expected {positional} positional arguments, got: {given}. See --help.'
-      )
+    arguments = parse_flags(sys.argv) if callable(main) or _has_words(sys.argv) else []
+    if not callable(main):
+      main = main[_subcommand(arguments, main, renamed or {})]
+    elif arguments:
+      raise InputError(f'command line: {arguments[0]!r} is not a flag of this command. See --help.')
     with initialization.initialized():
-      code = main(*arguments) or 0
+      code = main() or 0
     sys.exit(code)
   except KeyboardInterrupt:
     _exit('interrupted', 130)
   except Exception as e:  # pylint: disable=broad-exception-caught
-    line = error_line(e) or initialization.peer_failure_message(e)
+    line = error_line(e) or initialization.failure_message(e)
     if line is None and not initialization.is_distributed():
       raise
     _exit(line or traceback.format_exc(), 1)
+
+
+def _raise_interrupts() -> None:
+  """Turn SIGINT and SIGTERM into KeyboardInterrupt, which no callback may swallow.
+
+  Python prints and drops an exception that is raised in a callback, e.g. of the garbage collector.
+  """
+  if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # ignored in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+  previous = sys.unraisablehook
+
+  def hook(dropped: Any) -> None:
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+      signal.setitimer(signal.ITIMER_REAL, 0.1)  # later: here it would be dropped again
+    else:
+      previous(dropped)
+
+  sys.unraisablehook = hook
+
+
+def _has_words(argv: list[str]) -> bool:
+  """Return whether the command line can hold a subcommand, or asks for help."""
+  return any(not word.startswith('-') or 'help' in word for word in argv[1:])
+
+
+def _subcommand(
+  arguments: list[str], commands: Mapping[str, Any], renamed: Mapping[str, str]
+) -> str:
+  binary, choices = pathlib.Path(sys.argv[0]).stem, ', '.join(commands)
+  if len(arguments) != 1:
+    given = ' '.join(arguments) or 'none'
+    raise InputError(f'{binary}: expected one command, got: {given}. Use one of: {choices}.')
+  name = arguments[0]
+  if name in renamed:
+    raise InputError(
+      f'{binary} {name}: is now called {renamed[name]}. Use {binary} {renamed[name]}.'
+    )
+  if name not in commands:
+    raise InputError(f'{binary} {name}: no such command. Use one of: {choices}.')
+  return name
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -67,6 +113,9 @@ def parse_flags(argv: list[str]) -> list[str]:
     if flag in ('-config', '--config'):
       config = find_config(value if equals else ''.join(argv[i + 1 : i + 2]))
       argv[i : i + 1 + (not equals)] = [f'--config={config}']
+  if not config and 'config' in flags.FLAGS and flags.FLAGS['config'].default == _DEFAULTS:
+    config = _DEFAULTS
+    argv.insert(1, f'--config={config}')  # here, so that errors of its fields are lines too
   try:
     arguments = flags.FLAGS(argv)[1:]
   except SystemExit:  # absl exits with 1 after --help
@@ -80,16 +129,50 @@ def parse_flags(argv: list[str]) -> list[str]:
 def define_config_flag(schema: type) -> flags.FlagHolder:
   """Define --config, with the fields of a config dataclass as its help."""
   lines = ['The config, FILE.py[:VARIANT]. Its fields are set by --config.GROUP.FIELD=VALUE:']
-  for name, field in spec.fields(schema):
-    accepted = field.metadata['spec'].description
-    lines.append(f'  config.{name}: {field.metadata["meaning"]} ({accepted}; {field.default!r})')
-  return config_flags.DEFINE_config_file('config', None, '\n'.join(lines), lock_config=True)
+  return _define_config(schema, None, lines, [name for name, _ in spec.fields(schema)])
+
+
+def define_override_flags(schema: type) -> None:
+  """Define --config.GROUP.FIELD of the fields that may be changed for an existing run."""
+  lines = ['The config of the run is used; --config.GROUP.FIELD=VALUE changes these fields:']
+  _define_config(schema, _DEFAULTS, lines, spec.free_fields(schema))
+
+
+def _define_config(
+  schema: type, default: str | None, lines: list[str], names: list[str]
+) -> flags.FlagHolder:
+  declared = dict(spec.fields(schema))
+  for name in names:
+    metadata = declared[name].metadata
+    accepted = f'{metadata["spec"].description}; {declared[name].default!r}'
+    lines.append(f'  config.{name}: {metadata["meaning"]} ({accepted})')
+  holder = config_flags.DEFINE_config_file('config', None, '\n'.join(lines), lock_config=True)
+  flag = flags.FLAGS['config']
+  flag.default = default  # not parsed before the command line
+  setattr(flag, 'schema', schema)  # noqa: B010
+  return holder
+
+
+def config_given() -> bool:
+  """Return whether --config names a file."""
+  return config_flags.get_config_filename(flags.FLAGS['config']) != _DEFAULTS
+
+
+def overrides() -> dict[str, Any]:
+  """Return the values of --config.GROUP.FIELD flags by 'GROUP.FIELD'."""
+  if config_given():
+    raise InputError(
+      '--config: the config of --workdir is used. Leave it out; --config.GROUP.FIELD=VALUE changes'
+      ' single fields.'
+    )
+  return config_flags.get_override_values(flags.FLAGS['config'])
 
 
 def require_flags(*names: str) -> None:
-  """Require non-empty values of these text flags."""
+  """Require non-empty values of these flags, --config or folders."""
   for name in names:
-    flags.register_validator(name, bool, 'is missing. Name a folder.')
+    remedy = 'Use --config=configs/kitti360.py.' if name == 'config' else 'Name a folder.'
+    flags.register_validator(name, bool, f'is missing. {remedy}')
 
 
 def show_progress() -> None:
@@ -122,18 +205,33 @@ def _flag_message(error: BaseException, argv: list[str], config: str) -> str:
   if isinstance(error, (AttributeError, KeyError)) and not isinstance(error, flags.Error):
     match = re.match(r'\W*(\w+)', str(error.args[0]))
     assert match is not None  # both libraries name the field first
-    key = match.group(1)
-    overrides = [word.partition('=')[0] for word in argv if word.lstrip('-').startswith('config.')]
-    flag = next((name for name in overrides if key in name.split('.')), key)
-    fields = [f'--config.{f}' for f in _field_names(flags.FLAGS['config'].parser.parse(config))]
-    names = {field.rpartition('.')[2]: field for field in fields}
-    close = difflib.get_close_matches(flag.rpartition('.')[2], names, n=1, cutoff=0.75)
-    similar = [names[name] for name in close]
-    hint = f'Did you mean {similar[0]}?' if similar else 'See docs/configuration.md.'
-    return f'{flag}: unknown config field. {hint}'
+    return _unknown_field(match.group(1), argv, config)
   while 'Traceback' in str(error) and error.__context__ is not None:
     error = error.__context__
-  return f'command line: {str(error).rstrip(".").replace(" ?", "?")}. See --help.'
+  if isinstance(error, InputError):  # of a config file
+    return str(error)
+  text = str(error)
+  wrong = re.match(r'flag --config\.([\w.]+)=(.*?): ', text, re.DOTALL)
+  if wrong and hasattr(flags.FLAGS['config'], 'schema'):
+    declared = dict(spec.fields(flags.FLAGS['config'].schema)).get(wrong.group(1))
+    if declared is not None:
+      accepted = declared.metadata['spec'].description
+      return f'--config.{wrong.group(1)}: {wrong.group(2)!r:.60} is not {accepted}. Correct it.'
+  missing = re.sub(r'flag (--\w+)=\w*: (?=is missing)', r'\1 ', text)
+  if missing != text:
+    return missing
+  return f'command line: {text.rstrip(".").replace(" ?", "?")}. See --help.'
+
+
+def _unknown_field(key: str, argv: list[str], config: str) -> str:
+  given = [word.partition('=')[0] for word in argv if word.lstrip('-').startswith('config.')]
+  flag = next((name for name in given if key in name.split('.')), key)
+  fields = [f'--config.{f}' for f in _field_names(flags.FLAGS['config'].parser.parse(config))]
+  names = {field.rpartition('.')[2]: field for field in fields}
+  close = difflib.get_close_matches(flag.rpartition('.')[2], names, n=1, cutoff=0.75)
+  similar = [names[name] for name in close]
+  hint = f'Did you mean {similar[0]}?' if similar else 'See docs/configuration.md.'
+  return f'{flag}: unknown config field. {hint}'
 
 
 def _field_names(config: Any) -> list[str]:

@@ -25,6 +25,8 @@ import-weights: converts a checkpoint released with Panoptic NeRF to a run for e
 Existing complete files are kept. Exit codes: 0 done, 1 one clear error, 130 interrupted.
 """
 
+import shlex
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -68,12 +70,14 @@ def _require(*required: flags.FlagHolder) -> None:
 
 def _config(*required: flags.FlagHolder) -> Config:
   _require(_CONFIG, *required)
-  return parse_config(_CONFIG.value, num_devices=1)
+  return parse_config(_CONFIG.value)
 
 
-def _check() -> None:
-  config = _config(_OUT)
-  print('\n'.join(check.check(config, Path(_OUT.value), _PROBE.value)))
+def _check() -> int:
+  words = [word for word in sys.argv[1:] if word.lstrip('-').startswith('config')]
+  lines = check.check(_config(_OUT), Path(_OUT.value), _PROBE.value, shlex.join(words))
+  print('\n'.join(lines))
+  return int(lines[-1].startswith(check.NOT_READY))
 
 
 def _depth() -> None:
@@ -123,12 +127,8 @@ _COMMANDS = {
 }
 
 
-def main(command: str) -> None:
-  """Run the command of the command line."""
-  if command not in _COMMANDS:
-    raise InputError(f'prepare {command}: no such command. Use one of: {", ".join(_COMMANDS)}.')
-  _COMMANDS[command]()
+_RENAMED = {'released': 'import-dataset', 'tfds': 'pack', 'weights': 'import-weights'}
 
 
 if __name__ == '__main__':
-  cli.run(main, positional=1)
+  cli.run(_COMMANDS, _RENAMED)

@@ -19,8 +19,7 @@ from pnerf_jax.distributed import initialization
 def _define_flags() -> None:
   cli.define_config_flag(Config)
   flags.DEFINE_string('workdir', None, 'RUN: the folder of the run.')
-  flags.mark_flag_as_required('config')
-  cli.require_flags('workdir')
+  cli.require_flags('config', 'workdir')
   initialization.define_flags()
 
 

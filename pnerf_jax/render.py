@@ -2,6 +2,7 @@
 
     python -m pnerf_jax.render --workdir=RUN --out=DIR [--cameras=image_00,image_01]
         [--frames=3353:3417] [--size=full|train] [--trajectory=recorded] [--step=N] [--overwrite]
+        [--config.data.root=DATA] [--config.eval.…]
 
 Finished files are skipped on a rerun. DIR/views.json names the weights and size of the views; DIR
 holds views of one such origin. Several processes (same flags as train) share the views.
@@ -10,6 +11,7 @@ holds views of one such origin. Several processes (same flags as train) share th
 from absl import flags
 
 from pnerf_jax import cli
+from pnerf_jax.config.schema import Config
 from pnerf_jax.distributed import initialization
 from pnerf_jax.runs.render import render
 
@@ -23,6 +25,7 @@ def _define_flags() -> None:
   flags.DEFINE_enum('trajectory', 'recorded', ['recorded'], 'Camera path.')
   flags.DEFINE_integer('step', None, 'Step of the checkpoint; the newest by default.')
   flags.DEFINE_bool('overwrite', False, 'Replace finished files.')
+  cli.define_override_flags(Config)
   cli.require_flags('workdir', 'out')
   initialization.define_flags()
 
@@ -31,7 +34,7 @@ def main() -> None:
   """Render the views of the flags."""
   names = ('cameras', 'frames', 'size', 'step', 'overwrite')
   options = {name: getattr(flags.FLAGS, name) for name in names}
-  render(flags.FLAGS.workdir, flags.FLAGS.out, **options)
+  render(flags.FLAGS.workdir, flags.FLAGS.out, **options, overrides=cli.overrides())
 
 
 if __name__ == '__main__':

@@ -22,8 +22,7 @@ from pnerf_jax.training.field_task import train
 def _define_flags() -> None:
   cli.define_config_flag(Config)
   flags.DEFINE_string('workdir', None, 'RUN: where everything of the run is written.')
-  flags.mark_flag_as_required('config')
-  cli.require_flags('workdir')
+  cli.require_flags('config', 'workdir')
   initialization.define_flags()
 
 

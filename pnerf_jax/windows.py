@@ -28,7 +28,7 @@ def _cut() -> None:
   options = flags.FLAGS
   if options.config is None:
     raise InputError('--config is missing. Use --config=configs/kitti360.py.')
-  config = parse_config(options.config, num_devices=1)
+  config = parse_config(options.config)
   split.write_manifest(config, manifest.config_flags(sys.argv), options.out, options.overlap)
 
 
@@ -44,7 +44,7 @@ def _run(failed_only: bool = False) -> None:
 
 def _status() -> None:
   options = flags.FLAGS
-  windows = manifest.read(options.windows).windows
+  windows = manifest.read(options.windows)
   if options.indices:
     print(runner.indices_with_status(windows, options.out, options.indices))
   else:
@@ -65,13 +65,6 @@ def _define_flags() -> None:
   cli.require_flags('out')
 
 
-def main(command: str) -> None:
-  """Run the command of the command line."""
-  if command not in _COMMANDS:
-    raise InputError(f'windows {command}: no such command. Use one of: {", ".join(_COMMANDS)}.')
-  _COMMANDS[command]()
-
-
 if __name__ == '__main__':
   _define_flags()
-  cli.run(main, positional=1)
+  cli.run(_COMMANDS)

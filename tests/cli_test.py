@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -13,15 +14,22 @@ from pnerf_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BINARY = """
-import errno, logging, time
+import errno, logging, os, signal, time
 from absl import flags
 from ml_collections import config_flags
 from pnerf_jax import cli
 from pnerf_jax.errors import InputError
 CONFIG = config_flags.DEFINE_config_file('config')
 WHAT = flags.DEFINE_string('what', 'print', '')
-flags.mark_flag_as_required('config')
+cli.require_flags('config')
+class Dropping:
+  def __del__(self):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)  # the interrupt is raised here, where Python drops it
 def main(word):
+  if WHAT.value == 'drop':
+    Dropping()
+    time.sleep(60)
   if WHAT.value == 'print':
     print(word, CONFIG.value.group.number)
     logging.getLogger(__name__).info('a log line')
@@ -37,7 +45,7 @@ def main(word):
     print('ready', flush=True)
     time.sleep(60)
 if __name__ == '__main__':
-  cli.run(main, positional=1)
+  cli.run({word: lambda word=word: main(word) for word in ('word', 'other')}, {'old': 'other'})
 """
 CONFIG = """
 import ml_collections
@@ -91,11 +99,12 @@ def test_run_passes_flags_and_arguments(folder):
     (['-config.grp.number', '2'], ['-config.grp.number: unknown', '--config.group.number?']),
     (['--config.group.number=two'], ['--config.group.number=two', "'two'"]),
     (['--config.group.number=2.5'], ['--config.group.number=2.5']),
+    (['--config.group.number'], ['Missing value for flag --config.group.number']),
     (['--config=config.py:c'], ['c: no such variant. Use a or b.']),
     (['--config=nowhere.py'], ["--config: no such file: 'nowhere.py'"]),
     (['--confg=config.py'], ['confg', 'Did you mean: config']),
     (['--config='], ["--config: no such file: ''"]),
-    (['another'], ['expected 1 positional', 'word another']),
+    (['another'], ['binary: expected one command, got: word another. Use one of: word, other.']),
     (['--what=input'], ['error: file: bad. Remedy.']),
     (['--what=full'], ['/runs/a: the disk is full']),
   ],
@@ -107,6 +116,20 @@ def test_run_reports_errors_in_one_line(folder, arguments, expected):
   assert err.startswith('error: ') and err.count('\n') == 1 and 'Traceback' not in err
   for part in expected:
     assert part in err
+
+
+@pytest.mark.parametrize(
+  'arguments, expected',
+  [
+    ([], 'binary: expected one command, got: none. Use one of: word, other.'),
+    (['--config=config.py'], 'binary: expected one command, got: none. Use one of: word, other.'),
+    (['nope', '--config=config.py'], 'binary nope: no such command. Use one of: word, other.'),
+    (['old', '--config=config.py'], 'binary old: is now called other. Use binary other.'),
+    (['word'], '--config is missing. Use --config=configs/kitti360.py.'),
+  ],
+)
+def test_run_names_its_commands(folder, arguments, expected):
+  assert run(folder, *arguments) == (1, '', f'error: {expected}\n')
 
 
 def test_run_shows_the_traceback_of_a_bug(folder):
@@ -130,6 +153,30 @@ def test_run_is_interrupted_by_signals(folder, number):
     process.send_signal(number)
     _, err = process.communicate(timeout=180)
   assert process.returncode == 130 and err == 'interrupted\n'
+
+
+def test_an_interrupt_that_a_callback_drops_is_raised_again(folder):
+  start_time = time.monotonic()
+  code, _, err = run(folder, 'word', '--config=config.py', '--what=drop')
+  assert (code, err) == (130, 'interrupted\n') and time.monotonic() - start_time < 30
+
+
+def test_an_interrupt_during_imports_is_one_line(tmp_path):
+  (tmp_path / 'absl.py').write_text('print("importing", flush=True)\nimport time\ntime.sleep(60)')
+  for number in (signal.SIGINT, signal.SIGTERM):
+    with subprocess.Popen(
+      [sys.executable, '-m', 'pnerf_jax.train'],
+      cwd=tmp_path,
+      env={'PYTHONPATH': f'{tmp_path}:{ROOT}'},
+      text=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+      assert process.stdout.readline() == 'importing\n'
+      process.send_signal(number)
+      _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, 'interrupted\n')
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Fixtures of all tests: devices, compiled programs, binaries, genuine files, golden arrays."""
 
+import contextlib
+import itertools
 import logging
 import os
 import pathlib
@@ -84,6 +86,27 @@ def paper_network() -> tuple[dict, dict]:
       params.setdefault(layer, {})[kind] = planes.view('<f4')[..., 0]
   with np.load(folder / 'paper_network.npz') as file:
     return params, dict(file)
+
+
+@pytest.fixture
+def interrupt_training(monkeypatch):
+  """Return a function that gives a context in which the n-th call of a train step gets SIGTERM."""
+  from pnerf_jax.distributed.program import Program
+
+  @contextlib.contextmanager
+  def interrupt(call=1):
+    original, calls = Program.__call__, itertools.count(1)
+
+    def interrupting(self, *args):
+      if 'train step' in self._name and next(calls) == call:
+        os.kill(os.getpid(), signal.SIGTERM)
+      return original(self, *args)
+
+    with monkeypatch.context() as patch:
+      patch.setattr(Program, '__call__', interrupting)
+      yield
+
+  return interrupt
 
 
 @pytest.fixture

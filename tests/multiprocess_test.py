@@ -184,23 +184,9 @@ def test_only_the_first_process_writes(stopped):
   assert 'step 2/200' in run.logs()[0] and 'step 2/200' not in run.logs()[1]
 
 
-def test_parameters_match_a_single_process(stopped, config, tmp_path, monkeypatch):
+def test_parameters_match_a_single_process(stopped, config, tmp_path, interrupt_training):
   step, found = _params(stopped[0].workdir)
-  original, calls = field_task.make_train_steps, []
-
-  def make_interrupted(*args, **kwargs):
-    train_steps = original(*args, **kwargs)
-
-    def counted(*inner):
-      calls.append(None)
-      if len(calls) * _TRAIN['steps_per_call'] == step:
-        os.kill(os.getpid(), signal.SIGTERM)
-      return train_steps(*inner)
-
-    return counted
-
-  monkeypatch.setattr(field_task, 'make_train_steps', make_interrupted)
-  with pytest.raises(Interrupted):
+  with interrupt_training(step // _TRAIN['steps_per_call']), pytest.raises(Interrupted):
     field_task.train(config, tmp_path)
   single_step, single = _params(tmp_path)
   assert single_step == step and single.keys() == found.keys()

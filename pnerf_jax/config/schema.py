@@ -18,6 +18,7 @@ from pnerf_jax.config.spec import (
   LENGTH,
   MAX_INT,
   MAX_LENGTH,
+  PATH,
   TEXT,
   TEXTS,
   WEIGHT,
@@ -34,18 +35,20 @@ from pnerf_jax.errors import InputError
 class DataConfig:
   """The dataset and the window of it."""
 
-  root: str = declare('.', TEXT, "the dataset's folder")
+  root: str = declare('.', PATH, "the dataset's folder", free=True)
   source: str = declare(
     'folder',
     choice('folder', 'transforms', 'tfds'),
     "KITTI-360's layout, a folder with a transforms.json, or a packed window",
   )
   derived_root: str = declare(
-    '', TEXT, "folder of pseudo-labels and pseudo depth; '' = config.data.root"
+    '', PATH, "folder of pseudo-labels and pseudo depth; '' = config.data.root", free=True
   )
   sequence: str = declare('', TEXT, "the drive, e.g. 2013_05_28_drive_0000_sync; '' = the only one")
   start: int = declare(-1, int_range(-1), 'first frame; -1 = the first with an image and a pose')
-  frames: int = declare(64, int_range(1), 'number of consecutive frame numbers')
+  frames: int = declare(
+    64, int_range(1), 'number of frames from start on that have a pose and all images'
+  )
   cameras: tuple[str, ...] = declare(
     ('image_00', 'image_01'), TEXTS, 'cameras of the window; with transforms, () = all'
   )
@@ -58,7 +61,9 @@ class DataConfig:
     0.0, FRACTION, 'scale of training images; 0 = the largest of 1, 1/2, 1/4 within max_width'
   )
   max_width: int = declare(704, int_range(8), 'pixels; limits the automatic image_scale')
-  eval_frames: tuple[int, ...] = declare((), INTS, 'frames to evaluate; () = all with ground truth')
+  eval_frames: tuple[int, ...] = declare(
+    (), INTS, 'frames to evaluate; () = all with ground truth, or all if none has any', free=True
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +127,9 @@ class ModelConfig:
   compute_dtype: str = declare(
     'bfloat16', choice('float32', 'bfloat16'), 'operand type of the matrix products'
   )
+
+
+LOSS_TERMS = ('rgb', 'depth', 'semantic_2d_fixed', 'semantic_2d', 'semantic_3d')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,20 +225,22 @@ class TrainConfig:
   )
   seed: int = declare(0, int_range(0, MAX_INT - 1), 'seed of parameters, batches and noise')
   steps_per_call: int = declare(10, int_range(1), 'steps per call of the jitted train step')
-  log_every: int = declare(100, int_range(1), 'steps between log lines')
-  checkpoint_every: int = declare(1000, int_range(1), 'steps between checkpoints')
-  preview_every: int = declare(2500, int_range(1), 'steps between preview images')
+  log_every: int = declare(100, int_range(1), 'steps between log lines', free=True)
+  checkpoint_every: int = declare(1000, int_range(1), 'steps between checkpoints', free=True)
+  preview_every: int = declare(2500, int_range(1), 'steps between preview images', free=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
   """Inference and evaluation."""
 
-  camera: str = declare('image_00', TEXT, "camera to evaluate; '' = the first of data.cameras")
-  chunk_rays: int = declare(8192, int_range(1), 'rays per chunk of a rendered image')
-  num_panels: int = declare(8, int_range(0), 'frames with a picture in the report')
+  camera: str = declare(
+    'image_00', TEXT, "camera to evaluate; '' = the first of data.cameras", free=True
+  )
+  chunk_rays: int = declare(8192, int_range(1), 'rays per chunk of a rendered image', free=True)
+  num_panels: int = declare(8, int_range(0), 'frames with a picture in the report', free=True)
   label_field: str = declare(
-    'learned', choice('learned', 'fixed'), 'semantic field that gives the labels'
+    'learned', choice('learned', 'fixed'), 'semantic field that gives the labels', free=True
   )
   confidence_coefficients: tuple[float, ...] = declare(
     (0.11, 0.525, 0.133, 0.708, 0.148, 0.881),
@@ -238,6 +248,7 @@ class EvalConfig:
       float_range(-1e38, 1e38), '6 numbers, as printed by launch/calibrate.py', (6,)
     ),
     'bias, learned, fixed, label agreement, boundary distance, imputed agreement',
+    free=True,
   )
 
 
@@ -259,36 +270,45 @@ def default_config() -> ml_collections.ConfigDict:
   return spec.defaults(Config)
 
 
-def parse_config(config: Config | Mapping[str, Any], num_devices: int, source: str = '') -> Config:
+def parse_config(config: Config | Mapping[str, Any], source: str = '') -> Config:
   """Check a config, field by field and across fields, and return it typed.
 
   Args:
     config: groups of fields.
-    num_devices: number of devices that the rays of a step are divided over.
     source: 'FILE: ' if the config was read from a file.
 
   Raises:
     InputError: a field is unknown, absent, of the wrong type, out of range, or contradicts another.
   """
   parsed = spec.parse(Config, config, source)
-  _check_train(parsed.train, num_devices, source)
+  _check_train(parsed.train, source)
+  _check_loss(parsed.loss, source)
   _check_volume(parsed.scene, parsed.model, source)
   return parsed
 
 
-def _check_train(train: TrainConfig, num_devices: int, source: str) -> None:
+def _check_train(train: TrainConfig, source: str) -> None:
   for name in ('steps', 'log_every', 'checkpoint_every', 'preview_every'):
     if getattr(train, name) % train.steps_per_call:
       raise InputError(
         f'{source}config.train.{name}: {getattr(train, name)} is not a multiple of'
         f' config.train.steps_per_call ({train.steps_per_call}). Make it one.'
       )
-  # Each device takes whole pixels.
-  multiple = num_devices * (train.refine_supersampling**2 if train.refine_fraction else 1)
-  if train.batch_rays % multiple:
+  rays_per_pixel = train.refine_supersampling**2
+  if train.refine_fraction and train.batch_rays % rays_per_pixel:
     raise InputError(
-      f'{source}config.train.batch_rays: {train.batch_rays} cannot be divided over {num_devices}'
-      f' devices in whole pixels. Make it a multiple of {multiple}.'
+      f'{source}config.train.batch_rays: {train.batch_rays} are not whole pixels of'
+      f' config.train.refine_supersampling ({train.refine_supersampling}) squared. Make it a'
+      f' multiple of {rays_per_pixel}.'
+    )
+
+
+def _check_loss(loss: LossConfig, source: str) -> None:
+  weights = {name: getattr(loss, name) for name in LOSS_TERMS}
+  if not any(weights.values()):
+    raise InputError(
+      f'{source}config.loss: the weights of all terms ({", ".join(weights)}) are 0, so nothing'
+      ' would be trained. Set --config.loss.rgb=1.'
     )
 
 

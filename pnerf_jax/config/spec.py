@@ -8,6 +8,7 @@ derived from these declarations.
 import dataclasses
 import math
 import numbers
+import pathlib
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -83,6 +84,7 @@ def sequence_of(element: FieldSpec, description: str, lengths: tuple[int, ...] =
 
 TEXT = FieldSpec('text', lambda value: isinstance(value, str) and '\0' not in value)
 FLAG = FieldSpec('True or False', lambda value: isinstance(value, bool))
+PATH, PATHS = dataclasses.replace(TEXT), dataclasses.replace(TEXT)  # PATHS: separated by commas
 TEXTS = sequence_of(TEXT, 'a tuple of strings')
 INTS = sequence_of(int_range(0), 'a tuple of integers from 0')
 WEIGHT = float_range(0, 1e9)
@@ -97,15 +99,17 @@ def coordinates(*lengths: int) -> FieldSpec:
   return sequence_of(element, description + (' or ()' if 0 in lengths else ''), lengths)
 
 
-def declare(default: Any, spec: FieldSpec, meaning: str) -> Any:
+def declare(default: Any, spec: FieldSpec, meaning: str, *, free: bool = False) -> Any:
   """Declare a field of a config group.
 
   Args:
     default: the value in the default config.
     spec: the accepted values.
     meaning: one line for help and documentation, with the unit.
+    free: the trained parameters do not depend on it, so it may be changed for an existing run.
   """
-  return dataclasses.field(default=default, metadata={'spec': spec, 'meaning': meaning})
+  metadata = {'spec': spec, 'meaning': meaning, 'free': free}
+  return dataclasses.field(default=default, metadata=metadata)
 
 
 def groups(schema: type) -> dict[str, type]:
@@ -129,6 +133,31 @@ def defaults(schema: type) -> ml_collections.ConfigDict:
       for name, group in groups(schema).items()
     }
   )
+
+
+def absolute_paths(config: Any) -> Any:
+  """Return a config with the paths of this machine made absolute; addresses (gs://…) are kept."""
+
+  def absolute(value: Any, declared: FieldSpec) -> Any:
+    if declared is PATHS:
+      return ','.join(absolute(part, PATH) for part in value.split(','))
+    is_path = declared is PATH and value and '://' not in value
+    return str(pathlib.Path(value).absolute()) if is_path else value
+
+  def with_absolute(group: Any) -> Any:
+    declared = {field.name: field.metadata['spec'] for field in dataclasses.fields(group)}
+    return dataclasses.replace(
+      group, **{name: absolute(getattr(group, name), spec) for name, spec in declared.items()}
+    )
+
+  return dataclasses.replace(
+    config, **{name: with_absolute(getattr(config, name)) for name in groups(type(config))}
+  )
+
+
+def free_fields(schema: type) -> list[str]:
+  """Return 'group.field' of the fields that may be changed for an existing run."""
+  return [name for name, field in fields(schema) if field.metadata['free']]
 
 
 def parse(

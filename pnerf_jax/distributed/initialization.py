@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,16 +38,22 @@ def is_distributed() -> bool:
 def initialized() -> Iterator[None]:
   """Run the block as one process of the distributed run that the flags describe, if any.
 
+  Options of JAX in the environment that would change results are overruled.
+
   If all processes leave the block in the same way (at its end, stopped by a signal, or by an error
   that all raise), they wait for each other. Otherwise `is_distributed` stays true, and the caller
   must end the process at once, so that the others notice.
   """
   global _distributed
   arguments = _arguments(flags.FLAGS.flag_values_dict())
+  if 'jax' in sys.modules:  # some binaries run without it
+    from pnerf_jax.distributed import devices
+
+    devices.fix_options()
   if arguments is None:
     yield
     return
-  import jax  # some binaries run without it
+  import jax
 
   # Training handles SIGTERM itself.
   jax.config.update('jax_enable_preemption_service', False)
@@ -76,14 +83,17 @@ def initialized() -> Iterator[None]:
   _shut_down()
 
 
-def peer_failure_message(error: BaseException) -> str | None:
-  """Return the error line for a failed collective operation; None for other errors."""
-  if not _distributed:
+def failure_message(error: BaseException) -> str | None:
+  """Return the error line for missing devices, exhausted memory, or a lost peer; else None."""
+  if 'jax' not in sys.modules:
     return None
   import jax
 
-  if not isinstance(error, jax.errors.JaxRuntimeError):
-    return None
+  from pnerf_jax.distributed import devices
+
+  line = devices.failure_message(error)
+  if line or not _distributed or not isinstance(error, jax.errors.JaxRuntimeError):
+    return line
   first = (str(error).splitlines() or [''])[0]
   return (
     f'error: this or another process of the distributed run failed ({first[:160]}). Saved'

@@ -6,12 +6,15 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from pnerf_jax.distributed import devices
+
 
 def make_mesh(num_devices: int | None = None) -> jax.sharding.Mesh:
   """Return a ('data',) mesh over the first `num_devices` devices, by default all.
 
   Its axes are Auto, since explicit axes reject or slow down gathers, scatters and sorts.
   """
+  devices.fix_options()
   return _mesh_over(jax.devices()[:num_devices])
 
 
@@ -37,8 +40,8 @@ def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 
 def local_mesh(mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
   """Return the part of a ('data',) mesh that belongs to this process."""
-  devices = mesh.local_devices
-  return mesh if len(devices) == mesh.devices.size else _mesh_over(devices)
+  own = mesh.local_devices
+  return mesh if len(own) == mesh.devices.size else _mesh_over(own)
 
 
 def local(tree: Any, mesh: jax.sharding.Mesh) -> Any:
@@ -49,5 +52,5 @@ def local(tree: Any, mesh: jax.sharding.Mesh) -> Any:
   return jax.tree.map(lambda x: jax.device_put(x.addressable_data(0), sharding), tree)
 
 
-def _mesh_over(devices: Any) -> jax.sharding.Mesh:
-  return jax.make_mesh((len(devices),), ('data',), axis_types=(AxisType.Auto,), devices=devices)
+def _mesh_over(selected: Any) -> jax.sharding.Mesh:
+  return jax.make_mesh((len(selected),), ('data',), axis_types=(AxisType.Auto,), devices=selected)

@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec
 
 from pnerf_jax.config.schema import EvalConfig, LossConfig, ModelConfig
 from pnerf_jax.data import labels
+from pnerf_jax.distributed.program import Program
 from pnerf_jax.fields.field import BoundField, FieldModule
 from pnerf_jax.geometry import cameras
 from pnerf_jax.geometry.cameras import Camera
@@ -25,6 +26,8 @@ from pnerf_jax.labelling.moving_objects import dynamic_object_mask
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.rendering.scene import Scene
 from pnerf_jax.rendering.staged import render_pixels
+
+_MIN_CHUNK = 2**16  # rays; smaller chunks are rendered as configured
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,11 +120,11 @@ class Renderer:
       chunk_rays: rays rendered at a time; rounded up to a multiple of the device count.
       num_intervals: K.
     """
-    num_devices = mesh.devices.size
     self._scene = scene
-    self._chunk_rays = -(-chunk_rays // num_devices) * num_devices
+    self._chunk_rays, self._num_devices = chunk_rays, mesh.devices.size
     self._num_intervals = num_intervals
     self._confidence_model = label_options.confidence_model
+    self._programs: dict[tuple[int, int], Program] = {}  # by image size
     class_ids = jnp.asarray(scene.class_ids, jnp.int32)
     trained_ids = [
       labels.paper_merged_class(i) if label_options.merged else i for i in scene.class_ids
@@ -160,6 +163,10 @@ class Renderer:
       )
     )
 
+  def is_compiled(self, camera: Camera) -> bool:
+    """Return whether an image of this size was rendered before, so that nothing is compiled."""
+    return (camera.width, camera.height) in self._programs
+
   def __call__(self, params: Any, camera: Camera) -> Image:
     """Render the image of a camera with the given parameters of the field."""
     window = self._scene.window
@@ -167,20 +174,28 @@ class Renderer:
       self._scene.primitives, camera, window.near, float(window.far), self._num_intervals
     )
     num_rays = camera.width * camera.height
-    num_chunks = -(-num_rays // self._chunk_rays)
+    # A chunk beyond the image is only padding.
+    chunk_rays = min(self._chunk_rays, max(_MIN_CHUNK, num_rays))
+    chunk_rays = -(-chunk_rays // self._num_devices) * self._num_devices
+    num_chunks = -(-num_rays // chunk_rays)
 
     def split(x):
       """Reshape [H, W, ...] to [chunks, rays of a chunk, ...], padded with the last ray."""
       x = x.reshape(num_rays, *x.shape[2:])
-      index = jnp.minimum(jnp.arange(num_chunks * self._chunk_rays), num_rays - 1)
-      return x[index].reshape(num_chunks, self._chunk_rays, *x.shape[1:])
+      index = jnp.minimum(jnp.arange(num_chunks * chunk_rays), num_rays - 1)
+      return x[index].reshape(num_chunks, chunk_rays, *x.shape[1:])
 
     def join(x):
       x = np.asarray(x).reshape(-1, *x.shape[2:])[:num_rays]
       return x.reshape(camera.height, camera.width, *x.shape[1:])
 
     rays = cameras.camera_rays(camera)
-    out = self._render_chunks(params, *jax.tree.map(split, (rays, intervals)))
+    size = camera.width, camera.height
+    name = f'the renderer of {size[0]}x{size[1]} images'
+    program = self._programs.setdefault(
+      size, Program(self._render_chunks, name, '--config.eval.chunk_rays')
+    )
+    out = program(params, *jax.tree.map(split, (rays, intervals)))
     return self._composite_moving(
       camera,
       jax.tree.map(join, out),

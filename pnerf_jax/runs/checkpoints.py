@@ -12,8 +12,9 @@ import hashlib
 import itertools
 import logging
 import pathlib
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -29,6 +30,9 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar('T')
 
 _DIGESTS = 'digests'  # entry of a checkpoint's metadata
+_DAMAGED = 'damaged_checkpoints'  # folder of RUN
+_UNUSABLE = '[*?\\'  # in paths
+_NOT_DAMAGE = re.compile('RESOURCE_EXHAUSTED|(?i:permission.denied)|Too many open files')
 
 
 class Checkpoints:
@@ -42,6 +46,7 @@ class Checkpoints:
       keep: number of checkpoints to keep.
       read_only: never write; another process may be training.
     """
+    check_name(workdir)
     self._folder = (workdir / 'checkpoints').absolute()
     if self._folder.exists() and not self._folder.is_dir():
       raise SharedInputError(f'{self._folder}: is a file. Remove it, or use another --workdir.')
@@ -49,10 +54,13 @@ class Checkpoints:
     # training may be writing one.
     self._manager = ocp.CheckpointManager(
       self._folder,
+      # Given, since orbax would derive it from the newest checkpoint, which may be damaged.
+      item_handlers=ocp.PyTreeCheckpointHandler(),
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep, create=not read_only, cleanup_tmp_directories=not read_only
       ),
     )
+    self._saved: int | None = None  # step of the last save
 
   def steps(self) -> list[int]:
     """Return the steps with a checkpoint, ascending."""
@@ -64,10 +72,11 @@ class Checkpoints:
       with self._report_timeout():  # waits until the previous save is on disk
         self._manager.save(
           step,
-          args=ocp.args.StandardSave(state),
+          args=ocp.args.PyTreeSave(state),
           force=True,
-          custom_metadata={_DIGESTS: _digests(state)},
+          custom_metadata={_DIGESTS: _digests(_by_path(state))},
         )
+      self._saved = step
 
   def restore(self, template: T) -> T | None:
     """Restore the newest readable state; return None if there is no checkpoint.
@@ -79,14 +88,13 @@ class Checkpoints:
       template: ShapeDtypeStructs with shardings.
 
     Raises:
-      InputError: there are checkpoints, but none is readable.
+      InputError: there are checkpoints, but none is readable, or it is of another state.
     """
     steps = self.steps()
     if not steps:
       return None
-    found, state = self._newest_readable(
-      steps, lambda step: self._manager.restore(step, args=ocp.args.StandardRestore(template))
-    )
+    found, arrays = self._newest_readable(steps)
+    state = self._place(found, arrays, template)
     for step in steps:
       if step > found and processes.is_first():
         self._move_damaged(step)
@@ -95,7 +103,7 @@ class Checkpoints:
     return state
 
   def _move_damaged(self, step: int) -> None:
-    folder = self._folder.with_name('damaged_checkpoints')
+    folder = self._folder.with_name(_DAMAGED)
     folder.mkdir(exist_ok=True)
     names = (f'{step}-{count}' for count in itertools.count(1))
     shutil.move(
@@ -103,35 +111,77 @@ class Checkpoints:
       next(folder / name for name in names if not (folder / name).exists()),
     )
 
-  def _newest_readable(self, steps: list[int], read: Callable[[int], Any]) -> tuple[int, Any]:
-    """Return the last of `steps` that `read` can read, and the result."""
+  def _newest_readable(
+    self, steps: list[int], part: str | None = None
+  ) -> tuple[int, dict[str, np.ndarray]]:
+    """Return the last of `steps` that is intact, and its arrays as of `_read`."""
     for step in reversed(steps):
       found = None
       try:
-        found = read(step)
-        self._check(step, found)
+        found = self._read(step, part)
       except Exception as error:  # orbax raises many kinds for a damaged file
-        found = None
+        name, reason = self._folder / str(step), _first_line(error)
+        if isinstance(error, MemoryError) or _NOT_DAMAGE.search(str(error)):
+          raise InputError(
+            f'{name}: cannot be read at present ({reason}). Nothing was changed: remove the cause'
+            ' and start again.'
+          ) from None
         _LOG.warning(
-          'checkpoint %s is unreadable (%s); falling back to the previous one.',
-          self._folder / str(step),
-          (str(error).splitlines() or [''])[0][:200],
+          'checkpoint %s is unreadable (%s); falling back to the previous one.', name, reason
         )
       if not processes.any_of(found is None):
+        assert found is not None
         return step, found
     raise SharedInputError(
-      f'{self._folder}: none of the checkpoints {steps} can be read. '
-      'Remove the folder to train from the start.'
+      f'{self._folder}: none of the checkpoints {steps} can be read. Copy the run again, or train'
+      ' in another --workdir.'
     )
 
-  def _check(self, step: int, found: Any) -> None:
-    """Raise ValueError for the first array that differs from the saved one or is not finite."""
+  def _read(self, step: int, part: str | None = None) -> dict[str, np.ndarray]:
+    """Return the arrays of a checkpoint, or of one entry of its root, by path in the tree.
+
+    Raises:
+      Exception: of any kind, if an array is absent, differs from the saved one or is not finite.
+    """
+    tree = self._manager.item_metadata(step).tree
+    tree = tree if part is None else {part: tree[part]}
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    found = _by_path(
+      self._manager.restore(
+        step,
+        args=ocp.args.PyTreeRestore(item=tree, restore_args=as_numpy, partial_restore=True),
+      )
+    )
     saved = (self._manager.metadata(step).custom_metadata or {}).get(_DIGESTS)
     if saved is not None:
       for name, digest in _digests(found).items():
         if saved.get(name) != digest:
           raise ValueError(f'{name} differs from what was saved')
-    _check_finite(found)
+    for name, array in found.items():
+      if jnp.issubdtype(array.dtype, jnp.inexact) and not np.isfinite(array).all():
+        raise ValueError(f'{name} is not finite')
+    return found
+
+  def _place(self, step: int, arrays: dict[str, np.ndarray], template: T) -> T:
+    """Return arrays as a tree on the devices.
+
+    Raises:
+      InputError: the template has other arrays, so the input has changed since.
+    """
+
+    def place(path: Any, expected: jax.ShapeDtypeStruct) -> jax.Array:
+      name = _name(path)
+      array = arrays.get(name)
+      if array is None or (array.shape, array.dtype) != (expected.shape, expected.dtype):
+        there = 'absent' if array is None else f'{array.dtype} {list(array.shape)}'
+        raise SharedInputError(
+          f'{self._folder / str(step)}: is intact, but {name} is {there} there and'
+          f' {expected.dtype} {list(expected.shape)} by the data and config.json now, so these have'
+          ' changed since training. Restore them, or train in another --workdir.'
+        )
+      return jax.make_array_from_callback(expected.shape, expected.sharding, array.__getitem__)
+
+    return jax.tree_util.tree_map_with_path(place, template)
 
   def require(self, step: int | None) -> int:
     """Return the step, or the newest for None; raise InputError if it has no checkpoint."""
@@ -154,17 +204,8 @@ class Checkpoints:
       InputError: there is no such checkpoint, or it is unreadable.
     """
     newest = self.require(step)
-    steps = self.steps() if step is None else [newest]
-    item = {'params': params}
-    arguments = ocp.args.PyTreeRestore(
-      item=item,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-      partial_restore=True,
-    )
-    step, restored = self._newest_readable(
-      steps, lambda step: self._manager.restore(step, args=arguments)
-    )
-    return step, restored['params']
+    found, arrays = self._newest_readable(self.steps() if step is None else [newest], 'params')
+    return found, self._place(found, arrays, {'params': params})['params']
 
   def __enter__(self) -> 'Checkpoints':
     return self
@@ -176,9 +217,23 @@ class Checkpoints:
       self.close()
 
   def wait(self) -> None:
-    """Wait until every started save is on disk."""
+    """Wait until every started save is on disk, and read the last one back once.
+
+    Raises:
+      InputError: it cannot be read.
+    """
     with self._report_timeout():
       self._manager.wait_until_finished()
+    if self._saved is None:
+      return
+    try:
+      self._read(self._saved)
+    except Exception as error:  # see _newest_readable
+      raise InputError(
+        f'{self._folder / str(self._saved)}: was saved, but cannot be read back'
+        f' ({_first_line(error)}). Check the disk, or use another --workdir.'
+      ) from error
+    self._saved = None
 
   @contextlib.contextmanager
   def _report_timeout(self) -> Iterator[None]:
@@ -196,22 +251,44 @@ class Checkpoints:
     self._manager.close()
 
 
-def _digests(tree: Any) -> dict[str, str]:
-  """Return a digest of the bytes of every array by its path in the tree."""
+def exist(workdir: pathlib.Path) -> bool:
+  """Return whether RUN holds anything that may be a checkpoint, damaged or not."""
+  return any(any(workdir.glob(f'{folder}/[0-9]*')) for folder in ('checkpoints', _DAMAGED))
+
+
+def check_name(workdir: pathlib.Path) -> None:
+  """Raise InputError if checkpoints could be written to a folder but not be read again.
+
+  The libraries that write them take [, * and ? for patterns and \\ for /, and need valid Unicode.
+  """
+  path = str(workdir.absolute())
+  unusable = [repr(x) for x in sorted(set(path)) if x in _UNUSABLE or '\ud800' <= x <= '\udfff']
+  if unusable:
+    raise SharedInputError(
+      f'--workdir={workdir}: checkpoints cannot be kept in a folder whose path has'
+      f' {", ".join(unusable)}. Rename the folder, or use another.'
+    )
+
+
+def _name(path: Any) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator='/')
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+  """Return the arrays of a tree by their path, e.g. 'params/grid_0'."""
+  return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _digests(arrays: dict[str, Any]) -> dict[str, str]:
+  """Return a digest of the bytes of every array."""
   return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): hashlib.blake2b(
-      np.ascontiguousarray(leaf).tobytes(), digest_size=8
-    ).hexdigest()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    name: hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8).hexdigest()
+    for name, array in arrays.items()
   }
 
 
-def _check_finite(tree: Any) -> None:
-  """Raise ValueError for the first array with a NaN or an infinity."""
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    own = leaf.addressable_data(0)  # the whole array, since it is replicated
-    if jnp.issubdtype(own.dtype, jnp.inexact) and not bool(jnp.isfinite(own).all()):
-      raise ValueError(f'{jax.tree_util.keystr(path)} is not finite')
+def _first_line(error: BaseException) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:

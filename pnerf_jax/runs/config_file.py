@@ -1,15 +1,18 @@
-"""RUN/config.json: the resolved config of a run."""
+"""RUN/config.json: the resolved config of a run, with absolute paths."""
 
 import dataclasses
 import json
+import logging
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-
+from pnerf_jax.config import spec
 from pnerf_jax.config.schema import Config, parse_config
 from pnerf_jax.data.files import read_json, write_bytes
 from pnerf_jax.errors import InputError
+
+_LOG = logging.getLogger(__name__)
 
 SCHEMA = 2  # increased when fields are renamed or change their meaning
 _MAX_BYTES = 2**20
@@ -20,40 +23,76 @@ def to_json(config: Any) -> dict[str, Any]:
   return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def save_config(config: Any, workdir: pathlib.Path) -> None:
-  """Write RUN/config.json, or check that the existing one has the same values.
+def save_config(config: Any, workdir: pathlib.Path, *, extend: bool = False) -> None:
+  """Write RUN/config.json; an existing one must agree in what the parameters depend on.
+
+  Paths are written absolute, so that the run can be used from any folder. Free fields (see
+  spec.declare) may differ; their new values are kept.
 
   Args:
     config: a config dataclass.
     workdir: RUN.
+    extend: config.train.steps may grow.
 
   Raises:
     InputError: the folder belongs to another config; the first differing field is named.
   """
-  path = workdir / 'config.json'
-  current = to_json(config)
-  if not path.exists():
-    write_bytes(path, json.dumps({'schema': SCHEMA, **current}, indent=2).encode())
-    return
-  saved = read_config(path)
-  for group, fields in current.items():
-    for field, value in fields.items():
-      old = saved.get(group, {}).get(field, 'absent')
-      if old != value:
-        raise InputError(
-          f'{path}: config.{group}.{field} is {old!r} there but {value!r} now. '
-          'Use another folder, or the same config to resume.'
-        )
+  path, config = workdir / 'config.json', spec.absolute_paths(config)
+  if path.exists():
+    old = spec.parse(type(config), read_config(path), f'{path}: ')
+    if extend and old.train.steps < config.train.steps:
+      _LOG.info(
+        'config.train.steps grows from %d to %d: the learning rate and the stages are those of the'
+        ' longer run from now on, so the result differs from that of %d steps without a break',
+        *(old.train.steps, config.train.steps, config.train.steps),
+      )
+      old = dataclasses.replace(old, train=dataclasses.replace(old.train, steps=config.train.steps))
+    check_same(old, config, path)
+  content = json.dumps({'schema': SCHEMA, **to_json(config)}, indent=2).encode()
+  if not path.exists() or path.read_bytes() != content:
+    write_bytes(path, content)
 
 
-def load_config(workdir: pathlib.Path) -> Config:
+def check_same(old: Any, new: Any, path: pathlib.Path) -> None:
+  """Raise InputError if two configs differ in what the parameters depend on.
+
+  Args:
+    old: of the run, read from `path`.
+    new: a config dataclass.
+    path: RUN/config.json.
+  """
+  old, new = spec.absolute_paths(old), spec.absolute_paths(new)
+  for name, field in spec.fields(type(new)):
+    group, leaf = name.split('.')
+    before, now = (getattr(getattr(config, group), leaf) for config in (old, new))
+    if before != now and not field.metadata['free']:
+      grow = ' (steps may only grow)' if name == 'train.steps' else ''
+      raise InputError(
+        f'{path}: config.{name} is {before!r} there but {now!r} now{grow}. Use another folder, or'
+        ' the same config to resume.'
+      )
+
+
+def load_config(workdir: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Config:
   """Read the config of a run.
 
+  Args:
+    workdir: RUN.
+    overrides: other values of free fields by 'group.field', e.g. {'data.root': '/data'}.
+
   Raises:
-    InputError: there is none, it is of another version, or a field is wrong.
+    InputError: there is no config, it is of another version, or a field is wrong.
   """
   path = workdir / 'config.json'
-  return parse_config(read_config(path), jax.device_count(), f'{path}: ')
+  config, free = read_config(path), spec.free_fields(Config)
+  for name, value in (overrides or {}).items():
+    if name not in free:
+      raise InputError(
+        f'--config.{name}: cannot be changed after training. These can: {", ".join(free)}.'
+      )
+    group, field = name.split('.')
+    config.setdefault(group, {})[field] = value
+  return parse_config(config, f'{path}: ')
 
 
 def read_config(path: pathlib.Path) -> dict[str, dict[str, Any]]:
@@ -62,11 +101,10 @@ def read_config(path: pathlib.Path) -> dict[str, dict[str, Any]]:
   Raises:
     InputError: the file is missing, damaged or of another version.
   """
-  found = read_json(
-    path, _MAX_BYTES, f'Is {path.parent} a workdir that train wrote? If so, train again.'
-  )
+  hint = f'Is {path.parent} a workdir that train wrote? If so, copy it again or train in another.'
+  found = read_json(path, _MAX_BYTES, hint)
   if not isinstance(found, dict):
-    raise InputError(f'{path}: holds {found!r:.60}, not a config. Remove the run and train again.')
+    raise InputError(f'{path}: holds {found!r:.60}, not a config. {hint}')
   schema = found.pop('schema', 1)
   if schema != SCHEMA:
     raise InputError(
@@ -74,5 +112,5 @@ def read_config(path: pathlib.Path) -> dict[str, dict[str, Any]]:
       ' pnerf_jax. Train again in another --workdir.'
     )
   if not all(isinstance(group, dict) for group in found.values()):
-    raise InputError(f'{path}: holds {found!r:.60}, not a config. Remove the run and train again.')
+    raise InputError(f'{path}: holds {found!r:.60}, not a config. {hint}')
   return found

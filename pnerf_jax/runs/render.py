@@ -4,9 +4,10 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,6 +33,7 @@ def render(
   size: str = 'full',
   step: int | None = None,
   overwrite: bool = False,
+  overrides: Mapping[str, Any] | None = None,
 ) -> int:
   """Render recorded views; several processes share them.
 
@@ -43,6 +45,7 @@ def render(
     size: 'full' or 'train'.
     step: of the checkpoint; None = the newest.
     overwrite: replace finished files, also those of another origin.
+    overrides: other values of free config fields; see config_file.load_config.
 
   Returns:
     Number of rendered views; finished ones are skipped.
@@ -52,7 +55,7 @@ def render(
   """
   out, frame_range = Path(out), _parse_frame_range(frames)
   export.read_views(out)  # fail before anything is loaded
-  trained = load_trained_run(Path(workdir), step)
+  trained = load_trained_run(Path(workdir), step, overrides=overrides)
   views = _select_views(trained, cameras, frame_range, size)
   origin = {'step': trained.step, 'size': size, 'weights': _digest(trained)}
   with processes.raise_together():
@@ -107,7 +110,7 @@ def _render_views(
     writing = None
     for view in tqdm.tqdm(views, desc='render', unit='image', disable=not processes.is_first()):
       paths = export.image_paths(out, view)
-      if overwrite or not all(path.exists() for path in paths.values()):
+      if overwrite or not _is_rendered(paths, (view[1].width, view[1].height)):
         image = trained.renderer(trained.params, view[1])
         if writing is not None:
           writing.result()
@@ -116,6 +119,18 @@ def _render_views(
     if writing is not None:
       writing.result()
   return num_rendered, num_truncated
+
+
+def _is_rendered(paths: dict[str, Path], size: tuple[int, int]) -> bool:
+  """Return whether the PNGs of a view are there and undamaged; a damaged one is logged."""
+  if not all(path.exists() for path in paths.values()):
+    return False
+  try:
+    export.check_images(paths, size)
+  except InputError as e:
+    _LOG.warning('rendering this view again: %s', e)
+    return False
+  return True
 
 
 def _parse_frame_range(text: str) -> range:
@@ -134,8 +149,9 @@ def _digest(trained: TrainedRun) -> str:
   """Return a digest of everything that determines a rendered view: parameters and options."""
   config = to_json(trained.run.config)
   digest = hashlib.blake2b(digest_size=8)
-  for group in ('scene', 'model', 'loss', 'eval'):
-    digest.update(json.dumps(config[group], sort_keys=True).encode())
+  labelling = {name: config['eval'][name] for name in ('label_field', 'confidence_coefficients')}
+  for group in (config['scene'], config['model'], config['loss'], labelling):
+    digest.update(json.dumps(group, sort_keys=True).encode())
   for leaf in jax.tree.leaves(trained.params):
     digest.update(np.ascontiguousarray(leaf).tobytes())
   return digest.hexdigest()

@@ -1,6 +1,7 @@
 """A trained run, loaded for rendering."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,21 @@ def make_renderer(run: Experiment) -> Renderer:
   )
 
 
-def load_trained_run(workdir: Path | str, step: int | None = None) -> TrainedRun:
+def load_trained_run(
+  workdir: Path | str, step: int | None = None, *, overrides: Mapping[str, Any] | None = None
+) -> TrainedRun:
   """Rebuild a run from its own config and a checkpoint.
 
   Args:
     workdir: RUN.
     step: of the checkpoint; None = the newest.
+    overrides: other values of free config fields; see config_file.load_config.
 
   Raises:
     InputError: no config, no such checkpoint, or input that has changed since.
   """
   workdir = Path(workdir)
-  config = load_config(workdir)
+  config = load_config(workdir, overrides)
   saved = checkpoints.Checkpoints(workdir, read_only=True)
   try:
     saved.require(step)  # before the window is read

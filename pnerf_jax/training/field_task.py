@@ -15,14 +15,14 @@ import numpy as np
 from pnerf_jax.config.schema import Config
 from pnerf_jax.data import image_io, kitti360, palettes
 from pnerf_jax.data.labels import NUM_IDS
-from pnerf_jax.distributed import sharding
+from pnerf_jax.distributed import processes, program, sharding
 from pnerf_jax.label_noise.estimation import build_label_noise
 from pnerf_jax.label_noise.model import LabelNoise
 from pnerf_jax.labelling.images import Renderer, dataset_camera
 from pnerf_jax.runs.experiment import Experiment, build_experiment
 from pnerf_jax.runs.trained_run import make_renderer
 from pnerf_jax.training import stages, train_state, trainer
-from pnerf_jax.training.ray_table import RayTable, build_ray_table
+from pnerf_jax.training.ray_table import RayTable, build_ray_table, num_table_bytes
 from pnerf_jax.training.step import TrainSteps, make_train_steps
 
 
@@ -37,7 +37,14 @@ def train(config: Config | Mapping[str, Any], workdir: pathlib.Path | str) -> No
     InputError: bad input, another training in RUN, or a loss that is not finite.
     Interrupted: stopped by a signal, after saving.
   """
-  trainer.run(lambda: FieldTask(build_experiment(config)), workdir)
+
+  def make_task() -> FieldTask:
+    task = FieldTask(build_experiment(config))
+    with processes.raise_together():
+      task.check_memory()
+    return task
+
+  trainer.run(make_task, workdir)
 
 
 class FieldTask:
@@ -51,6 +58,18 @@ class FieldTask:
     self._optimizer = train_state.make_optimizer(run.config.optim, run.config.train.steps)
     self._renderer: Renderer  # made by build_step
 
+  def check_memory(self) -> None:
+    """Raise InputError if the state and the ray table do not fit a device."""
+    state = jax.tree.leaves(jax.eval_shape(self.init_state))
+    state_bytes = sum(x.size * x.dtype.itemsize for x in state)
+    table_bytes = num_table_bytes(self._run.scene.window, self.config.scene.max_intervals_per_ray)
+    program.check_memory(
+      state_bytes + table_bytes,
+      f'training ({state_bytes / 1e9:.1f} GB of parameters and optimiser state,'
+      f' {table_bytes / 1e9:.1f} GB of rays)',
+      '--config.data.frames, --config.data.image_scale or --config.model.log2_hashmap_size',
+    )
+
   def init_state(self) -> train_state.TrainState:
     """Return the state before the first step, with parameters from the config's seed."""
     counts = jnp.zeros((len(self._run.scene.class_ids) + 1, NUM_IDS))
@@ -60,7 +79,12 @@ class FieldTask:
     """Build the ray table, the noise model and the compiled steps of both stages."""
     run, seed = self._run, self.config.train.seed
     table = build_ray_table(run, workdir / 'cache')
-    first, refinement = (self._train_steps(refinement) for refinement in (False, True))
+    first, refinement = (
+      program.Program(
+        self._train_steps(refinement), f'the {name} train step', '--config.train.batch_rays'
+      )
+      for refinement, name in ((False, 'first'), (True, 'refinement'))
+    )
     start = stages.refinement_start(self.config.train)
     classes = sharding.replicate(run.scene.table, run.mesh)
     noise = window_label_noise(run, table)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pnerf_jax.data.window import Window
 from pnerf_jax.distributed import processes, sharding
 from pnerf_jax.distributed.threads import map_threads
 from pnerf_jax.errors import SharedInputError
@@ -138,6 +139,13 @@ def build_ray_table(run: Experiment, cache: pathlib.Path | None = None) -> RayTa
     height=window.height,
   )
   return sharding.replicate(table, run.mesh)
+
+
+def num_table_bytes(window: Window, num_intervals: int) -> int:
+  """Return the bytes of the table of a window on a device. num_intervals: K."""
+  per_interval, per_pixel = 3 * 4, 3 + 1 + 4 + 4 + 4 + 2 * 4  # in the order of RayTable
+  num_pixels = len(window.view_frame) * window.width * window.height
+  return num_pixels * (per_pixel + num_intervals * per_interval)
 
 
 def importance_pixels(

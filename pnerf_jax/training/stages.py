@@ -5,11 +5,9 @@ refinement stage they are down-weighted, semantic losses no longer back-propagat
 and pixels are supersampled, so that the images decide where edges are.
 """
 
-from pnerf_jax.config.schema import Config, ModelConfig, TrainConfig
+from pnerf_jax.config.schema import LOSS_TERMS, Config, ModelConfig, TrainConfig
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.training.step import StepOptions
-
-LOSS_TERMS = ('rgb', 'depth', 'semantic_2d_fixed', 'semantic_2d', 'semantic_3d')
 
 
 def refinement_start(train: TrainConfig) -> int:

@@ -36,7 +36,7 @@ class StepOptions:
     loss: config.loss.
     weights: (name, weight) of every loss term.
     depth_columns: class indices in [0, C) whose rays have a depth loss; None = all rays.
-    batch_rays: B; supersampling^2 times a multiple of the device count.
+    batch_rays: B, a multiple of supersampling^2.
     supersampling: rays per pixel side.
     importance_fraction: fraction of the pixels that are importance-sampled for small primitives.
   """
@@ -153,7 +153,7 @@ def _total_loss(terms: Metrics, options: StepOptions, reliability: jax.Array) ->
 def _draw_batch(
   table: RayTable, key: jax.Array, options: StepOptions, mesh: jax.sharding.Mesh
 ) -> Batch:
-  """Draw the rays of a step, with whole pixels on each device."""
+  """Draw the rays of a step, whole pixels on each device; XLA pads what does not divide."""
   pixels = options.batch_rays // options.supersampling**2
   index = draw_pixels(table, key, pixels, options.importance_fraction)
   index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))

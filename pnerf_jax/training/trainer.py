@@ -18,10 +18,12 @@ import numpy as np
 
 from pnerf_jax.data.files import check_is_folder
 from pnerf_jax.distributed import processes, sharding
+from pnerf_jax.distributed.program import Program
 from pnerf_jax.errors import Interrupted, SharedInputError
 from pnerf_jax.runs import checkpoints, lock
 from pnerf_jax.runs.config_file import save_config
 from pnerf_jax.runs.logs import Logs
+from pnerf_jax.runs.provenance import add_session
 from pnerf_jax.training.train_state import TrainState
 
 _LOG = logging.getLogger(__name__)
@@ -104,6 +106,7 @@ def run(make_task: Callable[[], Task], workdir: pathlib.Path | str) -> None:
   """
   workdir = pathlib.Path(workdir)
   check_is_folder(workdir, '--workdir')
+  checkpoints.check_name(workdir)
   with contextlib.ExitStack() as stack:
     # An existing folder is locked before the input is read, which may take a minute; a new one is
     # made only after the input has been found good.
@@ -117,7 +120,9 @@ def run(make_task: Callable[[], Task], workdir: pathlib.Path | str) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(lock.acquire(workdir))
       if processes.is_first():
-        save_config(task.config, workdir)
+        if not checkpoints.exist(workdir):  # an attempt that failed early: nothing depends on it
+          (workdir / 'config.json').unlink(missing_ok=True)
+        save_config(task.config, workdir, extend=True)
     _train(task, workdir)
 
 
@@ -134,6 +139,7 @@ def _train(task: Task, workdir: pathlib.Path) -> None:
     with contextlib.ExitStack() as stack:
       logs = None
       if processes.is_first():
+        add_session(workdir, step, task.mesh.devices.ravel())
         logs = stack.enter_context(
           contextlib.closing(Logs(workdir, step, num_steps, task.progress))
         )
@@ -165,7 +171,7 @@ def _loop(
 ) -> None:
   """Make steps until the last one or a request to stop."""
   settings, step = task.config.train, int(state.step)
-  pending, since, started = [], step, time.perf_counter()
+  pending, since, started = [], step, _training_clock()
   stopping = False
   with _StopRequest() as stop:
     while step < settings.steps and not stopping:
@@ -176,26 +182,34 @@ def _loop(
       last = step >= settings.steps
       if step % settings.log_every == 0 or last:
         jax.block_until_ready(metrics)
-        seconds = time.perf_counter() - started
+        seconds = _training_clock() - started
         scalars = _scalars(task, pending, step=step, num_steps=step - since, seconds=seconds)
         _check_finite(scalars, step)
         if logs:
           logs.write(step, scalars)
-        pending, since, started = [], step, time.perf_counter()
+        pending, since, started = [], step, _training_clock()
       # Before the checkpoint: a run killed in between repeats both.
       if (step % settings.preview_every == 0 or last) and processes.is_first():
         params = sharding.local(state.params, task.mesh)
-        task.write_preview(params, workdir / 'previews' / f'{step:06d}')
+        folder = workdir / 'previews' / f'{step:06d}'
+        task.write_preview(params, folder)
+        if logs:
+          logs.write_images(step, folder)
       # All processes must stop at the same step. They communicate only where they wait anyway.
       if not pending or jax.process_count() == 1:
         stopping = processes.any_of(stop.requested)
       if step % settings.checkpoint_every == 0 or last or stopping:
         saved.save(step, state)
       if not pending:
-        started = time.perf_counter()  # exclude saving and previews from the training speed
+        started = _training_clock()  # exclude saving and previews from the training speed
     saved.wait()  # inside the block: a second signal must not interrupt it
   if step < settings.steps:
     raise Interrupted
+
+
+def _training_clock() -> float:
+  """Return seconds that do not count compilation."""
+  return time.perf_counter() - Program.total_seconds
 
 
 def _scalars(

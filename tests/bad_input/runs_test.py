@@ -106,7 +106,10 @@ def replace_by_file(folder):
     (lambda run: empty_files(run / 'checkpoints' / '2'), ['[2] can be read']),
     (lambda run: shutil.rmtree(run / 'checkpoints'), ['no checkpoint']),
     (lambda run: replace_by_file(run / 'checkpoints'), ['is a file']),
-    (lambda run: set_field('model', 'hidden_dim', 32)(run / 'config.json'), ['[2] can be read']),
+    (
+      lambda run: set_field('model', 'hidden_dim', 32)(run / 'config.json'),
+      ['checkpoints/2: is intact', 'params/color_0/bias is float32 [16] there and float32 [32]'],
+    ),
   ],
 )
 def test_unreadable_checkpoints_are_reported(binary, check_line, run_folder, damage, expected):
@@ -177,6 +180,6 @@ def test_a_locked_run_is_reported(binary, check_line, street, run_folder):
     check_line(
       *binary('train', TINY, f'--config.data.root={street}', f'--workdir={run_folder}'),
       str(run_folder / 'lock'),
-      'is training in this folder',
+      'is writing to this folder',
       'another --workdir',
     )

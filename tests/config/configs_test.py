@@ -61,7 +61,7 @@ def test_variants_parse(module, parse, variants):
   default = kitti360.get_config() if parse is schema.parse_config else pspnet.get_config()
   for variant in variants:
     config = module.get_config(variant)
-    parse(config, 4)  # the devices share the rays or crops evenly
+    parse(config)
     for name, value in changes(config, default).items():
       group, field = name.split('.')
       assert type(value) is type(default[group][field]), f'{variant}: flags of {name} parse alike'

@@ -43,5 +43,7 @@ def test_find_config_refuses_other_files(tmp_path):
 
 
 def test_read_config_names_an_unknown_variant():
-  with pytest.raises(ValueError, match='no such variant'):
+  with pytest.raises(InputError, match='kitti360.py:huge: no such variant. Use one of .*cpu'):
     read_config('configs/kitti360.py:huge')
+  with pytest.raises(InputError, match='no such variant. It is now called paper.'):
+    read_config('configs/kitti360.py:published')

@@ -44,61 +44,71 @@ def test_every_field_rejects_other_types_and_values_out_of_range(module):
     for value in bad:
       config[group][leaf] = value
       with pytest.raises(InputError) as error:
-        module.parse_config(config, 1)
+        module.parse_config(config)
       line = f'config.{name}: {value!r:.60} is not {field.metadata["spec"].description}.'
       assert str(error.value) == f'{line} Give --config.{name} such a value.'
     config[group][leaf] = good
-  module.parse_config(config, 1)  # all is restored
+  module.parse_config(config)  # all is restored
 
 
 @SCHEMAS
 def test_config_survives_json(module):
   config = module.default_config()
-  parsed = module.parse_config(config, 1)
-  assert module.parse_config(json.loads(config.to_json()), 1) == parsed
-  assert module.parse_config(dataclasses.asdict(parsed), 1) == parsed
-  assert module.parse_config(parsed, 1) is parsed
+  parsed = module.parse_config(config)
+  assert module.parse_config(json.loads(config.to_json())) == parsed
+  assert module.parse_config(dataclasses.asdict(parsed)) == parsed
+  assert module.parse_config(parsed) is parsed
 
 
 CROSS_FIELD = [
-  (schema, {'train.steps': 10001}, 1, 'train.steps: 10001 is not a multiple of .*steps_per_call'),
-  (schema, {'train.log_every': 3}, 1, 'train.log_every: 3 is not a multiple'),
-  (schema, {'train.checkpoint_every': 3}, 1, 'train.checkpoint_every: 3 is not a multiple'),
-  (schema, {'train.preview_every': 3}, 1, 'train.preview_every: 3 is not a multiple'),
-  (schema, {}, 7, 'train.batch_rays: 8192 cannot be divided over 7 devices .* a multiple of 28.'),
-  (schema, {'scene.far': 0.3}, 1, 'scene.near: 0.3 is not below config.scene.far .0.3.. Lower it'),
-  (schema, {'scene.bounds': (0, 0, 0, 1, 0, 1)}, 1, 'scene.bounds: .*Put the lower corner first'),
-  (schema, {'model.grid_min_cell': 5.0}, 1, 'model.grid_min_cell: 5.0 is above .* .4.0.. Lower'),
+  (schema, {'train.steps': 10001}, 'train.steps: 10001 is not a multiple of .*steps_per_call'),
+  (schema, {'train.log_every': 3}, 'train.log_every: 3 is not a multiple'),
+  (schema, {'train.checkpoint_every': 3}, 'train.checkpoint_every: 3 is not a multiple'),
+  (schema, {'train.preview_every': 3}, 'train.preview_every: 3 is not a multiple'),
   (
-    segmentation,
-    {},
-    7,
-    'train.batch_size: 16 cannot be divided over 7 devices. Make it a multiple',
+    schema,
+    {'train.batch_rays': 74, 'train.refine_supersampling': 3},
+    'train.batch_rays: 74 are not whole pixels .* a multiple of 9.',
   ),
-  (segmentation, {'train.scale_low': 9.0}, 1, 'train.scale_low: 9.0 is above .* .2.0.. Lower it'),
+  (
+    schema,
+    dict.fromkeys([f'loss.{name}' for name in schema.LOSS_TERMS], 0.0),
+    r'loss: the weights of all terms \(rgb, depth, .*semantic_3d\) are 0, .* --config.loss.rgb=1.',
+  ),
+  (schema, {'scene.far': 0.3}, 'scene.near: 0.3 is not below config.scene.far .0.3.. Lower it'),
+  (schema, {'scene.bounds': (0, 0, 0, 1, 0, 1)}, 'scene.bounds: .*Put the lower corner first'),
+  (schema, {'model.grid_min_cell': 5.0}, 'model.grid_min_cell: 5.0 is above .* .4.0.. Lower'),
+  (segmentation, {'train.scale_low': 9.0}, 'train.scale_low: 9.0 is above .* .2.0.. Lower it'),
 ]
 
 
-@pytest.mark.parametrize('module, changes, num_devices, message', CROSS_FIELD)
-def test_contradictions_between_fields_are_errors(module, changes, num_devices, message):
+@pytest.mark.parametrize('module, changes, message', CROSS_FIELD)
+def test_contradictions_between_fields_are_errors(module, changes, message):
   config = module.default_config()
   config.update_from_flattened_dict(changes)
   with pytest.raises(InputError, match=rf'^config\.{message}') as error:
-    module.parse_config(config, num_devices)
+    module.parse_config(config)
   assert '\n' not in str(error.value)
 
 
-def test_typed_config_is_checked_for_the_devices():
-  parsed = schema.parse_config(schema.default_config(), 1)
-  with pytest.raises(InputError, match='cannot be divided over 7 devices'):
-    schema.parse_config(parsed, 7)
+def test_a_typed_config_is_checked_across_fields():
+  parsed = schema.parse_config(schema.default_config())
+  train = dataclasses.replace(parsed.train, steps=7)
+  with pytest.raises(InputError, match='config.train.steps: 7 is not a multiple'):
+    schema.parse_config(dataclasses.replace(parsed, train=train))
 
 
-def test_devices_take_whole_pixels():
+def test_one_loss_term_or_an_unrefined_batch_of_any_size_is_enough():
   config = schema.default_config()
-  config.train.update(batch_rays=72, refine_fraction=0.5, refine_supersampling=3)
-  schema.parse_config(config, 4)  # two pixels of nine rays each
-  with pytest.raises(InputError, match='72 cannot be divided over 16 .* a multiple of 144'):
-    schema.parse_config(config, 16)
-  config.train.refine_fraction = 0.0
-  schema.parse_config(config, 8)
+  config.loss.update(dict.fromkeys(schema.LOSS_TERMS, 0.0), semantic_3d=1e-9)
+  config.train.update(batch_rays=73, refine_fraction=0.0)
+  schema.parse_config(config)
+
+
+def test_free_fields_are_those_without_an_effect_on_the_parameters():
+  free = spec.free_fields(schema.Config)
+  assert {'data.root', 'data.derived_root', 'data.eval_frames', 'eval.num_panels'} < set(free)
+  assert {name for name, _ in spec.fields(schema.Config) if name.startswith('eval.')} < set(free)
+  for group in ('scene', 'model', 'loss', 'optim'):
+    assert not [name for name in free if name.startswith(f'{group}.')]
+  assert not {'data.start', 'data.cameras', 'train.steps', 'train.seed'} & set(free)

@@ -60,6 +60,38 @@ def test_defaults_parse_to_the_typed_config():
   assert [name for name, _ in spec.fields(Schema)] == ['group.count', 'group.rate', 'group.names']
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paths:
+  """A group with paths."""
+
+  one: str = spec.declare('', spec.PATH, 'a path', free=True)
+  many: str = spec.declare('', spec.PATHS, 'paths')
+  text: str = spec.declare('', spec.TEXT, 'no path')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PathSchema:
+  """A config of paths."""
+
+  paths: Paths
+
+
+def test_paths_become_absolute_and_nothing_else(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+
+  def absolute(**values):
+    return dataclasses.asdict(spec.absolute_paths(PathSchema(paths=Paths(**values))).paths)
+
+  assert absolute(one='a,b', many='a,/b,gs://c', text='a') == {
+    'one': f'{tmp_path}/a,b',
+    'many': f'{tmp_path}/a,/b,gs://c',
+    'text': 'a',
+  }
+  assert absolute(one='gs://a') == {'one': 'gs://a', 'many': '', 'text': ''}
+  assert absolute(one='/a/../b')['one'] == '/a/../b'  # a link may be in between
+  assert spec.free_fields(PathSchema) == ['paths.one']
+
+
 def test_lists_become_tuples():
   config = {'group': {'count': 1, 'rate': 0, 'names': ['x', 'y']}}  # as read from JSON
   assert spec.parse(Schema, config).group.names == ('x', 'y')

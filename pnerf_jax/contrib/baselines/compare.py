@@ -88,7 +88,7 @@ def compare(
   Raises:
     InputError: bad input, or DIR holds results of another config or run.
   """
-  out, config = Path(out), parse_config(config, jax.device_count())
+  out, config = Path(out), parse_config(config)
   check_is_folder(out, '--out')
   unknown = sorted(set(methods) - set(TITLES))
   if unknown:

@@ -7,7 +7,18 @@ from typing import Any
 import ml_collections
 
 from pnerf_jax.config import spec
-from pnerf_jax.config.spec import INTS, TEXT, TEXTS, WEIGHT, choice, declare, float_range, int_range
+from pnerf_jax.config.spec import (
+  INTS,
+  PATH,
+  PATHS,
+  TEXT,
+  TEXTS,
+  WEIGHT,
+  choice,
+  declare,
+  float_range,
+  int_range,
+)
 from pnerf_jax.errors import InputError
 
 _SIDE = int_range(16, 65536)
@@ -19,7 +30,7 @@ class DataConfig:
   """The labelled images."""
 
   roots: str = declare(
-    '.', TEXT, 'datasets with data_2d_semantics, separated by commas; may contain *'
+    '.', PATHS, 'datasets with data_2d_semantics, separated by commas; may contain *', free=True
   )
   sequence: str = declare('', TEXT, "the drive, e.g. 2013_05_28_drive_0000_sync; '' = all")
   cameras: tuple[str, ...] = declare(('image_00', 'image_01'), TEXTS, 'cameras of the images')
@@ -33,7 +44,7 @@ class ModelConfig:
   width: int = declare(64, int_range(1, 4096), 'channels of the first stage; the last has 8 times')
   blocks: int = declare(2, int_range(1, 64), 'residual blocks of each of the four stages')
   stride: int = declare(8, choice(4, 8), 'pixels between the last features')
-  init_from: str = declare('', TEXT, "run, or its pspnet.npz, of the initial weights; '' = none")
+  init_from: str = declare('', PATH, "run, or its pspnet.npz, of the initial weights; '' = none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,8 +77,8 @@ class TrainConfig:
   scale_low: float = declare(0.5, _SCALE, 'smallest random scale of an image')
   scale_high: float = declare(2.0, _SCALE, 'largest random scale of an image')
   seed: int = declare(0, int_range(0), 'seed of parameters and crops')
-  log_every: int = declare(100, int_range(1), 'steps between log lines')
-  checkpoint_every: int = declare(1000, int_range(1), 'steps between checkpoints')
+  log_every: int = declare(100, int_range(1), 'steps between log lines', free=True)
+  checkpoint_every: int = declare(1000, int_range(1), 'steps between checkpoints', free=True)
   preview_every: int = declare(2500, int_range(1), 'steps between previews and RUN/pspnet.npz')
 
 
@@ -87,23 +98,17 @@ def default_config() -> ml_collections.ConfigDict:
   return spec.defaults(Config)
 
 
-def parse_config(config: Config | Mapping[str, Any], num_devices: int) -> Config:
+def parse_config(config: Config | Mapping[str, Any]) -> Config:
   """Check a config and return it typed.
 
   Args:
     config: groups of fields.
-    num_devices: number of devices that the crops of a step are divided over.
 
   Raises:
     InputError: a field is unknown, absent, of the wrong type, out of range, or contradicts another.
   """
   parsed = spec.parse(Config, config, example='configs/pspnet.py')
   train = parsed.train
-  if train.batch_size % num_devices:
-    raise InputError(
-      f'config.train.batch_size: {train.batch_size} cannot be divided over {num_devices} devices.'
-      ' Make it a multiple of them.'
-    )
   if train.scale_low > train.scale_high:
     raise InputError(
       f'config.train.scale_low: {train.scale_low} is above config.train.scale_high'

@@ -21,6 +21,7 @@ from pnerf_jax.contrib.segmentation.config import Config, parse_config
 from pnerf_jax.contrib.segmentation.optimizer import make_poly_optimizer, poly_learning_rate
 from pnerf_jax.data import image_io, palettes
 from pnerf_jax.distributed import sharding
+from pnerf_jax.distributed.program import Program
 from pnerf_jax.errors import InputError
 from pnerf_jax.training import train_state, trainer
 from pnerf_jax.training.train_state import TrainState
@@ -46,7 +47,7 @@ class SegmentationTask:
   def __init__(self, config: Config | Mapping[str, Any]):
     """Find the images and read the initial weights. Raises InputError for bad input."""
     self.mesh = sharding.make_mesh()
-    self.config = parse_config(config, self.mesh.devices.size)
+    self.config = parse_config(config)
     model = self.config.model
     self._images = crops.find_labelled_images(self.config.data)
     _LOG.info('%d labelled images', len(self._images))
@@ -80,11 +81,15 @@ class SegmentationTask:
       (settings.scale_low, settings.scale_high),
       settings.seed,
     )
-    update = make_update(self._network, self._optimizer, self.config.loss.auxiliary, self.mesh)
+    update = Program(
+      make_update(self._network, self._optimizer, self.config.loss.auxiliary, self.mesh),
+      'the train step',
+      '--config.train.batch_size',
+    )
     executor = ThreadPoolExecutor(1)
     prefetched: dict[int, Future[tuple[np.ndarray, np.ndarray]]] = {}
     draw = lambda step: executor.submit(random_crops.batch, step, settings.batch_size)
-    put = lambda x: jax.make_array_from_callback(x.shape, sharding.by_ray(self.mesh), x.__getitem__)
+    put = lambda x: sharding.replicate(x, self.mesh)
 
     def train_step(state: TrainState, step: int) -> tuple[TrainState, dict[str, jax.Array]]:
       """Make one optimiser step; return the state and the metrics."""
@@ -167,6 +172,9 @@ def make_update(
   @partial(jax.jit, out_shardings=sharding.replicated(mesh), donate_argnums=0)
   def update(state, images, train_ids):
     """Update on crops [N, h, w, 3] with train ids [N, h, w]; return the state and the terms."""
+    images, train_ids = (
+      jax.lax.with_sharding_constraint(x, sharding.by_ray(mesh)) for x in (images, train_ids)
+    )
 
     def loss(params):
       terms = loss_terms(network.apply({'params': params}, images), train_ids)

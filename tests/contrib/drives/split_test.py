@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from configs import kitti360 as configs
 from pnerf_jax.config.schema import parse_config
 from pnerf_jax.contrib.drives import split
+from pnerf_jax.contrib.preparation import export_transforms
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError
@@ -86,6 +88,48 @@ def test_counts_equal_those_of_training(street):
     moving = {(p.semantic, p.instance) for p in primitives if p.timestamp >= 0}
     assert window.num_moving == len(moving)
     assert window.num_frames == 1
+
+
+def test_the_header_states_the_windows_as_they_are(street, tmp_path, monkeypatch):
+  monkeypatch.chdir(street.parent)
+  out = tmp_path / 'my windows.txt'
+  for frames, overlap, line in (
+    (64, 16, '# 1 windows of 2 frames; no neighbours share frames.'),
+    (1, 0, '# 2 windows of 1 frames; no neighbours share frames.'),
+  ):
+    config = make_config('data', frames=frames)
+    split.write_manifest(config, [f'--config.data.frames={frames}'], out, overlap)
+    lines = out.read_text().splitlines()
+    assert lines[1] == line
+    assert f'flag --config.data.root={street}' in lines
+  found = split.SequenceSplit([], [], [])
+  window = split.WindowSpec(0, 'a', 0, 90, 5, 1, 0)
+  other = dataclasses.replace(window, num_frames=7)
+  found = dataclasses.replace(found, windows=[window, other, window], shared=[2, 3])
+  assert split._summary(found) == '3 windows of 5-7 frames; 2 pairs of neighbours share 2-3 frames.'
+
+
+def test_jumps_are_relative_to_the_spacing_of_the_images():
+  positions = np.array([[0.0, 0, 0], [12, 0, 0], [24, 0, 0], [36, 0, 0], [98, 0, 0]])
+  assert list(split.runs_of_frames(positions, np.ones(5, bool))) == [(0, 3), (4, 4)]
+
+
+@pytest.mark.parametrize('target', ['', 'a file/windows.txt'])
+def test_a_target_that_cannot_be_a_file_is_refused_before_work(tmp_path, monkeypatch, target):
+  (tmp_path / 'a file').touch()
+  monkeypatch.setattr(split, 'split_sequence', None)
+  out = tmp_path / target
+  with pytest.raises(InputError, match=f'^--out={re.escape(str(out.parent if target else out))}: '):
+    split.write_manifest(make_config('data'), [], out, 1)
+
+
+def test_images_of_transforms_json_are_split(street, tmp_path):
+  config = make_config(street, frames=2)
+  export_transforms.export_transforms(config.data, tmp_path / 'own')
+  data = dataclasses.replace(config.data, root=str(tmp_path / 'own'), source='transforms', frames=1)
+  expected = split.split_sequence(make_config(street, frames=1), overlap=0)
+  found = split.split_sequence(dataclasses.replace(config, data=data), overlap=0)
+  assert found.windows == expected.windows and len(found.windows) == 2
 
 
 def test_incomplete_sequences_and_frames_without_a_pose_are_skipped(street, tmp_path):

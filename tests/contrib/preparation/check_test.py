@@ -17,7 +17,7 @@ from pnerf_jax.errors import InputError
 def make_config(root):
   config = configs.get_config('tiny')
   config.data.root = str(root)
-  return parse_config(config, num_devices=1)
+  return parse_config(config)
 
 
 def record(semantic, instance, timestamp):

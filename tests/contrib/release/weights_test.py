@@ -129,7 +129,7 @@ def config(street):
   config.train.update(
     steps=1, batch_rays=8, steps_per_call=1, log_every=1, checkpoint_every=1, preview_every=1
   )
-  return parse_config(config, num_devices=1)
+  return parse_config(config)
 
 
 @pytest.mark.slow

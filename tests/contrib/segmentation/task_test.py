@@ -4,7 +4,6 @@ import json
 import math
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 
@@ -82,23 +81,10 @@ def test_train_writes_the_run_folder(trained, street, read_state):
 
 @pytest.mark.slow
 def test_interrupted_training_resumes_bit_identically(
-  trained, street, read_state, tmp_path, monkeypatch
+  trained, street, read_state, tmp_path, interrupt_training
 ):
-  make_update = task.make_update
-
-  def make_interrupting_update(*args):
-    update = make_update(*args)
-
-    def interrupting_update(*inner):
-      os.kill(os.getpid(), signal.SIGTERM)
-      return update(*inner)
-
-    return interrupting_update
-
-  with monkeypatch.context() as patch:
-    patch.setattr(task, 'make_update', make_interrupting_update)
-    with pytest.raises(Interrupted):
-      task.train(make_config(street), tmp_path)
+  with interrupt_training(), pytest.raises(Interrupted):
+    task.train(make_config(street), tmp_path)
   assert int(read_state(tmp_path).step) == 1
   task.train(make_config(street), tmp_path)
   jax.tree.map(np.testing.assert_array_equal, *map(read_state, (trained, tmp_path)))
@@ -201,7 +187,6 @@ def test_step_is_the_same_on_one_device_and_four():
 @pytest.mark.parametrize(
   'name, value, message',
   [
-    ('train.batch_size', 3, 'config.train.batch_size: 3 cannot be divided over 4 devices'),
     ('model.stride', 6, 'config.model.stride: 6 is not one of'),
     ('data.roots', '/nowhere', "config.data.roots: '/nowhere' matches no folder"),
     ('model.init_from', '/nowhere.npz', '/nowhere.npz: no such file'),
