@@ -16,5 +16,4 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   config = kitti360.get_config(variant)
   config.data.source = 'transforms'
   config.data.cameras = ()
-  config.eval.camera = ''
   return config

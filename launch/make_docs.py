@@ -143,10 +143,7 @@ def commands() -> str:
     module = importlib.import_module(f'pnerf_jax.{name}')
     lines += ['', f'## {title}: `python -m pnerf_jax.{name}`', '', _markdown(module.__doc__), '']
     lines += ['| flag | default | meaning |', '|---|---|---|']
-    lines += [
-      _row(f'`--{flag.name}`', '' if flag.default is None else f'`{flag.default!r}`', _help(flag))
-      for flag in _own_flags(module)
-    ]
+    lines += [_row(f'`--{flag.name}`', _default(flag), _help(flag)) for flag in _own_flags(module)]
   return '\n'.join(lines) + '\n'
 
 
@@ -170,10 +167,21 @@ def _own_flags(module: Any) -> list[flags.Flag]:
   return found
 
 
+def _default(flag: flags.Flag) -> str:
+  """Return the default of a flag, '' without one; that of --config is no file of the user."""
+  return '' if flag.default is None or flag.name == 'config' else f'`{flag.default!r}`'
+
+
 def _help(flag: flags.Flag) -> str:
   """Return the meaning of a flag; an enum's accepted values follow."""
+  if flag.name == 'config':  # configuration.md explains the fields
+    first, *fields = flag.help.splitlines()
+    names = ', '.join(line.partition(':')[0].strip() for line in fields)
+    return first.partition(' Its fields')[0] + (
+      f' {names}' if first.endswith(' these fields:') else ''
+    )
   if not isinstance(flag, flags.EnumFlag):
-    return re.sub(r'(?s) Its fields are set by .*', '', flag.help)  # configuration.md lists them
+    return flag.help
   values = ', '.join(f'`{value}`' for value in flag.parser.enum_values if value)
   return f'{flag.help.partition(">: ")[2].rstrip(".")}. Values: {values}.'
 

@@ -95,7 +95,8 @@ def _export(
   options: Any, workdir: pathlib.Path, trained: TrainedRun, image: images.Image
 ) -> list[measure.Measurement]:
   """Time the export of some views at the size of the source images."""
-  window, camera = trained.run.scene.window, trained.run.config.eval.camera
+  window = trained.run.scene.window
+  camera = window.cameras[0]
   first = int(window.frames[0])
   seconds = []
   with tempfile.TemporaryDirectory(dir=options.work) as out:

@@ -234,9 +234,7 @@ class TrainConfig:
 class EvalConfig:
   """Inference and evaluation."""
 
-  camera: str = declare(
-    'image_00', TEXT, "camera to evaluate; '' = the first of data.cameras", free=True
-  )
+  camera: str = declare('', TEXT, "camera to evaluate; '' = the first of data.cameras", free=True)
   chunk_rays: int = declare(8192, int_range(1), 'rays per chunk of a rendered image', free=True)
   num_panels: int = declare(8, int_range(0), 'frames with a picture in the report', free=True)
   label_field: str = declare(
