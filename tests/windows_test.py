@@ -1,31 +1,43 @@
 """Tests of the windows binary: selection of windows, status, errors."""
 
+import json
+import pathlib
+
 import pytest
 from absl import flags
 
+from configs import kitti360 as configs
 from pnerf_jax import windows
 from pnerf_jax.contrib.drives import manifest, runner
 from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
 from pnerf_jax.contrib.drives.window_folder import WindowFolder
 from pnerf_jax.errors import InputError
 from pnerf_jax.runs import lock
+from pnerf_jax.runs.config_file import SCHEMA, to_json
+
+_CONFIG = f'--config={pathlib.Path(configs.__file__).absolute()}:tiny'
 
 
 @pytest.fixture
 def drive(tmp_path, monkeypatch):
   """Five windows: done, failed, running, pending, stopped; and the indices that are run."""
   specs = tuple(WindowSpec(i, 'drive', 10 * i, 10 * i + 12, 12, 1, 0) for i in range(5))
-  (tmp_path / 'windows.txt').write_text(manifest.to_text(WindowManifest(('--config=a.py',), specs)))
+  (tmp_path / 'windows.txt').write_text(manifest.to_text(WindowManifest((_CONFIG,), specs)))
   folders = [WindowFolder(tmp_path / 'out' / window.name) for window in specs]
   for folder in folders:
     folder.path.mkdir(parents=True)
   folders[0].write_done([])
+  folders[0].run.mkdir()
+  config = specs[0].config(WindowManifest((_CONFIG,), specs).config())
+  content = {'schema': SCHEMA, **to_json(config)}
+  (folders[0].run / 'config.json').write_text(json.dumps(content))
+  monkeypatch.setattr(WindowFolder, 'damaged_labels', lambda _: [])
   folders[1].write_failure('train', 'a.png: bad. Replace it.')
   folders[4].log.touch()
   indices = []
 
   def run_window(out, window, train_flags):
-    assert (out, train_flags) == (tmp_path / 'out', ('--config=a.py',))
+    assert (out, train_flags) == (tmp_path / 'out', (_CONFIG,))
     indices.append(window.index)
     if window.index == 2:
       raise InputError('process 7 is running')
@@ -47,7 +59,7 @@ def call(folder, *arguments):
   (command,) = values(['windows', *arguments])[1:]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(flags, 'FLAGS', values)
-    return windows.main(command)
+    return windows._COMMANDS[command]()
 
 
 def test_status_lists_windows_that_need_attention(drive, capsys):
@@ -66,6 +78,19 @@ def test_status_prints_indices_for_array_jobs(drive, capsys):
   assert capsys.readouterr().out == '0,3\n'
   with pytest.raises(InputError, match='lost is not a status'):
     call(drive[0], 'status', '--indices=done,lost')
+
+
+def test_status_shows_the_progress_of_a_running_window(drive, capsys):
+  folder = WindowFolder(drive[0] / 'out' / 'drive' / '0000000020_0000000031')
+  folder.heartbeat('train', 7)
+  folder.log.write_text('--- train, 2026-12-01\n12:00:01 step 40/4000  7.1k rays/s  left 9:54\n')
+  call(drive[0], 'status')
+  line = capsys.readouterr().out.splitlines()[2]
+  assert line.endswith(', 12:00:01 step 40/4000  7.1k rays/s  left 9:54')
+  assert '  running: train, process ' in line
+  folder.log.write_text('--- eval, 2026-12-01\neval:   0%|\reval:  50%|##  | 2/4 [00:07<00:07]')
+  call(drive[0], 'status')
+  assert capsys.readouterr().out.splitlines()[2].endswith(', eval:  50%|##  | 2/4 [00:07<00:07]')
 
 
 def test_run_continues_after_failures(drive):
@@ -98,7 +123,6 @@ def test_run_and_retry_select_windows(drive, arguments, expected):
     (['run', '--shard=2/2'], 'not I/N'),
     (['run', '--shard=2'], 'not I/N'),
     (['run', '--windows='], '--windows is missing'),
-    (['go'], 'no such command'),
   ],
 )
 def test_invalid_arguments_are_one_clear_error(drive, arguments, message):

@@ -19,8 +19,15 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.geometry.cameras import Camera
 from pnerf_jax.labelling.images import Image
 
-KINDS = ('semantic', 'semantic_rgb', 'instance', 'confidence', 'depth', 'rgb')
-
+_READERS = {
+  'semantic': image_io.read_label,
+  'semantic_rgb': image_io.read_rgb,
+  'instance': image_io.read_instance,
+  'confidence': image_io.read_confidence,
+  'depth': image_io.read_depth,
+  'rgb': image_io.read_rgb,
+}
+KINDS = tuple(_READERS)
 _FILE = 'views.json'
 
 View = tuple[str, Camera]  # folder name of the camera, such as 'image_00', and its camera
@@ -40,6 +47,12 @@ def write_image(paths: dict[str, Path], image: Image) -> None:
   image_io.write_instance(paths['instance'], image.instance)
   image_io.write_rgb(paths['semantic_rgb'], labels.COLORS[image.semantic])
   image_io.write_label(paths['semantic'], image.semantic)
+
+
+def check_images(paths: dict[str, Path], size: tuple[int, int]) -> None:
+  """Raise InputError unless PNGs, by kind, can be decoded and have the type and (width, height)."""
+  for kind, path in paths.items():
+    _READERS[kind](path, size)
 
 
 def claim_folder(

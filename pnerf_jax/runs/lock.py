@@ -17,11 +17,12 @@ from pnerf_jax.errors import InputError
 
 
 @contextlib.contextmanager
-def acquire(workdir: Path) -> Iterator[tuple[int, ...]]:
+def acquire(workdir: Path, flag: str = '--workdir') -> Iterator[tuple[int, ...]]:
   """Hold RUN/lock, which names the owner, until the block ends.
 
   Args:
     workdir: RUN, an existing folder.
+    flag: that names it, for the error message.
 
   Yields:
     The file descriptor of the lock, for pass_fds of subprocess: a child process that inherits it
@@ -44,8 +45,8 @@ def acquire(workdir: Path) -> Iterator[tuple[int, ...]]:
       stack.enter_context(file_lock(path, timeout=0, on_acquired=write_owner))
     except filelock.Timeout:
       raise InputError(
-        f'{path}: {_recorded_owner(path)} is training in this folder. Wait until it ends, or use'
-        ' another --workdir.'
+        f'{path}: {_recorded_owner(path)} is writing to this folder. Wait until it ends, or use'
+        f' another {flag}.'
       ) from None
     yield descriptors
 

@@ -26,7 +26,7 @@ def write_lists(out: Path, labels: WindowLabels, frames: Iterable[int]) -> None:
   """
   sequence = labels.window.sequence
   camera = _CAMERA if _CAMERA in labels.cameras else labels.cameras[0]
-  validation = set(_read_lines(_list_path(labels.root, 'val')))
+  validation = set(_read_lines(_list_path(Path(labels.data.root), 'val')))
   lines: dict[str, list[str]] = {'val': [], 'train': []}
   for frame in frames:
     name = kitti360.frame_name(frame) + '.png'

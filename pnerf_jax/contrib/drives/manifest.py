@@ -6,14 +6,22 @@
     window 0 2013_05_28_drive_0000_sync 3353 3417 64 512 3
 
 A `flag` line is a flag of train, common to all windows. A `window` line holds the fields of a
-WindowSpec. The file may be edited by hand.
+WindowSpec. The file may be edited by hand. A flag or sequence that the syntax does not allow as
+such, such as a name with a line break, is a JSON string.
 """
 
 import dataclasses
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from absl import flags as absl_flags
+from ml_collections import config_flags as ml_config_flags
+
+from pnerf_jax.config import spec
+from pnerf_jax.config.files import find_config
+from pnerf_jax.config.schema import Config, parse_config
 from pnerf_jax.data import kitti360
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.data.files import read_bytes
@@ -21,7 +29,11 @@ from pnerf_jax.errors import InputError
 
 _MAX_BYTES = 2**26
 _COLUMNS = '# window  index  sequence  start  end (exclusive)  frames  primitives  moving objects'
-_HINT = 'Create it with python -m pnerf_jax.windows cut.'
+_HINT = 'Create the file with python -m pnerf_jax.windows cut.'
+_NAME = re.compile(r'[^\s"#]\S*')
+_WINDOW = re.compile(
+  r'window\s+(\d{1,10})\s+("(?:[^"\\]|\\.)*"|\S+)' + r'\s+(\d{1,10})' * 5, re.ASCII
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +71,13 @@ class WindowSpec:
       f'--config.data.frames={self.num_frames}',
     ]
 
+  def config(self, common: Config) -> Config:
+    """Return the config of this window for the config of the common flags."""
+    data = dataclasses.replace(
+      common.data, sequence=self.sequence, start=self.start, frames=self.num_frames
+    )
+    return dataclasses.replace(common, data=data)
+
 
 @dataclasses.dataclass(frozen=True)
 class WindowManifest:
@@ -67,10 +86,47 @@ class WindowManifest:
   Attributes:
     flags: flags of train, common to all windows.
     windows: the windows, sorted by index.
+    path: of the file, for error messages.
   """
 
   flags: tuple[str, ...]
   windows: tuple[WindowSpec, ...]
+  path: str = dataclasses.field(default='', compare=False)
+
+  def config(self) -> Config:
+    """Return the config that train gets from the common flags.
+
+    Raises:
+      InputError: a flag is not one of train's config; names the manifest.
+    """
+    values, argv = absl_flags.FlagValues(), ['windows', *self.flags]
+    try:
+      argv = [_with_config_path(flag) for flag in argv]
+      ml_config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
+      if rest := values(argv)[1:]:
+        raise ValueError(f'{rest[0]!r:.60} is no flag')
+      if values.config is None:
+        raise ValueError('--config is missing')
+      return parse_config(values.config)
+    except InputError as error:
+      raise InputError(f'{self.path}: {error}') from None
+    except (
+      absl_flags.Error,
+      ValueError,
+      TypeError,
+      KeyError,
+      AttributeError,
+      SyntaxError,
+    ) as error:
+      e: BaseException = error
+      while 'Traceback' in str(e) and e.__context__ is not None:
+        e = e.__context__
+      reason = str(e.args[0]).strip().splitlines()[0][:200]
+      if isinstance(e, (AttributeError, LookupError)):  # the name of an unknown field
+        field = re.sub(r'\W*(\w+).*', r'\1', reason)
+        flag = next((f for f in argv if field in f.partition('=')[0].split('.')), field)
+        reason = f'{flag[:200]}: unknown config field'
+      raise InputError(f'{self.path}: {reason}. Correct the flag there. {_HINT}') from None
 
   def select_index(self, index: int) -> tuple[WindowSpec]:
     """Return the window with an index. Raises InputError if there is none."""
@@ -90,24 +146,68 @@ class WindowManifest:
 
 def config_flags(argv: Sequence[str]) -> list[str]:
   """Return the --config flags of a command line, each as one argument with its value."""
-  found = []
-  for argument, following in zip(argv, [*argv[1:], '']):
-    name = argument.lstrip('-').partition('=')[0]
+  is_switch = {f'config.{n}': f.metadata['spec'] is spec.FLAG for n, f in spec.fields(Config)}
+  found, rest = [], list(argv)
+  while rest and (argument := rest.pop(0)) != '--':
+    name, equals, _ = argument.lstrip('-').partition('=')
     if not argument.startswith('-') or not re.match(r'(no)?config(\.|$)', name):
       continue
-    separate_value = '=' not in argument and following and not following.startswith('--')
-    found.append(f'{argument}={following}' if separate_value else argument)
+    has_value = not (equals or is_switch.get(name) or name.startswith('no'))
+    found.append(f'{argument}={rest.pop(0)}' if has_value and rest else argument)
   return found
+
+
+def absolute_flags(flags: Sequence[str], config: Config) -> list[str]:
+  """Return flags of train with absolute paths, so that they mean the same in every folder.
+
+  Args:
+    flags: as of `config_flags`.
+    config: the config that they give.
+  """
+  absolute, paths = spec.absolute_paths(config), []
+  for name, field in spec.fields(Config):
+    group, leaf = name.split('.')
+    value = getattr(getattr(absolute, group), leaf)
+    is_path = any(field.metadata['spec'] is path for path in (spec.PATH, spec.PATHS))
+    if is_path and value:  # TEXT equals PATH
+      paths.append(f'--config.{name}={value}')
+  replaced = {path.partition('=')[0].lstrip('-') for path in paths}
+  kept = [flag for flag in flags if flag.partition('=')[0].lstrip('-') not in replaced]
+  return [_with_config_path(flag) for flag in kept] + paths
+
+
+def _with_config_path(flag: str) -> str:
+  """Return a flag with the absolute path of the config file if it is --config, else unchanged."""
+  name, _, value = flag.partition('=')
+  if name not in ('-config', '--config'):
+    return flag
+  file, colon, variant = find_config(value).partition(':')
+  return f'--config={Path(file).absolute()}{colon}{variant}'
+
+
+def _quote(text: str, is_plain: bool) -> str:
+  """Return a text as it is if the syntax allows that, otherwise as a JSON string."""
+  return text if is_plain and text.isprintable() else json.dumps(text)
+
+
+def _unquote(text: str) -> str:
+  """Invert `_quote`. Raises ValueError if a JSON string is invalid."""
+  return json.loads(text) if text.startswith('"') else text
 
 
 def to_text(manifest: WindowManifest, comments: Sequence[str] = ()) -> str:
   """Format a manifest as the contents of its file, with comment lines at the top."""
-  rows = [('window', *map(str, dataclasses.astuple(window))) for window in manifest.windows]
+  rows = []
+  for window in manifest.windows:
+    index, name, *numbers = dataclasses.astuple(window)
+    rows.append(
+      ('window', str(index), _quote(name, bool(_NAME.fullmatch(name))), *map(str, numbers))
+    )
   widths = [max(map(len, column)) for column in zip(*rows)]
   lines = [
     '# Windows for python -m pnerf_jax.windows run. Lines may be edited or deleted.',
-    *(f'# {comment}' for comment in comments),
-    *(f'flag {flag}' for flag in manifest.flags),
+    *(f'# {_quote(comment, True)}' for comment in comments),
+    *(f'flag {_quote(flag, flag == flag.strip())}' for flag in manifest.flags),
     _COLUMNS,
     *('  '.join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows),
   ]
@@ -128,16 +228,17 @@ def read(path: str | Path) -> WindowManifest:
     raise InputError(f'{path}: is not a text file. {_HINT}') from None
   flags, windows = [], {}
   for number, line in enumerate(lines, 1):
-    kind, _, rest = line.strip().partition(' ')
-    if not kind or kind.startswith('#'):
+    line = line.strip()
+    if not line or line.startswith('#'):
       continue
-    if kind == 'flag' and rest.strip().startswith('-'):
-      flags.append(rest.strip())
+    window = _parse_window(line)
+    flag = None if window else _parse_flag(line)
+    if flag is not None:
+      flags.append(flag)
       continue
-    window = _parse_window(rest.split()) if kind == 'window' else None
     if window is None:
       raise InputError(
-        f'{path}: line {number}: {line.strip()[:80]!r} is neither a window nor a flag'
+        f'{path}: line {number}: {line[:80]!r} is neither a window nor a flag'
         f' (expected: {_COLUMNS[2:]}). {_HINT}'
       )
     if window.index in windows:
@@ -147,17 +248,32 @@ def read(path: str | Path) -> WindowManifest:
     windows[window.index] = window
   if not windows:
     raise InputError(f'{path}: contains no window. {_HINT}')
-  return WindowManifest(tuple(flags), tuple(windows[index] for index in sorted(windows)))
+  return WindowManifest(tuple(flags), tuple(windows[index] for index in sorted(windows)), str(path))
 
 
-def _parse_window(cells: list[str]) -> WindowSpec | None:
-  """Parse the cells of a window line; None if they are invalid."""
-  if len(cells) != 7 or '/' in cells[1] or cells[1].startswith('.'):
+def _parse_flag(line: str) -> str | None:
+  """Parse a flag line; None if it is invalid."""
+  kind, _, text = line.partition(' ')
+  try:
+    flag = _unquote(text.strip())
+  except ValueError:
     return None
-  numbers = cells[:1] + cells[2:]
-  if not all(cell.isascii() and cell.isdigit() and len(cell) <= 10 for cell in numbers):
+  return flag if kind == 'flag' and flag.startswith('-') and '\0' not in flag else None
+
+
+def _parse_window(line: str) -> WindowSpec | None:
+  """Parse a window line; None if it is invalid."""
+  match = _WINDOW.fullmatch(line)
+  if not match:
     return None
-  index, start, end, *counts = map(int, numbers)
-  if not start < end <= kitti360.MAX_FRAME or not 0 < counts[0] <= end - start:
+  index, name, *numbers = match.groups()
+  try:
+    sequence = _unquote(name)
+  except ValueError:
     return None
-  return WindowSpec(index, cells[1], start, end, *counts)
+  start, end, *counts = map(int, numbers)
+  if sequence in ('', '.', '..') or '/' in sequence or '\0' in sequence:
+    return None
+  if not start < end <= kitti360.MAX_FRAME + 1 or not 0 < counts[0] <= end - start:
+    return None
+  return WindowSpec(int(index), sequence, start, end, *counts)

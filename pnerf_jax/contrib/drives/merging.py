@@ -5,32 +5,44 @@ pixels of all cameras; of two equals, the one in whose centre the frame lies. In
 of the primitives, so they are the same in all windows.
 """
 
+import collections
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tqdm
 
-from pnerf_jax.contrib.drives import frame_lists, manifest, overlap_agreement
-from pnerf_jax.contrib.drives.manifest import WindowSpec
+from pnerf_jax.contrib.drives import (
+  drive_record,
+  drive_report,
+  frame_lists,
+  manifest,
+  overlap_agreement,
+)
+from pnerf_jax.contrib.drives.manifest import WindowManifest
 from pnerf_jax.contrib.drives.overlap_agreement import OverlapAgreement
 from pnerf_jax.contrib.drives.window_labels import KINDS, WindowLabels, find_window_labels
 from pnerf_jax.data import files, image_io, kitti360
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
+from pnerf_jax.runs import lock
+from pnerf_jax.runs.provenance import provenance
 
 _LOG = logging.getLogger(__name__)
-_MARK = 'merged.json'  # distinguishes merged labels from a dataset with labels of its own
-_MAX_PNG = 2**28
+_MARK = 'merged.json'  # distinguishes merged labels from a dataset; what the report needs
+_AGREEMENT = 'overlap_agreement.json'
+_MAX_PNG, _MAX_JSON = 2**28, 2**30
+_HINT = 'Merge into another --out.'
 
 
 def merge(windows: Path, runs: Path, out: Path, partial: bool = False) -> dict[str, Any]:
-  """Merge the labels of the windows of a manifest.
+  """Merge the labels of the windows of a manifest and write the report of the drive.
 
-  Existing output files with the same contents are kept.
+  Existing output files with the same contents are kept, and so is everything about sequences that
+  are not in the manifest.
 
   Args:
     windows: the window manifest.
@@ -42,35 +54,38 @@ def merge(windows: Path, runs: Path, out: Path, partial: bool = False) -> dict[s
     The contents of OUT/overlap_agreement.json.
 
   Raises:
-    InputError: labels are missing or inconsistent, or `out` contains a dataset.
+    InputError: labels are missing, damaged or inconsistent, `out` contains a dataset, or it
+      contains frames of an earlier merge that no window of this one has.
   """
   runs, out = Path(runs), Path(out)
-  specs = manifest.read(windows).windows
-  labels = find_window_labels(specs, runs, partial)
-  _claim(out)
-  sequences: dict[str, Any] = {}
-  overlaps: list[dict[str, Any]] = []
-  total = OverlapAgreement()
-  by_sequence: dict[str, list[WindowLabels]] = {}
+  table = manifest.read(windows)
+  labels = find_window_labels(table, runs, partial)
+  by_sequence: dict[str, list[WindowLabels]] = collections.defaultdict(list)
   for part in labels:
-    by_sequence.setdefault(part.window.sequence, []).append(part)
-  for sequence, parts in by_sequence.items():
-    window_of_frame = _write_frames(out, sequence, parts)
-    frame_lists.write_lists(out, parts[0], window_of_frame)
-    sequences[sequence] = _describe(specs, sequence, parts, window_of_frame)
-    for first, second, frames in _overlaps(parts):
-      agreement = _compare(first, second, frames)
-      overlaps.append(
-        {
-          'windows': [first.window.index, second.window.index],
-          'sequence': sequence,
-          'frames': list(frames),
-          **agreement.compute(),
-        }
-      )
-      total = total.merge(agreement)
-  result = {'sequences': sequences, 'overlaps': overlaps, 'all': total.compute()}
-  files.write_bytes(out / 'overlap_agreement.json', json.dumps(result, indent=1).encode())
+    by_sequence[part.window.sequence].append(part)
+  _check_target(out, by_sequence)
+  out.mkdir(parents=True, exist_ok=True)
+  with lock.acquire(out, '--out'):
+    content, agreement = _earlier_merges(out)
+    files.write_bytes(out / _MARK, json.dumps(content).encode())
+    records = content['sequences']
+    overlaps = [o for o in agreement['overlaps'] if o['sequence'] not in by_sequence]
+    for sequence, parts in by_sequence.items():
+      frames = _write_frames(out, sequence, parts)
+      frame_lists.write_lists(out, parts[0], frames)
+      of_sequence, lowest = _overlaps(sequence, parts)
+      overlaps += of_sequence
+      agreement['sequences'][sequence] = _describe(table, sequence, parts, frames)
+      records[sequence] = drive_record.record(parts, frames, lowest) | {
+        **agreement['sequences'][sequence],
+        'made': provenance(),
+        'manifest': str(Path(windows).absolute()),
+        'flags': table.flags,
+      }
+    result = {**agreement, 'overlaps': overlaps, 'all': _total(overlaps)}
+    files.write_bytes(out / _AGREEMENT, json.dumps(result, indent=1).encode())
+    files.write_bytes(out / _MARK, json.dumps(content, indent=1).encode())
+    drive_report.write(out, records, result)
   return result
 
 
@@ -88,30 +103,56 @@ def report_lines(result: dict[str, Any]) -> list[str]:
   return [*lines, f'all {len(lines)} overlaps: {agreement(result["all"])}']
 
 
-def _claim(out: Path) -> None:
-  """Mark a folder as merged labels. Raises InputError if it contains other labels."""
-  if (out / _MARK).exists():
-    return
-  if (out / 'data_2d_semantics').exists() or (out / 'data_2d_raw').exists():
-    raise InputError(
-      f'--out={out}: contains a dataset, whose labels would be overwritten. Use another folder.'
-    )
+def _check_target(out: Path, labels: dict[str, list[WindowLabels]]) -> None:
+  """Raise InputError if a folder holds labels that a merge would overwrite or leave unlisted."""
   files.check_is_folder(out, '--out')
-  files.write_bytes(out / _MARK, b'{"by": "python -m pnerf_jax.merge"}\n')
+  if not (out / _MARK).exists():
+    if (out / 'data_2d_semantics').exists() or (out / 'data_2d_raw').exists():
+      raise InputError(
+        f'--out={out}: contains a dataset, whose labels would be overwritten. Use another folder.'
+      )
+    return
+  for sequence, parts in labels.items():
+    frames = {(camera, frame) for part in parts for camera, frame in part.views}
+    folder = kitti360.truth_folder(out, sequence, 'camera', 'semantic').parents[1]
+    for kind in folder.glob('*/*/'):
+      others = {f for f in kitti360.frames_in(kind) if (kind.parent.name, f) not in frames}
+      if others:
+        raise InputError(
+          f'{kind}: holds frames {format_ranges(others)} of an earlier merge, which are in no'
+          f' window of this one. {_HINT}'
+        )
 
 
-def _write_frames(out: Path, sequence: str, labels: list[WindowLabels]) -> dict[int, int]:
-  """Write all frames of a sequence; return the index of the window of every frame."""
+def _earlier_merges(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Return the contents of merged.json and overlap_agreement.json, empty ones if absent."""
+  contents = []
+  for name, empty in (
+    (_MARK, {'by': 'python -m pnerf_jax.merge', 'sequences': {}}),
+    (_AGREEMENT, {'sequences': {}, 'overlaps': []}),
+  ):
+    content = files.read_json(out / name, _MAX_JSON, _HINT) if (out / name).exists() else empty
+    if not (isinstance(content, dict) and content.keys() >= empty.keys()):
+      raise InputError(f'{out / name}: is of another version. {_HINT}')
+    contents.append(content)
+  try:
+    _total(contents[1]['overlaps'])
+  except (KeyError, TypeError):
+    raise InputError(f'{out / _AGREEMENT}: is damaged or of another version. {_HINT}') from None
+  return contents[0], contents[1]
+
+
+def _write_frames(out: Path, sequence: str, labels: list[WindowLabels]) -> dict[int, WindowLabels]:
+  """Write all frames of a sequence; return the window that each is taken from."""
   candidates: dict[int, list[WindowLabels]] = {}
   for part in labels:
     for frame in part.frames:
       candidates.setdefault(frame, []).append(part)
-  window_of_frame = {}
+  chosen = {}
   for frame in tqdm.tqdm(sorted(candidates), desc=sequence, unit='frame', mininterval=1.0):
-    best = most_confident(frame, candidates[frame])
-    _copy_frame(out, frame, best)
-    window_of_frame[frame] = best.window.index
-  return window_of_frame
+    chosen[frame] = most_confident(frame, candidates[frame])
+    _copy_frame(out, frame, chosen[frame])
+  return chosen
 
 
 def most_confident(frame: int, candidates: list[WindowLabels]) -> WindowLabels:
@@ -145,6 +186,30 @@ def _copy_frame(out: Path, frame: int, labels: WindowLabels) -> None:
 
 
 def _overlaps(
+  sequence: str, labels: list[WindowLabels]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+  """Compare all pairs of windows of a sequence that share frames.
+
+  Returns:
+    The entries of overlap_agreement.json; and of every shared image the camera, the frame, the two
+    windows and the fraction of pixels with one class.
+  """
+  entries, images = [], []
+  for first, second, frames in _pairs(labels):
+    total = OverlapAgreement()
+    windows = [first.window.index, second.window.index]
+    for frame in frames:
+      for camera in first.cameras:
+        agreement = _compare(first, second, camera, frame)
+        total = total.merge(agreement)
+        semantic = agreement.compute()['semantic']
+        images.append({'camera': camera, 'frame': frame, 'windows': windows, 'semantic': semantic})
+    entry = {'windows': windows, 'sequence': sequence, 'frames': list(frames)}
+    entries.append({**entry, **total.compute(), 'counts': total.counts()})
+  return entries, images
+
+
+def _pairs(
   labels: list[WindowLabels],
 ) -> Iterator[tuple[WindowLabels, WindowLabels, tuple[int, ...]]]:
   """Yield pairs of windows of one sequence with common frames, and these frames."""
@@ -156,35 +221,38 @@ def _overlaps(
         yield first, second, frames
 
 
-def _compare(first: WindowLabels, second: WindowLabels, frames: Iterable[int]) -> OverlapAgreement:
-  """Measure the agreement of two windows in their common frames."""
+def _compare(
+  first: WindowLabels, second: WindowLabels, camera: str, frame: int
+) -> OverlapAgreement:
+  """Measure the agreement of two windows in one image."""
+  read = lambda reader, kind: tuple(
+    reader(labels.path(camera, kind, frame)) for labels in (first, second)
+  )
+  return overlap_agreement.compare(
+    read(image_io.read_label, 'semantic'), read(image_io.read_instance, 'instance')
+  )
+
+
+def _total(overlaps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+  """Return the agreement of all overlaps of all sequences."""
   total = OverlapAgreement()
-  for frame in frames:
-    for camera in first.cameras:
-      read = lambda reader, kind: tuple(
-        reader(labels.path(camera, kind, frame)) for labels in (first, second)
-      )
-      total = total.merge(
-        overlap_agreement.compare(
-          read(image_io.read_label, 'semantic'), read(image_io.read_instance, 'instance')
-        )
-      )
-  return total
+  for overlap in overlaps:
+    total = total.merge(OverlapAgreement(**overlap['counts']))
+  return total.compute()
 
 
 def _describe(
-  windows: Sequence[WindowSpec],
+  table: WindowManifest,
   sequence: str,
   labels: list[WindowLabels],
-  window_of_frame: dict[int, int],
+  window_of_frame: dict[int, WindowLabels],
 ) -> dict[str, Any]:
-  """Return the summary of a sequence; logs skipped windows."""
+  """Return the summary of a sequence."""
   merged = {part.window.index for part in labels}
-  skipped = [w.index for w in windows if w.sequence == sequence and w.index not in merged]
-  if skipped:
-    _LOG.warning('skipping windows %s of %s: not done', format_ranges(skipped), sequence)
   return {
     'frames': len(window_of_frame),
-    'skipped_windows': skipped,
-    'window_of_frame': {str(frame): index for frame, index in window_of_frame.items()},
+    'skipped_windows': [
+      w.index for w in table.windows if w.sequence == sequence and w.index not in merged
+    ],
+    'window_of_frame': {str(frame): p.window.index for frame, p in window_of_frame.items()},
   }

@@ -33,6 +33,10 @@ class OverlapAgreement:
     pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
     return OverlapAgreement(*(a + b for a, b in pairs))
 
+  def counts(self) -> dict[str, int]:
+    """Return the counts by name."""
+    return dataclasses.asdict(self)
+
   def compute(self) -> dict[str, float | int | None]:
     """Return the agreement as fractions in [0, 1], None without pixels, and the image count."""
     return {

@@ -1,19 +1,22 @@
-"""Runs windows: train, eval if there is ground truth, render, each in a subprocess.
+"""Runs windows: train, eval, render, each in a subprocess.
 
 A subprocess returns all its memory, and what kills it does not kill the runner, which records the
 reason.
 """
 
+import collections
 import contextlib
+import datetime
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
@@ -23,30 +26,30 @@ from pnerf_jax.contrib.drives.window_folder import (
   WindowFolder,
   WindowStatus,
 )
-from pnerf_jax.data import kitti360
+from pnerf_jax.data import files
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
 from pnerf_jax.runs import lock
-from pnerf_jax.runs.config_file import read_config
 
 _LOG = logging.getLogger(__name__)
 _INTERRUPTED = 130
-_LOG_TAIL = 2**16  # bytes at the end of the log that are searched for an error
+PROGRESS_INTERVAL = 10.0  # seconds
 _MAX_REASON = 300  # characters
 
 
-def statuses(windows: Sequence[WindowSpec], out: Path) -> dict[WindowSpec, WindowStatus]:
-  """Return the status of every window below the output root."""
-  return {window: WindowFolder(Path(out, window.name)).status() for window in windows}
+def statuses(manifest: WindowManifest, out: Path) -> dict[WindowSpec, WindowStatus]:
+  """Return the status of every window of a manifest below the output root."""
+  config = manifest.config()
+  return {
+    window: WindowFolder(Path(out, window.name)).status(window.config(config))
+    for window in manifest.windows
+  }
 
 
-def status_lines(windows: Sequence[WindowSpec], out: Path) -> list[str]:
+def status_lines(manifest: WindowManifest, out: Path) -> list[str]:
   """Return the number of windows per status, then a line per window that needs attention."""
-  found = statuses(windows, out)
-  counts = {name: sum(status.name == name for status in found.values()) for name in STATUSES}
-  lines = [
-    f'{len(found)} windows: ' + ', '.join(f'{count} {name}' for name, count in counts.items())
-  ]
+  found = statuses(manifest, out)
+  lines = [f'{len(found)} windows: {_counts(found.values())}']
   for window, status in found.items():
     if status.name in ('running', 'failed', 'stopped'):
       detail = f': {status.detail}' if status.detail else ''
@@ -54,7 +57,13 @@ def status_lines(windows: Sequence[WindowSpec], out: Path) -> list[str]:
   return lines
 
 
-def indices_with_status(windows: Sequence[WindowSpec], out: Path, names: Sequence[str]) -> str:
+def _counts(found: Iterable[WindowStatus]) -> str:
+  """Return the number of windows per status as text."""
+  counts = collections.Counter(status.name for status in found)
+  return ', '.join(f'{counts[name]} {name}' for name in STATUSES)
+
+
+def indices_with_status(manifest: WindowManifest, out: Path, names: Sequence[str]) -> str:
   """Return the indices of the windows with one of some statuses as array jobs expect them.
 
   Raises:
@@ -66,7 +75,7 @@ def indices_with_status(windows: Sequence[WindowSpec], out: Path, names: Sequenc
       f'--indices={",".join(names)}: {unknown[0]} is not a status. Use some of'
       f' {", ".join(STATUSES)}.'
     )
-  found = statuses(windows, out)
+  found = statuses(manifest, out)
   indices = [window.index for window, status in found.items() if status.name in names]
   return format_ranges(indices, len(found)).replace(' ', '')
 
@@ -83,28 +92,68 @@ def run_windows(
     failed_only: run only windows that failed before.
 
   Raises:
-    InputError: some windows are not complete at the end.
+    InputError: a window was done with other flags, before any work; or some windows are not done at
+      the end.
   """
-  reasons = {}
-  for number, window in enumerate(windows, 1):
-    status = WindowFolder(Path(out, window.name)).status().name
-    if status == 'done' or (failed_only and status != 'failed'):
-      continue
-    _LOG.info('window %d (%d of %d): %s', window.index, number, len(windows), window.name)
+  files.check_is_folder(Path(out), '--out')
+  config = manifest.config()  # before any work
+  found = {w: WindowFolder(Path(out, w.name)).status(w.config(config)) for w in windows}
+  changed = {
+    w.index: found[w].detail
+    for w in windows
+    if found[w].name == 'failed' and WindowFolder(Path(out, w.name)).read_done() is not None
+  }
+  _raise_not_done(changed)
+  selected = [w for w in windows if not failed_only or found[w].name == 'failed']
+  reasons, durations = {}, []
+  for number, window in enumerate(selected, 1):
+    start = time.monotonic()
     try:
-      reason = run_window(Path(out), window, manifest.flags)
+      reason = _run_unless_done(Path(out), window, manifest.flags)
     except InputError as e:
       reason = str(e)
+    if reason is None:
+      continue
+    durations.append(time.monotonic() - start)
     if reason:
       _LOG.warning('window %d: %s', window.index, reason)
       reasons[window.index] = reason
-  if reasons:
-    index, reason = next(iter(reasons.items()))
+    left = [w for w in selected[number:] if found[w].name != 'done']
+    _LOG.info(
+      'window %d took %s; %d windows left%s',
+      window.index,
+      _duration(durations[-1]),
+      len(left),
+      f', about {_duration(len(left) * sum(durations) / len(durations))}' if left else '',
+    )
+  if not durations:
+    what = 'retry: no window failed' if failed_only else 'do: all selected windows are done'
+    _LOG.info('nothing to %s (%s)', what, _counts(found.values()))
+  _raise_not_done(reasons)
+
+
+def _raise_not_done(reasons: dict[int, str]) -> None:
+  """Raise InputError with the reason of the first window, if there is one."""
+  for index, reason in reasons.items():
     raise InputError(f'windows {format_ranges(reasons)} are not done. Window {index}: {reason}')
 
 
+def _run_unless_done(out: Path, window: WindowSpec, flags: Sequence[str]) -> str | None:
+  """Run a window as `run_window` does; None if it was done and its labels are undamaged."""
+  folder = WindowFolder(Path(out, window.name))
+  if folder.read_done() is None:
+    _LOG.info('window %d: %s', window.index, window.name)
+  elif damaged := folder.damaged_labels():
+    _LOG.warning(
+      'window %d: rendering %d damaged images again: %s', window.index, len(damaged), damaged[0]
+    )
+  else:
+    return None
+  return run_window(out, window, flags)
+
+
 def run_window(out: Path, window: WindowSpec, flags: Sequence[str]) -> str:
-  """Run the commands of one window, or resume them.
+  """Run the commands of one window, or resume them; a window that is done is only rendered.
 
   Args:
     out: output root.
@@ -115,21 +164,14 @@ def run_window(out: Path, window: WindowSpec, flags: Sequence[str]) -> str:
     '' if the window is complete, otherwise the reason in one line.
 
   Raises:
-    InputError: another process is running the window, or it was completed with other flags.
+    InputError: another process is running the window.
     KeyboardInterrupt: the command was interrupted; call again to resume.
   """
   folder, train_flags = WindowFolder(Path(out, window.name)), [*flags, *window.flags()]
-  done = folder.read_done()
-  if done is not None:
-    if done['flags'] != train_flags:
-      raise InputError(
-        f'{folder.path}/done.json: completed with other flags ({done["flags"]}) than'
-        f' {train_flags}. Use another --out, or delete the folder.'
-      )
-    return ''
+  start = time.monotonic()
   folder.path.mkdir(parents=True, exist_ok=True)
   folder.wait_until_idle()
-  with lock.acquire(folder.path) as lock_fds, _Heartbeat(folder) as heartbeat:
+  with lock.acquire(folder.path, '--out') as lock_fds, _Heartbeat(folder) as heartbeat:
     folder.clear_failure()
     for name, arguments in _commands(folder, train_flags):
       heartbeat.set_command(name)
@@ -139,27 +181,22 @@ def run_window(out: Path, window: WindowSpec, flags: Sequence[str]) -> str:
         return f'{name}: {reason}'
     # Only a resumed training reads the cache; those of a thousand windows would fill a disk.
     shutil.rmtree(folder.run / 'cache', ignore_errors=True)
-    folder.write_done(train_flags)
+    if folder.read_done() is None:
+      folder.write_done(train_flags, time.monotonic() - start)
   return ''
 
 
 def _commands(folder: WindowFolder, train_flags: list[str]) -> Iterator[tuple[str, list[str]]]:
   """Yield (binary, arguments) of every command after the previous ones are done."""
-  yield 'train', [*train_flags, f'--workdir={folder.run}']
-  if _has_ground_truth(folder.run / 'config.json'):
+  if folder.read_done() is None:
+    yield 'train', [*train_flags, f'--workdir={folder.run}']
     yield 'eval', [f'--workdir={folder.run}']
   yield 'render', [f'--workdir={folder.run}', f'--out={folder.labels}']
 
 
-def _has_ground_truth(path: Path) -> bool:
-  """Return whether a frame of the window of RUN/config.json has a semantic ground truth."""
-  config = read_config(path)
-  data = config['data']
-  folder = kitti360.truth_folder(
-    data['root'], data['sequence'], config['eval']['camera'], 'semantic'
-  )
-  frames = range(data['start'], data['start'] + data['frames'])
-  return any(frame in frames for frame in kitti360.frames_in(folder))
+def _duration(seconds: float) -> str:
+  """Return a duration as H:MM:SS."""
+  return str(datetime.timedelta(seconds=round(seconds)))
 
 
 def _run_command(
@@ -181,10 +218,24 @@ def _run_command(
       start_new_session=True,
     )
     with _forward_interrupt(process):
-      code = process.wait()
+      code = _wait(process, folder, name)
   if code == _INTERRUPTED:
     raise KeyboardInterrupt
-  return _failure_reason(folder.log, start, code) if code else ''
+  return _failure_reason(folder.log_lines(start), code) if code else ''
+
+
+def _wait(process: subprocess.Popen, folder: WindowFolder, name: str) -> int:
+  """Wait for a command and log its progress, the last line of its log; return its exit code."""
+  _LOG.info('%s: log in %s', name, folder.log)
+  shown = ''
+  while True:
+    try:
+      return process.wait(timeout=PROGRESS_INTERVAL)
+    except subprocess.TimeoutExpired:
+      line = folder.last_line()
+    if line != shown:
+      shown = line
+      _LOG.info('%s: %s', name, re.split(r'\d\d:\d\d:\d\d ', line)[-1])
 
 
 @contextlib.contextmanager
@@ -202,18 +253,13 @@ def _forward_interrupt(process: subprocess.Popen) -> Iterator[None]:
     raise
 
 
-def _failure_reason(log: Path, start: int, code: int) -> str:
+def _failure_reason(lines: list[str], code: int) -> str:
   """Return the error line of a command, or else its last line of output.
 
   Args:
-    log: the log file.
-    start: byte at which the output of the command starts.
+    lines: the output.
     code: exit code of the command.
   """
-  with log.open('rb') as file:
-    file.seek(max(start, file.seek(0, os.SEEK_END) - _LOG_TAIL))
-    lines = file.read().decode('utf-8', 'replace').replace('\r', '\n').splitlines()
-  lines = [line.strip() for line in lines if line.strip()]
   errors = [line for line in lines if line.startswith('error: ')]
   last = (errors or lines or ['no output'])[-1].removeprefix('error: ')[:_MAX_REASON]
   if code >= 0:

@@ -21,15 +21,16 @@ from pnerf_jax.data import bounds, kitti360
 from pnerf_jax.data import primitives as primitives_lib
 from pnerf_jax.data.dataset import list_sequences, open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex, format_ranges, primitives_paths
-from pnerf_jax.data.files import write_bytes
+from pnerf_jax.data.files import check_is_folder, write_bytes
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
-# Metres between consecutive usable frames that start a new run. Vehicles move 1 to 2 m per frame;
-# KITTI-360 has no poses while they stand still, so a gap in the frame numbers alone is no jump.
-MAX_STEP = 10.0
+# Metres between consecutive usable frames that start a new run, and the same as a multiple of the
+# median, for sparse images. Vehicles move 1 to 2 m per frame of KITTI-360, which has no poses while
+# they stand still, so a gap in the frame numbers alone is no jump.
+MAX_STEP, MAX_STEP_RATIO = 10.0, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +40,12 @@ class SequenceSplit:
   Attributes:
     windows: the windows.
     notes: lines on what is excluded and why.
+    shared: number of frames that neighbouring windows share, without those that share none.
   """
 
   windows: list[WindowSpec]
   notes: list[str]
+  shared: list[int]
 
 
 def write_manifest(config: Config, flags: Sequence[str], out: Path, overlap: int) -> WindowManifest:
@@ -54,17 +57,30 @@ def write_manifest(config: Config, flags: Sequence[str], out: Path, overlap: int
     out: the manifest file to write.
     overlap: minimum number of usable frames that neighbouring windows share.
   """
+  out = Path(out)
+  if out.exists() and not out.is_file():
+    raise InputError(f'--out={out}: is not a file. Name the text file to write.')
+  check_is_folder(out.absolute().parent, '--out')
   split = split_sequence(config, overlap)
-  for note in split.notes:
+  flags = manifest.absolute_flags(flags, config)
+  result = WindowManifest(tuple(flags), tuple(split.windows), str(out))
+  notes = [_summary(split), *split.notes]
+  for note in notes:
     _LOG.info('%s', note)
-  result = WindowManifest(tuple(flags), tuple(split.windows))
-  summary = (
-    f'{len(split.windows)} windows of {config.data.frames} frames; neighbours share at least'
-    f' {overlap}.'
-  )
-  write_bytes(Path(out), manifest.to_text(result, [summary, *split.notes]).encode())
-  _LOG.info('%d windows in %s', len(split.windows), out)
+  write_bytes(out, manifest.to_text(result, notes).encode())
+  _LOG.info('written to %s', out)
   return result
+
+
+def _summary(split: SequenceSplit) -> str:
+  """Return the number of windows, their lengths, and the frames that neighbours share."""
+  between = lambda values: '-'.join(dict.fromkeys([str(min(values)), str(max(values))]))
+  lengths = between([window.num_frames for window in split.windows])
+  return f'{len(split.windows)} windows of {lengths} frames; ' + (
+    f'{len(split.shared)} pairs of neighbours share {between(split.shared)} frames.'
+    if split.shared
+    else 'no neighbours share frames.'
+  )
 
 
 def split_sequence(config: Config, overlap: int) -> SequenceSplit:
@@ -80,9 +96,12 @@ def split_sequence(config: Config, overlap: int) -> SequenceSplit:
   """
   _check_config(config, overlap)
   root = Path(config.data.root)
-  sequences = [config.data.sequence] if config.data.sequence else list_sequences(root)
+  sequences = [config.data.sequence]
+  if config.data.source == 'folder' and not config.data.sequence:
+    sequences = list_sequences(root)
   windows: list[WindowSpec] = []
   notes: list[str] = []
+  shared: list[int] = []
   for sequence in sequences:
     data = dataclasses.replace(config.data, sequence=sequence, start=-1, frames=kitti360.MAX_FRAME)
     if len(sequences) > 1:
@@ -96,24 +115,23 @@ def split_sequence(config: Config, overlap: int) -> SequenceSplit:
       dataclasses.replace(window, index=index)
       for index, window in enumerate(split.windows, len(windows))
     ]
-    notes += [f'{sequence}: {note}' for note in dataset.notes + split.notes]
+    shared += split.shared
+    notes += [f'{dataset.sequence}: {note}' for note in dataset.notes + split.notes]
   if not windows:
     raise InputError(
       f'{root}: no usable window; {"; ".join(notes)}. Check'
       ' --config.data.root and --config.data.sequence, or use'
       ' --config.scene.unannotated_space=void.'
     )
-  return SequenceSplit(windows, notes)
+  return SequenceSplit(windows, notes, shared)
 
 
 def _check_config(config: Config, overlap: int) -> None:
   """Raise InputError if a config or an overlap cannot be used for several windows."""
   length = config.data.frames
-  if config.data.source != 'folder':
+  if config.data.source == 'tfds':
     raise InputError(
-      f"config.data.source is {config.data.source!r}; only sequences of a 'folder' in KITTI-360's"
-      ' layout can be split. Train other data window by window, with --config.data.start and'
-      ' --config.data.frames.'
+      "config.data.source is 'tfds', which holds single windows. Split the dataset that was packed."
     )
   if not 0 <= overlap < length:
     raise InputError(
@@ -153,8 +171,7 @@ def _split_one(config: Config, dataset: DatasetIndex, overlap: int) -> SequenceS
   notes = []
   primitives = []
   if config.data.primitives != 'none':
-    for path in dataset.primitives_paths(config.data.primitives):
-      primitives += primitives_lib.read_primitives_xml(path)
+    primitives = dataset.read_primitives(config.data.primitives)
   needs_primitives = config.scene.unannotated_space == 'empty'
   positions = dataset.world_from_pose[:, :3, 3]
   usable = np.ones(len(dataset.frames), bool)
@@ -172,6 +189,7 @@ def _split_one(config: Config, dataset: DatasetIndex, overlap: int) -> SequenceS
     for span in spread_windows(run, config.data.frames, overlap)
   ]
   windows: list[WindowSpec] = []
+  kept: list[tuple[int, int]] = []
   for first, last in tqdm.tqdm(spans, desc=dataset.sequence, unit='window', mininterval=1.0):
     visible = _visible_primitives(primitives, dataset, range(first, last + 1), config.scene)
     num_static = sum(primitive.timestamp < 0 for primitive in visible)
@@ -179,6 +197,7 @@ def _split_one(config: Config, dataset: DatasetIndex, overlap: int) -> SequenceS
     if not num_static and needs_primitives:
       notes.append(f'excluding frames {start}-{end - 1}: no primitive is visible')
       continue
+    kept.append((first, last))
     moving = {(p.semantic, p.instance) for p in visible if p.timestamp >= 0}
     windows.append(
       WindowSpec(
@@ -191,7 +210,8 @@ def _split_one(config: Config, dataset: DatasetIndex, overlap: int) -> SequenceS
         num_moving=len(moving),
       )
     )
-  return SequenceSplit(windows, notes)
+  shared = [before[1] - after[0] + 1 for before, after in itertools.pairwise(kept)]
+  return SequenceSplit(windows, notes, [count for count in shared if count > 0])
 
 
 def annotated_frames(
@@ -229,9 +249,10 @@ def runs_of_frames(positions: np.ndarray, usable: np.ndarray) -> Iterator[tuple[
     usable: [F] bool.
   """
   steps = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
+  limit = max(MAX_STEP, MAX_STEP_RATIO * float(np.median(steps))) if len(steps) else MAX_STEP
   first = 0
   for i, is_usable in enumerate(usable):
-    is_last = i + 1 == len(usable) or not usable[i + 1] or steps[i] > MAX_STEP
+    is_last = i + 1 == len(usable) or not usable[i + 1] or steps[i] > limit
     if is_usable and is_last:
       yield first, i
     if not is_usable or is_last:

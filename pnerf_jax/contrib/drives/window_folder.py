@@ -13,21 +13,30 @@ with a shared lock manager. Without one, the age of the heartbeat does.
 
 import dataclasses
 import json
+import os
 import socket
 import time
 from pathlib import Path
 from typing import Any
 
+from pnerf_jax.config import spec
+from pnerf_jax.config.schema import Config
+from pnerf_jax.data import kitti360
 from pnerf_jax.data.files import read_json, write_bytes
+from pnerf_jax.distributed.threads import map_threads
 from pnerf_jax.errors import InputError
+from pnerf_jax.labelling import export
 from pnerf_jax.runs import lock
-from pnerf_jax.runs.config_file import SCHEMA
+from pnerf_jax.runs.config_file import SCHEMA, read_config
 
 STATUSES = ('done', 'running', 'failed', 'stopped', 'pending')
 HEARTBEAT_INTERVAL = 20.0  # seconds
 HEARTBEAT_TIMEOUT = 180.0  # seconds without a heartbeat; the process on another machine is dead
 _MAX_BYTES = 2**20
 _HINT = 'Delete it to run the window again.'
+_LOG_TAIL = 2**16  # bytes at the end of the log
+# These fields may be changed after training, but the labels depend on them.
+_OF_LABELS = ('eval.label_field', 'eval.confidence_coefficients')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +45,8 @@ class WindowStatus:
 
   Attributes:
     name: one of STATUSES.
-    detail: the reason of a failure, or the running process; '' for other statuses.
+    detail: the reason of a failure, or the running process and its progress; '' for other
+      statuses.
   """
 
   name: str
@@ -68,16 +78,19 @@ class WindowFolder:
     """The log file of all commands."""
     return self.path / 'log.txt'
 
-  def status(self) -> WindowStatus:
-    """Return the current status."""
+  def status(self, config: Config | None = None) -> WindowStatus:
+    """Return the current status; a window that is done with another config has failed."""
     if self.read_done() is not None:
-      return WindowStatus('done')
+      reason = self._changed_field(config) if config else ''
+      return WindowStatus('failed', reason) if reason else WindowStatus('done')
     heartbeat = self._read('heartbeat', 'host')
     owner = lock.owner(self.path) or lock.owner(self.run)
     if owner or (heartbeat is not None and self._is_alive_elsewhere(heartbeat)):
       if heartbeat is None:
         return WindowStatus('running', owner)
-      return WindowStatus('running', f'{heartbeat["command"]}, {owner or _process_of(heartbeat)}')
+      process = owner or _process_of(heartbeat)
+      progress = [line for line in [self.last_line()] if line and not line.startswith('---')]
+      return WindowStatus('running', ', '.join([heartbeat['command'], process, *progress]))
     if heartbeat is not None:
       process = _process_of(heartbeat)
       return WindowStatus(
@@ -97,13 +110,67 @@ class WindowFolder:
     content = self._read('done', 'flags')
     if content is not None and content.get('schema') != SCHEMA:
       raise InputError(
-        f'{self.path}: was completed by another version of pnerf_jax. Name another --out.'
+        f'{self.path}: was done by another version of pnerf_jax. Run the windows into another'
+        ' folder.'
       )
     return content
 
-  def write_done(self, flags: list[str]) -> None:
-    """Mark the window as complete, trained with these flags."""
-    self._write('done', flags=flags, schema=SCHEMA)
+  def _changed_field(self, config: Config) -> str:
+    """Return how the labels' config differs from another one; '' if it does not."""
+    path = self.run / 'config.json'
+    try:
+      old = spec.parse(Config, read_config(path), f'{path}: ')
+    except InputError:
+      return f'{path}: is not a config of this version. Run the windows into another folder.'
+    for name, field in spec.fields(Config):
+      group, leaf = name.split('.')
+      before, now = (getattr(getattr(c, group), leaf) for c in (old, config))
+      if before != now and (name in _OF_LABELS or not field.metadata['free']):
+        return (
+          f'was done with other flags: config.{name} is {before!r} in {path}, but {now!r} in the'
+          ' window manifest. Run the windows into another folder, or correct the manifest.'
+        )
+    return ''
+
+  def damaged_labels(self) -> list[str]:
+    """Return a line on every image whose labels are absent or damaged."""
+    try:
+      views = export.read_views(self.labels) or {}
+    except InputError as e:
+      return [str(e)]
+    if not views:
+      return [f'{self.labels}: has no views.json']
+
+    def problem(key: tuple[str, int], view: dict[str, Any]) -> str:
+      name = f'{kitti360.frame_name(key[1])}.png'
+      paths = {kind: self.labels / key[0] / kind / name for kind in export.KINDS}
+      try:
+        export.check_images(paths, (int(view.get('width', 0)), int(view.get('height', 0))))
+      except InputError as e:
+        return str(e).rpartition('. ')[0] + '.'  # rendering again is the remedy
+      return ''
+
+    return [line for line in map_threads(problem, *zip(*views['views'].items())) if line]
+
+  def log_lines(self, start: int = 0) -> list[str]:
+    """Return the last lines of the log, from a byte on, with the latest state of progress bars."""
+    try:
+      with self.log.open('rb') as file:
+        file.seek(max(start, file.seek(0, os.SEEK_END) - _LOG_TAIL))
+        text = file.read().decode('utf-8', 'replace')
+    except FileNotFoundError:
+      return []
+    return [line.strip() for line in text.replace('\r', '\n').splitlines() if line.strip()]
+
+  def last_line(self) -> str:
+    """Return the last line of the log, '' if there is none."""
+    return (self.log_lines() or [''])[-1]
+
+  def write_done(self, flags: list[str], seconds: float = 0.0) -> None:
+    """Mark the window as complete, trained with these flags; seconds: of the last process."""
+    self._write(
+      'done', flags=flags, schema=SCHEMA, seconds=round(seconds), host=socket.gethostname()
+    )
 
   def write_failure(self, command: str, reason: str) -> None:
     """Mark the window as failed, for a reason of one line."""

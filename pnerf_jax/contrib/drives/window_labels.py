@@ -1,132 +1,123 @@
-"""The label files of the windows, validated as a whole before anything is merged."""
+"""The labels of the windows, validated as a whole before anything is merged."""
 
 import dataclasses
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pnerf_jax.contrib.drives.manifest import WindowSpec
+import tqdm
+
+from pnerf_jax.config.schema import Config, DataConfig
+from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
 from pnerf_jax.contrib.drives.window_folder import WindowFolder
-from pnerf_jax.data import image_io, kitti360
+from pnerf_jax.data import kitti360
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
-from pnerf_jax.runs.config_file import read_config
+from pnerf_jax.labelling import export
+
+_LOG = logging.getLogger(__name__)
 
 KINDS = ('semantic', 'semantic_rgb', 'instance', 'confidence')
-_WINDOW_FIELDS = (('data', 'sequence'), ('data', 'start'), ('data', 'frames'))
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowLabels:
-  """The label files of one window.
+  """The labels of one window.
 
   Attributes:
     window: the window.
-    root: root of the dataset.
-    folder: output folder of render.
+    data: config.data.
+    folder: output folder of the window.
     frames: labelled frame numbers, sorted.
     cameras: labelled cameras.
+    views: entries of views.json by camera and frame.
   """
 
   window: WindowSpec
-  root: Path
-  folder: Path
+  data: DataConfig
+  folder: WindowFolder
   frames: tuple[int, ...]
   cameras: tuple[str, ...]
+  views: dict[tuple[str, int], dict[str, Any]]
 
   def path(self, camera: str, kind: str, frame: int) -> Path:
-    """Return the path of one label file."""
-    return self.folder / camera / kind / f'{kitti360.frame_name(frame)}.png'
+    """Return the path of one image of a kind of labelling.export."""
+    return self.folder.labels / camera / kind / f'{kitti360.frame_name(frame)}.png'
 
 
-def find_window_labels(
-  windows: Iterable[WindowSpec], runs: Path, partial: bool
-) -> list[WindowLabels]:
-  """Find the labels of all windows and check that they are complete and consistent.
+def find_window_labels(manifest: WindowManifest, runs: Path, partial: bool) -> list[WindowLabels]:
+  """Find the labels of all windows and check that they are complete, undamaged and consistent.
 
   Args:
-    windows: windows of the manifest.
+    manifest: the windows.
     runs: output root of the windows.
     partial: skip windows that are not done.
 
   Raises:
-    InputError: a window is not done, lacks files, or differs from the others in its config or image
-      size.
+    InputError: a window is not done or was done with other flags, or an image is absent, damaged,
+      of the wrong type or size, or of unknown classes.
   """
-  found, reference, not_done = [], None, []
-  for window in windows:
+  config, found, not_done = manifest.config(), [], {}
+  for window in manifest.windows:
     folder = WindowFolder(Path(runs, window.name))
-    if folder.read_done() is None:
-      not_done.append(window.index)
-      continue
-    config = read_config(folder.run / 'config.json')
-    if reference is None:
-      reference = (window.index, config)
-    _check_same_config(folder, config, *reference)
-    found.append(_labels_of_window(window, folder, config))
+    status = folder.status(window.config(config))
+    if status.name == 'done':
+      found.append(_labels_of_window(window, folder, config))
+    else:
+      not_done[window.index] = ' '.join([status.name, status.detail]).strip().rstrip('.')
   if not_done and not (partial and found):
+    index, reason = next(iter(not_done.items()))
     raise InputError(
-      f'{runs}: windows {format_ranges(not_done)} are not done. Run them (python -m'
-      ' pnerf_jax.windows status gives the reasons), or merge the others with --partial.'
+      f'{runs}: windows {format_ranges(not_done)} are not done (window {index}: {reason}). Run'
+      ' them, or merge the others with --partial.'
     )
-  _check_same_size(found)
+  for index, reason in not_done.items():
+    _LOG.warning('skipping window %d: %s', index, reason)
+  _check_same_size(found, by_frame=config.data.source == 'transforms')
+  for part in tqdm.tqdm(found, desc='checking labels', unit='window', mininterval=1.0):
+    if damaged := part.folder.damaged_labels():
+      raise InputError(
+        f'{damaged[0]} Window {part.window.index} has {len(damaged)} such images: python -m'
+        f' pnerf_jax.windows run --index={part.window.index} renders them again.'
+      )
   return found
 
 
-def _check_same_config(
-  folder: WindowFolder, config: dict[str, Any], reference_index: int, reference: dict[str, Any]
-) -> None:
-  """Raise InputError if the configs of two windows differ in more than the window."""
-  for group in sorted({*config, *reference}):
-    a, b = config.get(group, {}), reference.get(group, {})
-    for field in sorted({*a, *b}):
-      value, expected = a.get(field, 'absent'), b.get(field, 'absent')
-      if value != expected and (group, field) not in _WINDOW_FIELDS:
-        raise InputError(
-          f'{folder.run / "config.json"}: config.{group}.{field} is {value!r}, but {expected!r}'
-          f' in window {reference_index}. Run both with one config.'
-        )
-
-
-def _check_same_size(labels: list[WindowLabels]) -> None:
-  """Raise InputError if the image sizes of the windows of a sequence differ."""
-  first_of_sequence: dict[str, tuple[tuple[int, int], Path]] = {}
-  for part in labels:
-    path = part.path(part.cameras[0], 'semantic', part.frames[0])
-    size = image_io.read_size(path)
-    expected, other = first_of_sequence.setdefault(part.window.sequence, (size, path))
+def _check_same_size(labels: Iterable[WindowLabels], by_frame: bool) -> None:
+  """Raise InputError if images of a camera (and frame) have another size in another window."""
+  sizes: dict[tuple, tuple[list[Any], Path]] = {}
+  for part, camera, frame in _images(labels):
+    view, path = part.views[camera, frame], part.path(camera, 'semantic', frame)
+    size = [view.get('width'), view.get('height')]
+    key = (part.window.sequence, camera, frame if by_frame else 0)
+    expected, other = sizes.setdefault(key, (size, path))
     if size != expected:
       raise InputError(
-        f'{path}: size {size}, but {other} has {expected}. Render all windows at one size.'
+        f'{path}: size {size[0]}x{size[1]}, but {other} has {expected[0]}x{expected[1]}. Render all'
+        ' windows at one size.'
       )
 
 
-def _labels_of_window(
-  window: WindowSpec, folder: WindowFolder, config: dict[str, Any]
-) -> WindowLabels:
-  """List the labels of one window. Raises InputError if files are missing or unexpected."""
-  cameras = tuple(config['data']['cameras'])
-  frames_of = {
-    (camera, kind): set(kitti360.frames_in(folder.labels / camera / kind))
-    for camera in cameras
-    for kind in KINDS
-  }
-  frames = tuple(sorted(set.union(*frames_of.values())))
-  for (camera, kind), existing in frames_of.items():
-    missing = sorted(set(frames) - existing)
-    if missing or len(existing) != window.num_frames:
-      problem = (
-        f'lacks frames {format_ranges(missing)}'
-        if missing
-        else f'has {len(existing)} frames, but {window.num_frames} in the manifest'
-      )
-      raise InputError(
-        f'{folder.labels / camera / kind}: {problem}. Delete {folder.path}/done.json'
-        ' and run the window again.'
-      )
-  if not all(window.start <= frame < window.end for frame in frames):
+def _images(labels: Iterable[WindowLabels]) -> Iterator[tuple[WindowLabels, str, int]]:
+  for part in labels:
+    for camera, frame in part.views:
+      yield part, camera, frame
+
+
+def _labels_of_window(window: WindowSpec, folder: WindowFolder, config: Config) -> WindowLabels:
+  """Return the labels of one window. Raises InputError if they are not those of its frames."""
+  views = (export.read_views(folder.labels) or {'views': {}})['views']
+  frames = tuple(sorted({frame for _, frame in views}))
+  named = {camera: 0 for camera, _ in views}
+  cameras = tuple(config.data.cameras) or tuple(named)
+  lacking = [f'{c} {f}' for c in cameras for f in frames if (c, f) not in views]
+  inside = all(window.start <= frame < window.end for frame in frames)
+  if len(frames) != window.num_frames or lacking or not inside or set(named) - set(cameras):
     raise InputError(
-      f'{folder.labels}: has frames {format_ranges(frames)}, which are not those of'
-      f' window {window.index}. Delete the window and run it again.'
+      f'{folder.labels}: has frames {format_ranges(frames) or "none"} of {", ".join(named)}, not'
+      f' the {window.num_frames} frames of {window.start}-{window.end - 1} of window {window.index}'
+      f' and all of {", ".join(cameras)}. Render them: python -m pnerf_jax.render'
+      f' --workdir={folder.run} --out={folder.labels}'
     )
-  return WindowLabels(window, Path(config['data']['root']), folder.labels, frames, cameras)
+  return WindowLabels(window, window.config(config).data, folder, frames, cameras, views)

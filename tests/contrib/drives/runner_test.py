@@ -2,18 +2,26 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from configs import kitti360 as configs
 from pnerf_jax.contrib.drives import runner
-from pnerf_jax.contrib.drives.manifest import WindowSpec
+from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
 from pnerf_jax.contrib.drives.window_folder import WindowFolder, WindowStatus
+from pnerf_jax.data import files
 from pnerf_jax.errors import InputError
+from pnerf_jax.labelling import export
+from pnerf_jax.runs.config_file import SCHEMA, to_json
 
+_CONFIG = f'--config={pathlib.Path(configs.__file__).absolute()}:tiny'
 _WINDOW = WindowSpec(0, 'drive', 10, 12, 2, 1, 0)
 # Simulates `python -m pnerf_jax.NAME ARGUMENTS`; the file NAME next to it is the script to run.
 _INTERPRETER = """#!/bin/bash
@@ -36,20 +44,18 @@ class _Setup:
     self.python.write_text(_INTERPRETER)
     self.python.chmod(0o755)
     self.calls = path / 'calls'
-    (path / 'config.json').write_text(
-      json.dumps(
-        {
-          'schema': 2,
-          'data': {'root': str(path / 'data'), 'sequence': 'drive', 'start': 10, 'frames': 2},
-          'eval': {'camera': 'image_00'},
-        }
-      )
-    )
-
-  def add_ground_truth(self, frame):
-    folder = self.path / 'data/data_2d_semantics/train/drive/image_00/semantic'
-    folder.mkdir(parents=True)
-    (folder / f'{frame:010d}.png').touch()
+    self.manifest = WindowManifest((_CONFIG,), (_WINDOW,), 'windows.txt')
+    config = _WINDOW.config(self.manifest.config())
+    (path / 'config.json').write_text(json.dumps({'schema': SCHEMA, **to_json(config)}))
+    self.script('render', f'mkdir -p "$here/labels"; cp -r "$here/labels" "{self.folder.path}/"')
+    for kind in export.KINDS:
+      file = path / 'labels' / 'image_00' / kind / '0000000010.png'
+      shape = (4, 6, 3) if 'rgb' in kind else (4, 6)
+      dtype = np.uint8 if 'rgb' in kind or kind == 'semantic' else np.uint16
+      files.write_bytes(file, b'')
+      Image.fromarray(np.zeros(shape, dtype)).save(file)
+    views = [{'camera': 'image_00', 'frame': 10, 'width': 6, 'height': 4}]
+    (path / 'labels' / 'views.json').write_text(json.dumps({'views': views}))
 
   def script(self, name, text):
     (self.path / name).write_text(text)
@@ -57,7 +63,7 @@ class _Setup:
   def run(self):
     """Return the result of run_window and the names of the called commands."""
     self.calls.write_text('')
-    reason = runner.run_window(self.out, _WINDOW, ['--config=a.py'])
+    reason = runner.run_window(self.out, _WINDOW, self.manifest.flags)
     return reason, [
       line.split()[1].removeprefix('pnerf_jax.') for line in self.calls.read_text().splitlines()
     ]
@@ -71,21 +77,79 @@ def setup(tmp_path, monkeypatch):
 
 
 def test_run_window_runs_the_commands_once_in_order(setup):
-  setup.add_ground_truth(11)
   assert setup.run() == ('', ['train', 'eval', 'render'])
   run, labels = setup.folder.run, setup.folder.labels
   window = '--config.data.sequence=drive --config.data.start=10 --config.data.frames=2'
   assert setup.calls.read_text().splitlines() == [
-    f'-m pnerf_jax.train --config=a.py {window} --workdir={run}',
+    f'-m pnerf_jax.train {_CONFIG} {window} --workdir={run}',
     f'-m pnerf_jax.eval --workdir={run}',
     f'-m pnerf_jax.render --workdir={run} --out={labels}',
   ]
   assert (
     setup.folder.status().name == 'done' and not (setup.folder.path / 'heartbeat.json').exists()
   )
-  assert setup.run() == ('', [])
-  with pytest.raises(InputError, match='completed with other flags'):
-    runner.run_window(setup.out, _WINDOW, ['--config=b.py'])
+
+
+def test_run_windows_reports_progress_and_time_left(setup, caplog, monkeypatch):
+  monkeypatch.setattr(runner, 'PROGRESS_INTERVAL', 0.05)
+  setup.script('train', 'echo "12:00:01 step 1/4  left 0:07"; sleep 0.4')
+  with caplog.at_level('INFO'):
+    runner.run_windows(setup.manifest, setup.manifest.windows, setup.out)
+  lines = caplog.messages
+  assert lines[0] == 'window 0: drive/0000000010_0000000011'
+  assert lines.count('train: step 1/4  left 0:07') == 1
+  assert lines[-1].startswith('window 0 took 0:00:0') and lines[-1].endswith('; 0 windows left')
+
+
+def test_run_windows_without_work_says_so(setup, caplog):
+  runner.run_windows(setup.manifest, setup.manifest.windows, setup.out)
+  setup.calls.write_text('')
+  with caplog.at_level('INFO'):
+    runner.run_windows(setup.manifest, setup.manifest.windows, setup.out)
+    runner.run_windows(setup.manifest, setup.manifest.windows, setup.out, failed_only=True)
+  counts = '(1 done, 0 running, 0 failed, 0 stopped, 0 pending)'
+  assert caplog.messages[-2:] == [
+    f'nothing to do: all selected windows are done {counts}',
+    f'nothing to retry: no window failed {counts}',
+  ]
+  assert not setup.calls.read_text()
+
+
+@pytest.mark.parametrize('failed_only', [False, True])
+def test_windows_done_with_other_flags_are_not_passed_off_as_done(setup, failed_only):
+  runner.run_windows(setup.manifest, setup.manifest.windows, setup.out)
+  setup.calls.write_text('')
+  later = WindowSpec(1, 'drive', 12, 14, 2, 1, 0)
+  changed = WindowManifest((_CONFIG, '--config.train.steps=6'), (_WINDOW, later))
+  line = (
+    f'was done with other flags: config.train.steps is 4 in {setup.folder.run}/config.json, but 6'
+    ' in the window manifest. Run the windows into another folder, or correct the manifest.'
+  )
+  with pytest.raises(InputError) as error:
+    runner.run_windows(changed, changed.windows, setup.out, failed_only)
+  assert str(error.value) == f'windows 0 are not done. Window 0: {line}'
+  assert not setup.calls.read_text()  # nothing was started
+  assert runner.status_lines(changed, setup.out) == [
+    '2 windows: 0 done, 0 running, 1 failed, 0 stopped, 1 pending',
+    f'     0  {_WINDOW.name}  failed: {line}',
+  ]
+  assert runner.indices_with_status(changed, setup.out, ['done']) == ''
+
+
+def test_damaged_labels_of_a_window_that_is_done_are_rendered_again(setup, caplog):
+  runner.run_windows(setup.manifest, setup.manifest.windows, setup.out)
+  path = setup.folder.labels / 'image_00' / 'instance' / '0000000010.png'
+  whole = path.read_bytes()
+  done = (setup.folder.path / 'done.json').read_bytes()
+  for damage in (path.unlink, lambda: path.write_bytes(whole[:40])):
+    damage()
+    setup.calls.write_text('')
+    runner.run_windows(setup.manifest, setup.manifest.windows, setup.out)
+    (call,) = setup.calls.read_text().splitlines()
+    assert call.startswith('-m pnerf_jax.render --workdir=')
+    assert path.read_bytes() == whole
+    assert f'rendering 1 damaged images again: {path}: ' in caplog.text
+  assert (setup.folder.path / 'done.json').read_bytes() == done
 
 
 def test_run_window_deletes_the_cache_when_done(setup):
@@ -96,11 +160,6 @@ def test_run_window_deletes_the_cache_when_done(setup):
   setup.script('render', '')
   setup.run()
   assert [path.name for path in setup.folder.run.iterdir() if path.is_dir()] == ['checkpoints']
-
-
-def test_run_window_skips_eval_without_ground_truth(setup):
-  setup.add_ground_truth(12)  # the frame after the window
-  assert setup.run() == ('', ['train', 'render'])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +175,7 @@ def test_run_window_reports_why_a_command_failed(setup, script, reason):
   setup.script('render', script)
   found, called = setup.run()
   expected = 'no output' if reason == '--- ' else reason
-  assert found == f'render: {expected}' and called == ['train', 'render']
+  assert found == f'render: {expected}' and called == ['train', 'eval', 'render']
   assert setup.folder.status() == WindowStatus('failed', f'render: {expected}')
   setup.script('render', '')
   assert setup.run()[0] == '' and setup.folder.status().name == 'done'
