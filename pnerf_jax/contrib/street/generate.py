@@ -3,11 +3,14 @@
 Complete folders are reused; incomplete ones are generated again.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import logging
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -275,10 +278,8 @@ def _is_complete(root: Path, parameters: scenery.Parameters) -> bool:
     InputError: the folder holds something else.
   """
   path = root / MARKER
-  if root.exists() and not root.is_dir():
-    raise InputError(f'{root}: is a file. Choose a folder with --out.')
   if not path.exists():
-    if root.exists() and any(root.iterdir()):
+    if any(root.iterdir()):
       raise InputError(f'{root}: is not empty and holds no {MARKER}. Choose another --out.')
     return False
   try:
@@ -313,10 +314,42 @@ def generate(root: Path, parameters: scenery.Parameters) -> bool:
   """
   root = Path(root)
   parameters.check()
-  if _is_complete(root, parameters):
-    _LOG.info('%s: contains this street already', root)
-    return False
-  files.write_bytes(root / MARKER, _marker(parameters, False))
+  files.check_is_folder(root, '--out')
+  root.mkdir(parents=True, exist_ok=True)
+  with _locked(root):
+    if _is_complete(root, parameters):
+      _LOG.info('%s: contains this street already', root)
+      return False
+    files.write_bytes(root / MARKER, _marker(parameters, False))
+    _write(root, parameters)
+    files.write_bytes(root / MARKER, _marker(parameters, True))
+  return True
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+  """Lock a folder itself, since a lock file would belong to the street.
+
+  Raises:
+    InputError: another process holds the lock.
+  """
+  descriptor = os.open(folder, os.O_RDONLY)
+  try:
+    with contextlib.suppress(OSError):  # a filesystem without locks
+      try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        raise InputError(
+          f'--out={folder}: another process is generating a street there. Wait until it ends, or'
+          ' use another folder.'
+        ) from None
+    yield
+  finally:
+    os.close(descriptor)
+
+
+def _write(root: Path, parameters: scenery.Parameters) -> None:
+  """Write all files of a street but the marker."""
   street = scenery.build(parameters)
   rig = camera.rig(parameters.scale)
   predict = _make_predictor(street, parameters)
@@ -331,5 +364,3 @@ def generate(root: Path, parameters: scenery.Parameters) -> bool:
   for number in range(parameters.frames):
     _write_frame(root, street, rig, predict, parameters, number=number, exposure=exposure)
     _LOG.info('frame %d of %d', number + 1, parameters.frames)
-  files.write_bytes(root / MARKER, _marker(parameters, True))
-  return True

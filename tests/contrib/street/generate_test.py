@@ -254,6 +254,19 @@ def test_other_folders_are_not_changed(tmp_path):
   assert all_files(tmp_path) == ['notes.txt', generate.MARKER]
 
 
+def test_a_street_is_generated_by_one_process_at_a_time(root):
+  before = {name: (root / name).read_bytes() for name in all_files(root)}
+  (root / generate.MARKER).write_bytes(generate._marker(PARAMETERS, False))  # half written
+  with generate._locked(root), pytest.raises(InputError) as error:
+    generate.generate(root, PARAMETERS)
+  (root / generate.MARKER).write_bytes(before[generate.MARKER])
+  assert str(error.value) == (
+    f'--out={root}: another process is generating a street there. Wait until it ends, or use'
+    ' another folder.'
+  )
+  assert {name: (root / name).read_bytes() for name in all_files(root)} == before
+
+
 @pytest.mark.parametrize(
   'name, value, remedy',
   [
