@@ -54,6 +54,15 @@ class DatasetIndex:
   explicit_paths: dict[tuple[str, int, str], ReadableFile] = dataclasses.field(default_factory=dict)
   primitives: str | None = None
 
+  def check_eval_frames(self, requested: Collection[int]) -> None:
+    """Raise InputError if config.data.eval_frames has frames that are not in the window."""
+    absent = sorted(set(requested) - set(self.frames))
+    if absent:
+      raise InputError(
+        f'config.data.eval_frames: {absent} are not frames of the window '
+        f'({self.frames[0]}-{self.frames[-1]}). Remove them.'
+      )
+
   def views(self) -> list[tuple[int, str]]:
     """Return (frame, camera) of every view."""
     return [(frame, camera) for frame in self.frames for camera in self.cameras]

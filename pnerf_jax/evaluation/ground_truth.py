@@ -54,12 +54,7 @@ def frames_to_score(dataset: DatasetIndex, camera: str, requested: Sequence[int]
   Raises:
     InputError: a requested frame is not in the window.
   """
-  absent = sorted(set(requested) - set(dataset.frames))
-  if absent:
-    raise InputError(
-      f'config.data.eval_frames: {absent} are not frames of the window '
-      f'({dataset.frames[0]}-{dataset.frames[-1]}). Remove them.'
-    )
+  dataset.check_eval_frames(requested)
   return sorted(requested) or frames_with_ground_truth(dataset, camera) or list(dataset.frames)
 
 

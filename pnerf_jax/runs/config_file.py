@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pnerf_jax.config import spec
@@ -23,7 +23,9 @@ def to_json(config: Any) -> dict[str, Any]:
   return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def save_config(config: Any, workdir: pathlib.Path, *, extend: bool = False) -> None:
+def save_config(
+  config: Any, workdir: pathlib.Path, *, extend: bool = False, also_same: Collection[str] = ()
+) -> None:
   """Write RUN/config.json; an existing one must agree in what the parameters depend on.
 
   Paths are written absolute, so that the run can be used from any folder. Free fields (see
@@ -33,6 +35,7 @@ def save_config(config: Any, workdir: pathlib.Path, *, extend: bool = False) -> 
     config: a config dataclass.
     workdir: RUN.
     extend: config.train.steps may grow.
+    also_same: free fields, 'group.field', that must agree too.
 
   Raises:
     InputError: the folder belongs to another config; the first differing field is named.
@@ -47,25 +50,26 @@ def save_config(config: Any, workdir: pathlib.Path, *, extend: bool = False) -> 
         *(old.train.steps, config.train.steps, config.train.steps),
       )
       old = dataclasses.replace(old, train=dataclasses.replace(old.train, steps=config.train.steps))
-    check_same(old, config, path)
+    check_same(old, config, path, also_same)
   content = json.dumps({'schema': SCHEMA, **to_json(config)}, indent=2).encode()
   if not path.exists() or path.read_bytes() != content:
     write_bytes(path, content)
 
 
-def check_same(old: Any, new: Any, path: pathlib.Path) -> None:
+def check_same(old: Any, new: Any, path: pathlib.Path, also_same: Collection[str] = ()) -> None:
   """Raise InputError if two configs differ in what the parameters depend on.
 
   Args:
     old: of the run, read from `path`.
     new: a config dataclass.
     path: RUN/config.json.
+    also_same: free fields, 'group.field', that must agree too.
   """
   old, new = spec.absolute_paths(old), spec.absolute_paths(new)
   for name, field in spec.fields(type(new)):
     group, leaf = name.split('.')
     before, now = (getattr(getattr(config, group), leaf) for config in (old, new))
-    if before != now and not field.metadata['free']:
+    if before != now and (name in also_same or not field.metadata['free']):
       grow = ' (steps may only grow)' if name == 'train.steps' else ''
       raise InputError(
         f'{path}: config.{name} is {before!r} there but {now!r} now{grow}. Use another folder, or'

@@ -171,3 +171,104 @@ def test_checkpoints_of_before_there_were_digests_are_read(workdir):
   assert digests.keys() == {'params/kernel', 'params/bias', 'step'}
   path.write_text(json.dumps(content))
   assert_is(restored(workdir), 4)
+
+
+def test_an_empty_folder_of_a_copy_hides_no_checkpoint(workdir, caplog):
+  (workdir / 'checkpoints' / '99').mkdir()
+  saved = checkpoints.Checkpoints(workdir, read_only=True)
+  step, params = saved.restore_params(TEMPLATE['params'], None)
+  saved.close()
+  assert step == 4 and 'checkpoints/99 is unreadable' in caplog.text
+  assert_is({'params': params, 'step': step}, 4)
+  assert (workdir / 'checkpoints' / '99').is_dir()
+  assert_is(restored(workdir), 4)
+  assert (workdir / 'damaged_checkpoints' / '99-1').is_dir()
+
+
+@pytest.mark.parametrize('changed, there', [('kernel', 'float32 [40, 30]'), ('more', 'absent')])
+def test_an_intact_checkpoint_of_other_arrays_is_not_called_damaged(
+  workdir, caplog, changed, there
+):
+  sharding_of = TEMPLATE['step'].sharding
+  other = jax.ShapeDtypeStruct((7, 30), jnp.float32, sharding=sharding_of)
+  template = {**TEMPLATE, 'params': {**TEMPLATE['params'], changed: other}}
+  files = sorted(workdir.rglob('*'))
+  saved = checkpoints.Checkpoints(workdir)
+  with pytest.raises(InputError) as error:
+    saved.restore(template)
+  saved.close()
+  assert str(error.value) == (
+    f'{workdir}/checkpoints/4: is intact, but params/{changed} is {there} there and float32 [7, 30]'
+    ' by the data and config.json now, so these have changed since training. Restore them, or'
+    ' train in another --workdir.'
+  )
+  assert files == sorted(workdir.rglob('*')) and 'unreadable' not in caplog.text
+
+
+@pytest.mark.parametrize(
+  'error', [MemoryError('no memory'), ValueError('PERMISSION_DENIED: Error opening "zarr" driver')]
+)
+def test_what_is_no_damage_moves_nothing(workdir, monkeypatch, error):
+  def refuse(*_, **__):
+    raise error
+
+  saved = checkpoints.Checkpoints(workdir)
+  with monkeypatch.context() as patch:
+    patch.setattr(ocp.CheckpointManager, 'restore', refuse)
+    with pytest.raises(InputError, match='checkpoints/4: cannot be read at present .*Nothing was'):
+      saved.restore(TEMPLATE)
+  saved.close()
+  assert not (workdir / 'damaged_checkpoints').exists()
+  assert_is(restored(workdir), 4)
+
+
+def test_no_message_advises_to_delete(workdir):
+  for path in (workdir / 'checkpoints').rglob('*'):
+    if path.is_file():
+      path.write_bytes(b'')
+  with pytest.raises(InputError) as error:
+    restored(workdir)
+  assert str(error.value) == (
+    f'{workdir}/checkpoints: none of the checkpoints [2, 4] can be read. Copy the run again, or'
+    ' train in another --workdir.'
+  )
+
+
+def test_what_was_saved_is_read_back_once(workdir, monkeypatch):
+  saved = checkpoints.Checkpoints(workdir)
+  reads = []
+  read = checkpoints.Checkpoints._read
+
+  def count_reads(self, step, part=None):
+    reads.append(step)
+    if step == 8:
+      raise ValueError('the disk lies')
+    return read(self, step, part)
+
+  monkeypatch.setattr(checkpoints.Checkpoints, '_read', count_reads)
+  saved.save(6, state_of(6))
+  saved.wait()
+  saved.wait()
+  assert reads == [6]
+  saved.save(8, state_of(8))
+  with pytest.raises(InputError, match=r'checkpoints/8: was saved, .* back \(the disk lies\)'):
+    saved.wait()
+  saved.close()
+
+
+@pytest.mark.parametrize('name', ['a[1]', 'a[b', 'a*', 'a?', 'a\\b', 'a\udcffb'])
+def test_folders_that_cannot_keep_checkpoints_are_refused(tmp_path, name):
+  for workdir in (tmp_path / name, tmp_path / name / 'run'):
+    with pytest.raises(InputError, match='--workdir=.*: checkpoints cannot be kept in .* Rename'):
+      checkpoints.Checkpoints(workdir)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'name', ['a b', 'a]', "a'b", 'a{b}c', 'a%20b', '~', 'ü', 'a\nb', '-x', '#1']
+)
+def test_other_names_keep_checkpoints(tmp_path, name):
+  with checkpoints.Checkpoints(tmp_path / name) as saved:
+    saved.save(2, state_of(2))
+    saved.wait()
+  assert_is(restored(tmp_path / name), 2)

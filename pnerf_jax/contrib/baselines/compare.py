@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import tqdm
 
+from pnerf_jax.config import spec
 from pnerf_jax.config.schema import Config, parse_config
 from pnerf_jax.contrib.baselines import fusion, graph_cut, pictures, results, tables
 from pnerf_jax.contrib.baselines.inputs import Reader
@@ -26,7 +26,7 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import evaluator, ground_truth
 from pnerf_jax.geometry.cameras import Camera
 from pnerf_jax.labelling.images import dataset_camera
-from pnerf_jax.runs.config_file import read_config, save_config, to_json
+from pnerf_jax.runs.config_file import check_same, load_config, save_config
 from pnerf_jax.runs.experiment import Experiment, build_experiment
 from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
 from pnerf_jax.training import field_task
@@ -42,6 +42,7 @@ TITLES = {
 _NEED_RUN = ('fusion', 'ours')
 _FUSION_TOLERANCE = 0.1  # relative depth; a distant road changes as much within half a pixel
 _NUM_PANELS = 3
+_RESULTS_DEPEND_ON = ('data.eval_frames', 'eval.camera', 'eval.label_field')  # of free fields
 
 Predict = Callable[[int], Prediction]  # by frame
 
@@ -66,21 +67,23 @@ class _Frames:
 
 
 def compare(
-  config: Config | Mapping[str, Any],
+  config: Config | Mapping[str, Any] | None,
   out: Path,
   *,
   workdir: Path | None = None,
   step: int | None = None,
   methods: Sequence[str] = (),
+  overrides: Mapping[str, Any] | None = None,
 ) -> str:
   """Predict, score and tabulate; finished results are kept.
 
   Args:
-    config: of the window and of RUN; the semantic NeRF uses it without the primitives.
+    config: of the window; None = that of RUN. The semantic NeRF uses it without the primitives.
     out: DIR.
-    workdir: RUN, or None.
+    workdir: RUN, or None. A config must agree with it in what the parameters depend on.
     step: of RUN's checkpoint; None = the newest.
     methods: names from TITLES; empty = all whose input is available.
+    overrides: without a config, other values of free config fields of RUN.
 
   Returns:
     The table as Markdown.
@@ -88,7 +91,7 @@ def compare(
   Raises:
     InputError: bad input, or DIR holds results of another config or run.
   """
-  out, config = Path(out), parse_config(config)
+  out, config = Path(out), _config_of(config, workdir, overrides)
   check_is_folder(out, '--out')
   unknown = sorted(set(methods) - set(TITLES))
   if unknown:
@@ -98,13 +101,13 @@ def compare(
   frame_numbers = ground_truth.frames_to_score(dataset, camera, config.data.eval_frames)
   trained = None
   if workdir is not None:
-    check_same_config(config, Path(workdir))
-    trained = load_trained_run(Path(workdir), step)
+    free = {name: _value(config, name) for name in spec.free_fields(Config)}
+    trained = load_trained_run(Path(workdir), step, overrides=free)
   run = trained.run if trained is not None else build_experiment(config)
   reader = Reader(run.scene, dataset, camera, config.scene.max_intervals_per_ray)
   names = _available(methods or list(TITLES), run, reader, has_run=trained is not None)
   out.mkdir(parents=True, exist_ok=True)
-  save_config(config, out)
+  save_config(config, out, also_same=_RESULTS_DEPEND_ON)
   views = {
     frame: dataset_camera(run.scene, dataset.view_index(frame, camera), full=True)
     for frame in frame_numbers
@@ -124,22 +127,29 @@ def compare(
   return (out / 'table.md').read_text()
 
 
-def check_same_config(config: Config, workdir: Path) -> None:
-  """Raise InputError if RUN was trained on another window or with another config."""
-  path = workdir / 'config.json'
-  saved = read_config(path)
-  for group in ('data', 'scene', 'model', 'loss', 'optim', 'train'):
-    for field, value in to_json(config)[group].items():
-      other = saved.get(group, {}).get(field, 'absent')
-      if field in ('root', 'derived_root') and isinstance(other, str):
-        same = Path(other).resolve() == Path(value).resolve()
-      else:
-        same = field == 'eval_frames' or other == value
-      if not same:
-        raise InputError(
-          f'{path}: config.{group}.{field} is {other!r} there but {value!r} now. '
-          'Use the config with which the run was trained.'
-        )
+def _config_of(
+  config: Config | Mapping[str, Any] | None,
+  workdir: Path | None,
+  overrides: Mapping[str, Any] | None,
+) -> Config:
+  """Return the checked config of the window, from the arguments of `compare`."""
+  if workdir is None:
+    if config is None:
+      raise InputError(
+        '--config is missing. Use --config=configs/kitti360.py, or name a --workdir.'
+      )
+    return parse_config(config)
+  of_run = load_config(Path(workdir), overrides)
+  if config is None:
+    return of_run
+  config = parse_config(config)
+  check_same(of_run, config, Path(workdir, 'config.json'))
+  return config
+
+
+def _value(config: Config, name: str) -> Any:
+  group, field = name.split('.')
+  return getattr(getattr(config, group), field)
 
 
 def _available(names: Sequence[str], run: Experiment, reader: Reader, has_run: bool) -> list[str]:
