@@ -1,6 +1,7 @@
 """Plots: scalars of an interrupted run, and files that open and are not blank."""
 
 import json
+import os
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,14 @@ def test_read_scalars_skips_a_truncated_line(tmp_path):
   path.write_text('\n'.join(lines) + '\n{"step": 40, "lo')
   assert [record['step'] for record in plots.read_scalars(path)] == [10, 20, 30]
   assert plots.read_scalars(tmp_path / 'absent.jsonl') == []
+
+
+def test_read_scalars_skips_lines_of_another_form_and_files_that_never_end(tmp_path):
+  path, pipe = tmp_path / 'scalars.jsonl', tmp_path / 'pipe'
+  path.write_bytes(b'[1]\n{"loss": 1}\n{"step": "2"}\n{"step": null}\n\xff\n{"step": 3}\n')
+  assert plots.read_scalars(path) == [{'step': 3}]
+  os.mkfifo(pipe)
+  assert plots.read_scalars(pipe) == []
 
 
 def test_write_curves_needs_a_record(tmp_path):
