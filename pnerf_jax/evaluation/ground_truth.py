@@ -55,7 +55,7 @@ def frames_to_score(dataset: DatasetIndex, camera: str, requested: Sequence[int]
     InputError: a requested frame is not in the window.
   """
   dataset.check_eval_frames(requested)
-  return sorted(requested) or frames_with_ground_truth(dataset, camera) or list(dataset.frames)
+  return sorted(set(requested)) or frames_with_ground_truth(dataset, camera) or list(dataset.frames)
 
 
 def check_ground_truth(dataset: DatasetIndex, camera: str, frames: Sequence[int]) -> None:

@@ -84,7 +84,7 @@ def test_read_ground_truth_prefers_accumulated_depth_to_the_scan(dataset):
 def test_frames_to_score_are_requested_or_with_ground_truth_or_all(dataset):
   dataset = dataclasses.replace(dataset, frames=(3, 4, 5))
   choose = lambda requested: ground_truth.frames_to_score(dataset, 'image_00', requested)
-  assert choose(()) == [3, 4, 5] and choose((5, 3)) == [3, 5]
+  assert choose(()) == [3, 4, 5] and choose((5, 3, 5)) == [3, 5]
   image_io.write_label(
     kitti360.truth_folder(dataset.root, dataset.sequence, 'image_00', 'semantic')
     / '0000000004.png',
