@@ -75,7 +75,11 @@ def _config(*required: flags.FlagHolder) -> Config:
 
 def _check() -> int:
   words = [word for word in sys.argv[1:] if word.lstrip('-').startswith('config')]
-  lines = check.check(_config(_OUT), Path(_OUT.value), _PROBE.value, shlex.join(words))
+  try:
+    lines = check.check(_config(_OUT), Path(_OUT.value), _PROBE.value, shlex.join(words))
+  except InputError:
+    print(check.NOT_READY)
+    raise
   print('\n'.join(lines))
   return int(lines[-1].startswith(check.NOT_READY))
 

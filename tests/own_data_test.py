@@ -115,7 +115,7 @@ def test_check_reports_unused_images_and_cameras_upside_down(config, tmp_path):
   (warning,) = [line for line in lines if 'in view' in line]
   assert warning.startswith('warning: 100% of the primitives within 100 m are in view. The cameras')
   assert 'are upside down: set the key "camera_axes" (OPENGL or OPENCV).' in warning
-  assert lines[-1].startswith('ready; ') and lines[-1].endswith(' warnings')
+  assert lines[-1].startswith('not ready: correct the errors above (1 errors')
 
 
 def test_check_train_eval_and_render(config, tmp_path):

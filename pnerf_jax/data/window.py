@@ -47,6 +47,7 @@ class Window:
     pseudo_confidence: [V, H, W] float32 in [0, 1], or None.
     pseudo_depth: [V, H, W] float32 planar metres, 0 = invalid; None if the dataset has none.
     primitives: records in or near the views, vertices float64 recentred.
+    primitives_source: names of their files, for messages.
     unannotated_space: 'empty' or 'void', the space outside all primitives.
     notes: lines for the log.
   """
@@ -70,6 +71,7 @@ class Window:
   pseudo_confidence: np.ndarray | None
   pseudo_depth: np.ndarray | None
   primitives: list[PrimitiveRecord]
+  primitives_source: str
   unannotated_space: str
   notes: list[str]
 
@@ -108,6 +110,7 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
     InputError: a file is missing, damaged or does not fit; no frame; no primitive in view.
   """
   dataset = open_dataset(data)
+  dataset.check_eval_frames(data.eval_frames)  # not only after training
   sizes = training_sizes(dataset.sizes, data.image_scale, data.max_width)
   views = dataset.views()
   world_from_cam = dataset.world_from_cam.copy()
@@ -149,6 +152,7 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
     pseudo_confidence=layers[2],
     pseudo_depth=layers[3],
     primitives=primitives,
+    primitives_source=', '.join(dataset.primitives_names(data.primitives) if primitives else ()),
     unannotated_space=scene.unannotated_space,
     notes=notes,
   )

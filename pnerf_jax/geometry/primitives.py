@@ -125,6 +125,7 @@ def make_primitives(
   instance: Sequence[int],
   annotation: Sequence[int | str],
   timestamp: Sequence[int],
+  source: str = 'scene',
 ) -> Primitives:
   """Pack meshes into one struct; entry m of every argument describes primitive m.
 
@@ -138,6 +139,7 @@ def make_primitives(
     instance: M instance ids.
     annotation: M numbers or names of annotations, for messages.
     timestamp: M frames, -1 for static primitives.
+    source: file of the annotations, for messages.
 
   Returns:
     Primitives in the given order.
@@ -156,7 +158,8 @@ def make_primitives(
   replaced = [str(a) for a, mesh in zip(annotation, meshes) if mesh[2]]
   if replaced:
     _LOG.warning(
-      '%d of %d primitives are not watertight; their convex hulls are used: annotation %s%s',
+      '%s: %d of %d primitives are not watertight; their convex hulls are used: annotation %s%s',
+      source,
       len(replaced),
       len(meshes),
       ', '.join(replaced[:8]),

@@ -44,7 +44,7 @@ def build_label_noise(
   """
   merged = loss.label_noise == 'merged'
   if loss.label_noise == 'estimated':
-    counts = _count_anchor_labels(
+    counts = count_anchor_labels(
       window, loss, class_ids, semantic=semantic, intervals=intervals, label=label
     )
     matrix = transition.estimate_transition(
@@ -53,9 +53,7 @@ def build_label_noise(
       prior_count=loss.transition_prior_mass * counts.sum(),
       uniform_noise=loss.uniform_label_noise,
     )
-    partial = window.unannotated_space == 'void'
-    annotated = {record.semantic for record in window.primitives} if partial else None
-    reliability = transition.label_reliability(counts, class_ids, annotated)
+    reliability = label_reliability(window, counts, class_ids)
     hint = '' if reliability >= transition.MIN_RELIABILITY else f'; {transition.UNRELIABLE}'
     level = logging.WARNING if hint else logging.INFO
     _LOG.log(level, 'pseudo-label reliability %.2f (scales the L_2D weight)%s', reliability, hint)
@@ -72,7 +70,14 @@ def build_label_noise(
   )
 
 
-def _count_anchor_labels(
+def label_reliability(window: Window, counts: np.ndarray, class_ids: tuple[int, ...]) -> float:
+  """Return transition.label_reliability of a window; unannotated space may hold any class."""
+  partial = window.unannotated_space == 'void'
+  annotated = {record.semantic for record in window.primitives} if partial else None
+  return transition.label_reliability(counts, class_ids, annotated)
+
+
+def count_anchor_labels(
   window: Window,
   loss: LossConfig,
   class_ids: tuple[int, ...],

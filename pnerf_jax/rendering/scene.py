@@ -73,6 +73,7 @@ def make_scene(window: Window) -> Scene:
     instance=instance,
     annotation=annotation,
     timestamp=timestamp,
+    source=window.primitives_source,
   )
   table = make_class_table(np.asarray(primitives.semantic), class_ids, labels.SKY)
   return Scene(window, primitives, class_ids, table)

@@ -10,7 +10,7 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.geometry import primitives
 
 
-def _pack(meshes, annotation=(1,)):
+def _pack(meshes, annotation=(1,), source='scene'):
   count = len(meshes)
   return primitives.make_primitives(
     [vertices for vertices, _ in meshes],
@@ -19,6 +19,7 @@ def _pack(meshes, annotation=(1,)):
     instance=[0] * count,
     annotation=annotation[:count],
     timestamp=[-1] * count,
+    source=source,
   )
 
 
@@ -93,11 +94,12 @@ def test_open_meshes_are_named_in_one_line(box, caplog):
   vertices, faces = box((0, 0, 0), (1, 1, 1))
   names = [f'{i} (car)' for i in range(12)]
   with caplog.at_level(logging.WARNING):
-    _pack([(vertices, faces[2:] if i else faces) for i in range(12)], annotation=names)
+    meshes = [(vertices, faces[2:] if i else faces) for i in range(12)]
+    _pack(meshes, annotation=names, source='a/boxes.xml')
   (record,) = caplog.records
   assert record.getMessage() == (
-    '11 of 12 primitives are not watertight; their convex hulls are used: annotation 1 (car),'
-    ' 2 (car), 3 (car), 4 (car), 5 (car), 6 (car), 7 (car), 8 (car), ...'
+    'a/boxes.xml: 11 of 12 primitives are not watertight; their convex hulls are used: annotation'
+    ' 1 (car), 2 (car), 3 (car), 4 (car), 5 (car), 6 (car), 7 (car), 8 (car), ...'
   )
 
 

@@ -1,9 +1,11 @@
-"""Readiness check of a window: which files exist, which are missing, the cost of training.
+"""Readiness check of a window: its files and their content, its geometry, the cost of training.
 
 The input is read and validated by the functions that training uses, so the check fails on the same
-input as training, with the same message.
+input as training, with the same message. The verdict is the last line: "ready", "ready, but ..." or
+"not ready: ...".
 """
 
+import dataclasses
 import os
 from collections import Counter
 from pathlib import Path
@@ -11,34 +13,62 @@ from pathlib import Path
 import numpy as np
 
 from pnerf_jax.config.schema import Config, LossConfig
-from pnerf_jax.contrib.preparation import estimate_cost, overlay
+from pnerf_jax.contrib.preparation import alignment, content, estimate_cost, overlay
 from pnerf_jax.data import labels
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex, format_ranges
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.data.window import Window
 from pnerf_jax.errors import InputError
-from pnerf_jax.evaluation.ground_truth import camera_to_score, frames_to_score
+from pnerf_jax.evaluation.ground_truth import camera_to_score, check_ground_truth, frames_to_score
+from pnerf_jax.label_noise import transition
 from pnerf_jax.runs.experiment import build_experiment
 
 _GIB = 2**30
 _MAX_MEMORY = 0.8  # fraction of the device memory above which training may not fit
-_WARNING = 'warning: '
+_WARNING, _ERROR = 'warning: ', 'error: '
+NOT_READY = 'not ready'
+_MAX_BARE = (0.2, 0.5)  # of the labelled surface without a primitive: a warning, an error
+_MAX_BARE_WITH_SKY = (0.7, 0.85)  # without pseudo-labels, of all pixels
+_SURROUNDINGS = ('flat', 'construction', 'nature')  # categories of what surrounds things
+_MIN_HIT = 0.01  # fraction of the pixels that intersect a primitive
+_MAX_RATIO = 1.25  # of stereo depth and LiDAR, either way
+_UNIT = 'Check its unit: metres * 256, or depth_unit_scale_factor of transforms.json'
+_MIN_MOTION = 0.05  # metres between the cameras, for parallax
 
 
-def check(config: Config, out: Path, estimates_cost: bool = True) -> list[str]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limitation:
+  """Absent supervision.
+
+  Attributes:
+    cause: what is absent.
+    worth: of the labels, for that reason.
+    remedy: with a command, if one mends it.
+  """
+
+  cause: str
+  worth: str
+  remedy: str
+
+
+def check(
+  config: Config, out: Path, estimates_cost: bool = True, config_flags: str = '--config=CONFIG'
+) -> list[str]:
   """Check whether the window of a config is ready for training.
 
   Args:
     config: the config of the run.
     out: picture to write, PNG.
     estimates_cost: run a few training steps to estimate time and memory.
+    config_flags: of the command line, for the commands of remedies.
 
   Returns:
-    Lines of a report; missing or suspicious input starts with 'warning: '.
+    Lines of a report; suspicious input starts with 'warning: ', input that makes the labels wrong
+    with 'error: ', and the last line is the verdict, which starts with 'ready' or 'not ready'.
 
   Raises:
-    InputError: input on which training fails, or an invalid `out`.
+    InputError: input on which training or evaluation fails, or an invalid `out`.
   """
   out = Path(out)
   if out.suffix.lower() != '.png' or out.is_dir():
@@ -46,16 +76,22 @@ def check(config: Config, out: Path, estimates_cost: bool = True) -> list[str]:
   dataset = open_dataset(config.data)
   camera = camera_to_score(dataset, config.eval.camera)
   scored = frames_to_score(dataset, camera, config.data.eval_frames)
+  check_ground_truth(dataset, camera, scored)
   experiment = build_experiment(config)
   window = experiment.scene.window
+  found = alignment.compare(experiment)
+  limitations = _limitations(dataset, window, config.loss, found, config_flags)
   lines = [
     f'{dataset.sequence}, frames {format_ranges(dataset.frames)} ({len(dataset.frames)}), '
     f'{" and ".join(dataset.cameras)}',
+    *(f'{_WARNING}{lim.cause}: {lim.worth}. {lim.remedy}' for lim in limitations if lim.cause),
     f'images {_format_sizes(window.full_sizes)}, trained at {_format_sizes(window.sizes)}',
     *_file_lines(dataset, config.loss, camera),
     f'frames to score: {format_ranges(scored)}',
     *primitive_lines(window.primitives),
-    *_window_lines(config.loss, window),
+    *_window_lines(window),
+    *_alignment_lines(found, window),
+    *_lidar_lines(dataset, camera),
   ]
   frame = overlay.write_overlay(
     out, dataset, experiment.scene, camera, config.scene.max_intervals_per_ray
@@ -63,8 +99,96 @@ def check(config: Config, out: Path, estimates_cost: bool = True) -> list[str]:
   lines.append(f'picture of frame {frame}: {out}')
   if estimates_cost:
     lines += _cost_lines(estimate_cost.estimate(experiment))
-  num_warnings = sum(line.startswith(_WARNING) for line in lines)
-  return [*lines, f'ready; {num_warnings} warnings' if num_warnings else 'ready']
+  return [*lines, _verdict(lines, limitations)]
+
+
+def _verdict(lines: list[str], limitations: list[Limitation]) -> str:
+  """Return whether a window is ready, what limits its labels, and the first remedy."""
+  num_errors, num_warnings = (
+    sum(line.startswith(prefix) for line in lines) for prefix in (_ERROR, _WARNING)
+  )
+  if num_errors:
+    return f'{NOT_READY}: correct the errors above ({num_errors} errors, {num_warnings} warnings)'
+  if limitations:
+    worth = '; '.join(limit.worth for limit in limitations)
+    return f'ready, but {worth}. {limitations[0].remedy} ({num_warnings} warnings)'
+  if num_warnings:
+    return f'ready, but the labels may be wrong where the {num_warnings} warnings above apply'
+  return 'ready'
+
+
+def _limitations(
+  dataset: DatasetIndex,
+  window: Window,
+  loss: LossConfig,
+  found: alignment.Alignment,
+  config_flags: str,
+) -> list[Limitation]:
+  """Return which supervision is absent or useless."""
+  command = f'python -m pnerf_jax.prepare {{}} {config_flags}'
+  make_labels = f'Make pseudo-labels: {command.format("labels")} --network=transformers:FOLDER'
+  label, depth = window.pseudo_label, window.pseudo_depth
+  confidence = 1.0 if window.pseudo_confidence is None else window.pseudo_confidence
+  weight = np.zeros((1, 1, 1)) if label is None else label * confidence
+  has_label = np.max(weight, axis=(1, 2)) > 0
+  has_weight = bool(loss.semantic_2d_fixed or loss.semantic_2d)
+  is_labelled = bool(has_label.any()) and has_weight
+  limitations = []
+  if not is_labelled:
+    cause, replace = 'there are no pseudo-labels', ''
+    if label is not None:
+      cause, replace = 'the pseudo-labels hold no class with a confidence above 0', ' --overwrite'
+    rest = 'unlabelled' if window.unannotated_space == 'void' else 'labelled sky'
+    limitations.append(
+      Limitation(
+        cause=f'no label loss is on, since {cause if has_weight else "its weights are 0"}',
+        worth=f'the labels are those of the primitives alone, all else is {rest}',
+        remedy=make_labels + replace if has_weight else 'Set --config.loss.semantic_2d.',
+      )
+    )
+  elif found.reliability is not None and found.reliability < transition.MIN_RELIABILITY:
+    limitations.append(
+      Limitation(
+        cause=f'the reliability of the pseudo-labels is {found.reliability:.2f}',
+        worth='the labels are those of the primitives, the pseudo-labels count for nothing',
+        remedy=transition.UNRELIABLE[0].upper() + transition.UNRELIABLE[1:],
+      )
+    )
+  elif not has_label.all():
+    worth = f'{np.sum(~has_label)} of {len(has_label)} images have no pseudo-label of their own'
+    limitations.append(Limitation(cause='', worth=worth, remedy=make_labels))
+  if depth is None or not (depth > 0).any() or not loss.depth:
+    limitations.append(_without_depth(dataset, window, loss, is_labelled, command))
+  if not window.primitives:
+    limitations.append(
+      Limitation(
+        cause='no primitive is used',
+        worth='there are no instances, and the classes are those of the pseudo-labels',
+        remedy='Check poses, primitives, config.data.start and config.data.primitives.',
+      )
+    )
+  return limitations
+
+
+def _without_depth(
+  dataset: DatasetIndex, window: Window, loss: LossConfig, is_labelled: bool, command: str
+) -> Limitation:
+  """Return the limitation of a window without depth. Args: see _limitations."""
+  still = np.ptp(window.world_from_cam[:, :3, 3], axis=0).max() < _MIN_MOTION
+  source = 'colour and labels' if is_labelled else 'colour alone'
+  replace = '' if window.pseudo_depth is None else ' --overwrite'
+  if not loss.depth:
+    remedy = 'Set --config.loss.depth.'
+  elif dataset.stereo:
+    remedy = f'Make depth: {command.format("depth")}{replace}'
+  else:
+    remedy = 'Name depth of LiDAR or stereo as depth_file_path.'
+  return Limitation(
+    cause='no depth loss is on' + ('' if is_labelled else ', so colour is the only supervision'),
+    worth=f'the geometry comes from {source}'
+    + (' of cameras that do not move, so it is a guess' if still else ''),
+    remedy=remedy,
+  )
 
 
 def primitive_lines(primitives: list[PrimitiveRecord]) -> list[str]:
@@ -84,36 +208,51 @@ def primitive_lines(primitives: list[PrimitiveRecord]) -> list[str]:
 
 
 def _file_lines(dataset: DatasetIndex, loss: LossConfig, scored_camera: str) -> list[str]:
-  """Return a line per kind of file and camera: the frames that have it, and the consequence."""
-  uses_labels = bool(loss.semantic_2d_fixed or loss.semantic_2d)
+  """Return lines per kind of file and camera: the frames that have it, its content, what is odd."""
+  consequences = {}
+  if loss.semantic_2d_fixed or loss.semantic_2d:
+    consequences['pseudo_label'] = 'disables L_fix and L_2D there'
+  if loss.depth:
+    consequences['pseudo_depth'] = 'disables the depth loss there'
   lines = []
-  for camera in dataset.cameras:
-    remedy = '; create it with prepare depth' if camera in dataset.stereo else ''
-    lines += [
-      _file_line(
-        dataset,
-        camera,
-        'pseudo_label',
-        'pseudo-labels',
-        'disables L_fix and L_2D there' if uses_labels else '',
-      ),
-      _file_line(dataset, camera, 'pseudo_confidence', 'pseudo-label confidence'),
-      _file_line(
-        dataset,
-        camera,
-        'pseudo_depth',
-        'stereo depth',
-        f'disables the depth loss there{remedy}' if loss.depth else '',
-      ),
-    ]
-  for kind in ('semantic', 'instance'):
-    lines.append(_file_line(dataset, scored_camera, f'true_{kind}', f'{kind} ground truth'))
+  supervision = ('rgb', 'pseudo_label', 'pseudo_confidence', 'pseudo_depth')
+  for kind in supervision:
+    samples = {camera: content.draw(dataset, kind, camera) for camera in dataset.cameras}
+    is_absent = not any(sample.frames for sample in samples.values())  # a limitation, said above
+    for camera, sample in samples.items():
+      consequence = '' if is_absent else consequences.get(kind, '')
+      lines += _sample_lines(dataset, camera, sample, consequence)
+  for kind in ('true_semantic', 'true_instance', 'true_confidence', 'lidar_depth'):
+    sample = content.draw(dataset, kind, scored_camera)
+    lines += _sample_lines(dataset, scored_camera, sample)
   scans = [frame for frame in dataset.frames if dataset.scan_path(frame) is not None]
-  accumulated = _frames_with(dataset, scored_camera, 'lidar_depth')
-  lines.append(
-    f'LiDAR: {_count(scans, dataset)} have a scan, {_count(accumulated, dataset)} accumulated depth'
-  )
-  return lines
+  return [*lines, f'LiDAR: {_count(scans, dataset)} have a scan']
+
+
+def _sample_lines(
+  dataset: DatasetIndex, camera: str, sample: content.Sample, consequence: str = ''
+) -> list[str]:
+  """Return the line of one kind of file, and a line for everything odd in its content.
+
+  Args:
+    dataset: the window's files.
+    camera: e.g. 'image_00'.
+    sample: of the files.
+    consequence: effect of missing files on training; '' = none, no warning.
+  """
+  name = f'{sample.kind.title}, {camera}'
+  line = f'{name}: {_count(sample.frames, dataset)}'
+  if description := sample.description():
+    line += f'; {description}'
+  missing = sorted(set(dataset.frames) - set(sample.frames))
+  if missing and consequence:
+    line = f'{_WARNING}{line}; missing {format_ranges(missing)}: {consequence}'
+  read = f'frames {format_ranges(sample.read)}'
+  is_needless = len(sample.frames) == len(dataset.frames) and not description
+  return [line] * (not is_needless) + [
+    f'{_ERROR if fault.startswith(content.TRAIN_IDS) else _WARNING}{name}, {read}: {fault}'
+    for fault in sample.faults()
+  ]
 
 
 def _format_sizes(sizes: np.ndarray) -> str:
@@ -121,47 +260,70 @@ def _format_sizes(sizes: np.ndarray) -> str:
   return ' and '.join(f'{width} x {height}' for width, height in np.unique(sizes, axis=0)[::-1])
 
 
-def _file_line(
-  dataset: DatasetIndex, camera: str, kind: str, title: str, consequence: str = ''
-) -> str:
-  """Return the line of one kind of file.
-
-  Args:
-    dataset: the window's files.
-    camera: e.g. 'image_00'.
-    kind: kind of file, see DatasetIndex.path_of.
-    title: the kind in English.
-    consequence: effect of missing files on training; '' = none, no warning.
-  """
-  existing = _frames_with(dataset, camera, kind)
-  line = f'{title}, {camera}: {_count(existing, dataset)}'
-  missing = sorted(set(dataset.frames) - set(existing))
-  if missing and consequence:
-    return f'{_WARNING}{line}; missing {format_ranges(missing)}: {consequence}'
-  return line
-
-
-def _frames_with(dataset: DatasetIndex, camera: str, kind: str) -> list[int]:
-  """Return the frames that have a file of a kind."""
-  paths = {frame: dataset.path_of(kind, frame, camera) for frame in dataset.frames}
-  return [frame for frame, path in paths.items() if path is not None and path.exists()]
-
-
 def _count(frames: list[int], dataset: DatasetIndex) -> str:
   return f'{len(frames)} of {len(dataset.frames)} frames'
 
 
-def _window_lines(loss: LossConfig, window: Window) -> list[str]:
+def _window_lines(window: Window) -> list[str]:
   """Return lines on the window as a whole."""
-  lines = [f'far bound {window.far:g} m, space outside all primitives: {window.unannotated_space}']
-  if window.pseudo_label is None and not loss.depth:
-    lines.append(f'{_WARNING}colour is the only supervision')
   # Missing files are counted by _file_lines.
-  return lines + [
+  return [
+    f'far bound {window.far:g} m, space outside all primitives: {window.unannotated_space}'
+  ] + [
     note
     for note in window.notes
     if ' images used, ' in note or (note.startswith(_WARNING) and ': missing, ' not in note)
   ]
+
+
+def _alignment_lines(found: alignment.Alignment, window: Window) -> list[str]:
+  """Return lines on the agreement of the primitives with the pseudo-labels and depth."""
+  views = f'in {found.num_views} of {len(window.view_frame)} images'
+  lines = [f'{found.hit:.0%} of the pixels show a primitive, {views}']
+  things = {record.semantic for record in window.primitives if record.timestamp < 0}
+  if found.hit < _MIN_HIT and window.primitives:
+    lines[0] = f'{_WARNING}{lines[0]}: check poses, primitives and config.data.start'
+  if window.unannotated_space == 'empty':
+    lines += _bare_lines(found, things, views)
+  if found.reliability is not None:
+    lines.append(f'pseudo-label reliability {found.reliability:.2f}, {views}')
+  if found.depth_scale is not None:
+    lines.append(
+      f'{_WARNING}stereo depth lies inside the primitives if multiplied by'
+      f' {found.depth_scale:.2g}, {views}. {_UNIT}'
+    )
+  return lines
+
+
+def _bare_lines(found: alignment.Alignment, classes: set[int], views: str) -> list[str]:
+  """Return an error or a warning if space that is not annotated is taken to be empty.
+
+  Args:
+    found: the agreement.
+    classes: ids of the static primitives.
+    views: those compared, in English.
+  """
+  bare, what, limits = 1 - found.hit, 'pixels', _MAX_BARE_WITH_SKY
+  if found.bare is not None:
+    bare, what, limits = found.bare, 'pixels with another pseudo-label than sky', _MAX_BARE
+  only_things = not any(labels.BY_ID[i].category in _SURROUNDINGS for i in classes)
+  if bare < limits[0] and not only_things:
+    return []
+  share = f'{bare:.0%} of the {what} show no primitive'
+  cause = 'only things are annotated' if only_things else share
+  return [
+    f'{_ERROR if only_things or bare >= limits[1] else _WARNING}{cause}, {views}: all that no'
+    ' primitive contains is labelled sky. Check the poses, or set'
+    ' --config.scene.unannotated_space=void'
+  ]
+
+
+def _lidar_lines(dataset: DatasetIndex, camera: str) -> list[str]:
+  """Return a warning if stereo depth and LiDAR differ."""
+  ratio = alignment.depth_over_lidar(dataset, camera)
+  if ratio is None or 1 / _MAX_RATIO <= ratio <= _MAX_RATIO:
+    return []
+  return [f'{_WARNING}stereo depth is {ratio:.2g} times that of LiDAR, {camera}. {_UNIT}']
 
 
 def _cost_lines(cost: estimate_cost.CostEstimate) -> list[str]:

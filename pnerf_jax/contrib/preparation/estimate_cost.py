@@ -56,7 +56,8 @@ class CostEstimate:
 def estimate(experiment: Experiment) -> CostEstimate:
   """Run a few training steps on two views of the window and extrapolate their cost."""
   config, mesh = experiment.config, experiment.mesh
-  small = _select_views(experiment)
+  middle = max(0, len(experiment.scene.window.view_frame) // 2 - _NUM_VIEWS // 2)
+  small = select_views(experiment, slice(middle, middle + _NUM_VIEWS))
   factor = len(experiment.scene.window.view_frame) / len(small.scene.window.view_frame)
   build_ray_table(small)  # compiles
   start = time.perf_counter()
@@ -101,13 +102,12 @@ def estimate(experiment: Experiment) -> CostEstimate:
   )
 
 
-def _select_views(experiment: Experiment) -> Experiment:
-  """Restrict an experiment to the views in the middle of its window."""
+def select_views(experiment: Experiment, views: slice | list[int]) -> Experiment:
+  """Restrict an experiment to some views of its window."""
   scene, window = experiment.scene, experiment.scene.window
   num_views = len(window.view_frame)
-  first = max(0, num_views // 2 - _NUM_VIEWS // 2)
   selected: dict[str, Any] = {
-    field.name: value[first : first + _NUM_VIEWS]
+    field.name: value[views]
     for field in dataclasses.fields(window)
     if isinstance(value := getattr(window, field.name), np.ndarray)
     and len(value) == num_views

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import scipy.ndimage
 
+from pnerf_jax.contrib.report import panels
 from pnerf_jax.data import labels, palettes
 from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.evaluation import frame_result, ground_truth
-from pnerf_jax.contrib.report import panels
 from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.rendering.scene import Scene
@@ -22,16 +22,20 @@ _POINT_SIZE = 3  # pixels
 _MOVING_COLOR = (255, 0, 255)
 
 
+def frames_with_lidar(dataset: DatasetIndex, camera: str) -> list[int]:
+  """Return the frames with a scan or accumulated LiDAR depth."""
+  paths = {frame: dataset.path_of('lidar_depth', frame, camera) for frame in dataset.frames}
+  return [
+    frame
+    for frame, path in paths.items()
+    if dataset.scan_path(frame) is not None or (path is not None and path.exists())
+  ]
+
+
 def select_frame(dataset: DatasetIndex, camera: str) -> int:
   """Return the frame with LiDAR that is nearest to the middle of the window, else the middle."""
   middle = dataset.frames[len(dataset.frames) // 2]
-  with_lidar = [
-    frame
-    for frame in dataset.frames
-    if dataset.scan_path(frame) is not None
-    or (path := dataset.path_of('lidar_depth', frame, camera)) is not None
-    and path.exists()
-  ]
+  with_lidar = frames_with_lidar(dataset, camera)
   return min(with_lidar or [middle], key=lambda frame: abs(frame - middle))
 
 
@@ -53,21 +57,12 @@ def write_overlay(
   window = scene.window
   frame = select_frame(dataset, camera)
   view = dataset.view_index(frame, camera)
-  intervals, moving, _ = view_intervals(
-    scene.primitives,
-    dataset_camera(scene, view, full=False),
-    window.near,
-    float(window.far),
-    num_intervals,
-  )
   image = window.crop_to_image(window.rgb, view)
   assert image is not None  # training reads the images of its window
   truth = ground_truth.read_ground_truth(
     dataset, camera, frame, window.world_from_cam[view], window.full_intrinsics[view]
   )
-  class_of_primitive = np.asarray(scene.primitives.semantic)
-  first = first_labelled(np.asarray(intervals.primitive), class_of_primitive)
-  semantic = np.where(first < 0, labels.VOID, class_of_primitive[first])
+  primitives, semantic = _draw_primitives(scene, view, image, num_intervals)
   lidar = None
   if truth.lidar_world is not None:
     height, width = image.shape[:2]
@@ -83,10 +78,7 @@ def write_overlay(
     true_picture = _blend_classes(truth.photo, true)[pixels]
   pictures = [
     (f'image: {camera}, frame {frame}', image),
-    (
-      'first primitive on the ray (magenta: moving)',
-      overlay_primitives(image, first, semantic, np.isfinite(np.asarray(moving))),
-    ),
+    ('first primitive on the ray (magenta: moving)', primitives),
     ('LiDAR (red 3 m to blue 100 m)', lidar),
     ('stereo depth', None if depth is None else palettes.depth_rgb(depth)),
     ('pseudo-labels', None if pseudo_label is None else _blend_classes(image, pseudo_label)),
@@ -96,6 +88,23 @@ def write_overlay(
   class_ids = np.unique(np.concatenate(maps))
   panels.save(path, panels.sheet(pictures, image.shape[:2], class_ids, num_photos=3))
   return frame
+
+
+def _draw_primitives(
+  scene: Scene, view: int, image: np.ndarray, num_intervals: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return an image [H, W, 3] with the primitives over it, and the classes [H, W] that it shows."""
+  intervals, moving, _ = view_intervals(
+    scene.primitives,
+    dataset_camera(scene, view, full=False),
+    scene.window.near,
+    float(scene.window.far),
+    num_intervals,
+  )
+  class_of_primitive = np.asarray(scene.primitives.semantic)
+  first = first_labelled(np.asarray(intervals.primitive), class_of_primitive)
+  semantic = np.where(first < 0, labels.VOID, class_of_primitive[first])
+  return overlay_primitives(image, first, semantic, np.isfinite(np.asarray(moving))), semantic
 
 
 def first_labelled(primitive: np.ndarray, semantic: np.ndarray) -> np.ndarray:

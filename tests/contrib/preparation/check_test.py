@@ -1,15 +1,17 @@
 """Tests of the readiness check and its picture."""
 
+import json
 import re
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import kitti360 as configs
 from pnerf_jax.config.schema import parse_config
-from pnerf_jax.contrib.preparation import check, estimate_cost, overlay
-from pnerf_jax.data import kitti360
+from pnerf_jax.contrib.preparation import check, estimate_cost, export_transforms, overlay
+from pnerf_jax.data import kitti360, labels, transforms
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.errors import InputError
 
@@ -68,19 +70,185 @@ def test_check_reports_files_and_cost(street, tmp_path, monkeypatch):
   assert milliseconds > 0 and 0 <= gibibytes < 1
 
 
-def test_check_warns_of_missing_files(street, tmp_path):
+def run_check(root, tmp_path, **changes):
+  """Return the lines of the check of a street, with config fields such as data__frames changed."""
+  config = configs.get_config('tiny')
+  config.data.root = str(root)
+  for name, value in changes.items():
+    group, field = name.split('__')
+    config[group][field] = value
+  return check.check(
+    parse_config(config), tmp_path / 'check.png', estimates_cost=False, config_flags='--config=C.py'
+  )
+
+
+@pytest.fixture
+def copied(street, tmp_path):
+  """Return a copy of the street and the name of its sequence."""
   root = shutil.copytree(street, tmp_path / 'data')
   (sequence,) = (path.name for path in (root / 'data_2d_raw').iterdir())
+  return root, sequence
+
+
+def rewrite(folder, change):
+  """Replace the pixels of all PNG files below a folder."""
+  paths = sorted(folder.rglob('*.png'))
+  assert paths
+  for path in paths:
+    pixels = np.asarray(Image.open(path))
+    Image.fromarray(change(pixels.astype(int)).astype(pixels.dtype)).save(path)
+
+
+def starting_with(prefix, lines):
+  return [line for line in lines if line.startswith(prefix)]
+
+
+def test_check_warns_of_missing_files(copied, tmp_path):
+  root, sequence = copied
   shutil.rmtree(kitti360.pseudo_depth_folder(root, sequence, 'image_01'))
   next(kitti360.pseudo_label_folder(root, sequence, 'image_00').iterdir()).unlink()
   shutil.rmtree(root / 'data_3d_raw')
-  lines = check.check(make_config(root), tmp_path / 'check.png', estimates_cost=False)
-  warnings = [line for line in lines if line.startswith('warning: ')]
-  assert len(warnings) == 2 and lines[-1] == 'ready; 2 warnings'
+  lines = run_check(root, tmp_path)
+  warnings = starting_with('warning: ', lines)
+  assert len(warnings) == 2
+  assert lines[-1] == (
+    'ready, but 1 of 4 images have no pseudo-label of their own. Make pseudo-labels: python -m'
+    ' pnerf_jax.prepare labels --config=C.py --network=transformers:FOLDER (2 warnings)'
+  )
   assert 'pseudo-labels, image_00: 1 of 2' in warnings[0] and 'L_fix and L_2D' in warnings[0]
   assert 'stereo depth, image_01: 0 of 2' in warnings[1] and 'depth loss' in warnings[1]
-  assert any('LiDAR: 0 of 2' in line for line in lines)
+  assert 'LiDAR: 0 of 2 frames have a scan' in lines
   assert not any(' ms per step' in line for line in lines)
+
+
+@pytest.mark.parametrize('space, rest', [('empty', 'labelled sky'), ('void', 'unlabelled')])
+def test_check_without_labels_says_so_first_and_what_they_are_worth(copied, tmp_path, space, rest):
+  root, sequence = copied
+  shutil.rmtree(root / 'data_2d_pseudo_semantics')
+  shutil.rmtree(root / 'data_2d_pseudo_depth')
+  lines = run_check(root, tmp_path, scene__unannotated_space=space)
+  worth = f'the labels are those of the primitives alone, all else is {rest}'
+  command = (
+    'Make pseudo-labels: python -m pnerf_jax.prepare labels --config=C.py'
+    ' --network=transformers:FOLDER'
+  )
+  assert lines[1:3] == [
+    f'warning: no label loss is on, since there are no pseudo-labels: {worth}. {command}',
+    'warning: no depth loss is on, so colour is the only supervision: the geometry comes from'
+    ' colour alone. Make depth: python -m pnerf_jax.prepare depth --config=C.py',
+  ]
+  assert lines[-1] == (
+    f'ready, but {worth}; the geometry comes from colour alone. {command} (2 warnings)'
+  )
+
+
+def test_check_of_labels_without_a_class_names_the_command_that_replaces_them(copied, tmp_path):
+  root, sequence = copied
+  rewrite(
+    root / 'data_2d_pseudo_semantics' / 'train' / sequence / 'image_00' / 'semantic', np.zeros_like
+  )
+  rewrite(
+    root / 'data_2d_pseudo_semantics' / 'train' / sequence / 'image_01' / 'semantic',
+    lambda pixels: np.full_like(pixels, 255),
+  )
+  lines = run_check(root, tmp_path)
+  cause = 'the pseudo-labels hold no class with a confidence above 0'
+  assert lines[1].startswith(f'warning: no label loss is on, since {cause}: ')
+  name = 'warning: pseudo-labels, image_0'
+  assert starting_with(name, lines) == [
+    f'{name}0, frames 1311-1312: every pixel is 0, i.e. unknown',
+    f'{name}1, frames 1311-1312: every pixel is 255, i.e. unknown',
+  ]
+  assert lines[-1].endswith('--network=transformers:FOLDER --overwrite (3 warnings)')
+
+
+def test_check_of_train_ids_is_not_ready(copied, tmp_path):
+  root, _ = copied
+  train_ids = np.array([labels.BY_ID[i].train_id for i in range(labels.NUM_IDS)])
+  rewrite(root / 'data_2d_pseudo_semantics', lambda x: train_ids[x] if x.max() < 45 else x)
+  lines = run_check(root, tmp_path)
+  assert re.match(
+    r'warning: the reliability of the pseudo-labels is 0\.0\d: the labels are', lines[1]
+  )
+  assert starting_with('error: ', lines) == [
+    f'error: pseudo-labels, image_0{i}, frames 1311-1312: only 0 to 18 occur, i.e. train ids.'
+    ' Write ids: 7 = road, not 0; 26 = car, not 13'
+    for i in (0, 1)
+  ]
+  assert lines[-1] == 'not ready: correct the errors above (2 errors, 1 warnings)'
+
+
+@pytest.mark.parametrize('has_lidar', [False, True])
+def test_check_compares_depth_with_primitives_and_lidar(copied, tmp_path, has_lidar):
+  root, _ = copied
+  rewrite(root / 'data_2d_pseudo_depth', lambda x: x * 0.256)
+  if not has_lidar:
+    shutil.rmtree(root / 'data_3d_raw')
+  lines = run_check(root, tmp_path)
+  unit = 'Check its unit: metres * 256, or depth_unit_scale_factor of transforms.json'
+  expected = [
+    'warning: stereo depth lies inside the primitives if multiplied by 4, in 4 of 4 images.'
+    f' {unit}',
+    f'warning: stereo depth is 0.26 times that of LiDAR, image_00. {unit}',
+  ]
+  assert starting_with('warning: ', lines) == expected[: 1 + has_lidar]
+  assert lines[-1].startswith('ready, but the labels may be wrong')
+
+
+def boxes_of_cars(root, tmp_path):
+  """Export the first frame of a street with nine cars as its only primitives."""
+  config = configs.get_config('tiny')
+  config.data.root, config.data.frames = str(root), 1
+  export_transforms.export_transforms(parse_config(config).data, tmp_path / 'own')
+  content = json.loads((tmp_path / 'own' / transforms.NAME).read_text())
+  pose = np.array(content['frames'][0]['transform_matrix'])
+  centers = [
+    (pose @ [x, -1, -z, 1])[:3].tolist() for x in (-4.0, 0.0, 4.0) for z in (10.0, 20.0, 30.0)
+  ]
+  content['boxes_path'] = 'cars.json'
+  (tmp_path / 'own' / transforms.NAME).write_text(json.dumps(content))
+  boxes = [
+    {'class': 'car', 'instance': i + 1, 'center': center, 'size': [2, 2, 2], 'yaw': 0}
+    for i, center in enumerate(centers)
+  ]
+  (tmp_path / 'own' / 'cars.json').write_text(json.dumps({'boxes': boxes}))
+  return tmp_path / 'own'
+
+
+@pytest.mark.parametrize('has_labels', [False, True])
+def test_check_of_things_in_empty_space_is_not_ready(copied, tmp_path, has_labels):
+  root, _ = copied
+  if not has_labels:
+    shutil.rmtree(root / 'data_2d_pseudo_semantics')
+  own = boxes_of_cars(root, tmp_path)
+  lines = run_check(own, tmp_path, data__source='transforms', data__primitives='auto')
+  assert 'static primitives: car 9' in lines
+  (error,) = starting_with('error: ', lines)
+  assert error == (
+    'error: only things are annotated, in 2 of 2 images: all that no primitive contains is labelled'
+    ' sky. Check the poses, or set --config.scene.unannotated_space=void'
+  )
+  assert lines[-1].startswith('not ready: correct the errors above (1 errors')
+
+
+def test_check_exits_with_1_unless_ready(copied, tmp_path, binary):
+  root, _ = copied
+  flags = [
+    'check',
+    '--config=configs/kitti360.py:tiny',
+    f'--config.data.root={root}',
+    f'--out={tmp_path / "check.png"}',
+    '--probe=false',
+  ]
+  assert binary('prepare', *flags)[0] == 0
+  train_ids = np.array([labels.BY_ID[i].train_id for i in range(labels.NUM_IDS)])
+  to_train_ids = lambda x: train_ids[x] if x.max() < 45 else x
+  rewrite(root / 'data_2d_pseudo_semantics', to_train_ids)
+  code, errors = binary('prepare', *flags)
+  assert code == 1 and 'error' not in errors  # the report and its verdict are on stdout
+  rewrite(root / 'data_2d_semantics', to_train_ids)
+  code, errors = binary('prepare', *flags)
+  assert code == 1 and 'the true labels are train ids (values 0-' in errors.splitlines()[-1]
 
 
 def test_check_fails_on_input_on_which_training_fails(street, tmp_path):

@@ -1,0 +1,206 @@
+"""A sample of the files of each kind: what they hold, and what is odd about it."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pnerf_jax.data import image_io, labels
+from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.data.files import ReadableFile
+
+_NUM_FILES = 3  # read of every kind and camera
+_MIN_FRACTION = 0.01  # of the pixels, that is worth a line
+_MIN_CONFIDENCE = 0.05
+_DEPTHS = (1.0, 100.0)  # metres, of a plausible median
+TRAIN_IDS = 'only 0 to 18 occur, i.e. train ids'
+_VOID_NAMES = [labels.BY_ID[i].name for i in range(1, 7)]  # which no 2D network predicts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileKind:
+  """A kind of file of an image.
+
+  Attributes:
+    title: the kind in English.
+    read: returns the pixels of a path and a (width, height).
+    unknown: values that hold no information.
+    describe: returns the content of known values [N] as text; '' = nothing worth a line.
+    faults: returns what is odd about known values [N], with the likely cause.
+    may_be_constant: all pixels may have one value.
+  """
+
+  title: str
+  read: Callable[[ReadableFile, tuple[int, int]], np.ndarray]
+  unknown: tuple[int, ...]
+  describe: Callable[[np.ndarray], str]
+  faults: Callable[[np.ndarray], list[str]]
+  may_be_constant: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+  """The pixels of some files of a kind and camera.
+
+  Attributes:
+    kind: of the files.
+    frames: frames that have such a file.
+    read: frames whose files were read.
+    values: [N], their pixels.
+    known: [N] bool, pixels that hold information.
+  """
+
+  kind: FileKind
+  frames: list[int]
+  read: list[int]
+  values: np.ndarray
+  known: np.ndarray
+
+  def description(self) -> str:
+    """Return the content in English; '' = nothing worth a line."""
+    text = self.kind.describe(self.values[self.known]) if self.known.any() else ''
+    return f'{text}; {self.known.mean():.0%} known' if text else ''
+
+  def faults(self) -> list[str]:
+    """Return what is odd about the content, with the likely cause."""
+    if not self.read:
+      return []
+    if not self.known.any():
+      values = ' or '.join(f'{value:g}' for value in np.unique(self.values))
+      return [f'every pixel is {values}, i.e. unknown']
+    faults = self.kind.faults(self.values[self.known])
+    constant = self.values.min() == self.values.max()
+    if constant and not faults and not self.kind.may_be_constant:
+      faults = [f'every pixel has the value {self.values[0]:g}']
+    return faults
+
+
+def draw(dataset: DatasetIndex, name: str, camera: str) -> Sample:
+  """Read some files of a kind of a camera, evenly distributed over the window.
+
+  Args:
+    dataset: the window's files.
+    name: a key of KINDS.
+    camera: e.g. 'image_00'.
+
+  Raises:
+    InputError: a file is damaged.
+  """
+  kind = KINDS[name]
+  paths = {frame: dataset.path_of(name, frame, camera) for frame in dataset.frames}
+  present = {f: path for f, path in paths.items() if path is not None and path.exists()}
+  frames = list(present)
+  indices = np.unique(np.linspace(0, len(frames) - 1, _NUM_FILES).round().astype(int))
+  chosen = [frames[i] for i in indices] if frames else []
+  pixels = [kind.read(present[f], dataset.size(f, camera)).ravel() for f in chosen]
+  values = np.concatenate([np.zeros(0), *pixels])
+  return Sample(
+    kind=kind, frames=frames, read=chosen, values=values, known=~np.isin(values, kind.unknown)
+  )
+
+
+def _class_text(ids: np.ndarray) -> str:
+  values, counts = np.unique(ids, return_counts=True)
+  order = np.argsort(-counts)[:4]
+  top = [f'{labels.BY_ID[int(values[i])].name} {counts[i] / len(ids):.0%}' for i in order]
+  return f'{len(values)} classes ({", ".join(top)}{", ..." if len(values) > 4 else ""})'
+
+
+def _instance_text(values: np.ndarray) -> str:
+  ids = np.unique(values[values >= 1000]).astype(int)
+  return f'{np.count_nonzero(labels.IS_THING[ids // 1000] & (ids % 1000 > 0))} objects'
+
+
+def _quantiles_text(unit: str, values: np.ndarray) -> str:
+  low, middle, high = np.quantile(values, (0.01, 0.5, 0.99))
+  return f'median {middle:.3g}{unit} ({low:.3g} to {high:.3g})'
+
+
+def _class_faults(unusual: Sequence[int], ids: np.ndarray) -> list[str]:
+  """Return what is odd about class ids [N]; unusual: ids that should be absent."""
+  counts = np.bincount(ids.astype(int), minlength=256)
+  if labels.are_train_ids(counts):
+    return [f'{TRAIN_IDS}. Write ids: 7 = road, not 0; 26 = car, not 13']
+  fraction = counts[list(unusual)].sum() / len(ids)
+  if fraction < _MIN_FRACTION:
+    return []
+  names = ', '.join(_VOID_NAMES)
+  return [f'{fraction:.0%} of the pixels have ids 1 to 6 ({names}), which networks do not predict']
+
+
+def _instance_faults(values: np.ndarray) -> list[str]:
+  fraction = np.mean(values < 1000)
+  if fraction < _MIN_FRACTION:
+    return []
+  return [
+    f'{fraction:.0%} of the pixels are below 1000, e.g. {values[values < 1000][0]:g}, and count as'
+    ' void. Write id * 1000 + instanceId (26003 = car 3)'
+  ]
+
+
+def _confidence_faults(values: np.ndarray) -> list[str]:
+  if (largest := values.max()) >= _MIN_CONFIDENCE:
+    return []
+  return [
+    f'the largest confidence is {largest:.2g} (value {round(largest * 65535)}), so the label losses'
+    ' are nearly off. Write confidence * 65535'
+  ]
+
+
+def _depth_faults(values: np.ndarray) -> list[str]:
+  median = np.median(values)
+  if _DEPTHS[0] <= median <= _DEPTHS[1]:
+    return []
+  return [
+    f'the median depth is {median:.3g} m. Check the unit: metres * 256, or'
+    ' depth_unit_scale_factor of transforms.json'
+  ]
+
+
+_CLASSES: dict[str, Any] = {
+  'read': functools.partial(image_io.read_label, unknown_allowed=True),
+  'unknown': labels.UNKNOWN,
+  'describe': _class_text,
+}
+_CONFIDENCE: dict[str, Any] = {
+  'read': image_io.read_confidence,
+  'unknown': (),
+  'describe': functools.partial(_quantiles_text, ''),
+  'faults': _confidence_faults,
+  'may_be_constant': True,
+}
+_DEPTH: dict[str, Any] = {
+  'read': image_io.read_depth,
+  'unknown': (0,),
+  'describe': functools.partial(_quantiles_text, ' m'),
+  'faults': _depth_faults,
+}
+KINDS = {
+  'rgb': FileKind(
+    title='images',
+    read=image_io.read_rgb,
+    unknown=(),
+    describe=lambda _: '',
+    faults=lambda _: [],
+  ),
+  'pseudo_label': FileKind(
+    title='pseudo-labels', faults=functools.partial(_class_faults, range(1, 7)), **_CLASSES
+  ),
+  'pseudo_confidence': FileKind(title='pseudo-label confidence', **_CONFIDENCE),
+  'pseudo_depth': FileKind(title='stereo depth', **_DEPTH),
+  'lidar_depth': FileKind(title='accumulated LiDAR depth', **_DEPTH),
+  'true_semantic': FileKind(
+    title='semantic ground truth', faults=functools.partial(_class_faults, ()), **_CLASSES
+  ),
+  'true_instance': FileKind(
+    title='instance ground truth',
+    read=image_io.read_instance,
+    unknown=(0,),
+    describe=_instance_text,
+    faults=_instance_faults,
+    may_be_constant=True,
+  ),
+  'true_confidence': FileKind(title='confidence of the ground truth', **_CONFIDENCE),
+}
