@@ -88,6 +88,30 @@ def paper_network() -> tuple[dict, dict]:
     return params, dict(file)
 
 
+@pytest.fixture(scope='session')
+def config_of(street):
+  """Return a function that gives the config of a variant for the street, with train settings."""
+  from configs import kitti360
+
+  def make(variant='tiny', **train):
+    config = kitti360.get_config(variant)
+    config.data.root = str(street)
+    config.train.update(train)
+    return config
+
+  return make
+
+
+@pytest.fixture(scope='session')
+def trained(config_of, tmp_path_factory) -> pathlib.Path:
+  """Return the folder of a run of the tiny variant, read-only."""
+  from pnerf_jax.training import field_task
+
+  workdir = tmp_path_factory.mktemp('run')
+  field_task.train(config_of(), workdir)
+  return workdir
+
+
 @pytest.fixture
 def interrupt_training(monkeypatch):
   """Return a function that gives a context in which the n-th call of a train step gets SIGTERM."""

@@ -1,10 +1,8 @@
-"""The three commands end to end on a tiny street: the same calls that the binaries make."""
+"""Training end to end on a tiny street: the same calls that the binary makes."""
 
-import importlib.util
 import json
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -14,39 +12,23 @@ import time
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
-from configs import kitti360 as configs
 from configs import transforms as own_configs
+from pnerf_jax.config.schema import LOSS_TERMS
 from pnerf_jax.contrib.preparation import export_transforms
 from pnerf_jax.contrib.preparation.pack_window import pack_window
-from pnerf_jax.contrib.report.run_report import RunReport
-from pnerf_jax.data import labels
 from pnerf_jax.distributed import sharding
 from pnerf_jax.errors import InputError
-from pnerf_jax.labelling import export
 from pnerf_jax.runs import checkpoints
 from pnerf_jax.runs.config_file import load_config
 from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.runs.experiment import build_experiment
-from pnerf_jax.runs.render import render
-from pnerf_jax.training import field_task, stages
+from pnerf_jax.training import field_task
 from pnerf_jax.training.ray_table import build_ray_table
 
 pytestmark = pytest.mark.slow
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope='module')
-def config_of(street):
-  def make(variant='tiny', **train):
-    config = configs.get_config(variant)
-    config.data.root = str(street)
-    config.train.update(train)
-    return config
-
-  return make
 
 
 def final_params(workdir):
@@ -62,11 +44,15 @@ def final_params(workdir):
   }
 
 
-@pytest.fixture(scope='module')
-def trained(config_of, tmp_path_factory):
-  workdir = tmp_path_factory.mktemp('run')
-  field_task.train(config_of(), workdir)
-  return workdir
+def steps_of(workdir):
+  return [json.loads(line)['step'] for line in (workdir / 'scalars.jsonl').open()]
+
+
+def assert_same_params(one, other):
+  found, expected = final_params(one), final_params(other)
+  assert found.keys() == expected.keys() and len(found) > 20
+  for name, value in expected.items():
+    np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 def test_train_writes_the_documented_run_folder(trained):
@@ -79,7 +65,7 @@ def test_train_writes_the_documented_run_folder(trained):
       'loss',
       'psnr',
       'learning_rate',
-      *stages.LOSS_TERMS,
+      *LOSS_TERMS,
     } <= set(line)
     assert all(np.isfinite(value) for value in line.values())
   assert json.loads((trained / 'config.json').read_text())['train']['steps'] == 4
@@ -104,10 +90,7 @@ def test_a_packed_window_trains_bit_equal(config_of, trained, tmp_path):
   pack_window(config.data, str(tmp_path / 'packed'))
   config.data.root, config.data.source = str(tmp_path / 'packed'), 'tfds'
   field_task.train(config, tmp_path / 'run')
-  folder, packed = final_params(trained), final_params(tmp_path / 'run')
-  assert folder.keys() == packed.keys() and len(folder) > 20
-  for name, value in folder.items():
-    np.testing.assert_array_equal(value, packed[name], err_msg=name)
+  assert_same_params(tmp_path / 'run', trained)
   scores = [evaluate(workdir) for workdir in (trained, tmp_path / 'run')]
   for each in scores:
     each.pop('timing.seconds_per_frame')
@@ -123,52 +106,92 @@ def test_a_transforms_json_trains_bit_equal(config_of, trained, tmp_path):
   for ours, theirs in zip(*map(jax.tree.leaves, tables), strict=True):
     np.testing.assert_array_equal(ours, theirs)  # colours, labels, depth, intervals, cameras
   field_task.train(own, tmp_path / 'run')
-  folder, described = final_params(trained), final_params(tmp_path / 'run')
-  assert folder.keys() == described.keys() and len(folder) > 20
-  for name, value in folder.items():
-    np.testing.assert_array_equal(value, described[name], err_msg=name)
+  assert_same_params(tmp_path / 'run', trained)
   scores = [evaluate(workdir) for workdir in (trained, tmp_path / 'run')]
+  of_lidar = ('consistency.', 'depth.rmse', 'depth.delta1', 'truth.lidar_points')
   for name, value in scores[0].items():
-    if not name.startswith(('timing.', 'consistency.', 'depth.rmse', 'depth.delta1')):  # of LiDAR
+    if not name.startswith(('timing.', *of_lidar)):
       assert scores[1][name] == value, name
   assert scores[1]['depth.rmse'] is None and scores[1]['semantic.miou'] is not None
 
 
-def test_resume_is_bit_exact(config_of, trained, tmp_path, monkeypatch):
-  config = config_of()
-  original = field_task.make_train_steps
-
-  def stopping(*args, **kwargs):
-    train_steps = original(*args, **kwargs)
-
-    def wrapped(*inner):
-      out = train_steps(*inner)
-      os.kill(os.getpid(), signal.SIGTERM)
-      return out
-
-    return wrapped
-
-  monkeypatch.setattr(field_task, 'make_train_steps', stopping)
-  with pytest.raises(KeyboardInterrupt):
-    field_task.train(config, tmp_path)
-  monkeypatch.setattr(field_task, 'make_train_steps', original)
+def test_resume_is_bit_exact(config_of, trained, tmp_path, interrupt_training):
+  with interrupt_training(), pytest.raises(KeyboardInterrupt):
+    field_task.train(config_of(), tmp_path)
   assert final_params(tmp_path)["['step']"] == 2
-  field_task.train(config, tmp_path)
-  whole, resumed = final_params(trained), final_params(tmp_path)
-  assert whole.keys() == resumed.keys() and len(whole) > 20
-  for name, value in whole.items():
-    np.testing.assert_array_equal(value, resumed[name], err_msg=name)
-
-
-def test_one_device_and_four_give_the_same_training(config_of, trained, tmp_path, monkeypatch):
-  assert jax.device_count() >= 4
-  one = sharding.make_mesh(1)
-  monkeypatch.setattr(sharding, 'make_mesh', lambda: one)
   field_task.train(config_of(), tmp_path)
-  four, single = final_params(trained), final_params(tmp_path)
+  assert_same_params(tmp_path, trained)
+
+
+def test_a_run_of_four_devices_is_used_and_resumed_on_three(
+  config_of, trained, tmp_path, monkeypatch
+):
+  # The 64 rays of a step, 16 pixels in the refinement stage, are not a multiple of 3.
+  workdir = shutil.copytree(trained, tmp_path / 'run')
+  shutil.rmtree(workdir / 'checkpoints' / '4')
+  assert jax.device_count() == 4
+  three = sharding.make_mesh(3)
+  monkeypatch.setattr(sharding, 'make_mesh', lambda: three)
+  field_task.train(config_of(), workdir)
+  four, found = final_params(trained), final_params(workdir)
   for name, value in four.items():
     if 'params' in name:
-      np.testing.assert_allclose(value, single[name], atol=2e-4, err_msg=name)
+      np.testing.assert_allclose(value, found[name], atol=2e-4, err_msg=name)
+  scores = [evaluate(each)['semantic.accuracy'] for each in (trained, workdir)]
+  assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
+def test_a_finished_run_is_extended(config_of, trained, tmp_path, caplog):
+  workdir = shutil.copytree(trained, tmp_path / 'run')
+  with caplog.at_level('INFO', 'pnerf_jax'):
+    field_task.train(config_of(steps=8), workdir)
+  assert 'config.train.steps grows from 4 to 8' in caplog.text
+  assert steps_of(workdir) == [2, 4, 6, 8] and final_params(workdir)["['step']"] == 8
+  assert load_config(workdir).train.steps == 8
+  with pytest.raises(InputError, match='config.train.steps is 8 there but 4 now .*only grow'):
+    field_task.train(config_of(), workdir)
+
+
+def test_free_fields_and_the_place_of_the_data_may_change_on_resume(
+  config_of, trained, street, tmp_path, monkeypatch
+):
+  workdir = shutil.copytree(trained, tmp_path / 'run')
+  shutil.rmtree(workdir / 'checkpoints' / '4')
+  monkeypatch.chdir(street.parent)
+  config = config_of(log_every=4, checkpoint_every=4)
+  config.data.root, config.eval.num_panels = street.name, 1
+  field_task.train(config, workdir)
+  assert_same_params(workdir, trained)
+  kept = load_config(workdir)
+  assert (kept.data.root, kept.eval.num_panels, kept.train.log_every) == (str(street), 1, 4)
+
+
+def test_a_run_without_checkpoints_takes_another_config(config_of, tmp_path):
+  config = config_of()
+  config.optim.learning_rate = 1e30
+  with pytest.raises(InputError, match='step 2: .* is (nan|inf)'):
+    field_task.train(config, tmp_path)
+  assert not list(tmp_path.glob('checkpoints/*'))
+  field_task.train(config_of(steps=2), tmp_path)
+  assert load_config(tmp_path).optim.learning_rate == 0.01
+
+
+def test_a_folder_that_cannot_keep_checkpoints_is_refused_first(config_of, tmp_path):
+  config = config_of()
+  config.data.root = '/nowhere'  # not even looked for
+  with pytest.raises(InputError, match='^--workdir=.*checkpoints cannot be kept'):
+    field_task.train(config, tmp_path / 'run[1]')
+  assert not list(tmp_path.iterdir())
+
+
+def test_too_little_memory_is_refused_in_one_line(config_of, tmp_path):
+  config = config_of()
+  config.model.update(log2_hashmap_size=30, grid_levels=64, grid_min_cell=1e-4)
+  with pytest.raises(
+    InputError, match=r'^training \([\d.]+ GB of parameters .* GB are free. Lower --config.data.fr'
+  ):
+    field_task.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
 
 
 def test_damaged_newest_checkpoint_falls_back(config_of, trained, tmp_path, caplog):
@@ -181,9 +204,7 @@ def test_damaged_newest_checkpoint_falls_back(config_of, trained, tmp_path, capl
     field_task.train(config_of(), workdir)
   assert 'is unreadable' in caplog.text
   assert len(list((workdir / 'damaged_checkpoints').iterdir())) == 1
-  whole, resumed = final_params(trained), final_params(workdir)
-  for name, value in whole.items():
-    np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+  assert_same_params(workdir, trained)
 
 
 def test_another_config_in_the_same_workdir_is_refused(config_of, trained):
@@ -193,18 +214,12 @@ def test_another_config_in_the_same_workdir_is_refused(config_of, trained):
     field_task.train(config, trained)
 
 
-def test_loss_that_is_not_finite_stops_with_its_name(config_of, tmp_path):
-  config = config_of()
-  config.optim.learning_rate = 1e30
-  with pytest.raises(InputError, match='is nan|is inf'):
-    field_task.train(config, tmp_path)
-
-
 @pytest.mark.parametrize(
   'group, field, value, word',
   [
     ('train', 'batch_rays', 0, 'an integer from 1'),
-    ('train', 'batch_rays', 63, 'devices'),
+    ('train', 'batch_rays', 63, 'whole pixels'),
+    ('data', 'eval_frames', (1311, 9999), '.9999. are not frames of the window .1311-1312.'),
     ('train', 'log_every', 3, 'multiple'),
     ('model', 'field', 'mlp', 'one of'),
     ('scene', 'unannotated_space', 'fog', 'one of'),
@@ -219,152 +234,6 @@ def test_bad_config_values_name_the_field(config_of, tmp_path, group, field, val
   with pytest.raises(InputError, match=rf'config\.{group}\.{field}.*{word}'):
     field_task.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
-
-
-def test_eval_scores_all_frames_with_truth(trained):
-  metrics = evaluate(trained, reporter=RunReport(trained))
-  assert metrics['step'] == 4 and metrics['frames'] == 2
-  for name in (
-    'semantic.miou',
-    'semantic.accuracy',
-    'fixed.miou',
-    'pseudo.miou',
-    'panoptic.all.pq',
-    'consistency.mc',
-    'depth.delta1',
-    'image.ssim',
-  ):
-    assert 0.0 <= metrics[name] <= 1.0, name
-  assert json.loads((trained / 'eval' / 'metrics.json').read_text()) == metrics
-  assert 'data:image/png;base64' in (trained / 'eval' / 'report.html').read_text()
-  assert len(list((trained / 'eval' / 'panels').glob('*.png'))) == 2
-
-
-def test_eval_without_ground_truth_scores_and_shows_all_frames(trained, street, tmp_path, caplog):
-  run, data = shutil.copytree(trained, tmp_path / 'run'), shutil.copytree(street, tmp_path / 'data')
-  shutil.rmtree(data / 'data_2d_semantics')
-  shutil.rmtree(run / 'eval', ignore_errors=True)
-  with caplog.at_level('INFO', 'pnerf_jax'):
-    overrides = {'data.root': str(data), 'eval.num_panels': 1}
-    metrics = evaluate(run, overrides=overrides, reporter=RunReport(run))
-  assert metrics['step'] == 4 and metrics['frames'] == 2
-  known = {'agreement.pixels', 'confidence.mean', 'consistency.mc', 'depth.delta1', 'image.ssim'}
-  assert all(0 <= metrics[name] <= 1 for name in known)
-  assert not [name for name in metrics if name.startswith(('semantic.miou', 'panoptic', 'pseudo'))]
-  assert json.loads((run / 'eval' / 'metrics.json').read_text()) == metrics
-  assert caplog.messages[-1] == (
-    'not scored: labels (no usable ground truth); panoptic quality (no usable instance ground'
-    ' truth)'
-  )
-  assert (
-    f'image.psnr                 {metrics["image.psnr"]:.4f} (training views)' in caplog.messages
-  )
-  report = (run / 'eval' / 'report.html').read_text()
-  assert 'Images' in report and 'Panoptic quality' not in report
-  assert len(list((run / 'eval' / 'panels').glob('*.png'))) == 1
-
-
-def test_confidence_coefficients_are_fitted_on_runs(trained, capsys, monkeypatch):
-  spec = importlib.util.spec_from_file_location('calibrate', _ROOT / 'launch' / 'calibrate.py')
-  script = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(script)
-  monkeypatch.setattr(sys, 'argv', ['calibrate.py', str(trained), str(trained), '--every=2'])
-  script.main()
-  lines = capsys.readouterr().out.splitlines()
-  numbers = [float(x) for x in re.findall(r'-?[\d.]+', lines[0].partition('=')[2])]
-  assert lines[0].startswith('config.eval.confidence_coefficients = (') and len(numbers) == 6
-  # The same run twice: fitted on the other is fitted on all, and no worse than its own numbers.
-  scores = [[float(x) for x in line.split()[1:]] for line in lines[2:]]
-  assert len(scores) == 2 and scores[0] == scores[1]
-  own, others, whole = scores[0][0], scores[0][2], scores[0][4]
-  assert others == whole < own
-
-
-def test_render_exports_the_documented_files_and_skips_finished_ones(trained, street, tmp_path):
-  assert render(trained, tmp_path, cameras=['image_01']) == 2
-  sizes = {}
-  for kind, mode in (
-    ('semantic', 'L'),
-    ('semantic_rgb', 'RGB'),
-    ('instance', 'I;16'),
-    ('confidence', 'I;16'),
-    ('depth', 'I;16'),
-    ('rgb', 'RGB'),
-  ):
-    files = sorted((tmp_path / 'image_01' / kind).iterdir())
-    assert len(files) == 2 and all(len(file.stem) == 10 for file in files)
-    with Image.open(files[0]) as image:
-      assert image.mode == mode
-      sizes[kind] = image.size
-      if kind == 'semantic':
-        semantic = np.asarray(image)
-      if kind == 'instance':
-        instance = np.asarray(image).astype(int)
-  photo = next((street / 'data_2d_raw').rglob('*.png'))
-  assert set(sizes.values()) == {Image.open(photo).size}
-  np.testing.assert_array_equal(instance // 1000, semantic)
-  assert (instance[~labels.IS_THING[semantic]] % 1000 == 0).all()
-  views = json.loads((tmp_path / 'views.json').read_text())['views']
-  assert len(views) == 2 and views[0]['camera'] == 'image_01'
-  # A finished file is kept as it is; a missing one is made again.
-  kept = files[0].read_bytes()
-  files[1].unlink()
-  assert render(trained, tmp_path, cameras=['image_01']) == 1
-  assert files[0].read_bytes() == kept and files[1].exists()
-  assert render(trained, tmp_path) == 2
-  assert len(json.loads((tmp_path / 'views.json').read_text())['views']) == 4
-
-
-def test_views_of_other_weights_or_sizes_do_not_mix(trained, tmp_path):
-  run = shutil.copytree(trained, tmp_path / 'run')
-  out, some = tmp_path / 'out', {'cameras': ['image_00'], 'size': 'train'}
-  assert render(run, out, step=4, **some) == 2
-  older = {path: path.read_bytes() for path in out.rglob('*.png')}
-  assert render(run, out, size='train') == 2  # step 4 is the newest: the other camera
-  files = {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
-  for words, options in (
-    (r'step 4, size train, .*step 2, size train', {**some, 'step': 2}),
-    ('size train.*size full', {**some, 'size': 'full'}),
-    ('step 4.*step 2', {**some, 'step': 2, 'overwrite': True}),
-  ):
-    with pytest.raises(InputError, match=f'--out=.*holds .*{words}.*another --out'):
-      render(run, out, **options)
-  assert files == {path: path.read_bytes() for path in out.rglob('*') if path.is_file()}
-  # All that are there at once may be replaced. A kill midway leaves none of the old ones.
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(export, 'write_image', lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-      render(run, out, step=2, size='train', overwrite=True)
-  assert not list(out.rglob('*.png'))
-  assert render(run, out, step=2, size='train') == 4
-  table = json.loads((out / 'views.json').read_text())
-  assert table['step'] == 2 and len(table['views']) == 4
-  new = {path: path.read_bytes() for path in out.glob('image_00/*/*.png')}
-  assert new.keys() == older.keys() and new != older
-  # Without a table nothing is known of what is there.
-  (out / 'views.json').unlink()
-  with pytest.raises(InputError, match='step unknown'):
-    render(run, out, step=2, size='train')
-
-
-@pytest.mark.parametrize(
-  'options, word',
-  [
-    ({'cameras': ['image_07']}, '--cameras'),
-    ({'frames': '5'}, '--frames'),
-    ({'frames': '1:2'}, '--frames'),
-    ({'step': 77}, 'no checkpoint 77'),
-  ],
-)
-def test_bad_render_options_are_named(trained, tmp_path, options, word):
-  with pytest.raises(InputError, match=word):
-    render(trained, tmp_path / 'out', **options)
-  assert not (tmp_path / 'out').exists()
-
-
-def test_eval_of_a_folder_without_a_run(tmp_path):
-  with pytest.raises(InputError, match='config.json: no such file'):
-    evaluate(tmp_path)
 
 
 def test_void_space_trains_with_partial_primitives(street, config_of, tmp_path):
@@ -446,3 +315,11 @@ def test_binary_exit_codes(config_of, street, tmp_path):
   process.send_signal(signal.SIGTERM)
   assert process.wait(timeout=120) == 130
   assert list((tmp_path / 'b' / 'checkpoints').iterdir())
+
+
+def test_missing_devices_are_one_line(trained):
+  environment = {**os.environ, 'JAX_PLATFORMS': 'nothing'}
+  command = [sys.executable, '-m', 'pnerf_jax.eval', f'--workdir={trained}']
+  done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True)
+  assert done.returncode == 1 and done.stderr.count('\n') == 1
+  assert done.stderr.startswith('error: JAX_PLATFORMS=nothing: JAX finds no such device (')
