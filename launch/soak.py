@@ -333,10 +333,11 @@ def compare_runs(expected: Path, found: Path) -> None:
 
 
 def compare_files(expected: Path, found: Path) -> None:
-  """Check for equal files, byte by byte, except hidden ones."""
+  """Check for equal files, byte by byte, except hidden ones and those with a date or process."""
   contents = []
   for folder in (expected, found):
     paths = [path for path in folder.rglob('*') if path.is_file() and not path.name.startswith('.')]
+    paths = [path for path in paths if path.name not in _DATED]
     contents.append({str(path.relative_to(folder)): path.read_bytes() for path in paths})
   different = sorted(
     name
@@ -347,6 +348,7 @@ def compare_files(expected: Path, found: Path) -> None:
     raise SoakError(f'{found}: differs from {expected}: {different[:3]}')
 
 
+_DATED = ('lock', 'merged.json', 'report.html')
 _COMPARE = {'train': compare_runs, 'render': compare_files, 'merge': compare_files}
 
 

@@ -13,13 +13,14 @@ fi
 name="$1" zone="$2" project="$3" manifest="$4" out="$5"
 hosts="$(gcloud compute tpus tpu-vm describe "$name" --zone="$zone" \
   --format='value[delimiter="\n"](networkEndpoints[].ipAddress)' | tr ';' '\n' | grep -c .)"
-run=".venv/bin/python -m pnerf_jax.windows run --windows='$manifest' --out='$out'"
+printf -v run '.venv/bin/python -m pnerf_jax.windows run --windows=%q --out=%q' "$manifest" "$out"
+printf -v project %q "$project"
 # Restricts a host to its own chips; otherwise libtpu waits for all hosts of the slice.
 single_host="TPU_PROCESS_BOUNDS=1,1,1 TPU_CHIPS_PER_PROCESS_BOUNDS=2,2,1 TPU_WORKER_HOSTNAMES=localhost"
 children=() code=0
 for (( i = 0; i < hosts; i++ )); do
   gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker="$i" \
-    --command="cd '$project' && env $single_host TPU_WORKER_ID=0 $run --shard=$i/$hosts" &
+    --command="cd $project && env $single_host TPU_WORKER_ID=0 $run --shard=$i/$hosts" &
   children+=($!)
 done
 for child in "${children[@]}"; do

@@ -3,8 +3,9 @@
     python -m pnerf_jax.merge --windows=windows.txt --runs=OUT --out=LABELS [--partial]
 
 Every frame is taken from the window with the highest confidence. Writes LABELS/data_2d_semantics in
-the dataset's layout (images, frame lists, instances) and LABELS/overlap_agreement.json, the
-agreement of the windows where they overlap. Existing files with the same contents are kept.
+the dataset's layout (images, frame lists, instances), LABELS/overlap_agreement.json, the agreement
+of the windows where they overlap, and LABELS/report.html. Existing files with the same contents are
+kept, and so is everything about sequences that are not in the manifest.
 """
 
 from absl import flags
@@ -26,7 +27,7 @@ def main() -> None:
   options = flags.FLAGS
   result = merging.merge(options.windows, options.runs, options.out, options.partial)
   print('\n'.join(merging.report_lines(result)))
-  print(f'labels in {options.out}/data_2d_semantics')
+  print(f'labels in {options.out}/data_2d_semantics, report in {options.out}/report.html')
 
 
 if __name__ == '__main__':

@@ -7,10 +7,11 @@
     python -m pnerf_jax.windows retry --windows=windows.txt --out=OUT
 
 `cut` splits the sequence of config.data.sequence, or all sequences of the root, and writes the
-window manifest, which also holds the config flags for `run`. `run` trains, evaluates if there is
-ground truth, and renders: one window, a shard of them, or all, one after the other; complete
-windows are skipped, stopped ones are resumed. `retry` runs only the windows that failed.
-`status --indices` prints the indices of the windows with these statuses, for array jobs.
+window manifest, which also holds the config flags for `run`, with absolute paths. `run` trains,
+evaluates and renders: one window, a shard of them, or all, one after the other; complete windows
+are skipped, stopped ones are resumed, and damaged labels are rendered again. `retry` runs only the
+windows that failed. `status` shows the progress of running windows; `--indices` prints the indices
+of the windows with these statuses, for array jobs.
 """
 
 import sys

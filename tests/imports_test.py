@@ -37,7 +37,7 @@ _USED_IN = {
   'flax': ('fields.', 'contrib.segmentation.'),
   'optax': ('training.', 'contrib.segmentation.'),
   'orbax': ('runs.checkpoints',),
-  'ml_collections': ('config.', 'contrib.segmentation.config'),
+  'ml_collections': ('config.', 'contrib.segmentation.config', 'contrib.drives.manifest'),
   'tensorflow_datasets': ('data.tfds.', 'contrib.preparation.'),
   'fsspec': ('data.tfds.', 'contrib.preparation.', 'contrib.release.'),
   'tensorboardX': ('runs.logs',),

@@ -14,6 +14,14 @@ import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LAUNCH = _ROOT / 'launch'
+# Runs the command of a host with its words printed instead of executed.
+_RUN_ON_HOST = """
+if [[ "$*" == *describe* ]]; then echo 10.0.0.1; exit; fi
+cd() { echo "$1"; }
+env() { printf '%s\\n' env "$@"; }
+for word in "$@"; do
+  if [[ $word == --command=* ]]; then eval "${word#--command=}" >words; fi
+done"""
 
 
 def write_script(path, text):
@@ -39,14 +47,14 @@ def project(tmp_path):
   for tool in ('bash', 'dirname', 'sed', 'awk', 'seq', 'grep', 'tr'):
     (folder / tool).symlink_to(shutil.which(tool))
 
-  def call(script, *arguments, python='', **commands):
+  def call(script, *arguments, python='', cwd=tmp_path, launch='launch', **commands):
     write_script(folder / 'python', python)
     for name, text in commands.items():
       write_script(folder / name, f'echo "{name} $*" >>"{calls}"\n{text}')
     calls.write_text('')
     done = subprocess.run(
-      ['bash', f'launch/{script}', *arguments],
-      cwd=tmp_path,
+      ['bash', f'{launch}/{script}', *arguments],
+      cwd=cwd,
       capture_output=True,
       text=True,
       check=False,
@@ -61,6 +69,46 @@ def project(tmp_path):
     return done, calls.read_text().splitlines()
 
   return call
+
+
+@pytest.mark.parametrize(
+  'script, python, command',
+  [
+    ('windows_local.sh', 'echo "$PWD|$PYTHONPATH|$*" >>"$CALLS"', 'run'),
+    ('windows_slurm.sh', 'echo "$PWD|$PYTHONPATH|$*" >>"$CALLS"; echo 0', 'status'),
+  ],
+)
+def test_relative_paths_are_those_of_the_caller(project, tmp_path, script, python, command):
+  folder = tmp_path / 'else where'
+  folder.mkdir()
+  done, calls = project(
+    script,
+    'my windows.txt',
+    'my out',
+    python=python,
+    sbatch='echo 5',
+    scontrol='echo "MaxArraySize = 10"',
+    cwd=folder,
+    launch='../launch',
+  )
+  assert done.returncode == 0, done.stderr
+  call = next(call for call in calls if f'windows {command}' in call)
+  here, path, words = call.split('|')
+  assert (here, path) == (str(folder), str(tmp_path))
+  assert words.startswith(f'-m pnerf_jax.windows {command} --windows=my windows.txt --out=my out')
+  if command == 'status':
+    assert calls[-1] == (
+      'sbatch --parsable --array=0 ../launch/windows.sbatch my windows.txt my out 0'
+    )
+
+
+def test_commands_for_a_pod_are_quoted(project, tmp_path):
+  arguments = ('pod', 'zone', "/p's dir", 'w $(touch hacked).txt', "o'ut")
+  done, calls = project('windows_tpu_pod.sh', *arguments, gcloud=_RUN_ON_HOST)
+  assert done.returncode == 0, done.stderr
+  words = (tmp_path / 'words').read_text().split('\n')
+  assert words[:3] == ["/p's dir", 'env', 'TPU_PROCESS_BOUNDS=1,1,1']
+  assert words[-4:-1] == ['--windows=w $(touch hacked).txt', "--out=o'ut", '--shard=0/1']
 
 
 @pytest.mark.parametrize(

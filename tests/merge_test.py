@@ -294,6 +294,29 @@ def test_agreement_and_report_keep_the_sequences_of_earlier_merges(drive, tmp_pa
   assert repeated['all'] == result['all'] and len(repeated['overlaps']) == 2
 
 
+@pytest.mark.parametrize('name', ['merged.json', 'overlap_agreement.json'])
+def test_damaged_files_of_an_earlier_merge_are_one_line(drive, name):
+  drive.merge()
+  path = drive.out / name
+  content = json.loads(path.read_text())
+  for changed in (
+    [],
+    {'by': 'python -m pnerf_jax.merge'},
+    {**content, 'sequences': {_SEQUENCE: 3}},
+    {**content, 'sequences': [1]},
+    {**content, 'overlaps': [{}]},
+    {**content, 'overlaps': [{'counts': {'pixels': 1, 'x': 2}}]},
+    {**content, 'overlaps': 5},
+  ):
+    path.write_text(json.dumps(changed))
+    if name == 'merged.json' and 'overlaps' in changed:
+      continue  # is not read there
+    with pytest.raises(InputError) as error:
+      drive.merge()
+    expected = f'{path}: is damaged or of another version. Merge into another --out.'
+    assert str(error.value) == expected, changed
+
+
 def test_merging_twice_at_once_is_refused(drive):
   drive.out.mkdir()
   with lock.acquire(drive.out, '--out'):

@@ -129,6 +129,9 @@ def read_views(folder: Path) -> dict[str, Any] | None:
   content = read_json(path, hint=hint)
   try:
     views = {(str(view['camera']), int(view['frame'])): view for view in content['views']}
+    for view in views.values():
+      np.array(view['world_from_cam'], np.float64).reshape(4, 4)
+      view['width'], view['height'] = int(view['width']), int(view['height'])
     return {**content, 'views': views}
   except (ValueError, KeyError, TypeError) as e:
     raise InputError(f'{path}: is damaged ({type(e).__name__}). {hint}') from None

@@ -16,6 +16,20 @@ from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
+FIELDS = {  # of a record
+  'cameras',
+  'class_shares',
+  'confidence',
+  'data',
+  'flags',
+  'frames',
+  'least_agreeing',
+  'least_confident',
+  'made',
+  'manifest',
+  'skipped_windows',
+  'windows',
+}
 _COLORS = ('#3b6ea8', '#d1793b', '#4b9560', '#a04b8c', '#8a7a2f', '#c24b4b')
 _HEADER = (
   'window',

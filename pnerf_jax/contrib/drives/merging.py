@@ -34,6 +34,7 @@ from pnerf_jax.runs.provenance import provenance
 _LOG = logging.getLogger(__name__)
 _MARK = 'merged.json'  # distinguishes merged labels from a dataset; what the report needs
 _AGREEMENT = 'overlap_agreement.json'
+_OF_SEQUENCE = {_MARK: drive_report.FIELDS, _AGREEMENT: {'frames', 'window_of_frame'}}
 _MAX_PNG, _MAX_JSON = 2**28, 2**30
 _HINT = 'Merge into another --out.'
 
@@ -126,19 +127,24 @@ def _check_target(out: Path, labels: dict[str, list[WindowLabels]]) -> None:
 
 def _earlier_merges(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
   """Return the contents of merged.json and overlap_agreement.json, empty ones if absent."""
-  contents = []
-  for name, empty in (
-    (_MARK, {'by': 'python -m pnerf_jax.merge', 'sequences': {}}),
-    (_AGREEMENT, {'sequences': {}, 'overlaps': []}),
-  ):
-    content = files.read_json(out / name, _MAX_JSON, _HINT) if (out / name).exists() else empty
-    if not (isinstance(content, dict) and content.keys() >= empty.keys()):
-      raise InputError(f'{out / name}: is of another version. {_HINT}')
-    contents.append(content)
-  try:
-    _total(contents[1]['overlaps'])
-  except (KeyError, TypeError):
-    raise InputError(f'{out / _AGREEMENT}: is damaged or of another version. {_HINT}') from None
+  contents: list[Any] = [
+    {'by': 'python -m pnerf_jax.merge', 'sequences': {}},
+    {'sequences': {}, 'overlaps': []},
+  ]
+  for i, name in enumerate((_MARK, _AGREEMENT)):
+    path = out / name
+    content = files.read_json(path, _MAX_JSON, _HINT) if path.exists() else contents[i]
+    try:
+      overlaps = content.get('overlaps', [])
+      is_valid = content.keys() >= contents[i].keys()
+      is_valid &= all(r.keys() >= _OF_SEQUENCE[name] for r in content['sequences'].values())
+      is_valid &= all({'sequence', 'frames', 'windows', 'images'} <= o.keys() for o in overlaps)
+      _total(overlaps)
+    except (AttributeError, KeyError, TypeError):
+      is_valid = False
+    if not is_valid:
+      raise InputError(f'{path}: is damaged or of another version. {_HINT}')
+    contents[i] = content
   return contents[0], contents[1]
 
 

@@ -83,20 +83,20 @@ class WindowFolder:
     if self.read_done() is not None:
       reason = self._changed_field(config) if config else ''
       return WindowStatus('failed', reason) if reason else WindowStatus('done')
-    heartbeat = self._read('heartbeat', 'host')
+    heartbeat = self._read('heartbeat', 'host', 'command', 'process')
     owner = lock.owner(self.path) or lock.owner(self.run)
     if owner or (heartbeat is not None and self._is_alive_elsewhere(heartbeat)):
       if heartbeat is None:
         return WindowStatus('running', owner)
       process = owner or _process_of(heartbeat)
       progress = [line for line in [self.last_line()] if line and not line.startswith('---')]
-      return WindowStatus('running', ', '.join([heartbeat['command'], process, *progress]))
+      return WindowStatus('running', ', '.join([f'{heartbeat["command"]}', process, *progress]))
     if heartbeat is not None:
       process = _process_of(heartbeat)
       return WindowStatus(
         'failed', f'{heartbeat["command"]}: {process} exited without an error message (killed?)'
       )
-    failure = self._read('failed', 'reason')
+    failure = self._read('failed', 'command', 'reason')
     if failure is not None:
       return WindowStatus('failed', f'{failure["command"]}: {failure["reason"]}')
     return WindowStatus('stopped' if self.log.exists() else 'pending')
@@ -145,7 +145,7 @@ class WindowFolder:
       name = f'{kitti360.frame_name(key[1])}.png'
       paths = {kind: self.labels / key[0] / kind / name for kind in export.KINDS}
       try:
-        export.check_images(paths, (int(view.get('width', 0)), int(view.get('height', 0))))
+        export.check_images(paths, (view['width'], view['height']))
       except InputError as e:
         return str(e).rpartition('. ')[0] + '.'  # rendering again is the remedy
       return ''
@@ -199,9 +199,9 @@ class WindowFolder:
     Raises:
       InputError: the process is alive.
     """
-    first = self._read('heartbeat', 'host')
+    first = self._read('heartbeat', 'host', 'command', 'process')
     while True:
-      heartbeat = self._read('heartbeat', 'host')
+      heartbeat = self._read('heartbeat', 'host', 'command', 'process')
       if heartbeat is None or not self._is_alive_elsewhere(heartbeat):
         return
       if heartbeat != first:
@@ -225,8 +225,8 @@ class WindowFolder:
     content['time'] = time.strftime('%Y-%m-%d %H:%M:%S %z')
     write_bytes(self.path / f'{name}.json', json.dumps(content, indent=1).encode())
 
-  def _read(self, name: str, required: str) -> dict[str, Any] | None:
-    """Read a JSON file with a required key, None if it does not exist."""
+  def _read(self, name: str, *required: str) -> dict[str, Any] | None:
+    """Read a JSON file with required keys, None if it does not exist."""
     path = self.path / f'{name}.json'
     if not path.exists():
       return None
@@ -236,8 +236,8 @@ class WindowFolder:
       if not path.exists():  # deleted by another process in the meantime
         return None
       raise
-    if not isinstance(content, dict) or required not in content:
-      raise InputError(f'{path}: has no entry {required!r}. {_HINT}')
+    if not isinstance(content, dict) or not content.keys() >= set(required):
+      raise InputError(f'{path}: has no entry {" or no ".join(required)}. {_HINT}')
     return content
 
 

@@ -89,7 +89,7 @@ def _check_same_size(labels: Iterable[WindowLabels], by_frame: bool) -> None:
   sizes: dict[tuple, tuple[list[Any], Path]] = {}
   for part, camera, frame in _images(labels):
     view, path = part.views[camera, frame], part.path(camera, 'semantic', frame)
-    size = [view.get('width'), view.get('height')]
+    size = [view['width'], view['height']]
     key = (part.window.sequence, camera, frame if by_frame else 0)
     expected, other = sizes.setdefault(key, (size, path))
     if size != expected:

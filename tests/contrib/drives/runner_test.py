@@ -54,7 +54,8 @@ class _Setup:
       dtype = np.uint8 if 'rgb' in kind or kind == 'semantic' else np.uint16
       files.write_bytes(file, b'')
       Image.fromarray(np.zeros(shape, dtype)).save(file)
-    views = [{'camera': 'image_00', 'frame': 10, 'width': 6, 'height': 4}]
+    pose = np.eye(4).tolist()
+    views = [{'camera': 'image_00', 'frame': 10, 'width': 6, 'height': 4, 'world_from_cam': pose}]
     (path / 'labels' / 'views.json').write_text(json.dumps({'views': views}))
 
   def script(self, name, text):
