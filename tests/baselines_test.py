@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +114,19 @@ def test_compare_skips_methods_without_their_input(config, tmp_path, caplog):
   assert len(lines) == 1 and '--workdir' in lines.pop()
 
 
+def test_compare_takes_the_config_of_the_run(config, run, tmp_path):
+  overrides = {'eval.camera': 'image_01', 'data.root': str(Path(config.data.root).resolve())}
+  table = compare(
+    None, tmp_path / 'out', workdir=run, methods=['pseudo_labels'], overrides=overrides
+  )
+  assert len(table.splitlines()) == 3
+  kept = json.loads((tmp_path / 'out' / 'config.json').read_text())
+  assert kept['eval']['camera'] == 'image_01' and kept['train']['steps'] == config.train.steps
+  assert list((tmp_path / 'out' / 'panels').glob('image_01_*.png'))
+  with pytest.raises(InputError, match='config.eval.camera is .image_01. there but .* now'):
+    compare(config, tmp_path / 'out', workdir=run, methods=['pseudo_labels'])
+
+
 def test_compare_rejects_bad_input_first(config, run, compared, tmp_path):
   def error(**changes):
     arguments = {'config': config, 'out': tmp_path / 'new', 'methods': _QUICK, **changes}
@@ -123,6 +137,9 @@ def test_compare_rejects_bad_input_first(config, run, compared, tmp_path):
 
   assert 'unknown method best' in error(methods=['best'])
   assert 'give one with --workdir' in error(methods=['ours'])
+  assert '--config is missing' in error(config=None)
+  locked = {'train.steps': 8}
+  assert 'cannot be changed' in error(config=None, workdir=run, overrides=locked)
   other = config.copy_and_resolve_references()
   other.train.steps = 8
   assert 'config.train.steps is 4 there but 8 now' in error(config=other, workdir=run)
