@@ -11,7 +11,8 @@
     python -m pnerf_jax.prepare import-weights --from=latest.pth --workdir=RUN \\
         --config=configs/kitti360.py:paper --config.scene.center=X,Y,Z --config.scene.far=F
 
-check: reports whether a window is ready for training, as text and a picture.
+check: reports whether a window is ready for training, as text and a picture. The last line is the
+  verdict; the exit code is 1 if it is "not ready".
 depth: writes stereo depth of the window's rectified image pairs, 16 bit PNGs, to
   data_2d_pseudo_depth/ of config.data.derived_root (default: config.data.root).
 labels: writes labels of a 2D network and their confidence to data_2d_pseudo_semantics/ there.

@@ -113,7 +113,8 @@ def _verdict(lines: list[str], limitations: list[Limitation]) -> str:
     worth = '; '.join(limit.worth for limit in limitations)
     return f'ready, but {worth}. {limitations[0].remedy} ({num_warnings} warnings)'
   if num_warnings:
-    return f'ready, but the labels may be wrong where the {num_warnings} warnings above apply'
+    first = next(line for line in lines if line.startswith(_WARNING)).removeprefix(_WARNING)
+    return f'ready, but the labels may be wrong: {first} ({num_warnings} warnings)'
   return 'ready'
 
 

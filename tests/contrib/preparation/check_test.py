@@ -192,7 +192,8 @@ def test_check_compares_depth_with_primitives_and_lidar(copied, tmp_path, has_li
     f'warning: stereo depth is 0.26 times that of LiDAR, image_00. {unit}',
   ]
   assert starting_with('warning: ', lines) == expected[: 1 + has_lidar]
-  assert lines[-1].startswith('ready, but the labels may be wrong')
+  first = expected[0].removeprefix('warning: ')
+  assert lines[-1] == f'ready, but the labels may be wrong: {first} ({1 + has_lidar} warnings)'
 
 
 def boxes_of_cars(root, tmp_path):
