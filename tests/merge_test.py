@@ -169,6 +169,15 @@ def test_merge_writes_the_official_lists(drive):
   }
 
 
+def test_names_with_blanks_are_in_no_frame_list(tmp_path, caplog):
+  drive = _Drive(tmp_path, 'my\ndrive')
+  for _ in range(2):
+    drive.merge()
+  lists = drive.out / 'data_2d_semantics' / 'train'
+  assert not list(lists.glob('*.txt')) and len(list(lists.rglob('*.png'))) == 6 * 2 * 4
+  assert "'my\\ndrive' is not in the frame lists, whose names have no blanks" in caplog.text
+
+
 def test_merge_keeps_equal_files_and_writes_changed_ones(drive):
   drive.merge()
   written = sorted((drive.out / 'data_2d_semantics').rglob('*.png'))

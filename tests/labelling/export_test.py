@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from pnerf_jax.data import image_io
 from pnerf_jax.errors import InputError
 from pnerf_jax.geometry.cameras import Camera
 from pnerf_jax.labelling import export
+from pnerf_jax.labelling.images import Image
+from pnerf_jax.runs import render
 
 _ORIGIN = {'step': 4, 'size': 'full', 'weights': 'ab'}
 
@@ -56,7 +59,44 @@ def test_claim_folder_rejects_another_origin(tmp_path):
 
 def test_read_views_names_a_damaged_file(tmp_path):
   assert export.read_views(tmp_path) is None
-  for content in ('{', '[]', '{"views": 3}', '{"views": [{"camera": 1}]}'):
+  view = {'camera': 'a', 'frame': 1, 'width': 2, 'height': 2, 'world_from_cam': [[1]]}
+  views = ('{', '[]', '{"views": 3}', '{"views": [{"camera": 1}]}', json.dumps({'views': [view]}))
+  for content in views:
     (tmp_path / 'views.json').write_text(content)
     with pytest.raises(InputError, match=r'views.json: .*(damaged|not JSON).*Remove it'):
       export.read_views(tmp_path)
+
+
+def _cut(path):
+  path.write_bytes(path.read_bytes()[:40])
+
+
+def _write_unknown(path):
+  image_io.write_instance(path, np.full((20, 40), 45000))
+
+
+@pytest.mark.parametrize(
+  'kind, damage, reason',
+  [
+    ('rgb', _cut, 'cannot be read as a PNG'),
+    ('depth', lambda path: path.write_text('depth'), 'cannot be read as a PNG'),
+    ('semantic', lambda path: image_io.write_label(path, np.zeros((5, 6))), 'size 6x5, expected'),
+    ('confidence', lambda path: image_io.write_label(path, np.zeros((20, 40))), 'pixel type L'),
+    ('instance', _write_unknown, 'value 45000'),
+  ],
+)
+def test_damaged_images_are_not_taken_for_rendered(tmp_path, caplog, kind, damage, reason):
+  paths = export.image_paths(tmp_path, _view(3))
+  plane = np.zeros((20, 40), np.int32)
+  image = Image(
+    rgb=np.zeros((20, 40, 3), np.uint8),
+    num_truncated=0,
+    features=np.zeros((20, 40, 4)),
+    **dict.fromkeys(('depth', 'semantic', 'fixed', 'instance', 'confidence', 'unsupported'), plane),
+  )
+  assert not render._is_rendered(paths, (40, 20))  # absent
+  export.write_image(paths, image)
+  assert render._is_rendered(paths, (40, 20)) and not caplog.text
+  damage(paths[kind])
+  assert not render._is_rendered(paths, (40, 20))
+  assert f'rendering this view again: {paths[kind]}: {reason}' in caplog.text

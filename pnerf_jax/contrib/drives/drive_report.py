@@ -63,11 +63,12 @@ def write(out: Path, records: Mapping[str, dict[str, Any]], agreement: dict[str,
   num_frames = sum(record['frames'] for record in records.values())
   num_windows = sum(len(record['windows']) for record in records.values())
   means = [value for record in records.values() for value in record['confidence'].values()]
-  note = (
-    f'{num_frames} frames of {num_windows} windows, mean confidence {np.mean(means):.3f}.'
-    f' Overlapping windows give {_percent(agreement["all"]["semantic"])} of the pixels one class'
-    f' and {_percent(agreement["all"]["instance"])} of the thing pixels one instance.'
-  )
+  note = f'{num_frames} frames of {num_windows} windows, mean confidence {np.mean(means):.3f}.'
+  if agreement['all']['images']:
+    note += (
+      f' Overlapping windows give {_percent(agreement["all"]["semantic"])} of the pixels one class'
+      f' and {_percent(agreement["all"]["instance"])} of the thing pixels one instance.'
+    )
   if skipped := sum(len(record['skipped_windows']) for record in records.values()):
     note += f' {skipped} windows are not merged, because they are not done.'
   write_page(path, f'Labels of {", ".join(sorted(records))}', sections, note)
@@ -255,7 +256,7 @@ def _plot_confidence(path: Path, record: dict[str, Any], overlaps: list[dict[str
   figure = Figure(figsize=(6, 5), layout='tight')
   axes = figure.add_subplot()
   frames, values = zip(*sorted((int(f), value) for f, value in record['confidence'].items()))
-  axes.plot(frames, values, '.', color=_COLORS[0], markersize=4, label='mean confidence')
+  axes.plot(frames, values, '.', color=_COLORS[0], markersize=5, label='mean confidence')
   for i, overlap in enumerate(o for o in overlaps if o['semantic'] is not None):
     first, last = overlap['frames'][0] - 0.4, overlap['frames'][-1] + 0.4
     label = 'agreement of two windows' if i == 0 else None

@@ -1,6 +1,7 @@
 """KITTI-360's lists of labelled images: frames per split, and images per instance."""
 
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from pnerf_jax.contrib.drives.window_labels import WindowLabels
 from pnerf_jax.data import files, image_io, kitti360
 
+_LOG = logging.getLogger(__name__)
 _CAMERA = 'image_00'  # the camera of the official lists
 _MAX_BYTES = 2**30
 
@@ -16,6 +18,7 @@ _MAX_BYTES = 2**30
 def write_lists(out: Path, labels: WindowLabels, frames: Iterable[int]) -> None:
   """Write the frame lists of both splits and instanceDict.json for one sequence.
 
+  A name with blanks is in no frame list, since blanks separate the names there.
   A frame of the dataset's own validation list is added to the validation list, all others to the
   training list. Lines of other sequences are kept.
 
@@ -34,6 +37,9 @@ def write_lists(out: Path, labels: WindowLabels, frames: Iterable[int]) -> None:
     label = kitti360.truth_folder(Path(), sequence, camera, 'semantic') / name
     line = f'{image} {label}'
     lines['val' if line in validation else 'train'].append(line)
+  if len(f'{sequence} {camera}'.split()) != 2:
+    _LOG.warning('%r is not in the frame lists, whose names have no blanks', sequence)
+    lines = {}
   for split, own in lines.items():
     path = _list_path(out, split)
     others = [line for line in _read_lines(path) if f'/{sequence}/' not in line]

@@ -185,13 +185,13 @@ def _with_config_path(flag: str) -> str:
   return f'--config={Path(file).absolute()}{colon}{variant}'
 
 
-def _quote(text: str, is_plain: bool) -> str:
-  """Return a text as it is if the syntax allows that, otherwise as a JSON string."""
+def quote(text: str, is_plain: bool = True) -> str:
+  """Return a text as it is if it is plain and printable, otherwise as a JSON string of one line."""
   return text if is_plain and text.isprintable() else json.dumps(text)
 
 
 def _unquote(text: str) -> str:
-  """Invert `_quote`. Raises ValueError if a JSON string is invalid."""
+  """Invert `quote`. Raises ValueError if a JSON string is invalid."""
   return json.loads(text) if text.startswith('"') else text
 
 
@@ -201,13 +201,13 @@ def to_text(manifest: WindowManifest, comments: Sequence[str] = ()) -> str:
   for window in manifest.windows:
     index, name, *numbers = dataclasses.astuple(window)
     rows.append(
-      ('window', str(index), _quote(name, bool(_NAME.fullmatch(name))), *map(str, numbers))
+      ('window', str(index), quote(name, bool(_NAME.fullmatch(name))), *map(str, numbers))
     )
   widths = [max(map(len, column)) for column in zip(*rows)]
   lines = [
     '# Windows for python -m pnerf_jax.windows run. Lines may be edited or deleted.',
-    *(f'# {_quote(comment, True)}' for comment in comments),
-    *(f'flag {_quote(flag, flag == flag.strip())}' for flag in manifest.flags),
+    *(f'# {quote(comment)}' for comment in comments),
+    *(f'flag {quote(flag, flag == flag.strip())}' for flag in manifest.flags),
     _COLUMNS,
     *('  '.join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows),
   ]

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
+from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec, quote
 from pnerf_jax.contrib.drives.window_folder import (
   HEARTBEAT_INTERVAL,
   STATUSES,
@@ -53,7 +53,7 @@ def status_lines(manifest: WindowManifest, out: Path) -> list[str]:
   for window, status in found.items():
     if status.name in ('running', 'failed', 'stopped'):
       detail = f': {status.detail}' if status.detail else ''
-      lines.append(f'{window.index:6d}  {window.name}  {status.name}{detail}')
+      lines.append(f'{window.index:6d}  {quote(window.name)}  {status.name}{detail}')
   return lines
 
 
@@ -142,7 +142,7 @@ def _run_unless_done(out: Path, window: WindowSpec, flags: Sequence[str]) -> str
   """Run a window as `run_window` does; None if it was done and its labels are undamaged."""
   folder = WindowFolder(Path(out, window.name))
   if folder.read_done() is None:
-    _LOG.info('window %d: %s', window.index, window.name)
+    _LOG.info('window %d: %s', window.index, quote(window.name))
   elif damaged := folder.damaged_labels():
     _LOG.warning(
       'window %d: rendering %d damaged images again: %s', window.index, len(damaged), damaged[0]

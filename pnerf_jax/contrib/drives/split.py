@@ -66,7 +66,7 @@ def write_manifest(config: Config, flags: Sequence[str], out: Path, overlap: int
   result = WindowManifest(tuple(flags), tuple(split.windows), str(out))
   notes = [_summary(split), *split.notes]
   for note in notes:
-    _LOG.info('%s', note)
+    _LOG.info('%s', manifest.quote(note))
   write_bytes(out, manifest.to_text(result, notes).encode())
   _LOG.info('written to %s', out)
   return result
