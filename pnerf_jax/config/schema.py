@@ -40,6 +40,7 @@ class DataConfig:
     'folder',
     choice('folder', 'transforms', 'tfds'),
     "KITTI-360's layout, a folder with a transforms.json, or a packed window",
+    free=True,
   )
   derived_root: str = declare(
     '', PATH, "folder of pseudo-labels and pseudo depth; '' = config.data.root", free=True

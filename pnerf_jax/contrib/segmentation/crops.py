@@ -69,7 +69,8 @@ def find_labelled_images(data: DataConfig) -> tuple[LabelledImage, ...]:
 def _roots(patterns: str) -> list[Path]:
   roots = []
   for pattern in patterns.split(','):
-    matches = sorted(map(Path, glob.glob(pattern)))
+    # A folder may have brackets in its name.
+    matches = [Path(pattern)] if Path(pattern).is_dir() else sorted(map(Path, glob.glob(pattern)))
     if not matches:
       raise InputError(
         f'config.data.roots: {pattern!r} matches no folder. Name datasets, separated by commas.'

@@ -37,6 +37,12 @@ def data(root, **changes):
   return config
 
 
+def test_folders_with_brackets_are_folders_and_other_patterns_are_expanded(root, tmp_path):
+  bracketed = root.rename(root.with_name(f'{root.name} [1]'))
+  for pattern in (bracketed, f'{tmp_path.parent}/{root.name} [[]1]', f'{tmp_path.parent}/*[[]1]'):
+    assert len(crops.find_labelled_images(data(pattern))) == 2
+
+
 def test_find_labelled_images_skips_unlabelled_ones(root):
   images = crops.find_labelled_images(data(root))
   assert [image.rgb.name for image in images] == ['0000000004.png', '0000000009.png']
