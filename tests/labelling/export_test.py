@@ -82,7 +82,7 @@ def _write_unknown(path):
     ('depth', lambda path: path.write_text('depth'), 'cannot be read as a PNG'),
     ('semantic', lambda path: image_io.write_label(path, np.zeros((5, 6))), 'size 6x5, expected'),
     ('confidence', lambda path: image_io.write_label(path, np.zeros((20, 40))), 'pixel type L'),
-    ('instance', _write_unknown, 'value 45000'),
+    ('instance', _write_unknown, 'instance value 45000'),
   ],
 )
 def test_damaged_images_are_not_taken_for_rendered(tmp_path, caplog, kind, damage, reason):
