@@ -326,6 +326,35 @@ def test_damaged_files_of_an_earlier_merge_are_one_line(drive, name):
     assert str(error.value) == expected, changed
 
 
+def test_images_of_transforms_json_may_differ_in_size(drive):
+  for index in (0, 1):
+    drive.write_config(index, 'data', 'source', 'transforms')
+  for camera in ('image_00', 'image_01'):
+    drive.write_labels(1, camera, 5, shape=(6, 8))
+  path = drive.folder(1).labels / 'views.json'
+  views = json.loads(path.read_text())['views']
+  for view in views[-2:]:
+    view.update(width=8, height=6)
+  path.write_text(json.dumps({'views': views}))
+  drive.write_manifest(drive.windows, '--config.data.source=transforms')
+  drive.merge()
+  shapes = [drive.read(image_io.read_label, 'semantic', frame).shape for frame in (0, 4, 5)]
+  assert shapes == [_SHAPE, _SHAPE, (6, 8)]
+
+
+def test_outputs_are_checked_before_labels_are_read(drive, monkeypatch):
+  monkeypatch.setattr(merging, 'check_images', None)
+  drive.out.write_text('mine')
+  with pytest.raises(InputError) as error:
+    drive.merge()
+  assert str(error.value) == f'--out={drive.out}: {drive.out} is a file. Name a folder.'
+  drive.runs = drive.out
+  drive.out = drive.path / 'labels of mine'
+  with pytest.raises(InputError, match=f'^--runs={drive.runs}: .* is a file'):
+    drive.merge()
+  assert not drive.out.exists()
+
+
 def test_merging_twice_at_once_is_refused(drive):
   drive.out.mkdir()
   with lock.acquire(drive.out, '--out'):

@@ -123,6 +123,8 @@ def test_run_and_retry_select_windows(drive, arguments, expected):
     (['run', '--shard=2/2'], 'not I/N'),
     (['run', '--shard=2'], 'not I/N'),
     (['run', '--windows='], '--windows is missing'),
+    (['status', f'--out={__file__}'], f'^--out={__file__}: {__file__} is a file. Name a folder.$'),
+    (['retry', f'--out={__file__}'], f'^--out={__file__}: {__file__} is a file. Name a folder.$'),
   ],
 )
 def test_invalid_arguments_are_one_clear_error(drive, arguments, message):

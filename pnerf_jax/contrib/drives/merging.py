@@ -24,7 +24,12 @@ from pnerf_jax.contrib.drives import (
 )
 from pnerf_jax.contrib.drives.manifest import WindowManifest
 from pnerf_jax.contrib.drives.overlap_agreement import OverlapAgreement
-from pnerf_jax.contrib.drives.window_labels import KINDS, WindowLabels, find_window_labels
+from pnerf_jax.contrib.drives.window_labels import (
+  KINDS,
+  WindowLabels,
+  check_images,
+  find_window_labels,
+)
 from pnerf_jax.data import files, image_io, kitti360
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
@@ -60,11 +65,13 @@ def merge(windows: Path, runs: Path, out: Path, partial: bool = False) -> dict[s
   """
   runs, out = Path(runs), Path(out)
   table = manifest.read(windows)
+  files.check_is_folder(out, '--out')
   labels = find_window_labels(table, runs, partial)
   by_sequence: dict[str, list[WindowLabels]] = collections.defaultdict(list)
   for part in labels:
     by_sequence[part.window.sequence].append(part)
   _check_target(out, by_sequence)
+  check_images(labels)
   out.mkdir(parents=True, exist_ok=True)
   with lock.acquire(out, '--out'):
     content, agreement = _earlier_merges(out)
@@ -106,7 +113,6 @@ def report_lines(result: dict[str, Any]) -> list[str]:
 
 def _check_target(out: Path, labels: dict[str, list[WindowLabels]]) -> None:
   """Raise InputError if a folder holds labels that a merge would overwrite or leave unlisted."""
-  files.check_is_folder(out, '--out')
   if not (out / _MARK).exists():
     if (out / 'data_2d_semantics').exists() or (out / 'data_2d_raw').exists():
       raise InputError(

@@ -39,6 +39,7 @@ _MAX_REASON = 300  # characters
 
 def statuses(manifest: WindowManifest, out: Path) -> dict[WindowSpec, WindowStatus]:
   """Return the status of every window of a manifest below the output root."""
+  files.check_is_folder(Path(out), '--out')
   config = manifest.config()
   return {
     window: WindowFolder(Path(out, window.name)).status(window.config(config))

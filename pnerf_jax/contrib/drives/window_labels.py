@@ -13,6 +13,7 @@ from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
 from pnerf_jax.contrib.drives.window_folder import WindowFolder
 from pnerf_jax.data import kitti360
 from pnerf_jax.data.dataset_index import format_ranges
+from pnerf_jax.data.files import check_is_folder
 from pnerf_jax.errors import InputError
 from pnerf_jax.labelling import export
 
@@ -47,7 +48,7 @@ class WindowLabels:
 
 
 def find_window_labels(manifest: WindowManifest, runs: Path, partial: bool) -> list[WindowLabels]:
-  """Find the labels of all windows and check that they are complete, undamaged and consistent.
+  """Find the labels of all windows and check that they are complete and consistent.
 
   Args:
     manifest: the windows.
@@ -55,9 +56,10 @@ def find_window_labels(manifest: WindowManifest, runs: Path, partial: bool) -> l
     partial: skip windows that are not done.
 
   Raises:
-    InputError: a window is not done or was done with other flags, or an image is absent, damaged,
-      of the wrong type or size, or of unknown classes.
+    InputError: a window is not done or was done with other flags, or its labels are not those of
+      its frames.
   """
+  check_is_folder(runs, '--runs')
   config, found, not_done = manifest.config(), [], {}
   for window in manifest.windows:
     folder = WindowFolder(Path(runs, window.name))
@@ -75,13 +77,17 @@ def find_window_labels(manifest: WindowManifest, runs: Path, partial: bool) -> l
   for index, reason in not_done.items():
     _LOG.warning('skipping window %d: %s', index, reason)
   _check_same_size(found, by_frame=config.data.source == 'transforms')
-  for part in tqdm.tqdm(found, desc='checking labels', unit='window', mininterval=1.0):
+  return found
+
+
+def check_images(labels: Iterable[WindowLabels]) -> None:
+  """Raise InputError if an image is absent, damaged, of the wrong type or size, or class."""
+  for part in tqdm.tqdm(labels, desc='checking labels', unit='window', mininterval=1.0):
     if damaged := part.folder.damaged_labels():
       raise InputError(
         f'{damaged[0]} Window {part.window.index} has {len(damaged)} such images: python -m'
         f' pnerf_jax.windows run --index={part.window.index} renders them again.'
       )
-  return found
 
 
 def _check_same_size(labels: Iterable[WindowLabels], by_frame: bool) -> None:
