@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pnerf_jax.data import image_io, labels
-from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.data.dataset_index import DatasetIndex, format_ranges
 from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.distributed import processes
 from pnerf_jax.errors import InputError
@@ -114,17 +114,17 @@ def read_layer(
   views = dataset.views()
   paths = [dataset.path_of(layer.kind, *view) for view in views]
   available = {camera for (_, camera), path in zip(views, paths) if path is not None}
+  existing = [path if path is not None and path.exists() else None for path in paths]
   for camera in dataset.cameras:
-    if layer.note and camera not in available:
-      folder = dataset.folder_of(layer.kind, camera)
-      notes.append(f'no {layer.name} for {camera}: {layer.note} ({folder})')
+    missing = [frame for (frame, c), path in zip(views, existing) if c == camera and path is None]
+    folder, name = dataset.folder_of(layer.kind, camera), f'no {layer.name} for {camera}'
+    if camera in available and missing:
+      count = f'{len(missing)} of {len(dataset.frames)} frames, {format_ranges(missing)}'
+      notes.append(f'warning: {name} in {count} ({folder})')
+    elif layer.note and missing:
+      notes.append(f'{name}: {layer.note} ({folder})')
   if not available:
     return None
-  existing = [path if path is not None and path.exists() else None for path in paths]
-  for (frame, camera), path, found in zip(views, paths, existing):
-    if found is None and camera in available:
-      name = path or f'frame {frame} of {camera}'
-      notes.append(f'warning: {name}: missing, no {layer.name} for this frame')
 
   def read(i: int) -> np.ndarray | None:
     path = existing[i]

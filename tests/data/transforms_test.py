@@ -137,7 +137,8 @@ def test_explicit_paths(own):
   np.testing.assert_allclose(found.crop_to_image(found.pseudo_confidence, 1), 0.5, atol=1e-5)
   for view in (0, 2, 4):  # of other cameras, or of the same camera at another frame
     assert not found.pseudo_label[view].any() and not found.pseudo_depth[view].any()
-  assert any('frame 4 of roof-left: missing, no pseudo depth' in note for note in found.notes)
+  (missing,) = [note for note in found.notes if 'no pseudo depth for roof-left' in note]
+  assert missing.startswith('warning: no pseudo depth for roof-left in 2 of 3 frames, 4, 7 (')
   assert any('no pseudo-labels for front' in note for note in found.notes)
   dataset = open_dataset(own.data)
   assert dataset.path_of('true_semantic', 3, 'roof-left') == own.root / record['gt_semantics_path']

@@ -189,7 +189,19 @@ def test_missing_frame_is_reported(tiny):
   write_supervision(tiny.root, tiny.sequence, frames=(0, 1, 2, 5))
   found = window.load_window(tiny.data, tiny.scene)
   warnings = [note for note in found.notes if note.startswith('warning')]
-  assert len(warnings) == 3 and all('0000000004.png' in note for note in warnings)
+  names = ('pseudo-labels', 'pseudo-label confidence', 'pseudo depth')
+  folders = [
+    folder(tiny.root, tiny.sequence, 'image_00')
+    for folder in (
+      kitti360.pseudo_label_folder,
+      kitti360.pseudo_confidence_folder,
+      kitti360.pseudo_depth_folder,
+    )
+  ]
+  assert warnings == [
+    f'warning: no {name} for image_00 in 1 of 5 frames, 4 ({folder})'
+    for name, folder in zip(names, folders)
+  ]
   assert not found.pseudo_label[6].any() and not found.pseudo_depth[6].any()
   assert (found.pseudo_confidence[6] == 1).all()
 

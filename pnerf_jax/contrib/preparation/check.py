@@ -7,6 +7,7 @@ input as training, with the same message. The verdict is the last line: "ready",
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -267,13 +268,13 @@ def _count(frames: list[int], dataset: DatasetIndex) -> str:
 
 def _window_lines(window: Window) -> list[str]:
   """Return lines on the window as a whole."""
-  # Missing files are counted by _file_lines.
+  counted = re.compile(rf'{_WARNING}no .+ in \d+ of \d+ frames')  # by _file_lines
   return [
     f'far bound {window.far:g} m, space outside all primitives: {window.unannotated_space}'
   ] + [
     note
     for note in window.notes
-    if ' images used, ' in note or (note.startswith(_WARNING) and ': missing, ' not in note)
+    if ' images used, ' in note or (note.startswith(_WARNING) and not counted.match(note))
   ]
 
 

@@ -196,15 +196,17 @@ def test_check_compares_depth_with_primitives_and_lidar(copied, tmp_path, has_li
   assert lines[-1] == f'ready, but the labels may be wrong: {first} ({1 + has_lidar} warnings)'
 
 
-def boxes_of_cars(root, tmp_path):
-  """Export the first frame of a street with nine cars as its only primitives."""
+def boxes_of_cars(root, tmp_path, ahead=1):
+  """Export the first frame of a street with nine cars, ahead of it or behind, as primitives."""
   config = configs.get_config('tiny')
   config.data.root, config.data.frames = str(root), 1
   export_transforms.export_transforms(parse_config(config).data, tmp_path / 'own')
   content = json.loads((tmp_path / 'own' / transforms.NAME).read_text())
   pose = np.array(content['frames'][0]['transform_matrix'])
   centers = [
-    (pose @ [x, -1, -z, 1])[:3].tolist() for x in (-4.0, 0.0, 4.0) for z in (10.0, 20.0, 30.0)
+    (pose @ [x, -1, -z * ahead, 1])[:3].tolist()
+    for x in (-4.0, 0.0, 4.0)
+    for z in (10.0, 20.0, 30.0)
   ]
   content['boxes_path'] = 'cars.json'
   (tmp_path / 'own' / transforms.NAME).write_text(json.dumps(content))
@@ -230,6 +232,21 @@ def test_check_of_things_in_empty_space_is_not_ready(copied, tmp_path, has_label
     ' sky. Check the poses, or set --config.scene.unannotated_space=void'
   )
   assert lines[-1].startswith('not ready: correct the errors above (1 errors')
+
+
+def test_check_without_a_primitive_in_view_names_the_usual_cause(copied, tmp_path):
+  root, _ = copied
+  own = boxes_of_cars(root, tmp_path, ahead=-1)
+  changes = {'data__source': 'transforms', 'scene__unannotated_space': 'void'}
+  lines = run_check(own, tmp_path, **changes)
+  worth = 'there are no instances, and the classes are those of the pseudo-labels'
+  remedy = 'Check poses, primitives, config.data.start and config.data.primitives.'
+  assert lines[1] == f'warning: no primitive is used: {worth}. {remedy}'
+  assert (
+    'warning: 0% of the primitives within 100 m are in view. The cameras look the other way: set'
+    ' the key "camera_axes" (OPENGL or OPENCV).'
+  ) in lines
+  assert lines[-1] == f'ready, but {worth}. {remedy} (2 warnings)'
 
 
 def test_check_exits_with_1_unless_ready(copied, tmp_path, binary):
