@@ -54,9 +54,14 @@ def build_label_noise(
       uniform_noise=loss.uniform_label_noise,
     )
     reliability = label_reliability(window, counts, class_ids)
-    hint = '' if reliability >= transition.MIN_RELIABILITY else f'; {transition.UNRELIABLE}'
-    level = logging.WARNING if hint else logging.INFO
-    _LOG.log(level, 'pseudo-label reliability %.2f (scales the L_2D weight)%s', reliability, hint)
+    if not label.any():
+      _LOG.warning('there are no pseudo-labels, so no label loss is on')
+    elif not counts[:-1].any():
+      _LOG.info('pseudo-label reliability 1.00 is assumed, since there are no anchor pixels')
+    else:
+      hint = '' if reliability >= transition.MIN_RELIABILITY else f': {transition.UNRELIABLE}'
+      level = logging.WARNING if hint else logging.INFO
+      _LOG.log(level, 'pseudo-label reliability %.2f (scales the L_2D weight)%s', reliability, hint)
   else:
     matrix = transition.transition_from_label_sets(class_ids, merged, loss.uniform_label_noise)
     reliability = 1.0
