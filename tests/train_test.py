@@ -166,6 +166,21 @@ def test_free_fields_and_the_place_of_the_data_may_change_on_resume(
   assert (kept.data.root, kept.eval.num_panels, kept.train.log_every) == (str(street), 1, 4)
 
 
+def test_other_data_are_refused_on_resume(config_of, trained, street, tmp_path):
+  root = shutil.copytree(street, tmp_path / 'data')
+  for path in (root / 'data_poses').rglob('*.txt'):
+    poses = np.loadtxt(path)
+    poses[:, 4] += 2  # metres
+    np.savetxt(path, poses, fmt=['%d', *['%.9f'] * (poses.shape[1] - 1)])
+  workdir = shutil.copytree(trained, tmp_path / 'run')
+  shutil.rmtree(workdir / 'checkpoints' / '4')
+  config, before = config_of(), (workdir / 'config.json').read_bytes()
+  config.data.root = str(root)
+  with pytest.raises(InputError, match='window.json: center of the window were .* in training'):
+    field_task.train(config, workdir)
+  assert (workdir / 'config.json').read_bytes() == before
+
+
 def test_a_run_without_checkpoints_takes_another_config(config_of, tmp_path):
   config = config_of()
   config.optim.learning_rate = 1e30

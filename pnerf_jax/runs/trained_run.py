@@ -12,6 +12,7 @@ from pnerf_jax.labelling.images import Renderer, label_options, render_options
 from pnerf_jax.runs import checkpoints
 from pnerf_jax.runs.config_file import load_config
 from pnerf_jax.runs.experiment import Experiment, build_experiment
+from pnerf_jax.runs.window_record import check_window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,7 @@ def load_trained_run(
   try:
     saved.require(step)  # before the window is read
     run = build_experiment(config)
+    check_window(run.scene.window, workdir)
     template = checkpoints.abstract(jax.eval_shape(run.init_params), sharding.replicated(run.mesh))
     step, params = saved.restore_params(template, step)
   finally:

@@ -19,8 +19,10 @@ from pnerf_jax.distributed import processes, program, sharding
 from pnerf_jax.label_noise.estimation import build_label_noise
 from pnerf_jax.label_noise.model import LabelNoise
 from pnerf_jax.labelling.images import Renderer, dataset_camera
+from pnerf_jax.runs import checkpoints
 from pnerf_jax.runs.experiment import Experiment, build_experiment
 from pnerf_jax.runs.trained_run import make_renderer
+from pnerf_jax.runs.window_record import check_window
 from pnerf_jax.training import stages, train_state, trainer
 from pnerf_jax.training.ray_table import RayTable, build_ray_table, num_table_bytes
 from pnerf_jax.training.step import TrainSteps, make_train_steps
@@ -42,6 +44,8 @@ def train(config: Config | Mapping[str, Any], workdir: pathlib.Path | str) -> No
     task = FieldTask(build_experiment(config))
     with processes.raise_together():
       task.check_memory()
+      if checkpoints.exist(pathlib.Path(workdir)):
+        check_window(task.run.scene.window, pathlib.Path(workdir))
     return task
 
   trainer.run(make_task, workdir)
@@ -54,7 +58,7 @@ class FieldTask:
     """Bind the experiment."""
     self.config, self.mesh = run.config, run.mesh
     self.steps_per_call = run.config.train.steps_per_call
-    self._run = run
+    self.run = run
     self._optimizer = train_state.make_optimizer(run.config.optim, run.config.train.steps)
     self._renderer: Renderer  # made by build_step
 
@@ -62,7 +66,7 @@ class FieldTask:
     """Raise InputError if the state and the ray table do not fit a device."""
     state = jax.tree.leaves(jax.eval_shape(self.init_state))
     state_bytes = sum(x.size * x.dtype.itemsize for x in state)
-    table_bytes = num_table_bytes(self._run.scene.window, self.config.scene.max_intervals_per_ray)
+    table_bytes = num_table_bytes(self.run.scene.window, self.config.scene.max_intervals_per_ray)
     program.check_memory(
       state_bytes + table_bytes,
       f'training ({state_bytes / 1e9:.1f} GB of parameters and optimiser state,'
@@ -72,12 +76,13 @@ class FieldTask:
 
   def init_state(self) -> train_state.TrainState:
     """Return the state before the first step, with parameters from the config's seed."""
-    counts = jnp.zeros((len(self._run.scene.class_ids) + 1, NUM_IDS))
-    return train_state.init_state(self._run.init_params(), self._optimizer, counts)
+    counts = jnp.zeros((len(self.run.scene.class_ids) + 1, NUM_IDS))
+    return train_state.init_state(self.run.init_params(), self._optimizer, counts)
 
   def build_step(self, workdir: pathlib.Path) -> trainer.TrainStep:
     """Build the ray table, the noise model and the compiled steps of both stages."""
-    run, seed = self._run, self.config.train.seed
+    run, seed = self.run, self.config.train.seed
+    check_window(run.scene.window, workdir, write=processes.is_first())
     table = build_ray_table(run, workdir / 'cache')
     first, refinement = (
       program.Program(
@@ -99,7 +104,7 @@ class FieldTask:
     return train_step
 
   def _train_steps(self, refinement: bool) -> TrainSteps:
-    run = self._run
+    run = self.run
     options = stages.stage_options(run.config, run.scene.class_ids, refinement=refinement)
     return make_train_steps(run.module, self._optimizer, options, run.mesh, self.steps_per_call)
 
@@ -120,9 +125,9 @@ class FieldTask:
 
   def write_preview(self, params: Any, folder: pathlib.Path) -> None:
     """Write FOLDER/CAMERA_FRAME.png of the middle view: image, rgb, depth, semantic, instance."""
-    window = self._run.scene.window
+    window = self.run.scene.window
     view = len(window.view_frame) // 2
-    rendered = self._renderer(params, dataset_camera(self._run.scene, view, full=False))
+    rendered = self._renderer(params, dataset_camera(self.run.scene, view, full=False))
     panel = np.concatenate(
       [
         window.crop_to_image(window.rgb, view),

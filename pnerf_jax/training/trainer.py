@@ -20,7 +20,7 @@ from pnerf_jax.data.files import check_is_folder
 from pnerf_jax.distributed import processes, sharding
 from pnerf_jax.distributed.program import Program
 from pnerf_jax.errors import Interrupted, SharedInputError
-from pnerf_jax.runs import checkpoints, lock
+from pnerf_jax.runs import checkpoints, lock, window_record
 from pnerf_jax.runs.config_file import save_config
 from pnerf_jax.runs.logs import Logs
 from pnerf_jax.runs.provenance import add_session
@@ -121,7 +121,8 @@ def run(make_task: Callable[[], Task], workdir: pathlib.Path | str) -> None:
         stack.enter_context(lock.acquire(workdir))
       if processes.is_first():
         if not checkpoints.exist(workdir):  # an attempt that failed early: nothing depends on it
-          (workdir / 'config.json').unlink(missing_ok=True)
+          for name in ('config.json', window_record.NAME):
+            (workdir / name).unlink(missing_ok=True)
         save_config(task.config, workdir, extend=True)
     _train(task, workdir)
 
