@@ -68,8 +68,8 @@ def render(
     export.add_views(out, origin, views, trained.run.scene.window.center)
   if num_truncated:
     _LOG.info(
-      '%d intervals exceeded config.scene.max_intervals_per_ray and were truncated; '
-      'the confidence of these rays is halved',
+      'intervals truncated by config.scene.max_intervals_per_ray: %d; the confidence of their rays'
+      ' is halved',
       num_truncated,
     )
   _LOG.info('%d views rendered into %s', num_rendered, out)

@@ -107,7 +107,7 @@ def build_ray_table(run: Experiment, cache: pathlib.Path | None = None) -> RayTa
   usable = ~moving & window.valid_pixels().ravel()
   _LOG.info(
     'intervals of %d rays in %.1f s; rays excluded because of moving objects: %d; '
-    '%d rays exceeded scene.max_intervals_per_ray (%d intervals truncated)',
+    'rays beyond scene.max_intervals_per_ray: %d (intervals truncated: %d)',
     len(usable),
     time.perf_counter() - start,
     int(moving.sum()),
