@@ -13,6 +13,7 @@ from PIL import Image
 from configs import transforms as configs
 from pnerf_jax.contrib.preparation import check
 from pnerf_jax.data import image_io, transforms
+from pnerf_jax.errors import InputError
 from pnerf_jax.labelling import export
 from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.runs.experiment import build_experiment
@@ -125,6 +126,12 @@ def test_check_train_eval_and_render(config, tmp_path):
   field_task.train(config, tmp_path / 'run')
   metrics = evaluate(tmp_path / 'run')
   assert metrics['frames'] == 2 and 'semantic.miou' in metrics
+  assert metrics['truth.semantic_pixels'] == metrics['truth.pixels'] == 2 * 40 * 24
+  root = shutil.copytree(config.data.root, tmp_path / 'train_ids')
+  for path in (root / 'truth').rglob('*.png'):
+    image_io.write_label(path, np.where(np.asarray(Image.open(path)) == 26, 1, 10))
+  with pytest.raises(InputError, match='left/1.png: the true labels are train ids .values 1, 10.'):
+    evaluate(tmp_path / 'run', overrides={'data.root': str(root)})
   assert render(tmp_path / 'run', tmp_path / 'out') == 4
   for camera, size in SIZES.items():
     for kind in export.KINDS:

@@ -15,11 +15,13 @@ from pnerf_jax.evaluation import frame_result
 from pnerf_jax.evaluation.frame_result import GroundTruth
 from pnerf_jax.evaluation.metrics import visibility
 
-_READERS: dict[str, Callable[..., np.ndarray]] = {
+READERS: dict[str, Callable[..., np.ndarray]] = {  # of a path and a (width, height), by kind
+  'rgb': image_io.read_rgb,
   'true_semantic': functools.partial(image_io.read_label, unknown_allowed=True),
   'true_instance': image_io.read_instance,
   'true_confidence': image_io.read_confidence,
   'pseudo_label': functools.partial(image_io.read_label, unknown_allowed=True),
+  'pseudo_confidence': image_io.read_confidence,
   'pseudo_depth': image_io.read_depth,
   'lidar_depth': image_io.read_depth,
 }
@@ -111,13 +113,14 @@ def read_ground_truth(
     InputError: a file exists but cannot be used.
   """
   read = functools.partial(_read, dataset, frame=frame, camera=camera)
-  depth = read('pseudo_depth')
+  photo, depth = read('rgb'), read('pseudo_depth')
+  assert photo is not None  # only views with an image are in the index
   stereo = None
   if depth is not None:
     stereo, _ = frame_result.unproject_depth(depth, world_from_cam, intrinsics)
   uvz, world, visible = _lidar(dataset, camera, frame, world_from_cam, intrinsics)
   return GroundTruth(
-    photo=image_io.read_rgb(dataset.image_path(frame, camera), dataset.size(frame, camera)),
+    photo=photo,
     truth_semantic=read('true_semantic'),
     truth_instance=read('true_instance'),
     truth_confidence=read('true_confidence'),
@@ -134,7 +137,7 @@ def _read(dataset: DatasetIndex, kind: str, frame: int, camera: str) -> np.ndarr
   path = dataset.path_of(kind, frame, camera)
   if path is None or not path.exists():
     return None
-  return _READERS[kind](path, dataset.size(frame, camera))
+  return READERS[kind](path, dataset.size(frame, camera))
 
 
 def _lidar(

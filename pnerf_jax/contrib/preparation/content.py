@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pnerf_jax.data import image_io, labels
+from pnerf_jax.data import labels
 from pnerf_jax.data.dataset_index import DatasetIndex
-from pnerf_jax.data.files import ReadableFile
+from pnerf_jax.evaluation.ground_truth import READERS
 
 _NUM_FILES = 3  # read of every kind and camera
 _MIN_FRACTION = 0.01  # of the pixels, that is worth a line
@@ -25,7 +25,6 @@ class FileKind:
 
   Attributes:
     title: the kind in English.
-    read: returns the pixels of a path and a (width, height).
     unknown: values that hold no information.
     describe: returns the content of known values [N] as text; '' = nothing worth a line.
     faults: returns what is odd about known values [N], with the likely cause.
@@ -33,7 +32,6 @@ class FileKind:
   """
 
   title: str
-  read: Callable[[ReadableFile, tuple[int, int]], np.ndarray]
   unknown: tuple[int, ...]
   describe: Callable[[np.ndarray], str]
   faults: Callable[[np.ndarray], list[str]]
@@ -94,7 +92,7 @@ def draw(dataset: DatasetIndex, name: str, camera: str) -> Sample:
   frames = list(present)
   indices = np.unique(np.linspace(0, len(frames) - 1, _NUM_FILES).round().astype(int))
   chosen = [frames[i] for i in indices] if frames else []
-  pixels = [kind.read(present[f], dataset.size(f, camera)).ravel() for f in chosen]
+  pixels = [READERS[name](present[f], dataset.size(f, camera)).ravel() for f in chosen]
   values = np.concatenate([np.zeros(0), *pixels])
   return Sample(
     kind=kind, frames=frames, read=chosen, values=values, known=~np.isin(values, kind.unknown)
@@ -160,19 +158,16 @@ def _depth_faults(values: np.ndarray) -> list[str]:
 
 
 _CLASSES: dict[str, Any] = {
-  'read': functools.partial(image_io.read_label, unknown_allowed=True),
   'unknown': labels.UNKNOWN,
   'describe': _class_text,
 }
 _CONFIDENCE: dict[str, Any] = {
-  'read': image_io.read_confidence,
   'unknown': (),
   'describe': functools.partial(_quantiles_text, ''),
   'faults': _confidence_faults,
   'may_be_constant': True,
 }
 _DEPTH: dict[str, Any] = {
-  'read': image_io.read_depth,
   'unknown': (0,),
   'describe': functools.partial(_quantiles_text, ' m'),
   'faults': _depth_faults,
@@ -180,7 +175,6 @@ _DEPTH: dict[str, Any] = {
 KINDS = {
   'rgb': FileKind(
     title='images',
-    read=image_io.read_rgb,
     unknown=(),
     describe=lambda _: '',
     faults=lambda _: [],
@@ -196,7 +190,6 @@ KINDS = {
   ),
   'true_instance': FileKind(
     title='instance ground truth',
-    read=image_io.read_instance,
     unknown=(0,),
     describe=_instance_text,
     faults=_instance_faults,
