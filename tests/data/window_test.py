@@ -1,6 +1,8 @@
 """Windows of a small root, intact and damaged (real files: window_real_test.py)."""
 
 import dataclasses
+import functools
+import logging
 import shutil
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from PIL import Image
 
 from pnerf_jax.data import image_io, kitti360, window
+from pnerf_jax.data.primitives import CUBE_FACES
 from pnerf_jax.errors import InputError
+from pnerf_jax.rendering.scene import make_scene
 
 
 def test_load_window_by_hand(tiny):
@@ -25,6 +29,24 @@ def test_load_window_by_hand(tiny):
   assert found.far == 30 and found.near == 0.3
   folder = kitti360.rgb_folder(tiny.root, tiny.sequence, 'image_01')
   np.testing.assert_array_equal(found.rgb[-1], np.asarray(Image.open(folder / '0000000005.png')))
+
+
+def test_open_meshes_of_a_file_are_one_line_with_its_name_and_their_classes(tiny, caplog):
+  cube = functools.partial(tiny.cube_xml, faces=CUBE_FACES[2:])
+  tiny.primitives_path.write_text(
+    tiny.boxes_xml(
+      cube(center=(1010.0, 2000.0, 100.0), number=1),
+      cube(center=(1012.0, 2004.0, 100.0), number=2, label='building', semanticId=11),
+      tiny.cube_xml(center=(1012.0, 1996.0, 100.0), number=3),
+    )
+  )
+  with caplog.at_level(logging.WARNING):
+    make_scene(window.load_window(tiny.data, tiny.scene))
+  (record,) = caplog.records
+  assert record.getMessage() == (
+    f'{tiny.primitives_path}: 2 of 3 primitives are not watertight; their convex hulls are used:'
+    ' annotation 2 (car), 3 (building)'
+  )
 
 
 def test_overrides(tiny):
