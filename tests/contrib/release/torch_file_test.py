@@ -3,11 +3,13 @@
 import io
 import os
 import struct
+import time
 import zipfile
 
 import numpy as np
 import pytest
 
+from pnerf_jax.contrib import stored_zip
 from pnerf_jax.contrib.release import torch_file
 from pnerf_jax.errors import InputError
 
@@ -19,7 +21,9 @@ def text(value):
 
 
 def number(value):
-  return b'J' + struct.pack('<i', value)
+  if value < 2**31:
+    return b'J' + struct.pack('<i', value)
+  return b'\x8a\x08' + struct.pack('<q', value)
 
 
 def row(*items):
@@ -132,7 +136,7 @@ def test_nothing_in_the_file_is_executed(tmp_path):
   'saved, message',
   [
     (b'i' + b'os\nsystem\n', 'uses INST'),
-    (number(1) + b'r' + struct.pack('<I', 2**31), 'stores at index 2147483648'),
+    (number(1) + b'r' + struct.pack('<I', 2**31), 'entries: int'),
     (b'\x8e' + struct.pack('<Q', 2**50), 'damaged .ValueError'),
     (table(state=number(1)), "no state dict 'net' .entries: state"),
     (number(1), 'entries: int'),
@@ -144,9 +148,24 @@ def test_nothing_in_the_file_is_executed(tmp_path):
     (saved_with(tensor('0', (2**30, 2**30), (0, 0))), 'exceeds its storage'),
     (saved_with(tensor('0', (2,), (-1,), offset=1)), 'not a valid description of a tensor'),
     (saved_with(tensor('0', (2,), (1, 1))), 'not a valid description of a tensor'),
-    (saved_with(tensor('9', (2,), (1,))), 'damaged .KeyError'),
+    (saved_with(tensor('9', (2,), (1,))), 'a.pth: no latest/data/9 in the archive'),
+    (saved_with(tensor('0', (2**40,), (1,))), 't0: not a valid description of a tensor'),
+    (saved_with(tensor('0', (1,) * 9, (1,) * 9)), 't0: not a valid description of a tensor'),
+    (saved_with(text('net')), 'net: t0 is not a tensor'),
+    (b'}' + row(number(1)) + number(2) + b's', 'a key is a tuple, expected text or an integer'),
+    (b'}G' + struct.pack('>d', 1) + number(2) + b's', 'a key is a float, expected text'),
+    (b'}' + text('a') + number(2) + b'ss', 'damaged .IndexError'),
+    (b'](' + number(1) + b'u', 'sets items of an object that is not a dictionary'),
+    (b'}(' + number(1) + b'u', 'sets items of an object that is not a dictionary'),
+    (b'}' + number(1) + b'a', 'appends to an object that is not a list'),
+    (b'h\x05', 'damaged .KeyError'),
+    (call(text('print')), 'the pickle calls str with other arguments'),
     (saved_with(tensor('0', (12,), (1,), 0, 'BFloat16Storage')), 'refers to torch.BFloat16Storage'),
-    (call(named('collections', 'OrderedDict'), number(1)), 'damaged .TypeError'),
+    (
+      call(named('collections', 'OrderedDict'), number(1)),
+      'the pickle calls OrderedDict with other arguments than those of a tensor',
+    ),
+    (call(named('collections', 'Counter'), row(number(1))), 'calls Counter with other arguments'),
     (b'', 'damaged'),
   ],
 )
@@ -155,6 +174,100 @@ def test_invalid_pickles_are_refused(tmp_path, saved, message):
   with pytest.raises(InputError, match=message) as error:
     torch_file.read_tensors(path, 'net')
   assert 'a.pth' in str(error.value) and 'torch.save' in str(error.value)
+
+
+HOSTILE = {  # nested 100,000 deep, or shared as often
+  'a tuple that holds itself as a key': (
+    # t = (list,); list += [t, t]; t = (t, t), 60 times; {t: 1}
+    b']q\x00\x85q\x01h\x00(h\x01h\x01e' + b'0' + b''.join(b'2\x86' for _ in range(60)),
+    'the pickle uses POP, which no checkpoint needs',
+  ),
+  'the same with memoised tuples': (
+    b']q\x00\x85q\x01'
+    + b'h\x00(h\x01h\x01e'
+    + b'}('
+    + b'h\x01'
+    + b'q\x02h\x02\x86' * 60
+    + number(1)
+    + b'u',
+    'a key is a tuple, expected text or an integer',
+  ),
+  'tuples': (b')' + b'\x85' * 100_000, "no state dict 'net' (entries: tuple)"),
+  'lists': (b']q\x00' + b']h\x00aq\x00' * 100_000, "no state dict 'net' (entries: list)"),
+  'nested state': (table(net=b')' + b'\x85' * 100_000), "no state dict 'net' (entries: net)"),
+  'nested tensor': (
+    table(net=table(a=b')' + b'\x85' * 100_000)),
+    'net: a is not a tensor',
+  ),
+  'tensors of tensors': (
+    table(
+      net=table(
+        a=named('torch._utils', '_rebuild_tensor_v2')
+        + b'q\x00('
+        + b'h\x00(' * 100_000
+        + b')'
+        + b')))tR' * 100_001
+      )
+    ),
+    'a: not a valid description of a tensor',
+  ),
+  'marks': (b'(' * 1_000_000, 'damaged (IndexError: pop from empty list)'),
+  'a shape of many large numbers': (
+    table(
+      net=table(
+        a=call(
+          named('torch._utils', '_rebuild_tensor_v2'),
+          row(text('storage'), named('torch', 'FloatStorage'), text('0'), text(''), number(0))
+          + b'Q',
+          number(0),
+          b'(\x8a\xff' + b'\x7f' * 255 + b'q\x07' + b'h\x07' * 200_000 + b't',
+          b'(' + b'h\x07' * 200_001 + b't',
+        )
+      )
+    ),
+    'a: not a valid description of a tensor',
+  ),
+  'a long key': (table(**{'k' * 1000: number(1)}), f"no state dict 'net' (entries: {'k' * 40})"),
+}
+
+
+@pytest.mark.parametrize('name', HOSTILE)
+def test_nested_and_shared_values_take_linear_time(tmp_path, name):
+  saved, message = HOSTILE[name]
+  path = write(tmp_path / 'a.pth', saved)
+  start = time.process_time()
+  with pytest.raises(InputError) as error:
+    torch_file.read_tensors(path, 'net')
+  assert str(error.value) == f'{path}: {message}. {torch_file._HINT}'
+  assert time.process_time() - start < 5
+
+
+def test_a_shared_storage_is_read_once(tmp_path, monkeypatch):
+  reads = []
+  original = stored_zip.StoredZip.read
+  monkeypatch.setattr(
+    stored_zip.StoredZip,
+    'read',
+    lambda self, name, most: reads.append(name) or original(self, name, most),
+  )
+  saved = saved_with(*(tensor('0', (0,), (1,)) for _ in range(500)))
+  path = write(tmp_path / 'a.pth', saved, {'0': np.zeros(10**5, np.float32)})
+  found = torch_file.read_tensors(path, 'net')
+  assert len(found) == 500 and all(array.shape == (0,) for array in found.values())
+  assert reads == ['latest/data.pkl', 'latest/data/0']
+
+
+def test_the_members_of_an_archive_are_limited(tmp_path):
+  path = write(tmp_path / 'a.pth', number(1), **{f'data/{i}': b'' for i in range(1, 10_000)})
+  with pytest.raises(InputError, match='a.pth: 10001 members, expected at most 10000. Save it'):
+    torch_file.read_tensors(path, 'net')
+  with pytest.warns(UserWarning, match='Duplicate'):
+    write(path, number(1), **{'data/0': b''})
+  with pytest.raises(InputError, match='a.pth: two members of the archive have one name. Save it'):
+    torch_file.read_tensors(path, 'net')
+  path = write(tmp_path / 'a.pth', text('k' * 2**20))
+  with pytest.raises(InputError, match='latest/data.pkl: .* expected uncompressed and at most 104'):
+    torch_file.read_tensors(path, 'net')
 
 
 def test_tensors_larger_than_the_file_are_refused(tmp_path):
