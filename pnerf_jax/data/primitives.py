@@ -237,15 +237,16 @@ def _matrix(element: ElementTree.Element, tag: str, cols: int, where: str) -> np
   if found != cols or not 0 < rows <= _MAX_ROWS:
     raise InputError(f'{where} is {rows}x{found}, expected rows x {cols}. {_COPY}')
   values = kitti360.parse_floats(tokens, rows * cols, f'{where} ({rows}x{cols})', _COPY)
-  _check_range(values, where)
+  check_range(values, where)
   return values.reshape(rows, cols)
 
 
-def _check_range(values: np.ndarray, where: str) -> None:
-  wrong = np.abs(values) > MAX_LENGTH
+def check_range(values: np.ndarray, where: str, hint: str = _REMOVE) -> None:
+  """Raise InputError if a coordinate is not finite or too large."""
+  wrong = ~(np.abs(values) <= MAX_LENGTH)
   if wrong.any():
     raise InputError(
-      f'{where} holds {values[wrong][0]:g}, which is beyond {MAX_LENGTH:g} m. {_REMOVE}'
+      f'{where} holds {values[wrong][0]:g}, which is beyond {MAX_LENGTH:g} m. {hint}'
     )
 
 
@@ -256,12 +257,17 @@ def _mesh(element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.ndar
   faces = _matrix(element, 'faces', 3, where)
   if len(world_from_local) != 4:
     raise InputError(f'{where}: transform has {len(world_from_local)} rows, expected 4. {_COPY}')
-  if (faces != np.round(faces)).any() or faces.min() < 0 or faces.max() >= len(vertices):
-    raise InputError(
-      f'{where}: faces refer to vertices other than 0..{len(vertices) - 1}. {_REMOVE}'
-    )
   vertices = vertices @ world_from_local[:3, :3].T + world_from_local[:3, 3]
-  _check_range(vertices, f'{where}: transformed vertex')
+  check_mesh(vertices, faces, where)
+  return vertices, faces.astype(np.int32)
+
+
+def check_mesh(vertices: np.ndarray, faces: np.ndarray, where: str, hint: str = _REMOVE) -> None:
+  """Raise InputError unless vertices [N, 3] and faces [F, 3] enclose space."""
+  low, high = faces.min(initial=0), faces.max(initial=0)
+  if (faces != np.round(faces)).any() or low < 0 or high >= len(vertices):
+    raise InputError(f'{where}: faces refer to vertices other than 0..{len(vertices) - 1}. {hint}')
+  check_range(vertices, f'{where}: transformed vertex', hint)
   # The smallest principal extent: 0 for a plane, a line or a point, whatever its direction.
   centered = vertices - vertices.mean(0)
   axes = np.linalg.svd(centered, full_matrices=False)[2]
@@ -269,6 +275,5 @@ def _mesh(element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.ndar
   if extent < MIN_EXTENT or len(faces) < 4:
     raise InputError(
       f'{where}: degenerate primitive: {len(vertices)} vertices, {len(faces)} faces,'
-      f' {extent:.2g} m thick. {_REMOVE}'
+      f' {extent:.2g} m thick. {hint}'
     )
-  return vertices, faces.astype(np.int32)

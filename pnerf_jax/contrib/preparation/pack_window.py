@@ -1,13 +1,17 @@
 """Packing of a window into a TFDS dataset, in a folder or under an fsspec address."""
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import filelock
 import fsspec
 import tensorflow_datasets as tfds
 
@@ -21,6 +25,7 @@ from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 _TEMPORARY = '.packing-'  # prefix of the temporary folder
+_REPLACED = 'replaced'  # the former dataset in it, until the new one is in its place
 
 
 def pack_window(data: DataConfig, out: str, overwrite: bool = False) -> bool:
@@ -39,6 +44,8 @@ def pack_window(data: DataConfig, out: str, overwrite: bool = False) -> bool:
   Raises:
     InputError: unreadable input; a packed window of other files in `out`.
   """
+  if '://' not in out:
+    _prepare_folder(Path(out))
   dataset = open_dataset(data)
   fingerprint = _fingerprint(dataset)
   if reader.exists(out) and not overwrite:
@@ -51,17 +58,38 @@ def pack_window(data: DataConfig, out: str, overwrite: bool = False) -> bool:
     _LOG.info('%s: complete, %d views; kept', packed.address, len(packed.views))
     return False
   local = '://' not in out
-  if local:
-    files.check_is_folder(Path(out), '--out')
-    Path(out).mkdir(parents=True, exist_ok=True)
-    for interrupted in Path(out).glob(f'{_TEMPORARY}*'):
-      shutil.rmtree(interrupted)
   with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=out if local else None) as folder:
-    built = _build(dataset, fingerprint, folder)
-    size = sum(path.stat().st_size for path in built.rglob('*') if path.is_file())
-    _publish(built, out)
+    with files.file_lock(Path(folder, 'lock')):
+      built = _build(dataset, fingerprint, folder)
+      size = sum(path.stat().st_size for path in built.rglob('*') if path.is_file())
+      if local:
+        _move(built, Path(reader.address(out)))
+      else:
+        _upload(built, out)
   _LOG.info('%d views, %.1f MB, in %s', len(dataset.views()), size / 1e6, reader.address(out))
   return True
+
+
+def _prepare_folder(out: Path) -> None:
+  """Create a local folder, and clean up after interrupted calls.
+
+  Raises InputError if a folder with the name of the dataset holds anything else.
+  """
+  files.check_is_folder(out, '--out')
+  target = Path(reader.address(str(out)))
+  files.check_is_folder(target, '--out')
+  foreign = {path.name for path in target.glob('*')} - {reader.VIEWS, reader.PRIMITIVES, '.config'}
+  if foreign:
+    raise InputError(
+      f'{target}: holds {min(foreign)}, which is not of a packed window. Use another --out.'
+    )
+  out.mkdir(parents=True, exist_ok=True)
+  for interrupted in sorted(out.glob(f'{_TEMPORARY}*')):
+    # A lock means that another process is packing.
+    with contextlib.suppress(filelock.Timeout), files.file_lock(interrupted / 'lock', timeout=0):
+      if (interrupted / _REPLACED).exists() and not target.exists():
+        os.replace(interrupted / _REPLACED, target)
+      shutil.rmtree(interrupted)
 
 
 def _build(dataset: DatasetIndex, fingerprint: str, folder: str) -> Path:
@@ -79,14 +107,16 @@ def _build(dataset: DatasetIndex, fingerprint: str, folder: str) -> Path:
   }
   tfds.disable_progress_bar()
   for name in (reader.VIEWS, reader.PRIMITIVES):
-    Kitti360Window(
+    builder = Kitti360Window(
       config=name,
       dataset=dataset,
       primitives=primitives,
       metadata={**metadata, 'primitives': list(primitives)},
       data_dir=folder,
       file_format='array_record',
-    ).download_and_prepare()
+    )
+    with contextlib.redirect_stdout(io.StringIO()):  # names the temporary folder
+      builder.download_and_prepare()
   return Path(folder, reader.NAME)
 
 
@@ -115,8 +145,20 @@ def _fingerprint(dataset: DatasetIndex) -> str:
   return hashlib.sha256(text.encode() + b''.join(a.tobytes() for a in arrays)).hexdigest()
 
 
-def _publish(built: Path, root: str) -> None:
-  """Move the datasets to a folder or address, replacing what is there; COMPLETE_FILE comes last."""
+def _move(built: Path, target: Path) -> None:
+  """Move the datasets to a local folder; what is there is kept until they are in its place."""
+  replaced = built.with_name(_REPLACED)
+  try:
+    if target.exists():
+      os.replace(target, replaced)
+    os.replace(built, target)
+  finally:
+    if replaced.exists() and not target.exists():
+      os.replace(replaced, target)
+
+
+def _upload(built: Path, root: str) -> None:
+  """Copy the datasets to an address, replacing what is there; COMPLETE_FILE comes last."""
   system, place = fsspec.core.url_to_fs(reader.address(root))
   if system.exists(place):
     if system.exists(f'{place}/{reader.COMPLETE_FILE}'):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pnerf_jax.data import files
+from pnerf_jax.data import files, image_io, kitti360
 from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.data.primitives import PrimitiveRecord
@@ -101,7 +101,7 @@ class Kitti360Window(tfds.core.GeneratorBasedBuilder):
         'world_from_cam': dataset.world_from_cam[i],
         'world_from_pose': dataset.world_from_pose[i // len(dataset.cameras)],
         **{
-          kind: files.read_bytes(path, _MAX_FILE, 'It cannot be packed.') if path else b''
+          kind: _read(path, kind) if path else b''
           for kind, path in source_files(dataset, frame, camera).items()
         },
       }
@@ -110,6 +110,14 @@ class Kitti360Window(tfds.core.GeneratorBasedBuilder):
     for split, records in self._primitives.items():
       for record in records:
         yield {'split': split, **vars(record)}
+
+
+def _read(path: ReadableFile, kind: str) -> bytes:
+  """Read a file of a view. A link in the dataset may lead to any file: its content is checked."""
+  content = files.read_bytes(path, _MAX_FILE, 'It cannot be packed.')
+  read = kitti360.read_velodyne if kind == 'lidar' else image_io.read_size
+  read(reader.EncodedFile(str(path), len(content), lambda: content))
+  return content
 
 
 def source_files(dataset: DatasetIndex, frame: int, camera: str) -> dict[str, ReadableFile | None]:

@@ -5,19 +5,23 @@ import functools
 import hashlib
 import json
 import os
+import re
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import numpy as np
-import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from tensorflow_datasets.proto import tf_example_pb2
 
 from pnerf_jax.config.schema import DataConfig
-from pnerf_jax.data import kitti360
+from pnerf_jax.data import files, kitti360, labels, primitives, transforms
 from pnerf_jax.data.dataset_index import DatasetIndex, check_cameras, select_frames
 from pnerf_jax.data.files import ReadableFile
+from pnerf_jax.data.json_object import JsonObject
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.errors import InputError
 
@@ -27,6 +31,23 @@ ENCODED_KINDS = (*kitti360.RECORDED, *kitti360.DERIVED, 'lidar')  # files of a v
 COMPLETE_FILE = f'{VIEWS}/{VERSION}/dataset_info.json'  # written last
 _REMEDY = 'Copy it again, or build it again with python -m pnerf_jax.prepare pack.'
 INTEGER_FIELDS = tuple(f.name for f in dataclasses.fields(PrimitiveRecord) if f.type is int)
+_ARRAYS = {  # arrays of an example, compressed by zlib
+  'intrinsics': ('<f8', (4,)),
+  'world_from_cam': ('<f8', (4, 4)),
+  'world_from_pose': ('<f8', (4, 4)),
+  'vertices': ('<f8', (-1, 3)),
+  'faces': ('<i4', (-1, 3)),
+}
+_OWN_FILES = rf'({VIEWS}|{PRIMITIVES})/{re.escape(VERSION)}/\w[\w.-]*$'
+_OWN_CLASSES = r'tensorflow_datasets\.core\.features\.\w+\.(FeaturesDict|Tensor|Scalar|Text)'
+_NAMES = ('camera', 'split', 'label')
+_FIELDS = {
+  VIEWS: ('frame', 'camera', 'size', *list(_ARRAYS)[:3], *ENCODED_KINDS),
+  PRIMITIVES: ('split', 'label', *INTEGER_FIELDS, *list(_ARRAYS)[3:]),
+}
+_MAX_ARRAY = 2**24  # bytes of one array
+_MAX_RECORD = 2**26  # bytes of one example, beyond four times the size of its file
+_MAX_SHARD = 2**32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +103,7 @@ class Archive:
     """Return a file of a view, which may be absent."""
     view = self.views[frame, camera]
     name = f'{self.address}: {kind} of frame {frame}, {camera}'
-    read = functools.partial(_example, self.address, self.source, view['position'])
+    read = functools.partial(_example, self.folder, VIEWS, self.source, view['position'])
     return EncodedFile(name, view[kind], lambda: read()[kind])
 
 
@@ -171,20 +192,30 @@ def open_archive(root: str) -> Archive:
       f' with python -m pnerf_jax.prepare pack --out={root}.'
     )
   folder = Path(place) if '://' not in str(root) else _download(place)
-  source, metadata = _open_source(place, folder / VIEWS / VERSION)
-  if 'fingerprint' not in metadata:
-    raise InputError(f'{place}: has no metadata. {_REMEDY}')
-  views = {}
+  metadata = _read_metadata(folder / VIEWS / VERSION / 'metadata.json')
+  source, views = _open_source(folder, VIEWS), {}
   for i in range(len(source)):
-    example = _example(place, source, i)
+    example = _example(folder, VIEWS, source, i)
+    where = f'{place}: view {i}'
+    if example['camera'] not in metadata['cameras'] or example['frame'] < 0:
+      name = f'camera {example["camera"]!r:.40}, frame {example["frame"]}'
+      raise InputError(f'{where} is of {name}, which cannot be. {_REMEDY}')
+    kitti360.check_camera(example['size'], example['intrinsics'], where, _REMEDY)
+    for pose in (example['world_from_cam'], example['world_from_pose']):
+      kitti360.check_rotation(pose[:3, :3], where, _REMEDY)
+      primitives.check_range(pose, where, _REMEDY)
     content = {kind: len(example[kind]) for kind in ENCODED_KINDS}
-    views[int(example['frame']), example['camera'].decode()] = example | content | {'position': i}
-  records, _ = _open_source(place, folder / PRIMITIVES / VERSION)
-  primitives: dict[str, list[PrimitiveRecord]] = {name: [] for name in metadata['primitives']}
+    views[example['frame'], example['camera']] = example | content | {'position': i}
+  records = _open_source(folder, PRIMITIVES)
+  by_split: dict[str, list[PrimitiveRecord]] = {name: [] for name in metadata['primitives']}
   for i in range(len(records)):
-    example = _example(place, records, i)
-    primitives[example['split'].decode()].append(_record(example))
-  return Archive(place, folder, metadata, views, source, primitives)
+    example = _example(folder, PRIMITIVES, records, i)
+    where = f'{place}: primitive {i}'
+    primitives.check_mesh(example['vertices'], example['faces'], where, _REMEDY)
+    if example['split'] not in by_split or example['semantic'] not in labels.BY_ID:
+      raise InputError(f'{where} has no known class or list. {_REMEDY}')
+    by_split[example.pop('split')].append(PrimitiveRecord(**example))
+  return Archive(place, folder, metadata, views, source, by_split)
 
 
 def open_dataset(data: DataConfig, stereo: bool = False) -> ArchiveIndex:
@@ -224,36 +255,102 @@ def open_dataset(data: DataConfig, stereo: bool = False) -> ArchiveIndex:
   )
 
 
-def _open_source(place: str, folder: Path) -> tuple[Any, dict[str, Any]]:
-  """Return the examples and metadata of one dataset."""
-  try:
-    builder = tfds.builder_from_directory(folder)
-    source, metadata = builder.as_data_source(SPLIT), dict(builder.info.metadata)
-    paths = builder.info.splits[SPLIT].filepaths
-  except Exception as e:  # JSON and protocol buffer parsers raise many kinds
-    raise InputError(f'{place}: cannot be opened ({_first_line(e)}). {_REMEDY}') from None
-  for path in paths:
-    if not os.path.exists(path):
-      raise InputError(f'{path}: no such file, so the packed window is incomplete. {_REMEDY}')
-  return source, metadata
+def _read_metadata(path: Path) -> dict[str, Any]:
+  """Read the metadata. All names in it may become names of folders."""
+  metadata = JsonObject(files.read_json(path, hint=_REMEDY), str(path))
+  lists = ('cameras', 'stereo', 'primitives')
+  if (
+    not isinstance(metadata.values, dict)
+    or not all(isinstance(metadata.values.get(key), list) for key in lists)
+    or not isinstance(metadata.values.get('fingerprint'), str)
+  ):
+    raise InputError(f'{path}: has no metadata of a packed window. {_REMEDY}')
+  transforms.folder_name(metadata.values.get('sequence'), 'sequence', str(path))
+  for key in lists:
+    for name in metadata.values[key]:
+      transforms.folder_name(name, key, str(path))
+  if metadata.values.get('pose_from_velo') is not None:
+    metadata.numbers('pose_from_velo', 4, 4)
+  return metadata.values
 
 
-def _example(place: str, source: Any, position: int) -> dict[str, Any]:
+def _open_source(folder: Path, table: str) -> Any:
+  """Return the encoded examples of one dataset.
+
+  TFDS would import the modules that features.json names; its records are decoded here instead.
+  """
+  folder = folder / table / VERSION
+  files.read_json(folder / 'dataset_info.json', hint=_REMEDY)
+  features = folder / 'features.json'
+  text = files.read_bytes(features, hint=_REMEDY).decode(errors='replace')
+  classes = set(re.findall(r'"pythonClassName"\s*:\s*"(.*?)"', text)) or {'none'}
+  foreign = sorted(name for name in classes if not re.fullmatch(_OWN_CLASSES, name))
+  if foreign:
+    raise InputError(
+      f'{features}: names the feature class {foreign[0]:.80}, which is not of a packed window.'
+      f' {_REMEDY}'
+    )
+  shards = sorted(folder.glob(f'{NAME}-{SPLIT}.array_record-*'))
+  count = int(shards[0].name[-5:]) if shards and shards[0].name[-5:].isdecimal() else 1
+  for i in range(count):
+    shard = folder / f'{NAME}-{SPLIT}.array_record-{i:05d}-of-{count:05d}'
+    content = files.read_bytes(shard, _MAX_SHARD, _REMEDY)
+    largest = _largest_record(content)
+    if largest > _MAX_RECORD + 4 * len(content):
+      raise InputError(
+        f'{shard}: a record of {largest} bytes in a file of {len(content)} bytes. {_REMEDY}'
+      )
   try:
-    return source[position]
+    return ArrayRecordDataSource([str(path) for path in shards])
+  except Exception as e:  # array_record raises many kinds
+    raise InputError(f'{folder}: cannot be opened ({_first_line(e)}). {_REMEDY}') from None
+
+
+def _largest_record(content: bytes) -> int:
+  """Return the largest size that a chunk of an array_record file claims to have uncompressed.
+
+  Every position is taken for a chunk, since the file's index may refer to any. Of its header of 40
+  bytes, bytes 8-16 are the compressed size, 24 the type, 25-32 the number of records and 32-40 the
+  size; blocks of 64 KiB begin with 24 other bytes.
+
+  References:
+    Riegeli/records file format, https://github.com/google/riegeli.
+  """
+  blocks = np.zeros((-(-len(content) // 2**16) or 1, 2**16), np.uint8)
+  blocks.ravel()[: len(content)] = np.frombuffer(content, np.uint8)
+  stream = blocks[:, 24:].ravel()
+  at = np.flatnonzero((stream == ord('r')) | (stream == ord('t')))
+  at = at[(at >= 24) & (at <= len(stream) - 16)]
+  at = at[(stream[at - 9] == 0) & (stream[at + 7] == 0)]
+  number = lambda offset: stream[at[:, None] + np.arange(offset, offset + 8)].view('<u8')[:, 0]
+  plausible = (number(-16) <= len(content)) & (number(0) < 2**40) & (number(8) < 2**48)
+  return int(number(8)[plausible].max(initial=0))
+
+
+def _example(folder: Path, table: str, source: Any, position: int) -> dict[str, Any]:
+  """Read and decode one example: its fields by name, numpy arrays and plain values."""
+  try:
+    features = tf_example_pb2.Example.FromString(source[position]).features.feature
+    return {name: _decode(name, features[name]) for name in _FIELDS[table]}
   except Exception as e:  # array_record and protocol buffers raise many kinds
     raise InputError(
-      f'{place}: example {position} cannot be read ({_first_line(e)}). {_REMEDY}'
+      f'{folder / table}: example {position} cannot be read ({_first_line(e)}). {_REMEDY}'
     ) from None
 
 
-def _record(example: dict[str, Any]) -> PrimitiveRecord:
-  return PrimitiveRecord(
-    label=example['label'].decode(),
-    vertices=example['vertices'],
-    faces=example['faces'],
-    **{name: int(example[name]) for name in INTEGER_FIELDS},
-  )
+def _decode(name: str, feature: Any) -> Any:
+  if name == 'size':
+    return np.array(feature.int64_list.value, np.int64).reshape(2)
+  if name == 'frame' or name in INTEGER_FIELDS:
+    (value,) = feature.int64_list.value
+    return value
+  (value,) = feature.bytes_list.value
+  if name in _NAMES:
+    return value.decode()
+  if name not in _ARRAYS:
+    return value
+  dtype, shape = _ARRAYS[name]
+  return np.frombuffer(zlib.decompressobj().decompress(value, _MAX_ARRAY), dtype).reshape(shape)
 
 
 def _download(place: str) -> Path:
@@ -263,16 +360,20 @@ def _download(place: str) -> Path:
   # A window that was packed again at the same address has other metadata.
   content = [system.cat_file(f'{remote}/{COMPLETE_FILE}')]
   content += [system.cat_file(f'{remote}/{VIEWS}/{VERSION}/metadata.json')]
-  listing = json.dumps(
-    sorted((f['name'], f['size']) for f in system.find(remote, detail=True).values())
-  )
+  found = {f['name']: f['size'] for f in system.find(remote, detail=True).values()}
+  listing = json.dumps(sorted(found.items()))
   digest = hashlib.sha256(b''.join([place.encode(), *content, listing.encode()])).hexdigest()
   folder = cache / digest[:24]
   if not folder.exists():
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.download-', dir=cache) as temporary:
       complete = Path(temporary, 'complete')
-      system.get(f'{remote}/', str(complete), recursive=True)
+      # Only names of our own: any other might lead out of the folder.
+      own = {name: re.search(_OWN_FILES, name) for name in found}
+      names = {name: str(complete / match[0]) for name, match in own.items() if match}
+      for parent in {os.path.dirname(path) for path in names.values()}:
+        os.makedirs(parent)
+      system.get(list(names), list(names.values()))
       try:
         os.replace(complete, folder)
       except OSError:

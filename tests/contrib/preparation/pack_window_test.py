@@ -1,7 +1,10 @@
 """Packing a window, replacing it, and reading the same window from it."""
 
 import dataclasses
+import itertools
 import os
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from configs import kitti360 as configs
 from pnerf_jax.contrib.preparation import pack_window
 from pnerf_jax.contrib.preparation.pack_window import pack_window as pack
+from pnerf_jax.data import files, image_io
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.tfds import reader
 from pnerf_jax.data.tfds.reader import ENCODED_KINDS
@@ -110,14 +114,15 @@ def test_derived_root_precedes_the_packed_window(config, packed, tmp_path):
   derived = tmp_path / 'derived'
   path = derived / folder.path_of('pseudo_depth', frame, camera).relative_to(folder.root)
   path.parent.mkdir(parents=True)
-  path.write_bytes(b'new')
+  image_io.write_depth(path, np.full(folder.size(frame, camera)[::-1], 7.0))
+  new = path.read_bytes()
   packed.data.derived_root = str(derived)
   archive = open_dataset(packed.data)
   assert archive.path_of('pseudo_depth', frame, camera) == path
   assert archive.path_of('pseudo_label', frame, camera).read_bytes()
   pack(packed.data, str(tmp_path / 'second'))  # a packed window can be packed again
   packed.data.root, packed.data.derived_root = str(tmp_path / 'second'), ''
-  assert open_dataset(packed.data).path_of('pseudo_depth', frame, camera).read_bytes() == b'new'
+  assert open_dataset(packed.data).path_of('pseudo_depth', frame, camera).read_bytes() == new
 
 
 def test_pack_keeps_or_replaces(config, tmp_path, monkeypatch):
@@ -136,10 +141,84 @@ def test_pack_keeps_or_replaces(config, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
       pack(data, out, overwrite=True)
   assert reader.open_archive(out).metadata == before
-  os.makedirs(os.path.join(out, '.packing-killed', 'x'))
+  replace, calls = os.replace, itertools.count()
+  with monkeypatch.context() as patch:  # between the two moves into its place
+    patch.setattr(os, 'replace', lambda *a: interrupted() if next(calls) == 1 else replace(*a))
+    with pytest.raises(KeyboardInterrupt):
+      pack(data, out, overwrite=True)
+  assert reader.open_archive(out).metadata == before
   assert pack(data, out, overwrite=True)
   assert os.listdir(out) == ['kitti360_window']
   assert len(reader.open_archive(out).views) == 2
+
+
+@pytest.fixture
+def names(packed):
+  """The files of a packed window, below its folder."""
+  folder = pathlib.Path(packed.data.root, 'kitti360_window')
+  return [path.relative_to(folder) for path in sorted(folder.rglob('*')) if path.is_file()]
+
+
+def test_a_killed_pack_can_be_repeated(config, packed, names, tmp_path, monkeypatch):
+  """Whatever a killed process or a full disk left, also of versions that moved single files."""
+  whole = pathlib.Path(packed.data.root, 'kitti360_window')
+  monkeypatch.setattr(
+    pack_window, '_build', lambda *args: shutil.copytree(whole, pathlib.Path(args[2], 'new'))
+  )
+  for count in range(len(names)):
+    out = tmp_path / f'out {count} [0:1]'
+    for name in names[:count]:
+      (out / 'kitti360_window' / name).parent.mkdir(parents=True, exist_ok=True)
+      shutil.copy(whole / name, out / 'kitti360_window' / name)
+    (out / '.packing-killed' / 'kitti360_window' / 'views').mkdir(parents=True)
+    complete = any(str(name) == reader.COMPLETE_FILE for name in names[:count])
+    if complete:  # a file of a complete one is lost
+      with pytest.raises(InputError, match='prepare pack'):
+        pack(config.data, str(out))
+    assert pack(config.data, str(out), overwrite=complete)
+    assert [path.name for path in out.iterdir()] == ['kitti360_window']
+    assert len(reader.open_archive(str(out)).views) == 4
+    assert not pack(config.data, str(out))
+
+
+def test_the_former_window_survives_a_kill_before_the_new_one_is_in_its_place(config, packed):
+  root = pathlib.Path(packed.data.root)
+  (root / '.packing-killed').mkdir()
+  (root / 'kitti360_window').rename(root / '.packing-killed/replaced')
+  (root / '.packing-other').mkdir()
+  with files.file_lock(root / '.packing-other/lock'):  # of another process
+    assert not pack(config.data, str(root))
+  assert {path.name for path in root.iterdir()} == {'kitti360_window', '.packing-other'}
+  assert len(reader.open_archive(str(root)).views) == 4
+
+
+def test_pack_replaces_no_other_folder(config, tmp_path):
+  (tmp_path / 'kitti360_window').mkdir()
+  (tmp_path / 'kitti360_window/notes.txt').write_text('mine')
+  with pytest.raises(
+    InputError, match='kitti360_window: holds notes.txt, which is not of a packed'
+  ):
+    pack(config.data, str(tmp_path), overwrite=True)
+  assert (tmp_path / 'kitti360_window/notes.txt').read_text() == 'mine'
+
+
+def test_pack_refuses_links_to_other_files(street, config, tmp_path, capfd):
+  secret = tmp_path / 'secret.txt'
+  secret.write_text('root:x:0:0')  # ten bytes; a scan has a multiple of 16
+  root = shutil.copytree(street, tmp_path / 'street')
+  config.data.root = str(root)
+  for pattern in ('data_2d_raw/*/image_01/data_rect/*.png', 'data_3d_raw/**/*.bin'):
+    path = sorted(root.glob(pattern))[-1]
+    content = path.read_bytes()
+    path.unlink()
+    path.symlink_to(secret)
+    with pytest.raises(InputError, match=path.name):
+      pack(config.data, str(tmp_path / 'out'))
+    assert not list((tmp_path / 'out').iterdir())
+    path.unlink()
+    path.write_bytes(content)
+  assert pack(config.data, str(tmp_path / 'out'))
+  assert '.packing' not in ''.join(capfd.readouterr())  # TFDS names the temporary folder
 
 
 def test_pack_rejects_a_file_as_out(config, tmp_path):
