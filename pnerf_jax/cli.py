@@ -5,6 +5,7 @@ Exit codes: 0 success, 1 error, 130 interrupted.
 
 import difflib
 import errno
+import io
 import logging
 import os
 import pathlib
@@ -21,13 +22,11 @@ from ml_collections import config_flags
 from pnerf_jax.config import defaults, spec
 from pnerf_jax.config.files import find_config
 from pnerf_jax.distributed import initialization
-from pnerf_jax.errors import InputError
+from pnerf_jax.errors import DISK_FULL, OS_ERRORS, InputError, describe_os_error
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DISK_FULL_TEXT = re.compile('|'.join(os.strerror(code) for code in _DISK_FULL))
+_DISK_FULL_TEXT = re.compile('|'.join(os.strerror(code) for code in DISK_FULL))
 _FLAG_MODULES = (__name__, initialization.__name__)
 _DEFAULTS = str(pathlib.Path(defaults.__file__))
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def run(
@@ -41,6 +40,7 @@ def run(
     renamed: new names of former subcommands.
   """
   _raise_interrupts()
+  _secure_streams()
   try:
     arguments = parse_flags(sys.argv) if callable(main) or _has_words(sys.argv) else []
     if not callable(main):
@@ -49,6 +49,7 @@ def run(
       raise InputError(f'command line: {arguments[0]!r} is not a flag of this command. See --help.')
     with initialization.initialized():
       code = main() or 0
+    sys.stdout.flush()
     sys.exit(code)
   except KeyboardInterrupt:
     _exit('interrupted', 130)
@@ -77,6 +78,34 @@ def _raise_interrupts() -> None:
       previous(dropped)
 
   sys.unraisablehook = hook
+
+
+class _Stream(io.FileIO):
+  """A standard stream. What nobody reads any more is dropped, so that the work goes on."""
+
+  def write(self, text: Any) -> int:
+    try:
+      return super().write(text)
+    except OSError as e:
+      is_lost = e.errno in (errno.EPIPE, errno.EIO)  # the reader or the terminal is gone
+      if not is_lost and self.fileno() != 2:
+        raise
+      return len(text)
+
+
+def _secure_streams() -> None:
+  """Make stdout and stderr take all text, also if they are closed."""
+  for number in range(3):
+    try:
+      os.fstat(number)
+    except OSError:  # the next file that is opened would be the stream
+      os.open(os.devnull, os.O_RDWR)
+  for number, name in enumerate(('stdout', 'stderr'), 1):
+    old = getattr(sys, name)
+    if old is getattr(sys, f'__{name}__'):  # not replaced by a test
+      raw = io.BufferedWriter(_Stream(number, 'w', closefd=False))
+      encoding, lines = (old.encoding, old.line_buffering) if old else ('utf-8', True)
+      setattr(sys, name, io.TextIOWrapper(raw, encoding, 'backslashreplace', None, lines))
 
 
 def _has_words(argv: list[str]) -> bool:
@@ -187,16 +216,17 @@ def show_progress() -> None:
 
 
 def error_line(error: BaseException) -> str | None:
-  """Return the error line for bad input or an unwritable disk; None for a bug."""
+  """Return the error line for bad input or an error of the operating system; None for a bug."""
   if isinstance(error, InputError):
     return f'error: {error}'
+  if isinstance(error, UnicodeEncodeError) and re.search('[\ud800-\udfff]', error.object):
+    return f'error: {error.object[:400]!r}: holds a name that is not UTF-8. Rename the file.'
   quoted = re.search(r'"(/[^"]+)"', str(error))  # how libraries name the file
-  name = getattr(error, 'filename', None) or (quoted and quoted.group(1)) or 'output'
-  code = getattr(error, 'errno', None)
-  if isinstance(error, OSError) and code in _DENIED:
-    return f'error: {name}: {error.strerror}. Choose a folder that can be written.'
-  if code in _DISK_FULL or _DISK_FULL_TEXT.search(str(error)):  # libraries wrap the OSError
-    return f'error: {name}: the disk is full. Free some space and start again.'
+  name = quoted and quoted.group(1)
+  if not isinstance(error, OSError) and _DISK_FULL_TEXT.search(str(error)):
+    error = OSError(errno.ENOSPC, '')  # libraries wrap it
+  if isinstance(error, OSError) and (name or error.filename or error.errno in OS_ERRORS):
+    return f'error: {InputError(describe_os_error(error, name))}'
   return None
 
 

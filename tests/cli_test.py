@@ -192,7 +192,27 @@ def test_an_interrupt_during_imports_is_one_line(tmp_path):
     (ValueError('Error writing "/runs/a/2/": File too large'), '/runs/a/2/: the disk is full'),
     (PermissionError(errno.EACCES, 'Permission denied', 'a.png'), 'a.png: Permission denied'),
     (OSError(errno.EROFS, 'Read-only file system', 'a'), 'a: Read-only file system'),
-    (FileNotFoundError(errno.ENOENT, 'No such file', 'a'), None),
+    (
+      FileNotFoundError(errno.ENOENT, 'No such file', '/no/a'),
+      'error: /no/a: No such file or directory. Correct it, or use another path.',
+    ),
+    (
+      OSError(errno.ENOSPC, 'No space left', 'photo.png', None, 'copy.png'),
+      'error: copy.png: the disk is full. Free some space and start again.',
+    ),
+    (
+      PermissionError(errno.EACCES, '', b'in\n.xml'),
+      'error: in .xml: Permission denied. Change its permissions, or use another path.',
+    ),
+    (OSError(errno.ENAMETOOLONG, '', 'n' * 5000), 'File name too long. Use a shorter name.'),
+    (OSError(errno.ENOTDIR, '', 'a'), 'error: a: Not a directory. Correct it, or use another'),
+    (
+      UnicodeEncodeError('utf-8', 'b\udcff', 1, 2, 'surrogates not allowed'),
+      r"error: 'b\udcff': holds a name that is not UTF-8. Rename the file.",
+    ),
+    (UnicodeEncodeError('ascii', '\xe9', 0, 1, 'no ascii'), None),
+    (OSError(errno.ENOENT, 'No such file'), None),
+    (ConnectionResetError(errno.ECONNRESET, 'reset'), None),
     (ValueError('x'), None),
     (KeyError('x'), None),
   ],

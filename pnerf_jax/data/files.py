@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Protocol
 
 import filelock
 
-from pnerf_jax.errors import InputError
+from pnerf_jax.errors import InputError, describe_os_error
 
 _LOG = logging.getLogger(__name__)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -57,7 +57,9 @@ def read_bytes(path: ReadableFile, max_bytes: int = _MAX_BYTES, hint: str = _HIN
   except FileNotFoundError:
     raise InputError(f'{path}: no such file. {hint}') from None
   except OSError as e:
-    raise InputError(f'{path}: cannot be read ({e.strerror}). {hint}') from None
+    raise InputError(describe_os_error(e, path)) from None
+  except ValueError as e:  # a null character
+    raise InputError(f'{str(path)!r}: no path ({e}). {hint}') from None
 
 
 def read_json(path: Path, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> Any:
@@ -89,10 +91,40 @@ def exists(path: ReadableFile) -> bool:
 
 
 def check_is_folder(path: Path, flag: str) -> None:
-  """Raise InputError, naming the flag, if the path or one of its parents is a file."""
-  nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+  """Raise InputError, naming the flag, if the path or one of its parents is not a folder.
+
+  Raises OSError if there can be no such folder, e.g. because its name is too long.
+  """
+  nearest = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
   if not nearest.is_dir():
-    raise InputError(f'{flag}={path}: {nearest} is a file. Name a folder.')
+    kind = 'a file' if nearest.is_file() else 'not a folder'
+    raise InputError(f'{flag}={path}: {nearest} is {kind}. Name a folder.')
+  with contextlib.suppress(FileNotFoundError):
+    os.stat(path)
+
+
+def check_output(path: Path, mark: bytes = b'') -> None:
+  """Check that writing a file replaces nothing but a file of its own kind.
+
+  Args:
+    path: of the file.
+    mark: bytes near the start of every file of this kind; b'' accepts every regular file.
+
+  Raises:
+    InputError: there is a folder, link, pipe or device, or a file without the mark.
+  """
+  try:
+    status = path.lstat()
+  except (FileNotFoundError, NotADirectoryError):
+    return
+  if not stat.S_ISREG(status.st_mode):
+    kinds = {stat.S_IFLNK: 'a link', stat.S_IFDIR: 'a folder'}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), 'a pipe or a device')
+    raise InputError(f'{path}: is {kind} where a file is written. Move it, or use another name.')
+  if mark and status.st_size:
+    with path.open('rb') as file:
+      if mark not in file.read(4096):
+        raise InputError(f'{path}: is another file, which is not replaced. Use another name.')
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -103,7 +135,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-  """Open a temporary file that is renamed to `path` if the block succeeds."""
+  """Open a temporary file that is renamed to `path`, see check_output, if the block succeeds."""
+  check_output(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}-', suffix='.tmp')
   try:
@@ -122,7 +155,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-  """Yield a temporary path that is renamed to `target` if the block succeeds."""
+  """Yield a temporary path that is renamed to `target`, see check_output, if the block succeeds."""
+  check_output(target)
   target.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(dir=target.parent, prefix='.temporary-') as folder:
     partial = Path(folder, target.name)
@@ -157,6 +191,7 @@ def file_lock(
   Raises:
     filelock.Timeout: another process holds the lock.
   """
+  check_output(path)  # opening would empty the file behind a link
   lock = filelock.FileLock(
     path, timeout, poll_interval=0.01, fallback_to_soft=False, on_acquired=on_acquired
   )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import filelock
 
-from pnerf_jax.data.files import file_lock
+from pnerf_jax.data.files import check_output, file_lock
 from pnerf_jax.errors import InputError
 
 
@@ -54,6 +54,7 @@ def acquire(workdir: Path, flag: str = '--workdir') -> Iterator[tuple[int, ...]]
 def owner(workdir: Path) -> str:
   """Return the owner of RUN/lock, 'process 12 on host'; '' if the lock is free or absent."""
   path = Path(workdir, 'lock')
+  check_output(path)  # opening a pipe would wait
   with contextlib.suppress(FileNotFoundError), path.open('rb') as file:
     try:
       # A shared lock needs no write permission, and two callers do not block each other.

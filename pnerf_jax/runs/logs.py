@@ -12,7 +12,7 @@ from PIL import Image
 from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2, summary_pb2
 
-from pnerf_jax.data.files import write_bytes
+from pnerf_jax.data.files import exists, read_bytes, write_bytes
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,18 +80,19 @@ class Logs:
 
 
 def _lines_until(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
-  """Read the lines up to a step, stopping at the first truncated line."""
-  if not path.exists():
-    return []
-  lines = []
-  for text in path.read_text(errors='replace').splitlines():
+  """Read the lines up to a step; damaged ones are left out and counted in the log."""
+  lines, num_damaged = [], 0
+  for text in read_bytes(path).decode(errors='replace').splitlines() if exists(path) else []:
     try:
       line = json.loads(text)
       line = {**line, 'step': int(line['step']), 'seconds': float(line['seconds'])}
-    except (ValueError, KeyError, TypeError):
-      break  # its step will be repeated
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError):
+      num_damaged += 1
+      continue
     if line['step'] <= step:
       lines.append(line)
+  if num_damaged:
+    _LOG.warning('%s: damaged lines are left out: %d', path, num_damaged)
   return lines
 
 

@@ -2,8 +2,10 @@
 
 import errno
 import json
+import os
 import resource
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,101 @@ def test_check_is_folder_names_the_file(tmp_path):
     with pytest.raises(InputError, match=f'^--out={path}: {tmp_path / "a"} is a file'):
       files.check_is_folder(path, '--out')
   files.check_is_folder(tmp_path / 'b' / 'c', '--out')
+
+
+def test_check_is_folder_refuses_links_and_names_that_lead_nowhere(tmp_path):
+  (tmp_path / 'dangling').symlink_to('nowhere')
+  (tmp_path / 'loop').symlink_to('loop')
+  os.mkfifo(tmp_path / 'pipe')
+  for name in ('dangling', 'loop', 'pipe'):
+    for path in (tmp_path / name, tmp_path / name / 'b'):
+      with pytest.raises(InputError) as error:
+        files.check_is_folder(path, '--out')
+      line = f'--out={path}: {tmp_path / name} is not a folder. Name a folder.'
+      assert str(error.value) == line
+  with pytest.raises(OSError) as raised:
+    files.check_is_folder(tmp_path / ('n' * 300), '--out')
+  assert raised.value.errno == errno.ENAMETOOLONG
+
+
+def _write(path):
+  files.write_bytes(path, b'new')
+
+
+def _link(path):
+  source = path.with_name('source')
+  source.write_bytes(b'new')
+  files.link(source, path)
+
+
+def _lock(path):
+  with files.file_lock(path):
+    pass
+
+
+@pytest.mark.parametrize('write', [_write, _link, _lock])
+def test_outputs_replace_only_regular_files(tmp_path, write):
+  photo = tmp_path / 'photo'
+  photo.write_bytes(b'photo')
+  kinds = {
+    'link': 'a link',
+    'dangling': 'a link',
+    'pipe': 'a pipe or a device',
+    'folder': 'a folder',
+  }
+  (tmp_path / 'link').symlink_to(photo)
+  (tmp_path / 'dangling').symlink_to('nowhere')
+  os.mkfifo(tmp_path / 'pipe')
+  (tmp_path / 'folder').mkdir()
+  for name, kind in kinds.items():
+    path = tmp_path / name
+    with pytest.raises(InputError) as error:
+      write(path)
+    assert str(error.value) == (
+      f'{path}: is {kind} where a file is written. Move it, or use another name.'
+    )
+    assert os.path.lexists(path)
+  assert photo.read_bytes() == b'photo'
+
+
+def test_outputs_never_replace_devices():
+  for name in ('/dev/null', '/dev/full'):
+    with pytest.raises(InputError, match='is a pipe or a device where a file is written'):
+      files.write_bytes(Path(name), b'')
+
+
+def test_check_output_keeps_files_without_the_mark(tmp_path):
+  path = tmp_path / 'a.txt'
+  files.check_output(path, b'mark')
+  for content in (b'', b'a mark', b'x' * 4000 + b'mark'):
+    path.write_bytes(content)
+    files.check_output(path, b'mark')
+  for content in (b'photo', b'x' * 5000 + b'mark'):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match='a.txt: is another file, which is not replaced. Use'):
+      files.check_output(path, b'mark')
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir])
+def test_read_bytes_refuses_what_may_never_end(tmp_path, make):
+  make(tmp_path / 'a')
+  with pytest.raises(InputError, match='a: is not a regular file. Replace or remove the file'):
+    files.read_bytes(tmp_path / 'a')
+
+
+def test_read_bytes_advises_no_removal_of_files_that_may_be_intact(tmp_path):
+  (tmp_path / 'loop').symlink_to('loop')
+  (tmp_path / 'file').write_text('')
+  for path, line in (
+    (tmp_path / 'loop', 'Too many levels of symbolic links. Correct it, or use another path.'),
+    (tmp_path / 'file' / 'a', 'Not a directory. Correct it, or use another path.'),
+    (tmp_path / ('n' * 300), 'File name too long. Use a shorter name.'),
+  ):
+    with pytest.raises(InputError) as error:
+      files.read_bytes(path)
+    assert str(error.value).startswith(str(path)) and str(error.value).endswith(line)
+  with pytest.raises(InputError, match='no path .*null'):
+    files.read_bytes(Path('a\0b'))
 
 
 @pytest.mark.parametrize(

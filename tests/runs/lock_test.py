@@ -43,7 +43,9 @@ def start(workdir, then='time.sleep(300)'):
 def test_acquire_fails_until_the_owner_has_ended(tmp_path, number):
   with start(tmp_path) as process:
     assert lock.owner(tmp_path).startswith(f'process {process.pid} on ')
-    with pytest.raises(InputError, match=rf'lock: process {process.pid} on .* is training'):
+    with pytest.raises(
+      InputError, match=rf'lock: process {process.pid} on .* is writing to this folder'
+    ):
       with lock.acquire(tmp_path):
         pass
     process.send_signal(number)
@@ -69,7 +71,9 @@ def test_a_child_with_the_descriptor_keeps_the_lock(tmp_path):
     process.wait(timeout=60)
     try:
       assert lock.owner(tmp_path) == f'process {process.pid} on {os.uname().nodename}'
-      with pytest.raises(InputError, match=f'process {process.pid} on .* is training'):
+      with pytest.raises(
+        InputError, match=f'process {process.pid} on .* is writing to this folder'
+      ):
         with lock.acquire(tmp_path):
           pass
     finally:

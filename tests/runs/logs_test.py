@@ -11,6 +11,7 @@ from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2
 
 from pnerf_jax.data import image_io
+from pnerf_jax.errors import InputError
 from pnerf_jax.runs.logs import Logs
 
 SCALARS = {'loss': 0.5, 'psnr': 20.0, 'rays_per_second': 10.0, 'seconds_per_step': 0.1}
@@ -38,6 +39,36 @@ def test_a_resumed_log_reads_as_if_uninterrupted(tmp_path):
   found = lines(tmp_path)
   assert [line['step'] for line in found] == [2, 4, 6, 8]
   assert sorted(found, key=lambda line: line['seconds']) == found
+
+
+def test_a_resumed_log_keeps_the_lines_after_a_damaged_one(tmp_path, caplog):
+  logs = Logs(tmp_path, 0, 8, progress)
+  for step in (1, 2, 3, 4):
+    logs.write(step, SCALARS)
+  logs.close()
+  path = tmp_path / 'scalars.jsonl'
+  texts = path.read_bytes().splitlines()
+  damaged = [
+    b'\xff\x00',
+    texts[0][:-9],
+    b'',
+    b'[1]',
+    b'"x"',
+    b'{}',
+    b'{"step": Infinity}',
+    b'[' * 9999,
+  ]
+  path.write_bytes(b'\n'.join([texts[0], damaged[0], texts[1], *damaged[1:], texts[2], texts[3]]))
+  Logs(tmp_path, 3, 8, progress).close()
+  assert path.read_bytes().splitlines() == texts[:3]
+  assert f'{path}: damaged lines are left out: 8' in caplog.text
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir])
+def test_a_log_of_another_kind_is_refused(tmp_path, make):
+  make(tmp_path / 'scalars.jsonl')
+  with pytest.raises(InputError, match='scalars.jsonl: is not a regular file'):
+    Logs(tmp_path, 0, 8, progress)
 
 
 def test_clocks_may_jump(tmp_path, monkeypatch):
