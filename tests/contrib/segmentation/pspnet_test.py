@@ -1,5 +1,9 @@
 """Parts of PSPNet against slow loops, and its predictions against softmax on its own logits."""
 
+import io
+import json
+import zipfile
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,6 +147,65 @@ def test_load_names_damaged_files(trained, tmp_path, damage):
   for location in (path, tmp_path):  # the file, and a run folder with it
     with pytest.raises(InputError, match='pspnet.npz: .*run of python -m pnerf_jax.pspnet'):
       networks.load(f'pspnet:{location}')
+
+
+@pytest.mark.parametrize(
+  'settings, message',
+  [
+    ({'width': 4, 'blocks': 10**6, 'stride': 8}, 'blocks is 1000000, not an integer from 1 to 64'),
+    ({'width': 10**9, 'blocks': 1, 'stride': 8}, 'width is 1000000000, not an integer from 1 to'),
+    ({'width': 4, 'blocks': 1, 'stride': 5}, 'stride is 5, not one of (4, 8)'),
+    ({'width': '4', 'blocks': 1, 'stride': 8}, "width is '4', not an integer"),
+    ({'width': 4, 'blocks': 1}, "its settings are {'width': 4, 'blocks': 1}"),
+    ({'width': 4, 'blocks': 1, 'stride': 8, 'name': 'x'}, 'its settings are'),
+    ([4, 1, 8], 'its settings are [4, 1, 8]'),
+  ],
+)
+def test_read_limits_the_settings(tmp_path, settings, message):
+  path = tmp_path / 'x.npz'
+  np.savez(path, settings=np.frombuffer(json.dumps(settings).encode(), np.uint8))
+  with pytest.raises(InputError) as error:
+    checkpoint.read(path)
+  assert str(error.value).startswith(f'{path}: is not a trained PSPNet ({message}')
+
+
+def test_read_allocates_no_more_than_the_file_holds(trained, tmp_path):
+  path, name = tmp_path / 'x.npz', 'Conv_0/kernel.npy'
+  with zipfile.ZipFile(trained[0]) as archive:
+    members = {member: archive.read(member) for member in archive.namelist()}
+
+  def write(content, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, 'w', compression) as archive:
+      for member, old in members.items():
+        archive.writestr(member, content if member == name else old)
+
+  def array(shape, dtype='<f2', order=False):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+      header, {'descr': dtype, 'fortran_order': order, 'shape': shape}
+    )
+    return header.getvalue() + bytes(64)
+
+  for content, message in (
+    (array((10**12,)), 'cannot reshape array of size 32 into shape (1000000000000,)'),
+    (array((1 << 70,)), ''),
+    (array((16,), '<f4'), 'Conv_0/kernel is float32, expected float16'),
+    (array((16,), '|O'), 'Conv_0/kernel is object, expected float16'),
+    (array((32,), order=True), 'Conv_0/kernel is stored column by column'),
+    (b'\x93NUMPY\2\0' + bytes(64), 'Conv_0/kernel: unknown version'),
+  ):
+    write(content)
+    with pytest.raises(InputError) as error:
+      checkpoint.read(path)
+    assert str(error.value).startswith(f'{path}: is not a trained PSPNet ({message}')
+  write(array((32,)))
+  with pytest.raises(
+    InputError, match=r'x.npz: Conv_0/kernel is \(32,\), expected finite \(1, 1, '
+  ):
+    checkpoint.read(path)
+  write(bytes(10**6), zipfile.ZIP_DEFLATED)
+  with pytest.raises(InputError, match='settings.npy: .*expected uncompressed and at most'):
+    checkpoint.read(path)
 
 
 def test_read_rejects_pickles(tmp_path):
