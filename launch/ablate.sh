@@ -8,20 +8,23 @@
 # and OUT/table.png with the difference of every variant to `full`. Called again with the same
 # arguments, it skips finished variants and resumes the others. VARIANTS="full no_2d" selects some.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
 if (( $# < 2 )); then
-  echo "error: expected STREET and OUT. See the head of launch/ablate.sh." >&2
+  echo "error: expected STREET and OUT. See 'bash launch/ablate.sh --help'." >&2
   exit 1
 fi
 street="$1" out="$2" steps="${3:-8000}"
 shift $(( $# < 3 ? $# : 3 ))
 all="full no_fixed no_2d no_reach no_posterior no_3d no_depth fixed_only no_primitives paper"
 variants="${VARIANTS:-$all}"
-source launch/env.sh
 pnerf_env requirements.txt
 
+runs=()
 for variant in $variants; do
   run="$out/$variant"
+  runs+=("$run")
   if grep -q "\"step\": $steps,\$" "$run/eval/metrics.json" 2>/dev/null; then
     echo "$variant: finished"
     continue
@@ -31,6 +34,5 @@ for variant in $variants; do
     --config.data.root="$street" --config.train.steps="$steps" "$@"
   "$PNERF_PYTHON" -m pnerf_jax.eval --workdir="$run"
 done
-# shellcheck disable=SC2086  # one argument per variant
-PYTHONPATH=. "$PNERF_PYTHON" launch/compare_runs.py --out="$out/table" --reference=full \
-  $(printf "$out/%s " $variants)
+"$PNERF_PYTHON" "$PNERF_ROOT/launch/compare_runs.py" --out="$out/table" --reference=full \
+  "${runs[@]}"

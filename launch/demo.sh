@@ -6,8 +6,9 @@
 #
 # PNERF_DEMO_DIR: output folder (default: runs/demo).
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source launch/env.sh
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
 pnerf_env requirements.txt
 
 demo="${PNERF_DEMO_DIR:-runs/demo}"
@@ -21,7 +22,12 @@ step() {
 step pnerf_jax.street --out="$street"
 step pnerf_jax.train --config=configs/street.py --workdir="$run" --config.data.root="$street"
 # Compares steps instead of modification times, which are wrong if the clock was.
-newest="$(ls "$run/checkpoints" 2>/dev/null | grep -x '[0-9]*' | sort -n | tail -n 1 || true)"
+newest=-1
+for folder in "$run"/checkpoints/*; do
+  if [[ "${folder##*/}" =~ ^[0-9]+$ ]] && (( 10#${folder##*/} > newest )); then
+    newest=$(( 10#${folder##*/} ))
+  fi
+done
 if [[ ! -e "$run/eval/report.html" ]] ||
     ! grep -qs "\"step\": $newest," "$run/eval/metrics.json"; then
   step pnerf_jax.eval --workdir="$run"

@@ -1,13 +1,29 @@
-# Creates the Python environment of the project; sourced by the other scripts.
+# shellcheck shell=bash
+# Functions of the other scripts, which source this file: the Python environment of the project, and
+# --help.
 #
 #     source launch/env.sh
+#     pnerf_help "$@"
 #     pnerf_env requirements.txt [more requirement files]
 #
-# Sets $PNERF_PYTHON to the environment's interpreter. The environment is .venv in the project, or
-# the folder $PNERF_VENV. A requirement file is installed again only if it or constraints.txt has
-# changed. After an interrupted installation the environment is created again.
+# pnerf_help prints the head of the calling script and ends it if --help is among the arguments.
+# pnerf_env sets $PNERF_PYTHON to the environment's interpreter. The environment is .venv in the
+# project, or the folder $PNERF_VENV. A requirement file is installed again only if it or
+# constraints.txt has changed. After an interrupted installation an environment that this script has
+# made, which has the file made-by-launch-env, is created again; no other one is ever cleared.
 
-PNERF_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+PNERF_ROOT="$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export PYTHONPATH="$PNERF_ROOT${PYTHONPATH:+:$PYTHONPATH}"
+
+pnerf_help() {
+  local word
+  for word in "$@"; do
+    if [[ "$word" == --help || "$word" == -h ]]; then
+      sed -n '/^#SBATCH/d; 2,/^[^#]/s/^# \{0,1\}//p' "$0"
+      exit 0
+    fi
+  done
+}
 
 _pnerf_find_python() {
   local candidate
@@ -23,19 +39,23 @@ _pnerf_find_python() {
 }
 
 _pnerf_create_venv() {
-  local venv="$1" python
+  local venv="$1" mark="$1/made-by-launch-env" python
+  if [[ -e "$venv" && ! -f "$mark" && -n "$(ls -A "$venv")" ]]; then
+    echo "error: $venv was not made by launch/env.sh, and has no pip. It is left as it is. Set" \
+      "PNERF_VENV to a new folder." >&2
+    return 1
+  fi
   python="$(_pnerf_find_python)" || return 1
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     echo "error: $python has no venv module. Install it, for example with" \
       "'apt-get install python3.11-venv'." >&2
     return 1
   fi
-  if [[ -n "$(ls -A "$venv" 2>/dev/null)" && ! -f "$venv/pyvenv.cfg" ]]; then
-    echo "error: $venv holds other files. Set PNERF_VENV to a new folder." >&2
-    return 1
-  fi
   echo "Creating the environment $venv with $("$python" --version)"
-  "$python" -m venv --clear "$venv"
+  # The mark comes first and stays, so that an interrupted creation can be repeated.
+  mkdir -p "$venv" && touch "$mark" || return 1
+  find "$venv/" -mindepth 1 -maxdepth 1 ! -name made-by-launch-env -exec rm -rf {} +
+  "$python" -m venv "$venv"
 }
 
 pnerf_env() {
@@ -51,7 +71,8 @@ pnerf_env() {
     fi
     # `venv` installs pip last: without pip the environment is incomplete. After an interrupted
     # installation a package may be incomplete, which pip does not detect.
-    if [[ -f "$venv/installing" ]] || ! "$PNERF_PYTHON" -m pip --version >/dev/null 2>&1; then
+    if [[ -f "$venv/installing" && -f "$venv/made-by-launch-env" ]] ||
+        ! "$PNERF_PYTHON" -m pip --version >/dev/null 2>&1; then
       _pnerf_create_venv "$venv" || return 1
       pnerf_env "$@"  # install all files into the new environment
       return

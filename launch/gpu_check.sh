@@ -11,14 +11,15 @@
 # PNERF_PYTHON: the interpreter, with jax[cuda13] or jax[cuda12] (README.md). Called again with the
 # same arguments, it skips finished sections.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
 if (( $# < 1 )); then
-  echo "error: expected OUT. See the head of launch/gpu_check.sh." >&2
+  echo "error: expected OUT. See 'bash launch/gpu_check.sh --help'." >&2
   exit 1
 fi
 out="$1" python="${PNERF_PYTHON:-python}"
 mkdir -p "$out"
-export PYTHONPATH=.
 rays=8192 frames=64 scale=0.5 steps=10000 street_frames=8 train_steps=1000 repeats=7 exported=8
 if [[ "${2:-}" == tiny ]]; then
   rays=64 frames=2 scale=0.125 steps=20 street_frames=2 train_steps=20 repeats=1 exported=2
@@ -29,7 +30,7 @@ section() {  # NAME ARGUMENT...: run a benchmark and write its table to OUT/NAME
   shift
   if [[ ! -s "$out/$name.md" ]]; then
     echo "[$SECONDS s] $name"
-    "$python" launch/benchmark.py --work="$out/work" --json="$out/$name.json" --repeats=$repeats \
+    "$python" "$PNERF_ROOT/launch/benchmark.py" --work="$out/work" --json="$out/$name.json" --repeats=$repeats \
       --slow_repeats=1 --scale=$scale --street_frames=$street_frames --exported=$exported \
       --train_steps=$train_steps --rays=$rays "$@" >"$out/$name.part"
     mv "$out/$name.part" "$out/$name.md"

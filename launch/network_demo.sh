@@ -13,15 +13,16 @@
 # others.
 # SEEDS="100 101" generates fewer streets, NETWORK_STEPS=300 trains the network for fewer steps.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
 if (( $# < 1 )); then
-  echo "error: expected OUT. See the head of launch/network_demo.sh." >&2
+  echo "error: expected OUT. See 'bash launch/network_demo.sh --help'." >&2
   exit 1
 fi
 out="$1" steps="${2:-3000}"
 seeds="${SEEDS:-100 101 102 103 104 105 106 107 108 109 110 111}"
 network_steps="${NETWORK_STEPS:-1200}"
-source launch/env.sh
 pnerf_env requirements.txt
 
 street="$out/street"
@@ -34,15 +35,17 @@ step() {
   "$PNERF_PYTHON" -m "$@"
 }
 
+roots=''
 for seed in $seeds; do
   for preset in suburb village; do
     step pnerf_jax.street --out="$out/streets/$preset-$seed" --preset=$preset --seed="$seed" \
       --frames=6 --predictions=noise
+    roots+="${roots:+,}$out/streets/$preset-$seed"
   done
 done
 step pnerf_jax.street --out="$street" --preset=boulevard --seed=3 --predictions=noise
 step pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir="$out/alone/network" \
-  --config.data.roots="$out/streets/*" --config.train.steps="$network_steps"
+  --config.data.roots="$roots" --config.train.steps="$network_steps"
 step pnerf_jax.pspnet --config=configs/pspnet.py:street --workdir="$out/tuned/network" \
   --config.data.roots="$street" --config.data.frames=$labelled \
   --config.model.init_from="$out/alone/network" --config.train.steps=$((network_steps / 4)) \
@@ -57,7 +60,7 @@ for name in alone tuned noise; do
       --config.data.derived_root="$labels" --network="pspnet:$out/$name/network"
   fi
   window=(--config=configs/kitti360.py:cpu --config.data.root="$street"
-          --config.data.derived_root="$labels" --config.data.eval_frames=$scored
+          --config.data.derived_root="$labels" --config.data.eval_frames="$scored"
           --config.train.steps="$steps")
   step pnerf_jax.train "${window[@]}" --workdir="$run"
   if ! grep -q "\"step\": $steps,\$" "$run/eval/metrics.json" 2>/dev/null; then
@@ -66,4 +69,4 @@ for name in alone tuned noise; do
   step pnerf_jax.baselines "${window[@]}" --workdir="$run" --out="$out/$name/methods" \
     --methods=pseudo_labels,ours
 done
-PYTHONPATH=. "$PNERF_PYTHON" launch/network_table.py --street="$street" --out="$out"
+"$PNERF_PYTHON" "$PNERF_ROOT/launch/network_table.py" --street="$street" --out="$out"

@@ -9,9 +9,11 @@
 # WINDOWS="1538 3353" and VARIANTS="default" select some. The variant `paper` uses the published far
 # bounds and classes of the depth loss; the scene's centre is derived.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
 if (( $# < 2 )); then
-  echo "error: expected DATA and OUT. See the head of launch/reproduce_paper.sh." >&2
+  echo "error: expected DATA and OUT. See 'bash launch/reproduce_paper.sh --help'." >&2
   exit 1
 fi
 data="$1" out="$2"
@@ -22,9 +24,11 @@ variants="${VARIANTS:-paper default}"
 
 # Published far bound (m), scored frames and classes of the depth loss, by first frame.
 declare -A far=([1538]=270 [1728]=270 [1908]=210 [3353]=250)
+# shellcheck disable=SC2054  # the commas are part of the values
 declare -A scored=(
   [1538]=1545,1555,1565,1575,1585,1595 [1728]=1745,1755,1765,1775
   [1908]=1915,1925,1935,1945,1955,1965 [3353]=3365,3375,3385,3395,3405)
+# shellcheck disable=SC2054  # the commas are part of the values
 declare -A depth=([1538]=9,12,35 [1728]=7,8,12,13,35 [1908]=9,12,35 [3353]=9,12,35)
 
 missing() {
@@ -60,7 +64,6 @@ for variant in $variants; do
   fi
 done
 
-source launch/env.sh
 pnerf_env requirements.txt
 rows=()
 for window in $windows; do
@@ -80,4 +83,4 @@ for window in $windows; do
     rows+=("$run")
   done
 done
-PYTHONPATH=. "$PNERF_PYTHON" launch/compare_runs.py "${rows[@]}" --out="$out/table" --published
+"$PNERF_PYTHON" "$PNERF_ROOT/launch/compare_runs.py" "${rows[@]}" --out="$out/table" --published

@@ -10,14 +10,15 @@
 # Exit code 0 only if every window is done and these two were resumed.
 # PNERF_PYTHON: the interpreter (default: that of the environment of launch/env.sh).
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
 if (( $# != 1 )); then
-  echo "error: expected DIR. See the head of launch/slurm_localhost.sh." >&2
+  echo "error: expected DIR. See 'bash launch/slurm_localhost.sh --help'." >&2
   exit 1
 fi
 mkdir -p "$1"
 dir="$(cd "$1" && pwd)"
-source launch/env.sh
 if [[ -z "${PNERF_PYTHON:-}" ]]; then
   pnerf_env requirements.txt
 fi
@@ -126,7 +127,7 @@ if [[ ! -f "$dir/windows.txt" ]]; then
     --config.train.preview_every=$steps --out="$dir/windows.txt" --overlap=1
 fi
 rm -rf "$dir/out" "$dir/labels" "$dir"/job_*.txt
-job="$(bash launch/windows_slurm.sh "$dir/windows.txt" "$dir/out" --output="$dir/job_%a.txt" \
+job="$(bash "$PNERF_ROOT/launch/windows_slurm.sh" "$dir/windows.txt" "$dir/out" --output="$dir/job_%a.txt" \
   --cpus-per-task=1)"
 echo "submitted array $job"
 

@@ -6,8 +6,10 @@
 #     bash launch/test.sh --stress   # kills, full disks, many processes
 #     bash launch/test.sh -k intervals
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source launch/env.sh
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
+cd "$PNERF_ROOT"
 pnerf_env requirements.txt requirements-dev.txt
 
 # The official evaluation, a reference of the metrics; without its old dependencies.

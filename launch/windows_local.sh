@@ -7,14 +7,14 @@
 # number. Called again, it resumes; when it is stopped, training saves first.
 # PNERF_PYTHON: the interpreter (default: that of the environment of launch/env.sh).
 set -euo pipefail
-here="$(dirname "${BASH_SOURCE[0]}")"  # relative paths are those of the caller
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
 if (( $# < 2 )); then
-  echo "error: expected MANIFEST and OUT. See the head of launch/windows_local.sh." >&2
+  echo "error: expected MANIFEST and OUT. See 'bash launch/windows_local.sh --help'." >&2
   exit 1
 fi
 manifest="$1" out="$2" workers="${3:-1}"
-source "$here/env.sh"
-export PYTHONPATH="$PNERF_ROOT${PYTHONPATH:+:$PYTHONPATH}"
 if [[ -z "${PNERF_PYTHON:-}" ]]; then
   pnerf_env requirements.txt
 fi

@@ -8,15 +8,15 @@
 # PNERF_PYTHON: the interpreter (default: that of the environment of launch/env.sh).
 # Prints the job ids. OUT must be on a disk shared by all nodes.
 set -euo pipefail
-here="$(dirname "${BASH_SOURCE[0]}")"  # relative paths are those of the caller
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
 if (( $# < 2 )); then
-  echo "error: expected MANIFEST and OUT. See the head of launch/windows_slurm.sh." >&2
+  echo "error: expected MANIFEST and OUT. See 'bash launch/windows_slurm.sh --help'." >&2
   exit 1
 fi
 manifest="$1" out="$2"
 shift 2
-source "$here/env.sh"
-export PYTHONPATH="$PNERF_ROOT${PYTHONPATH:+:$PYTHONPATH}"
 if [[ -z "${PNERF_PYTHON:-}" ]]; then
   pnerf_env requirements.txt
 fi
@@ -35,6 +35,6 @@ for offset in $(seq 0 "$max_size" $(( $(grep -o '[0-9]*$' <<<"$indices") ))); do
       if (a < 0) a = 0; if (b >= count) b = count - 1
       if (a <= b) printf "%s%s", (n++ ? "," : ""), (a < b ? a "-" b : a) }')"
   if [[ -n "$part" ]]; then
-    sbatch --parsable --array="$part" "$@" "$here/windows.sbatch" "$manifest" "$out" "$offset"
+    sbatch --parsable --array="$part" "$@" "$PNERF_ROOT/launch/windows.sbatch" "$manifest" "$out" "$offset"
   fi
 done

@@ -6,8 +6,11 @@
 # PROJECT_DIR is this project on every host, with its environment in .venv; MANIFEST and OUT are on a
 # disk mounted by all hosts. Needs an authenticated gcloud. Called again, it resumes.
 set -euo pipefail
+# shellcheck source=launch/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+pnerf_help "$@"
 if (( $# != 5 )); then
-  echo "error: expected TPU_NAME ZONE PROJECT_DIR MANIFEST OUT. See the head of this script." >&2
+  echo "error: expected TPU_NAME ZONE PROJECT_DIR MANIFEST OUT. See 'bash launch/windows_tpu_pod.sh --help'." >&2
   exit 1
 fi
 name="$1" zone="$2" project="$3" manifest="$4" out="$5"

@@ -12,21 +12,21 @@ from pnerf_jax.contrib.street import scenery
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _SCRIPTS = sorted(path.name for path in (_ROOT / 'launch').glob('*.sh'))
-_TOOLS = 'bash cat cp date dirname grep ls mkdir mv rm sed sort tail tee touch'.split()
+_TOOLS = 'bash cat cp date dirname find grep ls mkdir mv rm sed sort tail tee touch'.split()
 _FILES = ('requirements.txt', 'requirements-dev.txt')
 # Creates environments that contain a copy of itself; fails while the file $CALLS.fail exists.
 _FAKE_PYTHON = """#!/bin/bash
 case "$*" in
   -c*|"-m pip --version"|--version) exit ;;
-  "-m venv --clear "*)
-    rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; touch "$4/pyvenv.cfg"
+  "-m venv "*)
+    mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; touch "$3/pyvenv.cfg"
     echo venv >>"$CALLS"
     exit ;;
   "-m pip install "*)
     echo "$*" | sed -E 's|.*--requirement .*/(.*) --constraint.*|\\1|' >>"$CALLS" ;;
-  *) echo "$*" >>"$CALLS" ;;
+  *) echo "${*//"${PYTHONPATH%%:*}/"/}" >>"$CALLS" ;;  # without the project's folder
 esac
-[[ "$*" != launch/benchmark.py* ]] || echo "a table"
+[[ "$*" != */launch/benchmark.py* ]] || echo "a table"
 [[ ! -e "$CALLS.fail" ]]
 """
 
@@ -38,7 +38,7 @@ class _Project:
     self.root, self._calls, self.bin = folder / 'project', folder / 'calls', folder / 'bin'
     self.fail = folder / 'calls.fail'
     (self.root / 'launch').mkdir(parents=True)
-    for name in _SCRIPTS:
+    for name in (*_SCRIPTS, 'windows.sbatch'):
       shutil.copy(_ROOT / 'launch' / name, self.root / 'launch')
     for name in (*_FILES, 'constraints.txt'):
       (self.root / name).write_text('numpy\n')
@@ -51,12 +51,12 @@ class _Project:
     (self.bin / name).write_text(text)
     (self.bin / name).chmod(0o755)
 
-  def run(self, *command: str, **environment: str):
+  def run(self, *command: str, cwd: pathlib.Path | None = None, **environment: str):
     """Run bash; return the process and the calls of the interpreter."""
     self._calls.write_text('')
     done = subprocess.run(
       ['bash', *command],
-      cwd=self.root,
+      cwd=cwd or self.root,
       capture_output=True,
       text=True,
       check=False,
@@ -95,6 +95,19 @@ def test_scripts_are_valid_bash(script):
   assert subprocess.run(['bash', '-n', str(_ROOT / 'launch' / script)]).returncode == 0
 
 
+@pytest.mark.skipif(not shutil.which('shellcheck'), reason='shellcheck is not installed')
+def test_scripts_pass_shellcheck():
+  scripts = [*_SCRIPTS, 'windows.sbatch']
+  done = subprocess.run(
+    ['shellcheck', '-x', *(f'launch/{script}' for script in scripts)],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.stdout == ''
+
+
 def test_env_installs_only_changed_requirements(project):
   assert project.env(*_FILES)[1] == ['venv', *_FILES]
   assert project.env(*_FILES)[1] == []
@@ -115,15 +128,48 @@ def test_env_recreates_the_environment_after_a_failed_installation(project, num_
   assert project.env(*_FILES)[1] == ['venv', *_FILES]
 
 
-def test_env_uses_another_folder_but_keeps_foreign_files(project, tmp_path):
-  other, home = tmp_path / 'other', tmp_path / 'home'
+def test_env_uses_another_folder(project, tmp_path):
+  other = tmp_path / 'another [1] folder'
   assert project.env(_FILES[0], PNERF_VENV=str(other))[1] == ['venv', _FILES[0]]
   assert (other / 'bin' / 'python').exists() and not (project.root / '.venv').exists()
+  assert project.env(_FILES[0], PNERF_VENV=str(other))[1] == []
+
+
+@pytest.mark.parametrize('name', ['letter', 'pyvenv.cfg', 'installing'])
+@pytest.mark.parametrize('default', [True, False])
+def test_env_never_clears_a_folder_that_it_has_not_made(project, tmp_path, name, default):
+  home = project.root / '.venv' if default else tmp_path / 'home'
+  environment = {} if default else {'PNERF_VENV': str(home)}
   home.mkdir()
-  (home / 'letter').touch()
+  (home / name).write_text('mine')
+  done, calls = project.env(_FILES[0], **environment)
+  assert done.returncode == 1 and not calls
+  assert done.stderr == (
+    f'error: {home} was not made by launch/env.sh, and has no pip. It is left as it is. Set'
+    ' PNERF_VENV to a new folder.\n'
+  )
+  assert os.listdir(home) == [name] and (home / name).read_text() == 'mine'
+
+
+def test_env_repeats_an_installation_into_a_users_environment(project, tmp_path):
+  home = tmp_path / 'home'
+  (home / 'bin').mkdir(parents=True)
+  shutil.copy(project.bin / 'python3.11', home / 'bin' / 'python')
+  (home / 'mine').touch()
+  project.fail.touch()
+  assert project.env(_FILES[0], PNERF_VENV=str(home))[0].returncode == 1
+  project.fail.unlink()
   done, calls = project.env(_FILES[0], PNERF_VENV=str(home))
-  assert done.returncode == 1 and 'holds other files' in done.stderr
-  assert not calls and os.listdir(home) == ['letter']
+  assert done.returncode == 0 and calls == [_FILES[0]] and (home / 'mine').exists()
+
+
+def test_env_repeats_an_interrupted_creation(project):
+  venv = project.root / '.venv'
+  venv.mkdir()
+  (venv / 'made-by-launch-env').touch()
+  (venv / 'half').touch()
+  assert project.env(_FILES[0])[1] == ['venv', _FILES[0]]
+  assert not (venv / 'half').exists() and (venv / 'made-by-launch-env').exists()
 
 
 def test_env_reports_a_missing_or_old_python_in_one_line(project):
@@ -137,6 +183,58 @@ def test_env_reports_a_missing_or_old_python_in_one_line(project):
     assert error.startswith('error: no Python 3.11 or newer found') and error.count('\n') == 1
   project.put_python('python3')
   assert project.env(_FILES[0])[1] == ['venv', _FILES[0]]
+
+
+@pytest.mark.parametrize('flag', ['--help', '-h'])
+@pytest.mark.parametrize('script', [s for s in _SCRIPTS if s != 'env.sh'] + ['windows.sbatch'])
+def test_help_prints_the_head_and_does_nothing(project, tmp_path, script, flag):
+  elsewhere = tmp_path / 'else where'
+  elsewhere.mkdir()
+  before = sorted(project.root.rglob('*'))
+  done, calls = project.run(str(project.root / 'launch' / script), flag, cwd=elsewhere)
+  assert (done.returncode, done.stderr, calls) == (0, '', [])
+  command = 'sbatch --array=0-63' if script == 'windows.sbatch' else 'bash'
+  assert f'    {command} launch/{script}' in done.stdout
+  head = (project.root / 'launch' / script).read_text().partition('set -')[0]
+  assert done.stdout.splitlines() == [
+    line.removeprefix('#').removeprefix(' ')
+    for line in head.splitlines()[1:]
+    if not line.startswith('#SBATCH')
+  ]
+  assert sorted(project.root.rglob('*')) == before and not os.listdir(elsewhere)
+
+
+@pytest.mark.parametrize(
+  'script, arguments',
+  [
+    ('ablate.sh', ['my [1] street', 'my [1] out', '50']),
+    ('network_demo.sh', ['my [1] out', '50']),
+    ('demo.sh', []),
+  ],
+)
+def test_scripts_run_from_any_folder_with_blanks_and_brackets(project, tmp_path, script, arguments):
+  """Relative paths are those of the caller, and each is one argument."""
+  project.root = project.root.rename(tmp_path / 'my [2] project')
+  elsewhere = tmp_path / 'else [3] where'
+  elsewhere.mkdir()
+  project.put_python(
+    'python3.11',
+    _FAKE_PYTHON.replace('*) echo "${', '*) printf "|%s" "$PWD" "$@" >>"$CALLS"; : "${'),
+  )
+  done, calls = project.run(
+    str(project.root / 'launch' / script),
+    *arguments,
+    cwd=elsewhere,
+    PNERF_DEMO_DIR='my [1] out',
+    SEEDS='7',
+    CDPATH=str(tmp_path),
+  )
+  assert done.returncode == 0, done.stderr
+  words = ''.join(calls[2:]).split('|')
+  assert words.count(str(elsewhere)) >= 4
+  paths = [path for word in words for path in word.split('=')[-1].split(',') if 'my [1]' in path]
+  assert paths and all(re.match(r'(pspnet:)?my \[1\] (out|street)(/[\w/-]+)?$', p) for p in paths)
+  assert not [word for word in words if word in ('[1]', 'out', 'street', 'my')]
 
 
 def test_test_script_checks_then_selects_tests(project):

@@ -98,7 +98,7 @@ def test_relative_paths_are_those_of_the_caller(project, tmp_path, script, pytho
   assert words.startswith(f'-m pnerf_jax.windows {command} --windows=my windows.txt --out=my out')
   if command == 'status':
     assert calls[-1] == (
-      'sbatch --parsable --array=0 ../launch/windows.sbatch my windows.txt my out 0'
+      f'sbatch --parsable --array=0 {tmp_path}/launch/windows.sbatch my windows.txt my out 0'
     )
 
 
@@ -122,7 +122,7 @@ def test_commands_for_a_pod_are_quoted(project, tmp_path):
     ('10', ['0 t o 10']),
   ],
 )
-def test_slurm_arrays_respect_the_maximum_size(project, indices, arrays):
+def test_slurm_arrays_respect_the_maximum_size(project, tmp_path, indices, arrays):
   done, calls = project(
     'windows_slurm.sh',
     't',
@@ -135,7 +135,7 @@ def test_slurm_arrays_respect_the_maximum_size(project, indices, arrays):
   assert done.returncode == 0, done.stderr
   submitted = [call for call in calls if call.startswith('sbatch')]
   assert submitted == [
-    f'sbatch --parsable --array={array.split()[0]} --gres=gpu:1 launch/windows.sbatch '
+    f'sbatch --parsable --array={array.split()[0]} --gres=gpu:1 {tmp_path}/launch/windows.sbatch '
     + ' '.join(array.split()[1:])
     for array in arrays
   ]
