@@ -50,6 +50,11 @@ _CATEGORIES = {
   'motorcycle': 'vehicle.motorcycle',
   'trash bin': 'movable_object.debris',
 }
+# Attributes of moving and of other objects, by the first part of the category.
+_STATES = {
+  'vehicle': ('vehicle.moving', 'vehicle.parked'),
+  'human': ('pedestrian.moving', 'pedestrian.sitting_lying_down'),
+}
 
 
 def token(*parts) -> str:
@@ -111,53 +116,56 @@ def tables(street: scenery.Street, cameras: camera.Rig, frames: list[int]) -> di
     cameras: the cameras of `rig`.
     frames: frame numbers of the street.
   """
-  count, items = len(frames), annotated(street)
-  categories = sorted({_CATEGORIES[item.name] for item in items})
-  out = {
-    'scene': [
-      {
-        'token': token('scene'),
-        'name': SCENE,
-        'nbr_samples': count,
-        'description': '',
-        'log_token': '',
-        'first_sample_token': token('sample', 0),
-        'last_sample_token': token('sample', count - 1),
-      }
-    ],
-    'category': [{'token': token(name), 'name': name, 'description': ''} for name in categories],
-    'sensor': [
-      {'token': token('sensor', name), 'channel': name, 'modality': 'camera'} for name in CAMERAS
-    ],
-    'sample': [],
-    'ego_pose': [],
-    'calibrated_sensor': [],
-    'sample_data': [],
-    'instance': {},
-    'sample_annotation': [],
+  samples = [
+    {'token': token('sample', number), 'timestamp': _time(number), 'scene_token': token('scene')}
+    for number in range(len(frames))
+  ]
+  scene = {
+    'token': token('scene'),
+    'name': SCENE,
+    'nbr_samples': len(frames),
+    'description': '',
+    'log_token': '',
+    'first_sample_token': samples[0]['token'],
+    'last_sample_token': samples[-1]['token'],
   }
+  return {
+    'scene': [scene],
+    'sample': samples,
+    **camera_tables(street, cameras, len(frames)),
+    **annotation_tables(street, frames),
+  }
+
+
+def _time(number: int) -> int:
+  return 1_500_000_000_000_000 + number * _HALF_SECOND
+
+
+def camera_tables(
+  street: scenery.Street, cameras: camera.Rig, num_samples: int
+) -> dict[str, list[dict]]:
+  """Return the tables of the cameras, their images and poses; arguments as of `tables`."""
   fx, fy, cx, cy = cameras.intrinsics.tolist()
-  for name, pose_from_cam in zip(CAMERAS, cameras.pose_from_rect):
-    out['calibrated_sensor'].append(
-      {
-        'token': token('calibrated', name),
-        'sensor_token': token('sensor', name),
-        **pose_record(_EGO_FROM_POSE @ pose_from_cam),
-        'camera_intrinsic': [[fx, 0, cx], [0, fy, cy], [0, 0, 1]],
-      }
-    )
-  for number, frame in enumerate(frames):
-    sample, time = token('sample', number), 1_500_000_000_000_000 + number * _HALF_SECOND
-    out['sample'].append({'token': sample, 'timestamp': time, 'scene_token': token('scene')})
+  calibrated = [
+    {
+      'token': token('calibrated', name),
+      'sensor_token': token('sensor', name),
+      **pose_record(_EGO_FROM_POSE @ pose_from_cam),
+      'camera_intrinsic': [[fx, 0, cx], [0, fy, cy], [0, 0, 1]],
+    }
+    for name, pose_from_cam in zip(CAMERAS, cameras.pose_from_rect)
+  ]
+  poses, images = [], []
+  for number in range(num_samples):
     world_from_ego = street.street_from_pose[number] @ _EGO_FROM_POSE
     world_from_ego[:3, 3] += street.center
     for name in CAMERAS:
-      own = token('data', name, number)
-      out['ego_pose'].append({'token': own, 'timestamp': time, **pose_record(world_from_ego)})
-      out['sample_data'].append(
+      own, time = token('data', name, number), _time(number)
+      poses.append({'token': own, 'timestamp': time, **pose_record(world_from_ego)})
+      images.append(
         {
           'token': own,
-          'sample_token': sample,
+          'sample_token': token('sample', number),
           'ego_pose_token': own,
           'calibrated_sensor_token': token('calibrated', name),
           'timestamp': time,
@@ -168,26 +176,51 @@ def tables(street: scenery.Street, cameras: camera.Rig, frames: list[int]) -> di
           'filename': image_name(name, number),
         }
       )
+  sensors = [
+    {'token': token('sensor', name), 'channel': name, 'modality': 'camera'} for name in CAMERAS
+  ]
+  return {
+    'sensor': sensors,
+    'calibrated_sensor': calibrated,
+    'ego_pose': poses,
+    'sample_data': images,
+  }
+
+
+def annotation_tables(street: scenery.Street, frames: list[int]) -> dict[str, list[dict]]:
+  """Return the tables of the objects and their boxes; arguments as of `tables`."""
+  items = annotated(street)
+  instances: dict[str, dict] = {}
+  annotations = []
+  for number, frame in enumerate(frames):
     for place, item in enumerate(items):
       if item.timestamp not in (-1, frame):
         continue
       # A moving object has one cuboid per frame, all of one instance.
-      instance = token('instance', item.name, item.instance)
-      out['instance'][instance] = {
-        'token': instance,
-        'category_token': token(_CATEGORIES[item.name]),
-      }
-      out['sample_annotation'].append(
+      instance, category = token('instance', item.name, item.instance), _CATEGORIES[item.name]
+      instances[instance] = {'token': instance, 'category_token': token(category)}
+      states = _STATES.get(category.partition('.')[0])
+      annotations.append(
         {
           'token': token('annotation', place, number),
-          'sample_token': sample,
+          'sample_token': token('sample', number),
           'instance_token': instance,
-          'attribute_tokens': [],
+          'attribute_tokens': [token(states[item.timestamp < 0])] if states else [],
           'visibility_token': '4',
           **box_record(item, street.center),
         }
       )
-  return out | {'instance': list(out['instance'].values())}
+  categories = sorted({_CATEGORIES[item.name] for item in items})
+  return {
+    'category': [{'token': token(name), 'name': name, 'description': ''} for name in categories],
+    'attribute': [
+      {'token': token(name), 'name': name, 'description': ''}
+      for states in _STATES.values()
+      for name in states
+    ],
+    'instance': list(instances.values()),
+    'sample_annotation': annotations,
+  }
 
 
 def image_name(name: str, number: int) -> str:

@@ -20,7 +20,7 @@ from pnerf_jax.data.json_object import JsonObject
 from pnerf_jax.data.primitives import PrimitiveRecord
 
 _MAX_MOVING_FRAMES = 100_000
-_MAX_SIZE = 1e5  # metres
+MAX_SIZE = 1e5  # metres
 _KEYS = {'class', 'instance', 'center', 'size', 'rotation', 'yaw', 'frame', 'frames', 'velocity'}
 
 
@@ -51,9 +51,9 @@ def read_primitives_json(
     semantic = _class_id(entry)
     instance = entry.integer('instance', primitives_lib.MAX_INSTANCE, default=0)
     size = entry.numbers('size', 3)
-    if size.min() < primitives_lib.MIN_EXTENT or size.max() > _MAX_SIZE:
+    if size.min() < primitives_lib.MIN_EXTENT or size.max() > MAX_SIZE:
       raise entry.error(
-        f'size is {size.tolist()}, expected {primitives_lib.MIN_EXTENT:g} to {_MAX_SIZE:g} m'
+        f'size is {size.tolist()}, expected {primitives_lib.MIN_EXTENT:g} to {MAX_SIZE:g} m'
       )
     corners = (primitives_lib.CUBE_VERTICES - 0.5) * size @ _rotation(entry).T
     for (start, end, timestamp), center in _placements(entry):

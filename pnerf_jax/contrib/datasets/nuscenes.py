@@ -1,57 +1,42 @@
 """Conversion of a scene of a dataset with nuScenes' tables to transforms.json and boxes.json.
 
-    ROOT/v1.0-*/{scene,sample,sample_data,ego_pose,calibrated_sensor,sensor,
-                 sample_annotation,instance,category}.json
+    ROOT/v1.0*-*/{scene,sample,sample_data,ego_pose,calibrated_sensor,sensor,
+                  sample_annotation,instance,category,attribute}.json
     ROOT/samples/CAM_*/...
 
-Only the published layout of the tables is used, no data or code of nuScenes. Frames are the samples
-of the scene, counted from 0; cameras are the channels; the world is the global frame of the tables.
-Only things are annotated: a static object becomes one box, a moving object one box per sample.
-
-References:
-  The schema on nuscenes.org (quaternions w, x, y, z; sizes width, length, height).
+Only the published layout of the tables is used, no data or code of nuScenes; Lyft's v1.01-train has
+the same. Frames are the samples of the scene, counted from 0; cameras are the channels; the world
+is the global frame of the tables. Only things are annotated.
 """
 
 import dataclasses
-import json
 import logging
-from collections.abc import Callable, Iterable
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tqdm
-from scipy.spatial.transform import Rotation
 
-from pnerf_jax.data import files, kitti360, labels, primitives_json, transforms
+from pnerf_jax.contrib.datasets.nuscenes_boxes import read_boxes
+from pnerf_jax.contrib.datasets.nuscenes_tables import (
+  HINT,
+  Record,
+  Tables,
+  find_tables,
+  numbers,
+  rigid,
+  text,
+)
+from pnerf_jax.data import files, image_io, kitti360, primitives_json, transforms
 from pnerf_jax.errors import InputError
-
-Record = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
 BOXES = 'boxes.json'
-_MAX_TABLE = 2**32  # bytes; sample_data.json of the largest release has some 1.3e9
-_HINT = 'Copy the dataset again.'
-_MAX_STATIC_MOTION = 0.5  # metres between the centres of a static object
-# Prefixes of category names and the classes that they become.
-_CLASSES = (
-  ('human.pedestrian', 'person'),
-  ('vehicle.car', 'car'),
-  ('vehicle.emergency.police', 'car'),
-  ('vehicle.emergency.ambulance', 'truck'),
-  ('vehicle.truck', 'truck'),
-  ('vehicle.bus', 'bus'),
-  ('vehicle.trailer', 'trailer'),
-  ('vehicle.bicycle', 'bicycle'),
-  ('vehicle.motorcycle', 'motorcycle'),
-  ('vehicle.construction', 'unknown vehicle'),
-  ('movable_object', 'unknown object'),
-  ('static_object', 'unknown object'),
-)
+_MAX_TIME = 2.0**53  # microseconds; year 2255
 
 
 def convert(root: Path, out: Path, scene: str) -> transforms.Transforms:
-  """Convert one scene.
+  """Convert one scene; everything is checked before anything is written.
 
   Args:
     root: root of the dataset.
@@ -66,37 +51,30 @@ def convert(root: Path, out: Path, scene: str) -> transforms.Transforms:
   """
   root, out = Path(root), Path(out)
   files.check_is_folder(out, '--out')
-  tables = Tables(_find_tables(root, scene))
-  (record,) = tables.select('scene', 'name', {scene})
-  samples = tables.select('sample', 'scene_token', {_text(record, 'token', 'scene')})
-  samples.sort(key=lambda sample: _numbers(sample, 'timestamp', 'sample', 1)[0])
-  frames = {_text(sample, 'token', 'sample'): i for i, sample in enumerate(samples)}
-  if not frames:
-    raise InputError(f'{tables.folder}: scene {scene} has no sample. {_HINT}')
+  tables = Tables(find_tables(root, scene))
+  frames, times = _read_samples(tables, scene)
   sources = _image_records(tables, frames)
-  boxes = _boxes(tables, frames)
-  missing = [source for source in sources if not (root / source.files['rgb']).is_file()]
-  if missing:
-    raise InputError(
-      f'{root / missing[0].files["rgb"]}: no such file ({len(missing)} of {len(sources)} images'
-      f' are missing). {_HINT}'
-    )
+  boxes = read_boxes(tables, frames, times)
+  _check_images(root, sources)
   records = {}
-  for source in tqdm.tqdm(sources, 'images', unit='file', mininterval=1.0):
-    path = root / source.files['rgb']
-    target = f'images/{source.camera}/{kitti360.frame_name(source.frame)}{path.suffix}'
-    files.link(path, out / target)
+  for source in sources:
+    suffix = Path(source.files['rgb']).suffix
+    target = f'images/{source.camera}/{kitti360.frame_name(source.frame)}{suffix}'
     records[source.frame, source.camera] = dataclasses.replace(source, files={'rgb': target})
-  primitives_json.write_primitives_json(out / BOXES, boxes)
   cameras = tuple(sorted({source.camera for source in sources}))
   result = transforms.Transforms(scene, records, cameras, (), BOXES)
-  transforms.write(out / transforms.NAME, result)
-  # Reading validates every value.
-  transforms.read(out)
-  primitives_json.read_primitives_json(out / BOXES)
+  with tempfile.TemporaryDirectory() as temporary:  # reading validates every value
+    _write(Path(temporary), result, boxes)
+    transforms.read(Path(temporary))
+    primitives_json.read_primitives_json(Path(temporary, BOXES))
+  for source in tqdm.tqdm(sources, 'images', unit='file', mininterval=1.0):
+    target = records[source.frame, source.camera].files['rgb']
+    files.link(root / source.files['rgb'], out / target)
+  _write(out, result, boxes)
   _LOG.info(
-    '%s: %d samples, %d images of %d cameras, %d boxes (%d of moving objects). The space outside'
-    ' them is not annotated: train with --config.scene.unannotated_space=void',
+    '%s: %d samples, %d images of %d cameras, %d boxes (%d of one frame only: of objects that move'
+    ' or were seen too seldom to tell). The space outside them is not annotated: train with'
+    ' --config.scene.unannotated_space=void',
     out / transforms.NAME,
     len(frames),
     len(records),
@@ -107,70 +85,48 @@ def convert(root: Path, out: Path, scene: str) -> transforms.Transforms:
   return result
 
 
-class Tables:
-  """The JSON tables of one version: lists of records that refer to each other by tokens."""
-
-  def __init__(self, folder: Path):
-    """Bind the folder of the tables."""
-    self.folder = folder
-
-  def read(self, table: str, keep: Callable[[Record], bool] = lambda _: True) -> list[Record]:
-    """Read the records of a table for which `keep` is true."""
-    path = self.folder / f'{table}.json'
-    content = files.read_bytes(path, _MAX_TABLE, _HINT)
-    # Records are dropped during parsing: as objects the largest tables would fill the memory.
-    drop = lambda record: record if keep(record) else None
-    try:
-      records = json.loads(content, object_hook=drop)
-      if not isinstance(records, list):
-        raise ValueError('no list')
-      records = [record for record in records if record is not None]
-      for record in records:
-        if not isinstance(record, dict) or not all(
-          isinstance(value, str) for key, value in record.items() if key.endswith('token')
-        ):
-          raise ValueError(f'{str(record)[:40]} is not a record')
-    except (ValueError, RecursionError) as e:
-      raise InputError(f'{path}: is not a JSON list of records ({str(e)[:80]}). {_HINT}') from None
-    return records
-
-  def select(self, table: str, key: str, values: set[str]) -> list[Record]:
-    """Read the records of a table whose `key` has one of some values."""
-    return self.read(
-      table, lambda record: isinstance(record.get(key), str) and record[key] in values
-    )
-
-  def by_token(self, table: str, tokens: Iterable[str]) -> dict[str, Record]:
-    """Read the records with some tokens. Raises InputError if one is missing."""
-    tokens = set(tokens)
-    records = {record['token']: record for record in self.select(table, 'token', tokens)}
-    missing = sorted(tokens - records.keys())
-    if missing:
-      raise InputError(
-        f'{self.folder / f"{table}.json"}: no record {missing[0]!r:.60}, to which another table'
-        f' refers. {_HINT}'
-      )
-    return records
+def _write(folder: Path, described: transforms.Transforms, boxes: list[Record]) -> None:
+  primitives_json.write_primitives_json(folder / BOXES, boxes)
+  transforms.write(folder / transforms.NAME, described)
 
 
-def _find_tables(root: Path, scene: str) -> Path:
-  """Return the folder of the tables that contain the scene."""
-  folders = sorted(path.parent for path in root.glob('v1.0-*/scene.json'))
-  if not folders:
-    raise InputError(
-      f"{root}: contains no v1.0-*/scene.json. Use the folder of a dataset with nuScenes' tables"
-      ' with --from.'
-    )
-  names = []
-  for folder in folders:
-    found = [str(record.get('name')) for record in Tables(folder).read('scene')]
-    if found.count(scene) == 1:
-      return folder
-    names += found
-  raise InputError(
-    f'--scene={scene}: {root} has {", ".join(sorted(names)[:8]) or "no scene"}'
-    f'{", ..." if len(names) > 8 else ""}. Use one of its scenes.'
+def _read_samples(tables: Tables, scene: str) -> tuple[dict[str, int], np.ndarray]:
+  """Return the frame numbers of the samples of a scene by token, and their times [F] in seconds."""
+  (record,) = tables.select('scene', 'name', {scene})
+  samples = tables.select(
+    'sample', 'scene_token', {text(record, 'token', str(tables.path('scene')))}
   )
+  time = lambda sample: numbers(sample, 'timestamp', tables.where('sample', sample), 1, _MAX_TIME)[
+    0
+  ]
+  samples.sort(key=time)
+  frames = {token: i for i, token in enumerate(tables.texts('sample', 'token', samples))}
+  if not frames:
+    raise InputError(f'{tables.path("sample")}: scene {scene} has no sample. {HINT}')
+  if len(frames) < len(samples):
+    raise InputError(f'{tables.path("sample")}: a token of scene {scene} is there twice. {HINT}')
+  return frames, np.array(list(map(time, samples))) / 1e6
+
+
+def _check_images(root: Path, sources: list[transforms.ImageRecord]) -> None:
+  """Raise InputError unless all files are images of the size that the tables state.
+
+  A link in the dataset may lead to any file.
+  """
+  missing = [source for source in sources if not (root / source.files['rgb']).exists()]
+  if missing:
+    raise InputError(
+      f'{root / missing[0].files["rgb"]}: no such file ({len(missing)} of {len(sources)} images'
+      f' are missing). {HINT}'
+    )
+  for source in sources:
+    path = root / source.files['rgb']
+    size = image_io.read_size(path)
+    if size != source.size:
+      raise InputError(
+        f'{path}: has {size[0]} x {size[1]} pixels, but sample_data.json states {source.size[0]} x'
+        f' {source.size[1]}. {HINT}'
+      )
 
 
 def _image_records(tables: Tables, frames: dict[str, int]) -> list[transforms.ImageRecord]:
@@ -180,130 +136,56 @@ def _image_records(tables: Tables, frames: dict[str, int]) -> list[transforms.Im
     for record in tables.select('sample_data', 'sample_token', set(frames))
     if record.get('is_key_frame') is True
   ]
-  calibrated = tables.by_token(
-    'calibrated_sensor',
-    (_text(record, 'calibrated_sensor_token', 'sample_data') for record in data),
-  )
-  sensors = tables.by_token(
-    'sensor',
-    (_text(record, 'sensor_token', 'calibrated_sensor') for record in calibrated.values()),
-  )
+  of = lambda table, key, records, owner: tables.by_token(table, tables.texts(owner, key, records))
+  calibrated = of('calibrated_sensor', 'calibrated_sensor_token', data, 'sample_data')
+  sensors = of('sensor', 'sensor_token', calibrated.values(), 'calibrated_sensor')
   sensor_of = lambda record: sensors[calibrated[record['calibrated_sensor_token']]['sensor_token']]
   data = [record for record in data if sensor_of(record).get('modality') == 'camera']
-  poses = tables.by_token(
-    'ego_pose', (_text(record, 'ego_pose_token', 'sample_data') for record in data)
-  )
-  images = []
+  poses = of('ego_pose', 'ego_pose_token', data, 'sample_data')
+  images: dict[tuple[int, str], transforms.ImageRecord] = {}
   for record in data:
-    calibration = calibrated[record['calibrated_sensor_token']]
-    where = f'sample_data {record.get("token")!r:.60}'
-    pixels = lambda key: int(_numbers(record, key, where, 1)[0])
-    matrix = _numbers(
-      calibration, 'camera_intrinsic', f'calibrated_sensor {calibration["token"]!r:.60}', 9
+    image = _image_record(
+      tables,
+      record,
+      calibrated[record['calibrated_sensor_token']],
+      sensor_of(record),
+      poses[record['ego_pose_token']],
     )
-    world_from_ego = _rigid(poses[record['ego_pose_token']], 'ego_pose')
-    images.append(
-      transforms.ImageRecord(
-        camera=transforms.folder_name(sensor_of(record).get('channel'), 'channel', 'sensor'),
-        frame=frames[record['sample_token']],
-        size=(pixels('width'), pixels('height')),
-        intrinsics=matrix[[0, 4, 2, 5]],  # OpenCV convention: integers are pixel centres
-        world_from_cam=world_from_ego @ _rigid(calibration, 'calibrated_sensor'),
-        files={'rgb': transforms.relative_path(record.get('filename'), 'filename', where)},
+    image = dataclasses.replace(image, frame=frames[record['sample_token']])
+    if (image.frame, image.camera) in images:
+      raise InputError(
+        f'{tables.where("sample_data", record)}: is another key frame of {image.camera} in sample'
+        f' {record["sample_token"]!r:.60}. {HINT}'
       )
-    )
+    images[image.frame, image.camera] = image
   if not images:
-    raise InputError(f'{tables.folder}: the scene has no camera image. {_HINT}')
-  return sorted(images, key=lambda image: (image.frame, image.camera))
+    raise InputError(f'{tables.path("sample_data")}: the scene has no camera image. {HINT}')
+  return [images[key] for key in sorted(images)]
 
 
-def _boxes(tables: Tables, frames: dict[str, int]) -> list[Record]:
-  """Return the objects of the scene as entries of boxes.json."""
-  annotations: dict[str, list[Record]] = {}
-  for record in tables.select('sample_annotation', 'sample_token', set(frames)):
-    annotations.setdefault(_text(record, 'instance_token', 'sample_annotation'), []).append(record)
-  instances = tables.by_token('instance', annotations)
-  categories = tables.by_token(
-    'category', (_text(record, 'category_token', 'instance') for record in instances.values())
-  )
-  counts: dict[str, int] = {}
-  boxes, unknown = [], set()
-  for token, records in annotations.items():
-    category = _text(categories[instances[token]['category_token']], 'name', 'category')
-    name = next((name for prefix, name in _CLASSES if category.startswith(prefix)), None)
-    if name is None:
-      unknown.add(category)
-      continue
-    counts[name] = counts.get(name, 0) + 1
-    boxes += _boxes_of_object(name, counts[name], records, frames)
-  if unknown:
-    _LOG.warning('skipping categories without a class: %s', ', '.join(sorted(unknown)))
-  return boxes
-
-
-def _boxes_of_object(
-  name: str, number: int, annotations: list[Record], frames: dict[str, int]
-) -> list[Record]:
-  """Return the boxes of one object.
+def _image_record(
+  tables: Tables, record: Record, calibration: Record, sensor: Record, pose: Record
+) -> transforms.ImageRecord:
+  """Return one camera image, without its frame.
 
   Args:
-    name: class name.
-    number: number of the object among those of its class, from 1.
-    annotations: records of the object.
-    frames: frame number by sample token.
+    tables: of the dataset, for error messages.
+    record: of sample_data.
+    calibration: of calibrated_sensor.
+    sensor: of sensor.
+    pose: of ego_pose.
   """
-  entries = []
-  for record in sorted(annotations, key=lambda record: frames[record['sample_token']]):
-    where = f'sample_annotation {record.get("token")!r:.60}'
-    width, length, height = _numbers(record, 'size', where, 3)
-    entries.append(
-      {
-        'class': name,
-        'instance': number if labels.IS_THING[labels.BY_NAME[name].id] else 0,
-        'center': _numbers(record, 'translation', where, 3).tolist(),
-        'size': [length, width, height],
-        'rotation': _numbers(record, 'rotation', where, 4).tolist(),
-        'frame': frames[record['sample_token']],
-      }
-    )
-  centers = np.array([entry['center'] for entry in entries])
-  distance = np.linalg.norm(centers - np.median(centers, axis=0), axis=-1)
-  if distance.max() > _MAX_STATIC_MOTION:
-    return entries
-  static = entries[int(np.argmin(distance))]
-  del static['frame']
-  return [static]
-
-
-def _rigid(record: Record, table: str) -> np.ndarray:
-  """Return [4, 4] of the translation and rotation of a record."""
-  where = f'{table} {record["token"]!r:.60}'
-  quaternion = _numbers(record, 'rotation', where, 4)
-  if abs(np.linalg.norm(quaternion) - 1) > 1e-3:
-    raise InputError(f'{where}: rotation is {quaternion.tolist()}, not of length 1. {_HINT}')
-  out = np.eye(4)
-  out[:3, :3] = Rotation.from_quat(quaternion, scalar_first=True).as_matrix()
-  out[:3, 3] = _numbers(record, 'translation', where, 3)
-  return out
-
-
-def _numbers(record: Record, key: str, where: str, count: int) -> np.ndarray:
-  """Return [count] finite numbers of a record, flattened."""
-  try:
-    values = np.array(record.get(key), np.float64).ravel()
-  except (ValueError, TypeError, OverflowError):
-    values = np.zeros(0)
-  # Timestamps, in microseconds, are the largest.
-  if len(values) != count or not (np.abs(values) <= 1e18).all():
-    raise InputError(
-      f'{where}: {key} is {str(record.get(key))[:80]}, expected {count} finite numbers. {_HINT}'
-    )
-  return values
-
-
-def _text(record: Record, key: str, table: str) -> str:
-  """Return a non-empty text of a record."""
-  value = record.get(key)
-  if not isinstance(value, str) or not value:
-    raise InputError(f'{table}: {key} of a record is {value!r:.40}, expected text. {_HINT}')
-  return value
+  where = tables.where('sample_data', record)
+  calibrated = tables.where('calibrated_sensor', calibration)
+  width, height = (int(numbers(record, key, where, 1)[0]) for key in ('width', 'height'))
+  # OpenCV convention: integers are pixel centres.
+  intrinsics = numbers(calibration, 'camera_intrinsic', calibrated, 9)[[0, 4, 2, 5]]
+  kitti360.check_camera((width, height), intrinsics, calibrated, HINT)
+  return transforms.ImageRecord(
+    camera=transforms.folder_name(sensor.get('channel'), 'channel', tables.where('sensor', sensor)),
+    frame=-1,
+    size=(width, height),
+    intrinsics=intrinsics,
+    world_from_cam=rigid(pose, tables.where('ego_pose', pose)) @ rigid(calibration, calibrated),
+    files={'rgb': transforms.relative_path(record.get('filename'), 'filename', where)},
+  )

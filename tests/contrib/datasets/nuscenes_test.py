@@ -293,11 +293,34 @@ WRONG = [
   (_set('sample_data', 0, 'filename', 'samples/CAM/9.png'), '9.png: no such file (1 of 2'),
   (_set('sample_data', 0, 'width', None), 'width is None'),
   (_set('sample_annotation', 0, 'size', [2, 4]), 'size is [2, 4]'),
-  (_set('sample_annotation', 0, 'size', [2, -4, 1]), 'boxes[0]: size'),
+  (
+    _set('sample_annotation', 0, 'size', [2, -4, 1]),
+    "sample_annotation.json: record 'n0': size is [2.0, -4.0, 1.0] (width",
+  ),
   (_set('sensor', 0, 'channel', '../CAM'), "channel is '../CAM'"),
   (lambda tables: tables['scene'].pop(0), '--scene=scene-7: '),
   (lambda tables: tables.update(sample_data=[]), 'no camera image'),
   (lambda tables: tables.update(sample=[]), 'no sample'),
+  (
+    _set('sample_annotation', 2, 'size', [2, 4, 0]),
+    "sample_annotation.json: record 'n2': size is [2.0, 4.0, 0.0] (width, length, height)",
+  ),
+  (_set('sample_annotation', 0, 'rotation', [0, 0, 0, 0]), "record 'n0': rotation is [0.0, 0.0, 0"),
+  (_set('sample_annotation', 1, 'sample_token', 'a'), "records of instance 'i' are of one sample"),
+  (_set('sample_annotation', 0, 'attribute_tokens', ['z']), 'attribute.json: no such file'),
+  (
+    _set('sample_data', 2, 'is_key_frame', True),
+    "sample_data.json: record 'd2': is another key frame of CAM in sample 'b'",
+  ),
+  (
+    _set('sample_data', 0, 'width', 41),
+    '1.png: has 40 x 24 pixels, but sample_data.json states 41',
+  ),
+  (
+    _set('calibrated_sensor', 0, 'camera_intrinsic', [[1, 0, 0], [0, 900, 0], [0, 0, 1]]),
+    "calibrated_sensor.json: record 'cc': no pinhole camera",
+  ),
+  (lambda tables: tables['sample'][0].update(token='a'), 'a token of scene scene-7 is there twice'),
 ]
 
 
@@ -308,11 +331,128 @@ def test_invalid_tables_are_refused(write, tmp_path, damage, expected):
   with pytest.raises(InputError) as error:
     nuscenes.convert(write(tables), tmp_path / 'out', 'scene-7')
   assert expected in str(error.value), str(error.value)
-  assert {path.name for path in tmp_path.iterdir()} <= {'set', 'out'}
+  assert not (tmp_path / 'out').exists()  # everything is checked first
+
+
+def test_links_to_other_files_are_refused(write, tmp_path):
+  secret = tmp_path / 'secret'
+  secret.write_text('root:x:0:0')
+  root = write(TABLES)
+  path = root / 'samples/CAM/2.png'
+  path.unlink()
+  path.symlink_to(secret)
+  with pytest.raises(InputError, match='CAM/2.png: cannot be read as a PNG or JPEG'):
+    nuscenes.convert(root, tmp_path / 'out', 'scene-7')
+  assert not (tmp_path / 'out').exists() and secret.stat().st_nlink == 1
+
+
+def _scene(num_samples, tracks):
+  """Return tables of a scene at 2 Hz.
+
+  tracks: category, places by sample number, and names of the attributes of all annotations.
+  """
+  tables = {name: [] for name in ('sample', 'sample_data', 'sample_annotation', 'instance')}
+  tables |= {'scene': [{'token': 's', 'name': 'scene-7'}], 'category': [], 'attribute': []}
+  tables |= {name: copy.deepcopy(TABLES[name]) for name in ('sensor', 'calibrated_sensor')}
+  tables['ego_pose'] = TABLES['ego_pose'][:1]
+  for i in range(num_samples):
+    time = 1_532_402_927_647_951 + i * 500_000
+    tables['sample'].append({'token': f's{i}', 'timestamp': time, 'scene_token': 's'})
+    tables['sample_data'].append(
+      TABLES['sample_data'][0] | {'token': f'd{i}', 'sample_token': f's{i}'}
+    )
+  for category, places, states in tracks:
+    name = f'{len(tables["instance"])}'
+    tables['category'].append({'token': name, 'name': category})
+    tables['instance'].append({'token': name, 'category_token': name})
+    tables['attribute'] += [{'token': f'{name}{state}', 'name': state} for state in states]
+    for i, place in places.items():
+      tables['sample_annotation'].append(
+        TABLES['sample_annotation'][0]
+        | {'token': f'{name} {i}', 'sample_token': f's{i}', 'instance_token': name}
+        | {'translation': place, 'attribute_tokens': [f'{name}{state}' for state in states]}
+      )
+  return tables
+
+
+def _line(speed, samples, jitter=0.0):
+  """Places of an object at a speed in metres per second."""
+  return {i: [100 + speed * i / 2 + jitter * (-1) ** i, 50, 1] for i in samples}
 
 
 @pytest.mark.parametrize(
-  'content', ['', '[', '[{"token": "a"}', '[{"token": "a"} 3]', '[' * 9999, '{"token": "a"}', '\0']
+  'category, places, states, static',
+  [
+    ('vehicle.car', _line(10, [3]), (), False),
+    ('vehicle.car', _line(10, [3]), ('vehicle.moving',), False),
+    ('vehicle.car', _line(0, [3]), ('vehicle.parked',), True),
+    ('vehicle.car', _line(0, [3]), ('vehicle.stopped',), False),
+    ('vehicle.car', _line(0, range(6)), ('vehicle.stopped',), False),
+    ('vehicle.car', _line(0.8, [1, 2, 3]), (), False),
+    ('vehicle.car', _line(0.8, [1, 2, 3]), ('vehicle.parked',), False),  # a wrong attribute
+    ('vehicle.car', _line(0.02, range(6), 0.05), (), True),  # inaccurate annotations
+    ('vehicle.car', _line(0, [2, 3, 4]), (), True),
+    ('vehicle.car', _line(0, [2, 3]), (), False),  # cannot tell
+    ('human.pedestrian.adult', _line(1.4, [2, 3]), (), False),
+    ('human.pedestrian.adult', _line(0.5, [2, 3]), (), False),
+    ('human.pedestrian.adult', _line(0, range(6)), ('pedestrian.standing',), False),
+    ('human.pedestrian.adult', _line(0, [2]), ('pedestrian.sitting_lying_down',), True),
+    ('vehicle.bicycle', _line(0, [2, 3, 4]), ('cycle.with_rider',), False),
+    ('vehicle.bicycle', _line(0, [2]), ('cycle.without_rider',), True),
+    ('static_object.bicycle_rack', _line(0, [2]), (), True),
+    ('movable_object.trafficcone', _line(0, [2]), (), True),
+    ('movable_object.debris', _line(0, [2]), (), False),
+    ('car', _line(0, [2, 3, 4]), ('object_action_parked',), True),  # Lyft's names
+    ('car', _line(0, [2, 3, 4]), ('object_action_driving_straight_forward',), False),
+    ('bicycle', _line(0, [2]), (), False),
+  ],
+)
+def test_only_objects_that_surely_rest_are_static(
+  write, tmp_path, category, places, states, static
+):
+  tables = _scene(6, [(category, places, states)])
+  nuscenes.convert(write(tables), tmp_path / 'out', 'scene-7')
+  boxes = json.loads((tmp_path / 'out/boxes.json').read_text())['boxes']
+  if static:
+    assert len(boxes) == 1 and 'frame' not in boxes[0]
+    assert boxes[0]['center'] in places.values()
+  else:
+    assert {box['frame']: box['center'] for box in boxes} == places
+    assert len({(box['class'], box['instance']) for box in boxes}) == 1
+
+
+def test_velocities_are_used(write, tmp_path):
+  tables = _scene(6, [('vehicle.car', _line(0, range(6)), ())])
+  for record, velocity in zip(tables['sample_annotation'], (None, [float('nan')] * 3, [0.1, 0, 0])):
+    record['velocity'] = velocity
+  read = lambda: json.loads((tmp_path / 'out/boxes.json').read_text())['boxes']
+  nuscenes.convert(write(tables), tmp_path / 'out', 'scene-7')
+  assert len(read()) == 1
+  tables['sample_annotation'][4]['velocity'] = [0, 3, 0]
+  nuscenes.convert(write(tables), tmp_path / 'out', 'scene-7')
+  assert [box['frame'] for box in read()] == list(range(6))
+
+
+def test_tables_of_lyft_are_found(write, tmp_path):
+  root = write(_scene(2, [('other_vehicle', _line(0, [0, 1]), ())]))
+  (root / 'v1.0-mini').rename(root / 'v1.01-train')
+  nuscenes.convert(root, tmp_path / 'out', 'scene-7')
+  (box,) = primitives_json.read_primitives_json(tmp_path / 'out/boxes.json')
+  assert box.label == 'unknown vehicle'
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    '',
+    '[',
+    '[{"token": "a"}',
+    '[{"token": "a"} 3]',
+    '[{"token": "a", "token": "b"}]',
+    '[' * 9999,
+    '{"token": "a"}',
+    '\0',
+  ],
 )
 def test_truncated_tables_are_refused(write, tmp_path, content):
   root = write(TABLES)
