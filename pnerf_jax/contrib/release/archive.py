@@ -1,11 +1,14 @@
 """Read access to the files of a folder, zip file or tar file.
 
 Names select what is read; they never determine where anything is written. Links inside zip and tar
-files are ignored, and no file is read beyond the size that the archive declares for it.
+files are ignored. What an archive declares is bounded by its own size before it is decompressed.
 """
 
+import bz2
 import contextlib
 import dataclasses
+import gzip
+import io
 import lzma
 import os
 import tarfile
@@ -20,6 +23,10 @@ from pnerf_jax.data import files
 from pnerf_jax.errors import InputError
 
 _HINT = 'Copy or download it again.'
+_MAX_RATIO = 100  # bytes of an archive per compressed byte; text of numbers has some 10
+_MIN_LIMIT = 2**24  # bytes of any archive
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others decompress without a limit
+_COMPRESSIONS = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ\0': lzma.open}
 # Errors of zipfile and tarfile for truncated, damaged, encrypted or unknown files.
 _ERRORS = (
   zipfile.BadZipFile,
@@ -94,27 +101,48 @@ def open_archive(path: Path, scratch: Path) -> Iterator[Archive]:
   with contextlib.ExitStack() as stack:
     temporary = stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix='.staging-'))
     try:
-      sizes, open_member = _open(path, stack)
+      limit = max(_MAX_RATIO * path.stat().st_size, _MIN_LIMIT)
+      sizes, open_member = _open(path, limit, stack)
+      if open_member and sum(sizes.values()) > limit:
+        raise tarfile.ReadError(f'{sum(sizes.values())} bytes in it, expected at most {limit}')
     except _ERRORS as e:
       raise InputError(f'{path}: cannot be read as a zip or tar file ({e}). {_HINT}') from None
     yield Archive(path, sizes, open_member, Path(temporary, 'file'))
 
 
 def _open(
-  path: Path, stack: contextlib.ExitStack
+  path: Path, limit: int, stack: contextlib.ExitStack
 ) -> tuple[dict[str, int], Callable[[str], IO[bytes]] | None]:
-  """Return the sizes of all regular files by name, and the function that opens one."""
+  """Return the sizes of all regular files by name, and the function that opens one.
+
+  Args:
+    path: the folder or file.
+    limit: bytes of all files of a tar file.
+    stack: closes what is opened.
+  """
   if path.is_dir():
     size_of = lambda file: file.stat().st_size if file.is_file() else 0  # 0: refused by the readers
     return {name: size_of(path / name) for name in _walk(path)}, None
   if zipfile.is_zipfile(path):
     zip_file = stack.enter_context(zipfile.ZipFile(path))
     infos = {info.filename: info for info in zip_file.infolist() if not info.is_dir()}
+    for name, info in infos.items():
+      if info.compress_type not in _ZIP_METHODS:
+        raise zipfile.BadZipFile(f'{name:.80} is neither stored nor deflated')
     return {name: info.file_size for name, info in infos.items()}, (
       lambda name: zip_file.open(infos[name])
     )
-  tar_file = stack.enter_context(tarfile.open(path))
-  members = {member.name: member for member in tar_file if member.isreg()}
+  with path.open('rb') as file:
+    start = file.read(6)
+  opener = next((f for magic, f in _COMPRESSIONS.items() if start.startswith(magic)), open)
+  stream = _LimitedStream(stack.enter_context(opener(path, 'rb')), limit)
+  tar_file = stack.enter_context(tarfile.open(fileobj=stream, mode='r:'))
+  members = {}
+  for member in tar_file:
+    if member.size < 0:  # the next one would be before it
+      raise tarfile.ReadError(f'{member.name:.80} has {member.size} bytes')
+    if member.isreg():
+      members[member.name] = member
 
   def open_member(name: str) -> IO[bytes]:
     member = tar_file.extractfile(members[name])
@@ -122,6 +150,32 @@ def _open(
     return member
 
   return {name: member.size for name, member in members.items()}, open_member
+
+
+class _LimitedStream(io.RawIOBase):
+  """The decompressed content of a tar file, of which nothing beyond a limit is read or skipped."""
+
+  def __init__(self, file: IO[bytes], limit: int):
+    """Bind a seekable file and the limit in bytes."""
+    self._file, self._limit = file, limit
+
+  def _check(self, position: int) -> None:
+    if position > self._limit:
+      raise tarfile.ReadError(f'more than {self._limit} bytes in it')
+
+  def read(self, size: int = -1) -> bytes:
+    """Read the next bytes."""
+    self._check(self.tell() + size if size >= 0 else self._limit + 1)
+    return self._file.read(size)
+
+  def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    """Move to a position from the start."""
+    self._check(offset)
+    return self._file.seek(offset, whence)
+
+  def tell(self) -> int:
+    """Return the position."""
+    return self._file.tell()
 
 
 def _walk(root: Path) -> list[str]:

@@ -213,6 +213,14 @@ def _read_label(path: Path, size: Size) -> np.ndarray:
   return image_io.read_label(path, size, unknown_allowed=True)
 
 
+def _read_yaml(path: Path) -> bytes:
+  """Read a file of OpenCV. A link of the archive's folder may lead to any other."""
+  content = files.read_bytes(path, 2**20, _HINT)
+  if not content.startswith(b'%YAML'):
+    raise InputError(f'{path}: is no YAML file of OpenCV. {_HINT}')
+  return content
+
+
 IMAGES = _image_rule(
   'images', rf'{_SEQUENCE}/{_CAMERA}/data_rect/{_PNG}', kitti360.rgb_folder, image_io.read_rgb
 )
@@ -262,9 +270,7 @@ LAYERS = (
     _convert_lidar_depth,
   ),
   # Not used here, but part of KITTI-360.
-  _calibration_rule(
-    r'(calib_sick_to_velo\.txt|image_0[23]\.yaml)',
-    lambda path: files.read_bytes(path, 2**20, _HINT),
-  ),
+  _calibration_rule(r'calib_sick_to_velo\.txt', kitti360.read_cam_to_velo),
+  _calibration_rule(r'image_0[23]\.yaml', _read_yaml),
 )
 IGNORED = ('visible_id/', 'bbx_intersection/')

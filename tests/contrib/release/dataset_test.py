@@ -1,10 +1,15 @@
 """Tests of the conversion of the released archive: files, resuming, damage, training."""
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import pathlib
 import shutil
 import tarfile
+import time
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -77,13 +82,14 @@ def packed(archive, path):
       for name in names:
         file.write(name, name.relative_to(archive))
   else:
-    with tarfile.open(path, 'w:gz' if path.suffix == '.gz' else 'w') as file:
+    mode = f'w:{path.suffix[1:]}' if path.suffix != '.tar' else 'w'
+    with tarfile.open(path, mode) as file:
       for name in names:
         file.add(name, name.relative_to(archive))
   return path
 
 
-@pytest.mark.parametrize('name', ['a.zip', 'a.tar', 'a.tar.gz'])
+@pytest.mark.parametrize('name', ['a.zip', 'a.tar', 'a.tar.gz', 'a.tar.xz', 'a.tar.bz2'])
 def test_packed_archives_give_equal_files(archive, converted, tmp_path, name):
   path = packed(archive, tmp_path / name)
   dataset.convert(path, tmp_path / 'out')
@@ -137,6 +143,8 @@ DAMAGED = [
   ('lidar_depth/*/*_0.npy', HUGE, '99999'),
   ('lidar_depth/*/*_0.npy', numpy_bytes(np.array([{}], object)), '(1,)'),
   ('lidar_depth/*/*_0.npy', b'PK', 'not an array'),
+  ('calibration/calib_sick_to_velo.txt', b'root:x:0:0', 'root:x:0:0'),
+  ('calibration/image_02.yaml', b'root:x:0:0', 'no YAML file of OpenCV'),
   ('gt_2d_semantics/*/semantic/*.png', b'x', 'PNG'),
   ('gt_2d_panoptics/*/instance/*.png', b'x', 'PNG'),
 ]
@@ -204,6 +212,68 @@ def test_nothing_is_written_outside_the_root(archive, tmp_path):
   assert new and all(p.is_relative_to(tmp_path / 'out') for p in new)
   yaml = tmp_path / 'out/calibration/image_03.yaml'
   assert not yaml.exists() or b'root' not in yaml.read_bytes()
+
+
+@pytest.mark.parametrize('pattern', [pattern for pattern, _, _ in DAMAGED])
+def test_links_to_other_files_are_not_converted(archive, tmp_path, pattern):
+  secret = tmp_path / 'secret'
+  secret.write_text('root:x:0:0')
+  copy = shutil.copytree(archive, tmp_path / 'archive')
+  path = sorted((copy / 'datasets/KITTI-360').glob(pattern))[-1]
+  path.unlink()
+  path.symlink_to(secret)
+  with pytest.raises(InputError, match=path.name):
+    dataset.convert(copy, tmp_path / 'out')
+  for written in (tmp_path / 'out').rglob('*'):
+    assert written.is_dir() or b'root:' not in written.read_bytes()
+
+
+def _bombs(folder):
+  """Archives of some kB that claim or become gigabytes."""
+  name, zeros = 'datasets/KITTI-360/calibration/perspective.txt', bytes(2**20)
+  for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+    with zipfile.ZipFile(folder / f'{method}.zip', 'w', method) as file:
+      for i in range(40 if method == zipfile.ZIP_DEFLATED else 1):
+        file.writestr(f'{name}{i}', zeros)
+    yield folder / f'{method}.zip', 'expected at most' if method == 8 else 'neither stored nor'
+  for suffix, opener in (('gz', gzip.open), ('bz2', bz2.open), ('xz', lzma.open)):
+    for kind, size in (
+      (tarfile.REGTYPE, 40),
+      (tarfile.XHDTYPE, 40),
+      (tarfile.GNUTYPE_LONGNAME, 40),
+    ):
+      member = tarfile.TarInfo(name)
+      member.type, member.size = kind, size << 20
+      path = folder / f'{kind[0]}.tar.{suffix}'
+      with opener(path, 'wb') as file:
+        file.write(member.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(size):
+          file.write(zeros)
+        file.write(bytes(1024))
+      yield path, 'more than 16777216 bytes'
+  sparse = tarfile.TarInfo(name)
+  sparse.type, sparse.size = tarfile.GNUTYPE_SPARSE, 0
+  header = bytearray(sparse.tobuf(tarfile.GNU_FORMAT))
+  header[483:495] = b'%011o\0' % 2**30  # the size with its holes
+  header[148:156] = b'%06o\0 ' % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+  (folder / 'sparse.tar').write_bytes(header + bytes(1024))
+  yield folder / 'sparse.tar', '1073741824 bytes in it, expected at most'
+  negative = tarfile.TarInfo(name)
+  negative.size = -512  # the next member would be this one again
+  (folder / 'negative.tar').write_bytes(negative.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+  yield folder / 'negative.tar', 'has -512 bytes'
+
+
+def test_what_an_archive_claims_is_bounded_by_its_size(tmp_path):
+  for path, message in _bombs(tmp_path):
+    assert path.stat().st_size < 70_000, path
+    tracemalloc.start()
+    start = time.process_time()
+    with pytest.raises(InputError, match=f'{path.name}: cannot be read .*{message}'):
+      dataset.convert(path, tmp_path / 'out')
+    assert time.process_time() - start < 2 and tracemalloc.get_traced_memory()[1] < 2**26, path
+    tracemalloc.stop()
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('name, cut', [('a.zip', 2000), ('a.tar', 20000), ('a.tar.gz', 2000)])
