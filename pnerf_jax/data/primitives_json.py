@@ -7,7 +7,7 @@ width, z up. docs/data_custom.md describes every key.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pnerf_jax.data import primitives as primitives_lib
 from pnerf_jax.data.json_object import JsonObject
 from pnerf_jax.data.primitives import PrimitiveRecord
 
-_MAX_MOVING_FRAMES = 100_000
+_MAX_MOVING_FRAMES = 250_000  # of a file: a box becomes one primitive in each of its frames
 MAX_SIZE = 1e5  # metres
 _KEYS = {'class', 'instance', 'center', 'size', 'rotation', 'yaw', 'frame', 'frames', 'velocity'}
 
@@ -44,6 +44,7 @@ def read_primitives_json(
     InputError: the file is absent or damaged, or a value is unusable; the entry is named.
   """
   records = []
+  num_frames = 0
   content, entries = json_object.read_list(path, 'boxes')
   content.check_keys({'boxes'})
   for index, entry in enumerate(entries):
@@ -56,7 +57,8 @@ def read_primitives_json(
         f'size is {size.tolist()}, expected {primitives_lib.MIN_EXTENT:g} to {MAX_SIZE:g} m'
       )
     corners = (primitives_lib.CUBE_VERTICES - 0.5) * size @ _rotation(entry).T
-    for (start, end, timestamp), center in _placements(entry):
+    for (start, end, timestamp), center in _placements(entry, _MAX_MOVING_FRAMES - num_frames):
+      num_frames += 'velocity' in entry.values
       if predicate(start, end, timestamp):
         records.append(
           PrimitiveRecord(
@@ -68,7 +70,7 @@ def read_primitives_json(
             timestamp=timestamp,
             start_frame=start,
             end_frame=end,
-            vertices=corners + center,
+            vertices=corners + center(),
             faces=primitives_lib.CUBE_FACES,
           )
         )
@@ -81,8 +83,10 @@ def write_primitives_json(path: Path, entries: list[dict[str, Any]]) -> None:
   files.write_bytes(path, f'{{"boxes": [\n{lines}\n]}}\n'.encode())
 
 
-def _placements(entry: JsonObject) -> list[tuple[tuple[int, int, int], np.ndarray]]:
-  """Return ((start_frame, end_frame, timestamp), center [3]) of every primitive of an entry."""
+def _placements(
+  entry: JsonObject, max_frames: int
+) -> Iterable[tuple[tuple[int, int, int], Callable[[], np.ndarray]]]:
+  """Return ((start_frame, end_frame, timestamp), its center [3]) of the primitives of an entry."""
   center = entry.numbers('center', 3)
   frames = entry.values.get('frames')
   if frames is not None and not (
@@ -100,16 +104,20 @@ def _placements(entry: JsonObject) -> list[tuple[tuple[int, int, int], np.ndarra
       )
     # A range of 0 to 0 would mean "unknown" (primitives.annotated_in_window).
     start, end = (-1, -1) if frames is None else (frames[0], max(frames[1], 1))
-    return [((start, end, -1), center)]
+    return [((start, end, -1), lambda: center)]
   frame = entry.integer('frame', kitti360.MAX_FRAME, default=None)
   if ('velocity' in entry.values) != (frames is not None):
     raise entry.error('of velocity and frames, a moving box has both or none')
   if frames is None:
-    return [((-1, -1, frame), center)]
+    return [((-1, -1, frame), lambda: center)]
   velocity = entry.numbers('velocity', 3)
-  if frames[1] - frames[0] >= _MAX_MOVING_FRAMES:
-    raise entry.error(f'frames {frames} are more than {_MAX_MOVING_FRAMES}')
-  return [((-1, -1, f), center + (f - frame) * velocity) for f in range(frames[0], frames[1] + 1)]
+  if frames[1] - frames[0] >= max_frames:
+    raise entry.error(
+      f'frames is {frames}, which makes more than {_MAX_MOVING_FRAMES} boxes of all that move',
+      'Shorten it to the frames in which the object is there.',
+    )
+  moving = range(frames[0], frames[1] + 1)
+  return (((-1, -1, f), lambda: center + (f - frame) * velocity) for f in moving)
 
 
 def _class_id(entry: JsonObject) -> int:

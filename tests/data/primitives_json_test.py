@@ -54,6 +54,16 @@ def test_moving_cuboids(tmp_path):
   )
 
 
+def test_few_bytes_claim_no_more_frames_than_a_file_may_have(tmp_path):
+  moving = [CAR | {'frame': 0, 'frames': [i, i + 49_999], 'velocity': [0, 0, 0]} for i in range(6)]
+  none = lambda *_: False
+  assert read(tmp_path, *moving[:5], *[CAR | {'frame': 1}] * 9, predicate=none) == []
+  with pytest.raises(
+    InputError, match=r'boxes\[5\]: frames is \[5, 50004\], which makes more than 2'
+  ):
+    read(tmp_path, *moving, predicate=none)
+
+
 def test_static_cuboids_with_a_frame_range(tmp_path):
   boxes = read(tmp_path, CAR, CAR | {'frames': [0, 0]}, CAR | {'frames': [200, 300]})
   assert [(record.start_frame, record.end_frame) for record in boxes] == [
@@ -108,7 +118,7 @@ WRONG = [
   ({'velocity': [1, 0, 0]}, 'velocity without'),
   ({'frame': 1, 'velocity': [1, 0, 0]}, 'both or none'),
   ({'frame': 1, 'frames': [0, 3]}, 'both or none'),
-  ({'frame': 1, 'frames': [0, 10**6], 'velocity': [1, 0, 0]}, 'more than 100000'),
+  ({'frame': 1, 'frames': [0, 10**6], 'velocity': [1, 0, 0]}, 'makes more than 250000 boxes'),
   ({'frame': 1, 'frames': [0, 3], 'velocity': [1, 0]}, 'velocity: [1, 0]'),
 ]
 
