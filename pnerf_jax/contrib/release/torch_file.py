@@ -145,7 +145,7 @@ class _Interpreter:
   compares, hashes, copies or prints a container, so cycles and deep nesting have no effect.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     """Start with an empty stack."""
     self._stack: list[Any] = []
     self._outer: list[list[Any]] = []  # the stacks below the marks
