@@ -263,6 +263,15 @@ def test_damaged_labels_are_refused_before_anything_is_written(drive, damage, re
   assert not drive.out.exists()
 
 
+def test_a_damaged_views_json_names_the_command_that_repairs_it(drive):
+  path = drive.folder(1).labels / 'views.json'
+  path.write_text('{')
+  with pytest.raises(InputError) as error:
+    drive.merge()
+  assert str(error.value).startswith(f'{path}: not JSON (')
+  assert str(error.value).endswith('. Render again: python -m pnerf_jax.windows run --index=1')
+
+
 def test_labels_of_another_config_are_never_merged(drive):
   drive.write_manifest(drive.windows, '--config.train.steps=6')
   for partial in (False, True):
@@ -398,7 +407,9 @@ def test_report_needs_no_window_of_an_earlier_merge(drive, tmp_path):
 
 def test_merge_refuses_to_overwrite_a_dataset(drive):
   (drive.out / 'data_2d_semantics').mkdir(parents=True)
-  with pytest.raises(InputError, match='contains a dataset, whose labels would be overwritten'):
+  with pytest.raises(
+    InputError, match='contains data_2d_\w+, which no merge has written. Use another folder'
+  ):
     drive.merge()
 
 

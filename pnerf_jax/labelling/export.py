@@ -66,7 +66,7 @@ def claim_folder(
   """
   folder.mkdir(parents=True, exist_ok=True)
   with folder_lock(folder):
-    content = read_views(folder) or {}
+    content = earlier_views(folder, overwrite)
     old_origin = {key: content.get(key, 'unknown') for key in origin}
     old_paths = {path for kind in KINDS for path in folder.glob(f'*/{kind}/*.png')}
     if old_paths and old_origin != origin:
@@ -116,13 +116,26 @@ def add_views(
     _write_views(folder, origin, entries)
 
 
+def earlier_views(folder: Path, overwrite: bool) -> dict[str, Any]:
+  """Return views.json, {} if there is none, or if it is damaged and replaced by `overwrite`."""
+  try:
+    return read_views(folder) or {}
+  except InputError:
+    if not overwrite or not (folder / _FILE).is_file():
+      raise
+    return {}
+
+
 def read_views(folder: Path) -> dict[str, Any] | None:
   """Read views.json, its views by camera and frame; None if there is none.
 
   Raises:
     InputError: the folder is a file, or views.json is damaged.
   """
-  path, hint = folder / _FILE, 'Remove it, or use another --out.'
+  path, hint = (
+    folder / _FILE,
+    'Remove it and render all views with --overwrite, or use another --out.',
+  )
   check_is_folder(folder, '--out')
   if not path.exists():
     return None

@@ -54,7 +54,7 @@ def render(
     InputError: bad options, no run, unreadable input, or DIR holds views of another origin.
   """
   out, frame_range = Path(out), _parse_frame_range(frames)
-  export.read_views(out)  # fail before anything is loaded
+  export.earlier_views(out, overwrite)  # fail before anything is loaded
   trained = load_trained_run(Path(workdir), step, overrides=overrides)
   views = _select_views(trained, cameras, frame_range, size)
   origin = {'step': trained.step, 'size': size, 'weights': _digest(trained)}

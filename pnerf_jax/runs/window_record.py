@@ -11,7 +11,7 @@ import numpy as np
 
 from pnerf_jax.data.files import read_json, write_bytes
 from pnerf_jax.data.window import Window
-from pnerf_jax.errors import SharedInputError
+from pnerf_jax.errors import InputError, SharedInputError
 
 NAME = 'window.json'
 _TOLERANCE = 0.01  # metres; other machines round poses otherwise
@@ -45,6 +45,14 @@ def check_window(window: Window, workdir: pathlib.Path, *, write: bool = False) 
         f'{path}: {name} of the window were {before!r:.80} in training and are {now!r:.80} in the'
         ' data now. Restore the data, or name them with --config.data.root.'
       )
+
+
+def num_views(workdir: pathlib.Path) -> int | None:
+  """Return the number of views that a run was trained on; None if it is not recorded."""
+  try:
+    return len(read_json(workdir / NAME)['positions'])
+  except (InputError, KeyError, TypeError):
+    return None
 
 
 def _is_same(before: object, now: object) -> bool:

@@ -67,6 +67,17 @@ def test_read_views_names_a_damaged_file(tmp_path):
       export.read_views(tmp_path)
 
 
+def test_overwrite_replaces_a_damaged_views_json(tmp_path):
+  views = [_view(3)]
+  _write_images(tmp_path, *views)
+  (tmp_path / 'views.json').write_text('{')
+  with pytest.raises(InputError, match='views.json: not JSON .*render all views with --overwrite'):
+    export.claim_folder(tmp_path, _ORIGIN, views, overwrite=False)
+  export.claim_folder(tmp_path, _ORIGIN, views, overwrite=True)
+  assert export.read_views(tmp_path) == {**export.read_views(tmp_path), **_ORIGIN, 'views': {}}
+  assert not list(tmp_path.rglob('*.png'))
+
+
 def _cut(path):
   path.write_bytes(path.read_bytes()[:40])
 

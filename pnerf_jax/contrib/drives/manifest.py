@@ -27,6 +27,7 @@ from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.data.files import read_bytes
 from pnerf_jax.errors import InputError
 
+MARK = 'Windows for python -m pnerf_jax.windows run'  # near the start of every manifest
 _MAX_BYTES = 2**26
 _COLUMNS = '# window  index  sequence  start  end (exclusive)  frames  primitives  moving objects'
 _HINT = 'Create the file with python -m pnerf_jax.windows cut.'
@@ -205,7 +206,7 @@ def to_text(manifest: WindowManifest, comments: Sequence[str] = ()) -> str:
     )
   widths = [max(map(len, column)) for column in zip(*rows)]
   lines = [
-    '# Windows for python -m pnerf_jax.windows run. Lines may be edited or deleted.',
+    f'# {MARK}. Lines may be edited or deleted.',
     *(f'# {quote(comment)}' for comment in comments),
     *(f'flag {quote(flag, flag == flag.strip())}' for flag in manifest.flags),
     _COLUMNS,

@@ -8,6 +8,7 @@ of the primitives, so they are the same in all windows.
 import collections
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,11 @@ def report_lines(result: dict[str, Any]) -> list[str]:
 def _check_target(out: Path, labels: dict[str, list[WindowLabels]]) -> None:
   """Raise InputError if a folder holds labels that a merge would overwrite or leave unlisted."""
   if not (out / _MARK).exists():
-    if (out / 'data_2d_semantics').exists() or (out / 'data_2d_raw').exists():
-      raise InputError(
-        f'--out={out}: contains a dataset, whose labels would be overwritten. Use another folder.'
-      )
+    for name in ('data_2d_semantics', 'data_2d_raw', _AGREEMENT, 'report', 'report.html'):
+      if os.path.lexists(out / name):
+        raise InputError(
+          f'--out={out}: contains {name}, which no merge has written. Use another folder.'
+        )
     return
   for sequence, parts in labels.items():
     frames = {(camera, frame) for part in parts for camera, frame in part.views}

@@ -102,7 +102,7 @@ def run_windows(
   changed = {
     w.index: found[w].detail
     for w in windows
-    if found[w].name == 'failed' and WindowFolder(Path(out, w.name)).read_done() is not None
+    if found[w].name == 'failed' and WindowFolder(Path(out, w.name)).is_done()
   }
   _raise_not_done(changed)
   selected = [w for w in windows if not failed_only or found[w].name == 'failed']
@@ -142,7 +142,7 @@ def _raise_not_done(reasons: dict[int, str]) -> None:
 def _run_unless_done(out: Path, window: WindowSpec, flags: Sequence[str]) -> str | None:
   """Run a window as `run_window` does; None if it was done and its labels are undamaged."""
   folder = WindowFolder(Path(out, window.name))
-  if folder.read_done() is None:
+  if not folder.is_done():
     _LOG.info('window %d: %s', window.index, quote(window.name))
   elif damaged := folder.damaged_labels():
     _LOG.warning(
@@ -182,17 +182,20 @@ def run_window(out: Path, window: WindowSpec, flags: Sequence[str]) -> str:
         return f'{name}: {reason}'
     # Only a resumed training reads the cache; those of a thousand windows would fill a disk.
     shutil.rmtree(folder.run / 'cache', ignore_errors=True)
-    if folder.read_done() is None:
+    if not folder.is_done():
       folder.write_done(train_flags, time.monotonic() - start)
   return ''
 
 
 def _commands(folder: WindowFolder, train_flags: list[str]) -> Iterator[tuple[str, list[str]]]:
   """Yield (binary, arguments) of every command after the previous ones are done."""
-  if folder.read_done() is None:
+  if not folder.is_done():
+    if not (folder.run / 'config.json').exists():  # labels of a run that was removed
+      (folder.labels / 'views.json').unlink(missing_ok=True)
     yield 'train', [*train_flags, f'--workdir={folder.run}']
     yield 'eval', [f'--workdir={folder.run}']
-  yield 'render', [f'--workdir={folder.run}', f'--out={folder.labels}']
+  replace = ['--overwrite'] if folder.labels_are_foreign() else []
+  yield 'render', [f'--workdir={folder.run}', f'--out={folder.labels}', *replace]
 
 
 def _duration(seconds: float) -> str:

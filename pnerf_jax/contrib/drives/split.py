@@ -21,7 +21,7 @@ from pnerf_jax.data import bounds, kitti360
 from pnerf_jax.data import primitives as primitives_lib
 from pnerf_jax.data.dataset import list_sequences, open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex, format_ranges, primitives_paths
-from pnerf_jax.data.files import check_is_folder, write_bytes
+from pnerf_jax.data.files import check_is_folder, check_output, write_bytes
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.errors import InputError
 
@@ -61,6 +61,7 @@ def write_manifest(config: Config, flags: Sequence[str], out: Path, overlap: int
   if out.exists() and not out.is_file():
     raise InputError(f'--out={out}: is not a file. Name the text file to write.')
   check_is_folder(out.absolute().parent, '--out')
+  check_output(out, manifest.MARK.encode())
   split = split_sequence(config, overlap)
   flags = manifest.absolute_flags(flags, config)
   result = WindowManifest(tuple(flags), tuple(split.windows), str(out))

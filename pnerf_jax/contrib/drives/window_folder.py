@@ -28,12 +28,13 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.labelling import export
 from pnerf_jax.runs import lock
 from pnerf_jax.runs.config_file import SCHEMA, read_config
+from pnerf_jax.runs.window_record import num_views
 
 STATUSES = ('done', 'running', 'failed', 'stopped', 'pending')
 HEARTBEAT_INTERVAL = 20.0  # seconds
 HEARTBEAT_TIMEOUT = 180.0  # seconds without a heartbeat; the process on another machine is dead
 _MAX_BYTES = 2**20
-_HINT = 'Delete it to run the window again.'
+_HINT = 'It is replaced when the window is run again.'
 _LOG_TAIL = 2**16  # bytes at the end of the log
 # These fields may be changed after training, but the labels depend on them.
 _OF_LABELS = ('eval.label_field', 'eval.confidence_coefficients')
@@ -79,7 +80,13 @@ class WindowFolder:
     return self.path / 'log.txt'
 
   def status(self, config: Config | None = None) -> WindowStatus:
-    """Return the current status; a window that is done with another config has failed."""
+    """Return the current status; one done with another config, or with damaged files, failed."""
+    try:
+      return self._status(config)
+    except InputError as e:  # one damaged file does not hide the other windows
+      return WindowStatus('failed', str(e))
+
+  def _status(self, config: Config | None) -> WindowStatus:
     if self.read_done() is not None:
       reason = self._changed_field(config) if config else ''
       return WindowStatus('failed', reason) if reason else WindowStatus('done')
@@ -115,6 +122,18 @@ class WindowFolder:
       )
     return content
 
+  def is_done(self) -> bool:
+    """Return whether the window is complete; with a damaged done.json it is not.
+
+    Raises:
+      InputError: the window was completed by another version.
+    """
+    try:
+      self._read('done', 'flags')
+    except InputError:
+      return False
+    return self.read_done() is not None
+
   def _changed_field(self, config: Config) -> str:
     """Return how the labels' config differs from another one; '' if it does not."""
     path = self.run / 'config.json'
@@ -132,14 +151,29 @@ class WindowFolder:
         )
     return ''
 
+  def labels_are_foreign(self) -> bool:
+    """Return whether labels/ holds images that are not known to be of the run's last step."""
+    if not self.labels.is_dir():
+      return False
+    try:
+      views = export.read_views(self.labels)
+      steps = read_config(self.run / 'config.json').get('train', {}).get('steps')
+    except InputError:
+      return True
+    return views is None or views.get('step') != steps
+
   def damaged_labels(self) -> list[str]:
-    """Return a line on every image whose labels are absent or damaged."""
+    """Return a line on views.json, or on every image whose labels are absent or damaged."""
+    path = self.labels / 'views.json'
     try:
       views = export.read_views(self.labels) or {}
     except InputError as e:
-      return [str(e)]
+      return [without_remedy(e)]
     if not views:
-      return [f'{self.labels}: has no views.json']
+      return [f'{path}: no such file.']
+    expected = num_views(self.run)
+    if expected is not None and len(views['views']) != expected:
+      return [f'{path}: has {len(views["views"])} views, expected {expected}.']
 
     def problem(key: tuple[str, int], view: dict[str, Any]) -> str:
       name = f'{kitti360.frame_name(key[1])}.png'
@@ -147,7 +181,7 @@ class WindowFolder:
       try:
         export.check_images(paths, (view['width'], view['height']))
       except InputError as e:
-        return str(e).rpartition('. ')[0] + '.'  # rendering again is the remedy
+        return without_remedy(e)
       return ''
 
     return [line for line in map_threads(problem, *zip(*views['views'].items())) if line]
@@ -199,9 +233,9 @@ class WindowFolder:
     Raises:
       InputError: the process is alive.
     """
-    first = self._read('heartbeat', 'host', 'command', 'process')
+    first = self._read_heartbeat()
     while True:
-      heartbeat = self._read('heartbeat', 'host', 'command', 'process')
+      heartbeat = self._read_heartbeat()
       if heartbeat is None or not self._is_alive_elsewhere(heartbeat):
         return
       if heartbeat != first:
@@ -209,6 +243,13 @@ class WindowFolder:
           f'{self.path}: {_process_of(heartbeat)} is running this window. Wait until it ends.'
         )
       time.sleep(pause)
+
+  def _read_heartbeat(self) -> dict[str, Any] | None:
+    """Return the heartbeat; None also if it is damaged, since a live process replaces it."""
+    try:
+      return self._read('heartbeat', 'host', 'command', 'process')
+    except InputError:
+      return None
 
   def _is_alive_elsewhere(self, heartbeat: dict[str, Any]) -> bool:
     """Return whether a heartbeat is recent and of another machine; on this one the lock counts."""
@@ -239,6 +280,11 @@ class WindowFolder:
     if not isinstance(content, dict) or not content.keys() >= set(required):
       raise InputError(f'{path}: has no entry {" or no ".join(required)}. {_HINT}')
     return content
+
+
+def without_remedy(error: InputError) -> str:
+  """Return the line of an error without its last sentence: rendering again is the remedy."""
+  return f'{str(error).rpartition(". ")[0]}.'
 
 
 def _process_of(heartbeat: dict[str, Any]) -> str:

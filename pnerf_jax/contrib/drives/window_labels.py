@@ -10,7 +10,7 @@ import tqdm
 
 from pnerf_jax.config.schema import Config, DataConfig
 from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
-from pnerf_jax.contrib.drives.window_folder import WindowFolder
+from pnerf_jax.contrib.drives.window_folder import WindowFolder, without_remedy
 from pnerf_jax.data import kitti360
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.data.files import check_is_folder
@@ -113,7 +113,11 @@ def _images(labels: Iterable[WindowLabels]) -> Iterator[tuple[WindowLabels, str,
 
 def _labels_of_window(window: WindowSpec, folder: WindowFolder, config: Config) -> WindowLabels:
   """Return the labels of one window. Raises InputError if they are not those of its frames."""
-  views = (export.read_views(folder.labels) or {'views': {}})['views']
+  again = f'python -m pnerf_jax.windows run --index={window.index}'
+  try:
+    views = (export.read_views(folder.labels) or {'views': {}})['views']
+  except InputError as e:
+    raise InputError(f'{without_remedy(e)} Render again: {again}') from None
   frames = tuple(sorted({frame for _, frame in views}))
   named = {camera: 0 for camera, _ in views}
   cameras = tuple(config.data.cameras) or tuple(named)
@@ -123,7 +127,6 @@ def _labels_of_window(window: WindowSpec, folder: WindowFolder, config: Config) 
     raise InputError(
       f'{folder.labels}: has frames {format_ranges(frames) or "none"} of {", ".join(named)}, not'
       f' the {window.num_frames} frames of {window.start}-{window.end - 1} of window {window.index}'
-      f' and all of {", ".join(cameras)}. Render them: python -m pnerf_jax.render'
-      f' --workdir={folder.run} --out={folder.labels}'
+      f' and all of {", ".join(cameras)}. Render them: {again}'
     )
   return WindowLabels(window, window.config(config).data, folder, frames, cameras, views)

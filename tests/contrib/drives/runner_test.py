@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,78 @@ def test_damaged_labels_of_a_window_that_is_done_are_rendered_again(setup, caplo
     assert path.read_bytes() == whole
     assert f'rendering 1 damaged images again: {path}: ' in caplog.text
   assert (setup.folder.path / 'done.json').read_bytes() == done
+
+
+def test_damaged_files_of_one_window_are_repaired_and_do_not_stop_the_others(setup):
+  runner.run_windows(setup.manifest, setup.manifest.windows, setup.out)
+  later = WindowSpec(1, 'drive', 12, 14, 2, 1, 0)
+  both = WindowManifest((_CONFIG,), (_WINDOW, later))
+  for name in ('done', 'heartbeat'):
+    (setup.folder.path / f'{name}.json').write_text('{')
+  head, first = runner.status_lines(both, setup.out)
+  assert head == '2 windows: 0 done, 0 running, 1 failed, 0 stopped, 1 pending'
+  assert first.startswith(
+    f'     0  {_WINDOW.name}  failed: {setup.folder.path}/done.json: not JSON'
+  )
+  runner.run_windows(both, both.windows[:1], setup.out)
+  assert setup.folder.status() == WindowStatus('done')
+
+
+def _remove(path):
+  path.unlink()
+
+
+def _damage(path):
+  path.write_text('{')
+
+
+def _without_a_view(path):
+  path.write_text('{"step": 4, "views": []}')
+
+
+@pytest.mark.parametrize(
+  'damage, reason, replaced',
+  [
+    (_remove, 'no such file.', True),
+    (_damage, 'not JSON (', True),
+    (_without_a_view, 'has 0 views, expected 1.', False),
+  ],
+)
+def test_views_json_of_a_window_that_is_done_is_written_again(
+  setup, caplog, damage, reason, replaced
+):
+  runner.run_windows(setup.manifest, setup.manifest.windows, setup.out)
+  (setup.folder.run / 'window.json').write_text('{"positions": [[0, 0, 0]]}')
+  path = setup.folder.labels / 'views.json'
+  whole = path.read_bytes()
+  damage(path)
+  setup.calls.write_text('')
+  runner.run_windows(setup.manifest, setup.manifest.windows, setup.out)
+  (call,) = setup.calls.read_text().splitlines()
+  assert call == ' '.join(
+    [f'-m pnerf_jax.render --workdir={setup.folder.run} --out={setup.folder.labels}']
+    + ['--overwrite'] * replaced
+  )
+  assert f'{path}: {reason}' in caplog.text and path.read_bytes() == whole
+
+
+def test_labels_of_another_step_or_of_a_removed_run_are_replaced(setup):
+  views = setup.folder.labels / 'views.json'
+  replaced = lambda: '--overwrite' in setup.calls.read_text()
+  setup.script('render', '')
+  for content, expected in (
+    ('{"step": 4, "views": []}', False),
+    ('{"step": 2, "views": []}', True),
+  ):
+    files.write_bytes(setup.folder.run / 'config.json', b'{}')
+    files.write_bytes(views, content.encode())
+    setup.run()
+    assert replaced() == expected, content
+    (setup.folder.path / 'done.json').unlink()
+  views.write_text('{"step": 4, "views": []}')
+  shutil.rmtree(setup.folder.run)
+  setup.run()
+  assert replaced() and not views.exists()
 
 
 def test_run_window_deletes_the_cache_when_done(setup):
