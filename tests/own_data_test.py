@@ -114,7 +114,9 @@ def test_check_reports_unused_images_and_cameras_upside_down(config, tmp_path):
   reason = '2 follow the 1 frames of config.data.frames (frames 1)'
   assert f'2 of 4 images used, because {reason}' in lines
   (warning,) = [line for line in lines if 'in view' in line]
-  assert warning.startswith('warning: 100% of the primitives within 100 m are in view. The cameras')
+  assert warning.startswith(
+    'warning: 100% of the primitives within 100 m are in view. 2 of 2 images'
+  )
   assert 'are upside down: set the key "camera_axes" (OPENGL or OPENCV).' in warning
   assert lines[-1].startswith('not ready: correct the errors above (1 errors')
 

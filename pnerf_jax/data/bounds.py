@@ -95,16 +95,24 @@ def pose_warning(primitives: list[PrimitiveRecord], views: CameraArray) -> str:
     return sum(visible(p, changed, MAX_FAR).any() for p in near) / max(len(near), 1)
 
   seen = fraction(poses)
-  if poses[:, 2, 1].mean() > 0.5:  # the downward axis points up
-    cause = 'The cameras are upside down: set the key "camera_axes" (OPENGL or OPENCV).'
-  elif seen >= 0.1:
-    return ''
-  elif fraction(flipped) >= 0.5:
-    cause = 'The cameras look the other way: set the key "camera_axes" (OPENGL or OPENCV).'
-  elif max(fraction(m) for inverse in inverses for m in (inverse, inverse @ flip)) >= 0.5:
+  upside_down = int((poses[:, 2, 1] > 0.5).sum())  # the downward axis points up
+  looks_back = seen < 0.1 and fraction(flipped) >= 0.5
+  is_inverse = lambda: max(fraction(m) for i in inverses for m in (i, i @ flip)) >= 0.5
+  if seen < 0.1 and not looks_back and is_inverse():
     cause = 'transform_matrix may be world to camera: write the inverse.'
+  elif upside_down:
+    cause = (
+      f'{upside_down} of {len(poses)} images are upside down: set the key "camera_axes" (OPENGL or'
+      ' OPENCV).'
+    )
+  elif looks_back:
+    cause = 'The cameras look the other way: set the key "camera_axes" (OPENGL or OPENCV).'
+  elif seen < 0.1:
+    cause = (
+      'Check the axes of the cameras, and that poses and boxes are in metres and in one world.'
+    )
   else:
-    cause = 'Check that poses and boxes are in metres and in one world.'
+    return ''
   return f'{seen:.0%} of the primitives within {_DEFAULT_FAR:g} m are in view. {cause}'
 
 

@@ -43,9 +43,10 @@ class JsonObject:
     wrong = [values] if array.shape != shape else [x for x in array.flat if not _is_number(x)]
     if wrong:
       expected = f'{" x ".join(map(str, shape))} numbers' if shape else 'a number'
-      raise self.error(
-        f'{key}: {wrong[0]!s:.80}, expected {expected} of magnitude up to {MAX_LENGTH:g}'
-      )
+      found = f'{wrong[0]!r:.80}' if key in self.values else 'absent'
+      if key in self.values and array.ndim > 1 and array.shape != shape:
+        found = f'{" x ".join(map(str, array.shape))} values'
+      raise self.error(f'{key}: {found}, expected {expected} of magnitude up to {MAX_LENGTH:g}')
     return array.astype(np.float64)
 
   def integer(self, key: str, high: int, *, default: Any, hint: str = HINT) -> int:

@@ -227,10 +227,7 @@ def read_pose_file(path: Path, numbers: int) -> dict[int, np.ndarray]:
 def read_velodyne(path: files.ReadableFile) -> np.ndarray:
   """Read a scan [N, 4] float32: x forward, y left, z up (metres, LiDAR frame), reflectance."""
   data = files.read_bytes(path, _MAX_SCAN, _COPY)
-  if len(data) % 16:
-    raise InputError(
-      f'{path}: {len(data)} bytes, not a multiple of 16 (four float32 per point). {_COPY}'
-    )
+  check_scan_size(path, len(data))
   points = np.frombuffer(data, '<f4').reshape(-1, 4)
   wrong = ~(np.abs(points) <= _MAX_RANGE).all(-1)  # also not finite
   if wrong.any():
@@ -240,6 +237,14 @@ def read_velodyne(path: files.ReadableFile) -> np.ndarray:
       f' {_MAX_RANGE:g} m. {_COPY}'
     )
   return points
+
+
+def check_scan_size(path: files.ReadableFile, size: int) -> None:
+  """Raise InputError unless a scan of this size, bytes, holds points."""
+  if not size or size % 16:
+    raise InputError(
+      f'{path}: {size} bytes, expected a multiple of 16 (four float32 per point). {_COPY}'
+    )
 
 
 def transform(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -253,7 +258,7 @@ def _lines(path: Path) -> list[tuple[str, str]]:
     path, _MAX_TEXT, 'It belongs to KITTI-360; check --config.data.root and --config.data.sequence.'
   )
   try:
-    text = content.decode('utf-8')
+    text = content.decode('utf-8-sig')
   except UnicodeDecodeError:
     raise InputError(f'{path}: not a text file. {_COPY}') from None
   lines = enumerate(text.splitlines(), 1)

@@ -22,6 +22,7 @@ from pnerf_jax.data.json_object import HINT, JsonObject
 from pnerf_jax.errors import InputError
 
 NAME = 'transforms.json'
+MARK = b'"written_by": "pnerf_jax"'  # near the start of every written file; see files.check_output
 KINDS = {  # key of a frame -> kind of file (kitti360.DERIVED and RECORDED)
   'file_path': 'rgb',
   'semantics_path': 'pseudo_label',
@@ -36,7 +37,15 @@ _COMMON = {'w', 'h', 'fl_x', 'fl_y', 'cx', 'cy', 'camera_angle_x', 'camera_angle
 _COMMON |= {'camera_model', 'camera_axes', 'depth_unit_scale_factor'}
 _FRAME_KEYS = {*KINDS, *_COMMON, 'camera', 'frame', 'transform_matrix'}
 # The poses contain applied_transform already; nothing here is in the frame before it.
-_FILE_KEYS = {*_COMMON, 'frames', 'sequence', 'boxes_path', 'stereo', 'applied_transform'}
+_FILE_KEYS = {
+  *_COMMON,
+  'written_by',
+  'frames',
+  'sequence',
+  'boxes_path',
+  'stereo',
+  'applied_transform',
+}
 _PINHOLE = ('PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL', 'OPENCV', 'FULL_OPENCV')
 _UNDISTORT = (
   "Undistort the images first (COLMAP's image_undistorter, or cv2.undistort with its new camera"
@@ -49,6 +58,7 @@ _UNSUPPORTED = (  # keys whose values must be 0, false or empty
 )
 _AXES = {'OPENGL': np.diag([1.0, -1.0, -1.0, 1.0]), 'OPENCV': np.eye(4)}  # theirs from ours
 _MILLIMETRES = 1e-3
+_MAX_CONTRADICTION = 0.05  # of a focal length and a field of view, relative
 _FOLDERS_OF_A_CAMERA = ('data', 'data_rect', 'data_rgb', 'images', 'image', 'rgb')
 
 
@@ -126,6 +136,7 @@ def read(root: Path) -> Transforms:
         raise entry.error(f'{name} belongs to frames[{owners[name]}] too')
       owners[name] = number
     records[key] = record
+  _check_depth_units(entries, content.values)
   cameras = tuple(dict.fromkeys(record.camera for record in records.values()))
   stereo = content.values.get('stereo', [])
   if stereo != [] and not (
@@ -156,7 +167,7 @@ def read(root: Path) -> Transforms:
 
 
 def write(path: Path, transforms: Transforms) -> None:
-  """Write the file that `read` reads; numbers are restored up to the last bit."""
+  """Write the file that `read` reads, with MARK; numbers are restored up to the last bit."""
   frames = []
   order = lambda key: (key[0], transforms.cameras.index(key[1]))
   for frame, camera in sorted(transforms.records, key=order):
@@ -169,7 +180,8 @@ def write(path: Path, transforms: Transforms) -> None:
       | {'fl_x': fx, 'fl_y': fy, 'cx': cx + 0.5, 'cy': cy + 0.5}
       | {'transform_matrix': (record.world_from_cam @ _AXES['OPENGL']).tolist()}
     )
-  content: dict[str, Any] = {'camera_model': 'PINHOLE', 'sequence': transforms.sequence}
+  content: dict[str, Any] = {'written_by': 'pnerf_jax', 'camera_model': 'PINHOLE'}
+  content['sequence'] = transforms.sequence
   if transforms.primitives:
     content['boxes_path'] = transforms.primitives
   if transforms.stereo:
@@ -196,7 +208,7 @@ def _read_record(entry: JsonObject, common: dict[str, Any], notes: set[str]) -> 
   merged = JsonObject(common | entry.values, entry.where)
   _check_supported(merged)
   axes = merged.values.get('camera_axes', 'OPENGL')
-  if axes not in _AXES:
+  if axes not in tuple(_AXES):  # a list has no hash
     raise entry.error(f'camera_axes is {axes!r:.40}, not one of {", ".join(_AXES)}')
   size, intrinsics = _intrinsics(merged, notes)
   return ImageRecord(
@@ -210,11 +222,26 @@ def _read_record(entry: JsonObject, common: dict[str, Any], notes: set[str]) -> 
   )
 
 
+def _check_depth_units(entries: list[JsonObject], common: dict[str, Any]) -> None:
+  """Raise InputError if only some images with depth give its unit."""
+  key = 'depth_unit_scale_factor'
+  depth = {'depth_file_path', 'lidar_depth_file_path'}
+  units = [key in entry.values for entry in entries if depth & entry.values.keys()]
+  if key not in common and 0 < sum(units) < len(units):
+    raise next(e for e in entries if depth & e.values.keys() and key not in e.values).error(
+      f'no "{key}", which {sum(units)} other images with depth have',
+      'Give it for all of them or for none.',
+    )
+
+
 def _check_supported(image: JsonObject) -> None:
   """Raise InputError if the image is not that of a pinhole camera, or not wholly."""
   model = image.values.get('camera_model', 'PINHOLE')
   if model not in _PINHOLE:
-    raise image.error(f'camera_model is {model!r:.40}, not that of a pinhole camera', _UNDISTORT)
+    raise image.error(
+      f'camera_model is {model!r:.40}, not one of {", ".join(_PINHOLE)}',
+      f'Write PINHOLE if the image is undistorted. {_UNDISTORT}',
+    )
   for pattern, problem, hint in _UNSUPPORTED:
     for key, value in image.values.items():
       if re.fullmatch(pattern, key) and np.any(np.array(value, object)):
@@ -226,13 +253,22 @@ def _intrinsics(image: JsonObject, notes: set[str]) -> tuple[tuple[int, int], np
   values = dict(image.values)
   size = [float(image.numbers(key)) for key in ('w', 'h')]
   for axis, pixels in zip('xy', size):
-    if f'fl_{axis}' not in values and f'camera_angle_{axis}' in values:
-      angle = float(image.numbers(f'camera_angle_{axis}'))
-      if not 0 < angle < np.pi:
-        raise image.error(f'camera_angle_{axis} is {angle:g}, not between 0 and pi radians')
-      values[f'fl_{axis}'] = pixels / 2 / np.tan(angle / 2)
-  if 'camera_angle_x' in values:  # Blender's files have nothing else
-    assumed = {'fl_y': values['fl_x'], 'cx': size[0] / 2, 'cy': size[1] / 2}
+    if f'camera_angle_{axis}' not in values:
+      continue
+    angle = float(image.numbers(f'camera_angle_{axis}'))
+    if not 0 < angle < np.pi:
+      raise image.error(f'camera_angle_{axis} is {angle:g}, not between 0 and pi radians')
+    length = pixels / 2 / np.tan(angle / 2)
+    given = image.numbers(f'fl_{axis}') if f'fl_{axis}' in values else length
+    if abs(given - length) > _MAX_CONTRADICTION * length:
+      raise image.error(
+        f'fl_{axis} is {given:g}, but camera_angle_{axis} {angle:g} means {length:.4g} pixels',
+        'Correct or remove one of them.',
+      )
+    values[f'fl_{axis}'] = float(given)
+  if not {'camera_angle_x', 'camera_angle_y'}.isdisjoint(values):  # Blender's have nothing else
+    length = values.get('fl_x', values.get('fl_y'))
+    assumed = {'fl_x': length, 'fl_y': length, 'cx': size[0] / 2, 'cy': size[1] / 2}
     absent = {key: value for key, value in assumed.items() if key not in values}
     values |= absent
     if absent:

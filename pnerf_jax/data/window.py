@@ -21,6 +21,7 @@ from pnerf_jax.errors import InputError
 
 _MAX_DISTANCE = 1e4  # metres from the centre, where float32 resolves 1 mm
 _LARGE_STEP = 50.0  # metres between neighbouring frames of one street
+_LARGE_TURN = 100.0  # degrees of a camera between them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
 
 
 def _check_positions(dataset: DatasetIndex, positions: np.ndarray, scene: SceneConfig) -> list[str]:
-  """Return warnings about neighbouring frames that are not of one place.
+  """Return warnings about neighbouring frames that are not of one place or direction.
 
   Args:
     dataset: the window's files.
@@ -182,11 +183,22 @@ def _check_positions(dataset: DatasetIndex, positions: np.ndarray, scene: SceneC
       f' may be {_MAX_DISTANCE:g} m. {hint}'
     )
   steps = np.linalg.norm(np.diff(dataset.world_from_pose[:, :3, 3], axis=0), axis=-1)
-  return [
+  notes = [
     f'warning: frames {dataset.frames[i]} and {dataset.frames[i + 1]} are {steps[i]:.0f} m apart;'
     f' --config.data.frames={i + 1} ends the window before'
     for i in np.flatnonzero(steps > _LARGE_STEP)[:1]
   ]
+  count = len(dataset.cameras)
+  rotations = dataset.world_from_cam[:, :3, :3]
+  traces = np.einsum('vij,vij->v', rotations[count:], rotations[:-count])
+  angles = np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1)))
+  for view in np.flatnonzero(angles > _LARGE_TURN)[:1]:
+    (frame, camera), (following, _) = dataset.views()[view], dataset.views()[view + count]
+    notes.append(
+      f'warning: {camera} turns by {angles[view]:.0f} degrees from frame {frame} to {following};'
+      ' check their poses'
+    )
+  return notes
 
 
 def _static(primitives: list[PrimitiveRecord]) -> list[PrimitiveRecord]:
@@ -227,8 +239,10 @@ def _visible_primitives(
     warning = bounds_lib.pose_warning(unique, cameras)
   if not num_static and scene.unannotated_space == 'empty':
     raise InputError(
-      f'{names[0]}: no primitive is in view of frames {format_ranges(dataset.frames)}. {warning}'
-      ' Choose other frames with --config.data.start, or --config.scene.unannotated_space=void to'
+      f'{", ".join(names)}: no primitive is in view of frames {format_ranges(dataset.frames)}.'
+      f' {num_other_frames} are of other frames, {len(unique) - len(primitives)} out of view.'
+      f' {warning}'.rstrip()
+      + ' Choose other frames with --config.data.start, or --config.scene.unannotated_space=void to'
       ' train without primitives.'
     )
   note = (

@@ -237,6 +237,29 @@ def test_poses_of_a_dangling_link_are_not_replaced_by_others(tiny):
     kitti360.read_poses(tiny.root, tiny.sequence, calibration)
 
 
+def test_marks_of_windows_text_files_are_skipped(tiny):
+  expected = kitti360.read_calibration(tiny.root)
+  files = [*tiny.root.glob('calibration/*.txt'), *tiny.root.glob('data_poses/*/poses.txt')]
+  poses = kitti360.read_poses(tiny.root, tiny.sequence, expected)
+  for path in files:
+    content = path.read_text()
+    path.unlink()  # links to a shared file
+    path.write_bytes(b'\xef\xbb\xbf' + content.replace('\n', '\r\n').encode())
+  found = kitti360.read_calibration(tiny.root)
+  assert found.size == expected.size
+  np.testing.assert_array_equal(found.pose_from_velo, expected.pose_from_velo)
+  for frame, pose in kitti360.read_poses(tiny.root, tiny.sequence, found).items():
+    np.testing.assert_array_equal(pose, poses[frame])
+
+
+@pytest.mark.parametrize('size', [0, 15, 16 * 10 + 4])
+def test_scans_that_were_cut_are_refused(tmp_path, size):
+  path = tmp_path / '0000000001.bin'
+  path.write_bytes(bytes(size))
+  with pytest.raises(InputError, match=f'0000000001.bin: {size} bytes, expected a multiple of 16'):
+    kitti360.read_velodyne(path)
+
+
 def test_frames_have_ten_digits(tiny):
   folder = kitti360.rgb_folder(tiny.root, tiny.sequence, 'image_00')
   for name in ('12.png', '00000000012.png', '0000000013.jpg', '0000000014.PNG', '9999999999.png'):
@@ -256,7 +279,7 @@ def test_malformed_scans(tmp_path):
   with pytest.raises(InputError, match='no such file'):
     kitti360.read_velodyne(path)
   path.write_bytes(b'\0' * 40)
-  with pytest.raises(InputError, match='scan.bin: 40 bytes, not a multiple of 16'):
+  with pytest.raises(InputError, match='scan.bin: 40 bytes, expected a multiple of 16'):
     kitti360.read_velodyne(path)
   np.array([[0, 0, 0, 0], [0, np.nan, 0, 0]], '<f4').tofile(path)
   with pytest.raises(InputError, match=r'scan.bin: point 1 is \[0.0, nan.*not finite'):

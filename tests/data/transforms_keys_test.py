@@ -181,6 +181,57 @@ def test_depth_unit_must_be_metres_per_unit(own, unit):
   assert 'depth_unit_scale_factor' in own.error(depth_unit_scale_factor=unit)
 
 
+def test_depth_unit_of_only_some_images_is_refused(own):
+  for number in range(3):
+    image_io.write_depth(own.root / f'depth/{number}.png', np.full((12, 16), 10.0))
+  unit = {'depth_unit_scale_factor': 1 / 256}
+  own.add('images/0.png', depth_file_path='depth/0.png', **unit)
+  own.add('images/1.png').add('images/2.png', depth_file_path='depth/2.png')
+  message = own.error()
+  assert 'frames[2]: no "depth_unit_scale_factor", which 1 other images with depth have' in message
+  del own.frames[2]['depth_file_path']
+  assert own.open().frames == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+  'keys, message',
+  [
+    ({'camera_axes': ['OPENCV']}, "camera_axes is ['OPENCV'], not one of OPENGL, OPENCV"),
+    ({'camera_model': 'pinhole'}, "camera_model is 'pinhole', not one of PINHOLE, SIMPLE_PINHOLE"),
+    ({'fl_x': '10'}, "fl_x: '10', expected a number"),
+    ({'transform_matrix': [[1.0] * 4] * 3}, 'transform_matrix: 3 x 4 values, expected 4 x 4'),
+  ],
+)
+def test_values_of_another_type_are_refused(own, keys, message):
+  own.add('images/1.png')
+  own.frames[0] |= keys
+  assert message in own.error()
+
+
+@pytest.mark.parametrize('motion, degrees', [(FLIP, 180), (np.diag([-1.0, 1, -1, 1]), 180)])
+def test_a_camera_that_turns_between_frames_is_a_warning(own, motion, degrees):
+  own.add(*numbered(range(4)))
+  turned = own.frames[2]
+  turned['transform_matrix'] = (np.array(turned['transform_matrix']) @ motion).tolist()
+  own.open()
+  notes = window.load_window(own.config.data, own.config.scene, supervision=False).notes
+  assert [note for note in notes if note.startswith('warning: ')] == [
+    f'warning: images turns by {degrees} degrees from frame 1 to 2; check their poses'
+  ]
+
+
+def test_primitives_of_other_frames_are_counted(own):
+  own.add(*numbered(range(3)))
+  box = {'class': 'car', 'instance': 1, 'center': [9, 0, 1], 'size': [4, 2, 2], 'yaw': 0}
+  own.config.data.primitives, own.config.scene.unannotated_space = 'auto', 'empty'
+  (own.root / 'boxes.json').write_text(json.dumps({'boxes': [{**box, 'frames': [900, 901]}]}))
+  own.open(boxes_path='boxes.json')
+  with pytest.raises(InputError) as error:
+    window.load_window(own.config.data, own.config.scene, supervision=False)
+  text = 'no primitive is in view of frames 0-2. 1 are of other frames, 0 out of view. Choose other'
+  assert text in str(error.value)
+
+
 def test_camera_axes_of_opencv(own):
   own.add('a/1.png', 'b/1.png', 'c/1.png')
   own.frames[1]['transform_matrix'] = (np.array(own.frames[1]['transform_matrix']) @ FLIP).tolist()
@@ -215,7 +266,7 @@ def test_poses_that_look_the_wrong_way_are_explained(own, case):
   load = lambda: window.load_window(own.config.data, own.config.scene, supervision=False)
   warnings = [note for note in load().notes if note.startswith('warning: ')]
   expected = {
-    'upside down': 'The cameras are upside down: set the key "camera_axes" (OPENGL or OPENCV).',
+    'upside down': '4 of 4 images are upside down: set the key "camera_axes" (OPENGL or OPENCV).',
     'world to camera': 'transform_matrix may be world to camera: write the inverse.',
   }.get(case)
   text = f'warning: 0% of the primitives within 100 m are in view. {expected}'
@@ -302,8 +353,12 @@ def test_focal_length_of_a_field_of_view(own):
   found = own.open(camera_angle_y=2 * np.arctan(0.5), cx=7, cy=5)
   np.testing.assert_allclose(found.intrinsics, [[8, 12, 6.5, 4.5]])
   assert not any('square pixels' in note for note in found.notes)
-  np.testing.assert_allclose(own.open(fl_x=10, fl_y=11).intrinsics[0, :2], [10, 11])
+  np.testing.assert_allclose(own.open(fl_x=8.1, fl_y=11).intrinsics[0, :2], [8.1, 11])
+  message = own.error(fl_x=10, fl_y=11)
+  assert 'fl_x is 10, but camera_angle_x 1.5708 means 8 pixels.' in message
   assert 'camera_angle_x is 4, not between 0 and pi' in own.error(camera_angle_x=4)
+  del own.common['camera_angle_x']
+  np.testing.assert_allclose(own.open(camera_angle_y=np.pi / 2).intrinsics, [[6, 6, 7.5, 5.5]])
 
 
 @pytest.mark.parametrize(
