@@ -83,14 +83,17 @@ def _raise_interrupts() -> None:
 class _Stream(io.FileIO):
   """A standard stream. What nobody reads any more is dropped, so that the work goes on."""
 
+  has_failed = False
+
   def write(self, text: Any) -> int:
     try:
       return super().write(text)
     except OSError as e:
       is_lost = e.errno in (errno.EPIPE, errno.EIO)  # the reader or the terminal is gone
-      if not is_lost and self.fileno() != 2:
-        raise
-      return len(text)
+      if is_lost or self.fileno() == 2 or self.has_failed:
+        return len(text)
+      self.has_failed = True  # the text stays in the buffer and is written again at the end
+      raise
 
 
 def _secure_streams() -> None:
@@ -148,6 +151,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   try:
     arguments = flags.FLAGS(argv)[1:]
   except SystemExit:  # absl exits with 1 after --help
+    sys.stdout.flush()
     sys.exit(0)
   except (flags.Error, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as e:
     raise InputError(_flag_message(e, argv, config)) from e

@@ -408,7 +408,7 @@ def test_report_needs_no_window_of_an_earlier_merge(drive, tmp_path):
 def test_merge_refuses_to_overwrite_a_dataset(drive):
   (drive.out / 'data_2d_semantics').mkdir(parents=True)
   with pytest.raises(
-    InputError, match='contains data_2d_\w+, which no merge has written. Use another folder'
+    InputError, match=r'contains data_2d_\w+, which no merge has written. Use another folder'
   ):
     drive.merge()
 

@@ -9,6 +9,8 @@ import ml_collections
 from pnerf_jax.errors import InputError
 
 _PACKAGE = Path(__file__).parents[1]
+# The folder of the project's `configs`: the installed package or the checkout.
+_PROJECT = _PACKAGE if (_PACKAGE / 'configs').is_dir() else _PACKAGE.parent
 
 
 def find_config(value: str) -> str:
@@ -22,14 +24,15 @@ def find_config(value: str) -> str:
     InputError: there is no such Python file.
   """
   name, colon, variant = value.partition(':')
-  candidates = [Path(folder, name) for folder in ('', _PACKAGE.parent, _PACKAGE)]
+  candidates = [Path(folder, name) for folder in ('', _PROJECT)]
   found = next((path for path in candidates if path.is_file()), None)
   if found is None:
-    raise InputError(f'--config: no such file: {value!r}. Use configs/kitti360.py.')
+    own = ', '.join(f'configs/{path.name}' for path in sorted(_PROJECT.glob('configs/*.py')))
+    raise InputError(f'--config: no such file: {name!r}. Name your own, or one of {own}.')
   if found.suffix != '.py':
     raise InputError(f'--config: {value!r} is not a Python file. Use configs/kitti360.py.')
-  if str(found) != name:
-    sys.path.append(str(found.parents[1]))  # configs import each other from the package `configs`
+  # Configs import each other from the package `configs`.
+  sys.path += [str(f) for f in (found.absolute().parents[1], _PROJECT) if str(f) not in sys.path]
   return f'{found}{colon}{variant}'
 
 

@@ -49,17 +49,19 @@ def read_bytes(path: ReadableFile, max_bytes: int = _MAX_BYTES, hint: str = _HIN
   """
   try:
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
-      raise InputError(f'{path}: is not a regular file. {hint}')
-    if status.st_size > max_bytes:
-      raise InputError(f'{path}: {status.st_size} bytes, expected at most {max_bytes}. {hint}')
-    return path.read_bytes()
+    is_regular = stat.S_ISREG(status.st_mode)  # a pipe or a device may never end
+    content = path.read_bytes() if is_regular and status.st_size <= max_bytes else b''
   except FileNotFoundError:
     raise InputError(f'{path}: no such file. {hint}') from None
   except OSError as e:
     raise InputError(describe_os_error(e, path)) from None
   except ValueError as e:  # a null character
     raise InputError(f'{str(path)!r}: no path ({e}). {hint}') from None
+  if not is_regular:
+    raise InputError(f'{path}: is not a regular file. {hint}')
+  if status.st_size > max_bytes:
+    raise InputError(f'{path}: {status.st_size} bytes, expected at most {max_bytes}. {hint}')
+  return content
 
 
 def read_json(path: Path, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> Any:
@@ -138,7 +140,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
   """Open a temporary file that is renamed to `path`, see check_output, if the block succeeds."""
   check_output(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}-', suffix='.tmp')
+  try:
+    prefix = f'.{path.stem[:40]}-'  # a long name would become too long
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix='.tmp')
+  except OSError as e:
+    raise OSError(e.errno, e.strerror, str(path)) from None
   try:
     with os.fdopen(handle, 'wb') as file:
       yield file

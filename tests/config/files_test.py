@@ -1,10 +1,15 @@
 """Config files by path: of the project from any folder, and of the user."""
 
+import pathlib
+import sys
+
 import pytest
 
 from configs import kitti360, street
 from pnerf_jax.config.files import find_config, read_config
 from pnerf_jax.errors import InputError
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -25,14 +30,32 @@ def test_read_config_prefers_a_file_of_the_current_folder(tmp_path, monkeypatch)
   path.parent.mkdir()
   path.write_text('def get_config(variant="own"):\n  return variant\n')
   monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'path', [*sys.path])
   assert read_config('configs/kitti360.py') == 'own'
   assert read_config(f'{path}:other') == 'other'
 
 
-@pytest.mark.parametrize('value', ['configs/none.py', 'configs', ''])
+def test_configs_elsewhere_import_those_of_the_project(tmp_path, monkeypatch):
+  path = tmp_path / 'a [1] folder' / 'mine.py'
+  path.parent.mkdir()
+  path.write_text('from configs import kitti360\nget_config = kitti360.get_config\n')
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'path', [p for p in sys.path if p not in ('', str(_ROOT))])
+  for name in [name for name in sys.modules if name.partition('.')[0] == 'configs']:
+    monkeypatch.delitem(sys.modules, name)
+  for value in ('a [1] folder/mine.py:tiny', f'{path}:tiny'):
+    assert read_config(value) == kitti360.get_config('tiny')
+
+
+@pytest.mark.parametrize('value', ['configs/none.py:tiny', 'configs', ''])
 def test_find_config_names_a_missing_file(value):
-  with pytest.raises(InputError, match=f'--config: no such file: {value!r}'):
+  with pytest.raises(InputError) as error:
     find_config(value)
+  names = ', '.join(f'configs/{path.name}' for path in sorted(_ROOT.glob('configs/*.py')))
+  assert 'configs/kitti360.py' in names
+  assert str(error.value) == (
+    f'--config: no such file: {value.partition(":")[0]!r}. Name your own, or one of {names}.'
+  )
 
 
 def test_find_config_refuses_other_files(tmp_path):

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from pnerf_jax.data import labels, palettes
 from pnerf_jax.data.files import atomic_write
 from pnerf_jax.evaluation.frame_result import FrameResult
 
+MARK = b'pnerf_jax'  # the software, near the start of the file; see files.check_output
 _PANEL_WIDTH = 704  # pixels of one picture
 _GAP = 8
 _LINE_HEIGHT = 22
@@ -97,9 +98,11 @@ def sheet(
 
 
 def save(path: Path, page: Image.Image) -> None:
-  """Write a picture as PNG, atomically."""
+  """Write a picture as PNG with MARK, atomically."""
+  text = PngImagePlugin.PngInfo()
+  text.add_text('Software', MARK.decode())
   with atomic_write(path) as file:
-    page.save(file, format='PNG')
+    page.save(file, format='PNG', pnginfo=text)
 
 
 def _pictures(result: FrameResult) -> list[tuple[str, np.ndarray | None]]:
