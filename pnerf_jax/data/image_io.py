@@ -22,7 +22,7 @@ from pnerf_jax.errors import InputError
 DEPTH_UNITS_PER_METRE = 256.0  # KITTI's encoding
 MAX_DEPTH = 65535 / DEPTH_UNITS_PER_METRE
 _MAX_PIXELS = 64_000_000  # far above any camera here, far below a decompression bomb
-_MAX_BYTES = 2**30  # of an encoded image in a packed window
+_MAX_BYTES = 2**28  # of an encoded image; the largest is smaller even without compression
 _RGB_FORMATS = ('PNG', 'JPEG')
 _MODES = {'RGB': ('RGB',), '8 bit grey': ('L',), '16 bit grey': ('I;16', 'I;16B', 'I')}
 

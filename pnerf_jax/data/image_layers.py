@@ -140,7 +140,10 @@ def _read_views(
 ) -> np.ndarray:
   """Stack `read(i)` [h, w, ...] of all views to [V, H, W, ...]; the processes share the work."""
   part = processes.range_of(len(sizes))
-  stack = np.full((len(part), *sizes.max(0)[::-1], *fill_value.shape), fill_value)
+  # Memory of zeros is taken when it is written, so after the first image had the size claimed.
+  stack = np.zeros((len(part), *sizes.max(0)[::-1], *fill_value.shape), fill_value.dtype)
+  if fill_value.any():
+    stack[:] = fill_value
   with processes.raise_together():
     for i in part:
       image = read(i)

@@ -47,7 +47,7 @@ def read_sessions(workdir: Path) -> list[dict[str, Any]]:
   for line in path.read_text(errors='replace').splitlines() if path.is_file() else []:
     try:
       session = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       continue
     if isinstance(session, dict) and all(isinstance(session.get(key), str) for key in _TEXTS):
       sessions.append(session)

@@ -30,6 +30,11 @@ from pnerf_jax.rendering.scene import Scene
 _LOG = logging.getLogger(__name__)
 
 _FORMAT = 2  # of the file
+# Errors of a damaged file; MemoryError: a header that claims too much.
+_DAMAGE = (
+  *(OSError, ValueError, KeyError, EOFError, MemoryError),
+  *(zipfile.BadZipFile, NotImplementedError),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,14 +169,17 @@ def _read(
   path: pathlib.Path, num_rays: int, num_intervals: int, num_primitives: int
 ) -> _PackedIntervals | None:
   """Read a file; return None if there is none, or none that `_write` can have written."""
-  if not path.exists():
+  if not path.is_file():
     return None
   try:
+    with zipfile.ZipFile(path) as archive:
+      if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+        raise ValueError('compressed')
     with np.load(path, allow_pickle=False) as file:  # verifies the check sum of each array
       packed = _PackedIntervals(*(file[name] for name in _NAMES))
     if not _is_valid(packed, num_rays, num_intervals, num_primitives):
       raise ValueError('other rays')
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as e:
+  except _DAMAGE as e:
     _LOG.warning('interval cache %s is invalid (%s); recomputing', path, str(e) or type(e).__name__)
     return None
   _LOG.info('%s: intervals of %d rays read', path, num_rays)

@@ -17,7 +17,7 @@ from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.data.tfds import reader
 
-_MAX_FILE = 2**30  # bytes
+_MAX_FILE = 2**28  # bytes, that of image_io and of kitti360
 
 
 def _float64(*shape: int | None) -> tfds.features.Tensor:

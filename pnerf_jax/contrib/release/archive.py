@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pnerf_jax.data import files
 from pnerf_jax.errors import InputError
@@ -134,8 +134,8 @@ def _open(
     )
   with path.open('rb') as file:
     start = file.read(6)
-  opener = next((f for magic, f in _COMPRESSIONS.items() if start.startswith(magic)), open)
-  stream = _LimitedStream(stack.enter_context(opener(path, 'rb')), limit)
+  openers: list[Any] = [f for magic, f in _COMPRESSIONS.items() if start.startswith(magic)]
+  stream = _LimitedStream(stack.enter_context([*openers, open][0](path, 'rb')), limit)
   tar_file = stack.enter_context(tarfile.open(fileobj=stream, mode='r:'))
   members = {}
   for member in tar_file:

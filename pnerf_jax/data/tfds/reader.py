@@ -45,8 +45,10 @@ _FIELDS = {
   VIEWS: ('frame', 'camera', 'size', *list(_ARRAYS)[:3], *ENCODED_KINDS),
   PRIMITIVES: ('split', 'label', *INTEGER_FIELDS, *list(_ARRAYS)[3:]),
 }
-_MAX_ARRAY = 2**24  # bytes of one array
-_MAX_RECORD = 2**26  # bytes of one example, beyond four times the size of its file
+# What is decompressed is bounded by what is there: bytes, and factors of the compressed size.
+_MAX_ARRAY = (2**12, 20)
+_MAX_EXAMPLES = (2**24, 4)  # of a file; images hardly become smaller
+_RECORD_OVERHEAD = 256  # bytes in memory
 _MAX_SHARD = 2**32
 
 
@@ -295,10 +297,10 @@ def _open_source(folder: Path, table: str) -> Any:
   for i in range(count):
     shard = folder / f'{NAME}-{SPLIT}.array_record-{i:05d}-of-{count:05d}'
     content = files.read_bytes(shard, _MAX_SHARD, _REMEDY)
-    largest = _largest_record(content)
-    if largest > _MAX_RECORD + 4 * len(content):
+    size = _decompressed_size(content)
+    if size > _MAX_EXAMPLES[0] + _MAX_EXAMPLES[1] * len(content):
       raise InputError(
-        f'{shard}: a record of {largest} bytes in a file of {len(content)} bytes. {_REMEDY}'
+        f'{shard}: {size} bytes of records in a file of {len(content)} bytes. {_REMEDY}'
       )
   try:
     return ArrayRecordDataSource([str(path) for path in shards])
@@ -306,8 +308,8 @@ def _open_source(folder: Path, table: str) -> Any:
     raise InputError(f'{folder}: cannot be opened ({_first_line(e)}). {_REMEDY}') from None
 
 
-def _largest_record(content: bytes) -> int:
-  """Return the largest size that a chunk of an array_record file claims to have uncompressed.
+def _decompressed_size(content: bytes) -> int:
+  """Return the size that the records of an array_record file claim to have in memory.
 
   Every position is taken for a chunk, since the file's index may refer to any. Of its header of 40
   bytes, bytes 8-16 are the compressed size, 24 the type, 25-32 the number of records and 32-40 the
@@ -324,7 +326,8 @@ def _largest_record(content: bytes) -> int:
   at = at[(stream[at - 9] == 0) & (stream[at + 7] == 0)]
   number = lambda offset: stream[at[:, None] + np.arange(offset, offset + 8)].view('<u8')[:, 0]
   plausible = (number(-16) <= len(content)) & (number(0) < 2**40) & (number(8) < 2**48)
-  return int(number(8)[plausible].max(initial=0))
+  records, sizes = (number(offset)[plausible].astype(float) for offset in (0, 8))
+  return int((sizes + _RECORD_OVERHEAD * (records // 256)).sum())
 
 
 def _example(folder: Path, table: str, source: Any, position: int) -> dict[str, Any]:
@@ -350,7 +353,11 @@ def _decode(name: str, feature: Any) -> Any:
   if name not in _ARRAYS:
     return value
   dtype, shape = _ARRAYS[name]
-  return np.frombuffer(zlib.decompressobj().decompress(value, _MAX_ARRAY), dtype).reshape(shape)
+  stream = zlib.decompressobj()
+  content = stream.decompress(value, _MAX_ARRAY[0] + _MAX_ARRAY[1] * len(value))
+  if not stream.eof:
+    raise ValueError(f'{name} is incomplete or too large')
+  return np.frombuffer(content, dtype).reshape(shape)
 
 
 def _download(place: str) -> Path:

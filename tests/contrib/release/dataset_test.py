@@ -237,17 +237,13 @@ def _bombs(folder):
         file.writestr(f'{name}{i}', zeros)
     yield folder / f'{method}.zip', 'expected at most' if method == 8 else 'neither stored nor'
   for suffix, opener in (('gz', gzip.open), ('bz2', bz2.open), ('xz', lzma.open)):
-    for kind, size in (
-      (tarfile.REGTYPE, 40),
-      (tarfile.XHDTYPE, 40),
-      (tarfile.GNUTYPE_LONGNAME, 40),
-    ):
+    for kind in (tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
       member = tarfile.TarInfo(name)
-      member.type, member.size = kind, size << 20
+      member.type, member.size = kind, 40 << 20
       path = folder / f'{kind[0]}.tar.{suffix}'
       with opener(path, 'wb') as file:
         file.write(member.tobuf(tarfile.GNU_FORMAT))
-        for _ in range(size):
+        for _ in range(40):
           file.write(zeros)
         file.write(bytes(1024))
       yield path, 'more than 16777216 bytes'

@@ -176,7 +176,7 @@ def _box(**changed):
 @pytest.mark.parametrize(
   'table, record, message',
   [
-    ('views', _view(rgb=bytes(2**27)), 'a record of 1342.* bytes in a file of 131072 bytes'),
+    ('views', _view(rgb=bytes(2**27)), '1342.* bytes of records in a file of 131072 bytes'),
     ('views', _view(size=[0, 64]), 'view 0: no pinhole camera has 0 x 64 pixels'),
     ('views', _view(size=[1, 2, 3]), 'example 0 cannot be read'),
     ('views', _view(size=[2**62, 2**62]), 'view 0: no pinhole camera'),
