@@ -51,6 +51,7 @@ def convert(root: Path, out: Path, scene: str) -> transforms.Transforms:
   """
   root, out = Path(root), Path(out)
   files.check_is_folder(out, '--out')
+  files.check_output(out / transforms.NAME, transforms.MARK)
   tables = Tables(find_tables(root, scene))
   frames, times = _read_samples(tables, scene)
   sources = _image_records(tables, frames)
@@ -93,19 +94,23 @@ def _write(folder: Path, described: transforms.Transforms, boxes: list[Record]) 
 def _read_samples(tables: Tables, scene: str) -> tuple[dict[str, int], np.ndarray]:
   """Return the frame numbers of the samples of a scene by token, and their times [F] in seconds."""
   (record,) = tables.select('scene', 'name', {scene})
-  samples = tables.select(
-    'sample', 'scene_token', {text(record, 'token', str(tables.path('scene')))}
-  )
-  time = lambda sample: numbers(sample, 'timestamp', tables.where('sample', sample), 1, _MAX_TIME)[
-    0
-  ]
-  samples.sort(key=time)
+  transforms.folder_name(scene, 'name', str(tables.path('scene')))
+  token = text(record, 'token', str(tables.path('scene')))
+  samples = tables.select('sample', 'scene_token', {token})
+  time = lambda sample: numbers(sample, 'timestamp', tables.where('sample', sample), 1, _MAX_TIME)
+  samples.sort(key=lambda sample: time(sample)[0])
   frames = {token: i for i, token in enumerate(tables.texts('sample', 'token', samples))}
   if not frames:
     raise InputError(f'{tables.path("sample")}: scene {scene} has no sample. {HINT}')
   if len(frames) < len(samples):
     raise InputError(f'{tables.path("sample")}: a token of scene {scene} is there twice. {HINT}')
-  return frames, np.array(list(map(time, samples))) / 1e6
+  times = np.concatenate([time(sample) for sample in samples])
+  for i in np.flatnonzero(np.diff(times) == 0):
+    raise InputError(
+      f'{tables.where("sample", samples[i + 1])}: timestamp is {times[i]:.0f}, that of sample'
+      f' {samples[i]["token"]!r:.60} too. {HINT}'
+    )
+  return frames, times / 1e6
 
 
 def _check_images(root: Path, sources: list[transforms.ImageRecord]) -> None:

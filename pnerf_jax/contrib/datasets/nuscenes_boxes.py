@@ -67,6 +67,11 @@ def read_boxes(tables: Tables, frames: dict[str, int], times: np.ndarray) -> lis
       unknown.add(category)
       continue
     counts[name] = counts.get(name, 0) + 1
+    if counts[name] > primitives.MAX_INSTANCE:
+      raise InputError(
+        f'{tables.where("instance", instances[token])}: is another {name} of the scene, which has'
+        f' {primitives.MAX_INSTANCE}. Split the scene.'
+      )
     instance = counts[name] if labels.IS_THING[labels.BY_NAME[name].id] else 0
     seen.sort(key=lambda record: frames[record['sample_token']])
     entries = [_entry(tables, record) for record in seen]

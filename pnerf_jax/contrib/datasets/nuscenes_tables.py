@@ -75,10 +75,12 @@ class Tables:
     return [text(record, key, self.where(table, record)) for record in records]
 
   def by_token(self, table: str, tokens: Iterable[str]) -> dict[str, Record]:
-    """Read the records with some tokens. Raises InputError if one is missing."""
+    """Read the records with some tokens. Raises InputError if one is missing or there twice."""
     tokens = set(tokens)
-    found = self.select(table, 'token', tokens) if tokens else []
-    records = {record['token']: record for record in found}
+    records: dict[str, Record] = {}
+    for record in self.select(table, 'token', tokens) if tokens else []:
+      if records.setdefault(record['token'], record) is not record:
+        raise InputError(f'{self.where(table, record)}: is there twice. {HINT}')
     missing = sorted(tokens - records.keys())
     if missing:
       raise InputError(

@@ -321,6 +321,18 @@ WRONG = [
     "calibrated_sensor.json: record 'cc': no pinhole camera",
   ),
   (lambda tables: tables['sample'][0].update(token='a'), 'a token of scene scene-7 is there twice'),
+  (
+    _set('sample', 0, 'timestamp', 10),
+    "sample.json: record 'a': timestamp is 10, that of sample 'b' too",
+  ),
+  (
+    lambda tables: tables['ego_pose'].append(dict(tables['ego_pose'][1])),
+    "ego_pose.json: record 'e2': is there twice",
+  ),
+  (
+    lambda tables: tables['sensor'].append(tables['sensor'][0] | {'channel': 'CAM2'}),
+    "sensor.json: record 'c': is there twice",
+  ),
 ]
 
 
@@ -419,6 +431,22 @@ def test_only_objects_that_surely_rest_are_static(
   else:
     assert {box['frame']: box['center'] for box in boxes} == places
     assert len({(box['class'], box['instance']) for box in boxes}) == 1
+
+
+def test_too_many_objects_are_refused(write, tmp_path):
+  cars = [('vehicle.car', _line(0, [0]), ())] * 1000
+  with pytest.raises(InputError, match="instance.json: record '999': is another car of the scene"):
+    nuscenes.convert(write(_scene(1, cars)), tmp_path / 'out', 'scene-7')
+  assert not (tmp_path / 'out').exists()
+
+
+def test_the_name_of_a_scene_names_a_folder(write, tmp_path):
+  tables = copy.deepcopy(TABLES)
+  for name in ('a scene', '../scene', 'scene\n7'):
+    tables['scene'][0]['name'] = name
+    with pytest.raises(InputError, match='v1.0-mini/scene.json: name is .*, but names a folder'):
+      nuscenes.convert(write(tables), tmp_path / 'out', name)
+  assert not (tmp_path / 'out').exists()
 
 
 def test_velocities_are_used(write, tmp_path):
