@@ -23,6 +23,7 @@ DEPTH_UNITS_PER_METRE = 256.0  # KITTI's encoding
 MAX_DEPTH = 65535 / DEPTH_UNITS_PER_METRE
 _MAX_PIXELS = 64_000_000  # far above any camera here, far below a decompression bomb
 _MAX_BYTES = 2**28  # of an encoded image; the largest is smaller even without compression
+_MAX_SCANS = 50  # of a progressive JPEG, each of which takes the time of all pixels; usually 10
 _RGB_FORMATS = ('PNG', 'JPEG')
 _MODES = {'RGB': ('RGB',), '8 bit grey': ('L',), '16 bit grey': ('I;16', 'I;16B', 'I')}
 
@@ -161,6 +162,8 @@ def _open(path: ReadableFile, content: bytes, formats: tuple[str, ...]) -> Image
     raise InputError(
       f'{path}: the header claims {image.width}x{image.height} pixels. Replace the file.'
     )
+  if image.format == 'JPEG' and content.count(b'\xff\xda') > _MAX_SCANS:
+    raise InputError(f'{path}: a JPEG of more than {_MAX_SCANS} scans. Save it again.')
   return image
 
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import math
 import pathlib
 import re
 import shutil
@@ -31,6 +32,7 @@ T = TypeVar('T')
 
 _DIGESTS = 'digests'  # entry of a checkpoint's metadata
 _DAMAGED = 'damaged_checkpoints'  # folder of RUN
+_MAX_RATIO, _MIN_CLAIM = 20, 2**24  # of the bytes in memory to those of the files; bytes
 _UNUSABLE = '[*?\\'  # in paths
 _NOT_DAMAGE = re.compile('RESOURCE_EXHAUSTED|(?i:permission.denied)|Too many open files')
 
@@ -145,6 +147,11 @@ class Checkpoints:
     """
     tree = self._manager.item_metadata(step).tree
     tree = tree if part is None else {part: tree[part]}
+    # Parameters, a third of the state at least, hardly become smaller by compression.
+    claimed = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+    files = [path for path in (self._folder / str(step)).rglob('*') if path.is_file()]
+    if claimed > _MIN_CLAIM + _MAX_RATIO * sum(path.stat().st_size for path in files):
+      raise ValueError(f'its metadata claims {claimed} bytes, far more than its files have')
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
     found = _by_path(
       self._manager.restore(

@@ -192,3 +192,16 @@ def test_writers_reject_what_readers_reject(tmp_path):
   with pytest.raises(ValueError, match='shape'):
     image_io.write_label(tmp_path / 'a.png', np.zeros((2, 2, 3)))
   assert not list(tmp_path.iterdir())
+
+
+def test_jpegs_of_many_scans_are_refused(tmp_path):
+  """Each scan of a progressive JPEG takes the time of all pixels, however few its bytes."""
+  path = tmp_path / 'a.jpg'
+  Image.new('RGB', (64, 48)).save(path, progressive=True)
+  assert image_io.read_size(path) == (64, 48)
+  content = path.read_bytes()
+  last = content[content.rindex(b'\xff\xda') : -2]
+  path.write_bytes(content[:-2] + last * 50 + content[-2:])
+  for read in (image_io.read_rgb, image_io.read_size):
+    with pytest.raises(InputError, match='a.jpg: a JPEG of more than 50 scans. Save it again.'):
+      read(path)

@@ -272,3 +272,16 @@ def test_other_names_keep_checkpoints(tmp_path, name):
     saved.save(2, state_of(2))
     saved.wait()
   assert_is(restored(tmp_path / name), 2)
+
+
+def test_metadata_that_claims_more_than_the_files_hold_is_not_read(workdir, caplog):
+  """Zeros are not stored, so few bytes may stand for any amount of memory."""
+  shutil.rmtree(workdir / 'checkpoints')
+  claimed = state_of(2) | {'zeros': jnp.zeros((2000, 4000))}
+  with checkpoints.Checkpoints(workdir) as saved:
+    saved.save(2, claimed)
+    saved._manager.wait_until_finished()
+    saved._saved = None
+    with pytest.raises(InputError, match='none of the checkpoints .2. can be read'):
+      saved.restore(TEMPLATE)
+  assert 'its metadata claims 32004832 bytes' in caplog.text
