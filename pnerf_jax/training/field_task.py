@@ -74,10 +74,11 @@ class FieldTask:
       '--config.data.frames, --config.data.image_scale or --config.model.log2_hashmap_size',
     )
 
-  def init_state(self) -> train_state.TrainState:
-    """Return the state before the first step, with parameters from the config's seed."""
+  def init_state(self, params: Any = None) -> train_state.TrainState:
+    """Return the state before the first step. params: by default those of the config's seed."""
     counts = jnp.zeros((len(self.run.scene.class_ids) + 1, NUM_IDS))
-    return train_state.init_state(self.run.init_params(), self._optimizer, counts)
+    params = self.run.init_params() if params is None else params
+    return train_state.init_state(params, self._optimizer, counts)
 
   def build_step(self, workdir: pathlib.Path) -> trainer.TrainStep:
     """Build the ray table, the noise model and the compiled steps of both stages."""

@@ -6,7 +6,6 @@ References:
   Fu et al., Panoptic NeRF, 3DV 2022, and the checkpoints of its program (`latest.pth`).
 """
 
-import dataclasses
 import logging
 import math
 import re
@@ -67,9 +66,7 @@ def make_run(config: Config, workdir: Path, path: Path) -> None:
   params = read_params(path)
   experiment = build_experiment(config)
   params = share_merged(params, experiment.scene.class_ids)
-  state = dataclasses.replace(
-    FieldTask(experiment).init_state(), params=jax.tree.map(jnp.asarray, params)
-  )
+  state = FieldTask(experiment).init_state(jax.tree.map(jnp.asarray, params))
   workdir.mkdir(parents=True, exist_ok=True)
   with lock.acquire(workdir):
     _check_no_checkpoint(workdir)  # another process may have written one in the meantime
