@@ -27,6 +27,7 @@ from pnerf_jax.errors import InputError
 NAME = 'pspnet.npz'  # in the folder of a run
 _SETTINGS = 'settings'
 _NETWORK_FIELDS = ('width', 'blocks', 'stride')
+_ARRAYS_PER_BLOCK = 24  # in four stages, of two convolutions with norms each
 _MAX_BYTES = 2**28  # the default network has 3e7
 _HINT = 'Name a run of python -m pnerf_jax.pspnet, or its pspnet.npz.'
 
@@ -53,6 +54,8 @@ def read(path: Path) -> tuple[pspnet.PSPNet, Any]:
   try:
     archive = stored_zip.StoredZip(content)
     network = _network(_array(archive, _SETTINGS, np.dtype(np.uint8)).tobytes())
+    if len(archive.names) < _ARRAYS_PER_BLOCK * network.blocks:  # seconds to trace otherwise
+      raise stored_zip.RefusedError(f'{len(archive.names)} arrays for {network.blocks} blocks')
     template = traverse_util.flatten_dict(
       jax.eval_shape(lambda: pspnet.init_params(network, jax.random.key(0))), sep='/'
     )

@@ -159,6 +159,7 @@ def test_load_names_damaged_files(trained, tmp_path, damage):
     ({'width': 4, 'blocks': 1}, "its settings are {'width': 4, 'blocks': 1}"),
     ({'width': 4, 'blocks': 1, 'stride': 8, 'name': 'x'}, 'its settings are'),
     ([4, 1, 8], 'its settings are [4, 1, 8]'),
+    ({'width': 4096, 'blocks': 64, 'stride': 8}, '1 arrays for 64 blocks'),
   ],
 )
 def test_read_limits_the_settings(tmp_path, settings, message):
