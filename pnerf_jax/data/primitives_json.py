@@ -139,7 +139,10 @@ def _rotation(entry: JsonObject) -> np.ndarray:
     has = 'both rotation and' if 'yaw' in entry.values else 'neither rotation nor'
     raise entry.error(f'{has} yaw', 'Give one of them.')
   if 'yaw' in entry.values:
-    return Rotation.from_euler('z', float(entry.numbers('yaw'))).as_matrix()
+    yaw = float(entry.numbers('yaw'))
+    if abs(yaw) > 2 * np.pi + 1e-3:
+      raise entry.error(f'yaw is {yaw:g}, beyond a turn of 2 pi', 'Write radians, not degrees.')
+    return Rotation.from_euler('z', yaw).as_matrix()
   quaternion = entry.numbers('rotation', 4)
   if abs(np.linalg.norm(quaternion) - 1) > 1e-3:
     raise entry.error(

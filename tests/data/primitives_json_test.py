@@ -108,6 +108,7 @@ WRONG = [
   ({'size': [1e7, 2, 1]}, 'size'),
   ({'yaw': float('inf')}, 'yaw'),
   ({'yaw': [1]}, 'yaw'),
+  ({'yaw': 90}, 'yaw is 90, beyond a turn of 2 pi. Write radians, not degrees.'),
   ({'rotation': [1, 0, 0, 0]}, 'both rotation and yaw'),
   ({'colour': 1}, "'colour' is an unknown key"),
   ({'frame': 1.5}, 'frame is 1.5'),

@@ -15,9 +15,11 @@ import numpy as np
 
 from pnerf_jax.config.schema import Config, LossConfig
 from pnerf_jax.contrib.preparation import alignment, content, estimate_cost, overlay
-from pnerf_jax.data import labels
+from pnerf_jax.contrib.report import panels
+from pnerf_jax.data import kitti360, labels
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex, format_ranges
+from pnerf_jax.data.files import check_is_folder, check_output
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.data.window import Window
 from pnerf_jax.errors import InputError
@@ -74,6 +76,8 @@ def check(
   out = Path(out)
   if out.suffix.lower() != '.png' or out.is_dir():
     raise InputError(f'--out={out}: is not a PNG file name. Use for example --out=check.png.')
+  check_is_folder(out.absolute().parent, '--out')
+  check_output(out, panels.MARK)
   dataset = open_dataset(config.data)
   camera = camera_to_score(dataset, config.eval.camera)
   scored = frames_to_score(dataset, camera, config.data.eval_frames)
@@ -138,7 +142,8 @@ def _limitations(
   limitations = []
   if not is_labelled:
     cause, replace = 'there are no pseudo-labels', ''
-    if label is not None:
+    paths = [dataset.path_of('pseudo_label', *view) for view in dataset.views()]
+    if any(path is not None and path.exists() for path in paths):
       cause, replace = 'the pseudo-labels hold no class with a confidence above 0', ' --overwrite'
     rest = 'unlabelled' if window.unannotated_space == 'void' else 'labelled sky'
     limitations.append(
@@ -227,8 +232,10 @@ def _file_lines(dataset: DatasetIndex, loss: LossConfig, scored_camera: str) -> 
   for kind in ('true_semantic', 'true_instance', 'true_confidence', 'lidar_depth'):
     sample = content.draw(dataset, kind, scored_camera)
     lines += _sample_lines(dataset, scored_camera, sample)
-  scans = [frame for frame in dataset.frames if dataset.scan_path(frame) is not None]
-  return [*lines, f'LiDAR: {_count(scans, dataset)} have a scan']
+  scans = [path for path in map(dataset.scan_path, dataset.frames) if path is not None]
+  for path in scans:
+    kitti360.check_scan_size(path, path.stat().st_size)  # on which evaluation would fail
+  return [*lines, f'LiDAR: {len(scans)} of {len(dataset.frames)} frames have a scan']
 
 
 def _sample_lines(
@@ -269,13 +276,15 @@ def _count(frames: list[int], dataset: DatasetIndex) -> str:
 def _window_lines(window: Window) -> list[str]:
   """Return lines on the window as a whole."""
   counted = re.compile(rf'{_WARNING}no .+ in \d+ of \d+ frames')  # by _file_lines
-  return [
-    f'far bound {window.far:g} m, space outside all primitives: {window.unannotated_space}'
-  ] + [
-    note
-    for note in window.notes
-    if ' images used, ' in note or (note.startswith(_WARNING) and not counted.match(note))
-  ]
+  return (
+    [f'far bound {window.far:g} m, space outside all primitives: {window.unannotated_space}']
+    + [
+      note
+      for note in window.notes
+      if ' images used, ' in note or (note.startswith(_WARNING) and not counted.match(note))
+    ]
+    + [_WARNING + fault for fault in content.window_faults(window)]
+  )
 
 
 def _alignment_lines(found: alignment.Alignment, window: Window) -> list[str]:

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 from pnerf_jax.data import labels
-from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.data.dataset_index import DatasetIndex, format_ranges
+from pnerf_jax.data.primitives import PrimitiveRecord
+from pnerf_jax.data.window import Window
 from pnerf_jax.evaluation.ground_truth import READERS
 
 _NUM_FILES = 3  # read of every kind and camera
 _MIN_FRACTION = 0.01  # of the pixels, that is worth a line
-_MIN_CONFIDENCE = 0.05
+_MIN_CONFIDENCE = 0.2  # of the most certain pixel
+_MAX_SATURATED = 0.2  # of the depths, that are the largest one
+_MAX_OBJECT = 30.0  # metres of a vehicle or a person
 _DEPTHS = (1.0, 100.0)  # metres, of a plausible median
 TRAIN_IDS = 'only 0 to 18 occur, i.e. train ids'
 _VOID_NAMES = [labels.BY_ID[i].name for i in range(1, 7)]  # which no 2D network predicts
@@ -99,6 +103,50 @@ def draw(dataset: DatasetIndex, name: str, camera: str) -> Sample:
   )
 
 
+def window_faults(window: Window) -> list[str]:
+  """Return what is odd about single images of a window, and about its primitives."""
+  layers = {
+    'images': window.rgb,
+    'pseudo-labels': window.pseudo_label,
+    'depth': window.pseudo_depth,
+  }
+  faults = []
+  for name, layer in layers.items():
+    for index, camera in enumerate(window.cameras if layer is not None else ()):
+      views = np.flatnonzero(window.view_camera == index).tolist()
+      pixels = {int(window.view_frame[view]): window.crop_to_image(layer, view) for view in views}
+      constant = [
+        frame
+        for frame, values in pixels.items()
+        # Pseudo-labels and depth are 0 where there is no file, which is said elsewhere.
+        if values is not None and not np.ptp(values) and (name == 'images' or values.any())
+      ]
+      if 0 < len(constant) < len(views):
+        frames = format_ranges(constant)
+        faults.append(f'{name}, {camera}, frames {frames}: every pixel has the same value')
+  return faults + _object_faults([p for p in window.primitives if p.timestamp < 0])
+
+
+def _object_faults(primitives: list[PrimitiveRecord]) -> list[str]:
+  """Return the classes of static things without instances, or with instances too large."""
+  corners: dict[tuple[int, int], list[np.ndarray]] = {}
+  for primitive in primitives:
+    if labels.BY_ID[primitive.semantic].category in ('vehicle', 'human'):
+      key = (primitive.semantic, primitive.instance)
+      corners.setdefault(key, []).append(primitive.vertices)
+  faults = []
+  for (semantic, instance), parts in corners.items():
+    name = labels.BY_ID[semantic].name
+    if not instance and len(parts) > 1:
+      faults.append(f'{len(parts)} primitives of {name} have instance 0 and are no objects')
+    elif instance and np.ptp(np.concatenate(parts), axis=0).max() > _MAX_OBJECT:
+      faults.append(
+        f'{len(parts)} primitives of {name} share instance {instance} and are one object, of more'
+        f' than {_MAX_OBJECT:g} m'
+      )
+  return faults
+
+
 def _class_text(ids: np.ndarray) -> str:
   values, counts = np.unique(ids, return_counts=True)
   order = np.argsort(-counts)[:4]
@@ -143,12 +191,17 @@ def _confidence_faults(values: np.ndarray) -> list[str]:
     return []
   return [
     f'the largest confidence is {largest:.2g} (value {round(largest * 65535)}), so the label losses'
-    ' are nearly off. Write confidence * 65535'
+    ' are weak. Write confidence * 65535'
   ]
 
 
 def _depth_faults(values: np.ndarray) -> list[str]:
-  median = np.median(values)
+  median, largest = np.median(values), values.max()
+  saturated = np.mean(values == largest)
+  if _MAX_SATURATED < saturated < 1:
+    return [
+      f'{saturated:.0%} of the depths are {largest:.4g} m, the largest. Write 0 for unknown depth'
+    ]
   if _DEPTHS[0] <= median <= _DEPTHS[1]:
     return []
   return [

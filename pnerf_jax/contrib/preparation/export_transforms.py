@@ -37,6 +37,7 @@ def export_transforms(data: DataConfig, out: Path) -> transforms.Transforms:
   """
   out = Path(out)
   files.check_is_folder(out, '--out')
+  files.check_output(out / transforms.NAME, transforms.MARK)
   if data.source == 'tfds':
     raise InputError(
       "config.data.source is 'tfds': a packed window has no files to link. Use the folder that was"
@@ -63,13 +64,9 @@ def export_transforms(data: DataConfig, out: Path) -> transforms.Transforms:
         files.link(source, out / paths[kind])
       else:  # depth in another unit than the one written here
         files.write_bytes(out / paths[kind], source.read_bytes())
+    size, intrinsics = dataset.size(frame, camera), dataset.intrinsics[view]
     records[frame, camera] = transforms.ImageRecord(
-      camera,
-      frame,
-      dataset.size(frame, camera),
-      dataset.intrinsics[view],
-      dataset.world_from_cam[view],
-      paths,
+      camera, frame, size, intrinsics, dataset.world_from_cam[view], paths
     )
   primitives_file = f'primitives{primitives[0].suffix}' if primitives else ''
   if primitives:

@@ -121,6 +121,22 @@ def test_check_warns_of_missing_files(copied, tmp_path):
   assert not any(' ms per step' in line for line in lines)
 
 
+def test_check_of_labels_of_other_names_and_of_a_scan_that_was_cut(copied, tmp_path):
+  root, sequence = copied
+  for camera in ('image_00', 'image_01'):
+    for path in list(kitti360.pseudo_label_folder(root, sequence, camera).iterdir()):
+      path.rename(path.with_name(path.name[4:]))  # six digits
+  lines = run_check(root, tmp_path)
+  (warning,) = starting_with('warning: no label loss is on', lines)
+  assert 'since there are no pseudo-labels: ' in warning and '--overwrite' not in warning
+  scan = sorted(root.glob('data_3d_raw/*/velodyne_points/data/*.bin'))[-1]
+  content = scan.read_bytes()[:-3]
+  scan.unlink()
+  scan.write_bytes(content)
+  with pytest.raises(InputError, match=f'{scan.name}: {len(content)} bytes, expected a multiple'):
+    run_check(root, tmp_path)
+
+
 @pytest.mark.parametrize('space, rest', [('empty', 'labelled sky'), ('void', 'unlabelled')])
 def test_check_without_labels_says_so_first_and_what_they_are_worth(copied, tmp_path, space, rest):
   root, sequence = copied

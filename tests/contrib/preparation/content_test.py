@@ -1,5 +1,7 @@
 """A sample of files of each kind: what is read, how it is described, what is odd."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,7 +89,7 @@ UNIT = 'Check the unit: metres * 256, or depth_unit_scale_factor of transforms.j
       'pseudo_confidence',
       u16(0, 1, 2, 3, 4, 5, 6, 7, 254, 255),
       [
-        'the largest confidence is 0.0039 (value 255), so the label losses are nearly off. Write'
+        'the largest confidence is 0.0039 (value 255), so the label losses are weak. Write'
         ' confidence * 65535'
       ],
     ),
@@ -103,6 +105,11 @@ UNIT = 'Check the unit: metres * 256, or depth_unit_scale_factor of transforms.j
     ('pseudo_depth', u16(*np.arange(1, 11) * 1280), []),
     ('pseudo_depth', u16(*np.arange(1, 11) * 5), [f'the median depth is 0.107 m. {UNIT}']),
     ('lidar_depth', u16(*np.arange(1, 11) * 6000), [f'the median depth is 129 m. {UNIT}']),
+    (
+      'pseudo_depth',
+      u16(*np.arange(1, 7) * 2560, *[65535] * 4),
+      ['40% of the depths are 256 m, the largest. Write 0 for unknown depth'],
+    ),
     ('pseudo_depth', u16(*[0] * 10), ['every pixel is 0, i.e. unknown']),
     ('pseudo_depth', u16(*[2560] * 10), ['every pixel has the value 10']),
     ('rgb', np.zeros((10, 3), np.uint8), ['every pixel has the value 0']),
@@ -129,6 +136,44 @@ def test_faults_of_the_content(dataset, kind, pixels, faults):
 def test_description_of_the_content(dataset, kind, pixels, description):
   write(dataset, kind, pixels)
   assert content.draw(dataset, kind, CAMERA).description() == description
+
+
+def window_of(primitives=(), black=()):
+  """Return a window of three frames of two cameras, of which some views are black."""
+  rgb = np.random.default_rng(0).integers(0, 256, (6, 4, 10, 3)).astype(np.uint8)
+  rgb[list(black)] = 0
+  window = SimpleNamespace(
+    rgb=rgb,
+    pseudo_label=None,
+    pseudo_depth=None,
+    cameras=('left', 'right'),
+    view_camera=np.tile([0, 1], 3),
+    view_frame=np.repeat([5, 6, 9], 2),
+    crop_to_image=lambda layer, view: layer[view],
+    primitives=[
+      SimpleNamespace(semantic=s, instance=i, timestamp=t, vertices=np.full((8, 3), float(x)))
+      for s, i, t, x in primitives
+    ],
+  )
+  return content.window_faults(window)
+
+
+def test_window_faults_name_single_constant_images():
+  assert window_of() == []
+  assert window_of(black=(1, 5)) == ['images, right, frames 5, 9: every pixel has the same value']
+  assert window_of(black=range(6)) == []  # all of a camera: a fault of the sample
+
+
+CAR, BUILDING = 26, 11
+
+
+def test_window_faults_name_objects_that_are_none_or_several():
+  parked = [(CAR, 1, -1, 0), (CAR, 2, -1, 100), (CAR, 1, -1, 2), (CAR, 3, 5, 0), (CAR, 3, 6, 90)]
+  assert window_of([*parked, (BUILDING, 0, -1, 0), (BUILDING, 0, -1, 9)]) == []
+  assert window_of([(CAR, 0, -1, 0), (CAR, 0, -1, 9), (CAR, 1, -1, 0), (CAR, 1, -1, 90)]) == [
+    '2 primitives of car have instance 0 and are no objects',
+    '2 primitives of car share instance 1 and are one object, of more than 30 m',
+  ]
 
 
 def test_every_kind_of_file_has_a_reader():
