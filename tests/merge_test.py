@@ -18,7 +18,7 @@ from pnerf_jax.config.schema import parse_config
 from pnerf_jax.contrib.drives import drive_report, manifest, merging, split
 from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
 from pnerf_jax.contrib.drives.window_folder import WindowFolder
-from pnerf_jax.data import image_io, kitti360, labels
+from pnerf_jax.data import files, image_io, kitti360, labels
 from pnerf_jax.errors import InputError
 from pnerf_jax.runs import lock
 from pnerf_jax.runs.config_file import SCHEMA, to_json
@@ -270,6 +270,19 @@ def test_a_damaged_views_json_names_the_command_that_repairs_it(drive):
     drive.merge()
   assert str(error.value).startswith(f'{path}: not JSON (')
   assert str(error.value).endswith('. Render again: python -m pnerf_jax.windows run --index=1')
+
+
+def test_table_of_windows_has_no_empty_column(drive):
+  drive.merge()
+  page = (drive.out / 'report.html').read_text()
+  header = lambda: re.findall('<th[^>]*>([^<]*)</th>', page)
+  assert 'confidence' not in header() and 'mean IoU' not in header()
+  assert header()[-4:] == ['window', 'frames', 'minutes', 'trained']
+  metrics = {'confidence.mean': 0.5, 'image.psnr': 20.0}
+  files.write_bytes(drive.folder(1).run / 'eval' / 'metrics.json', json.dumps(metrics).encode())
+  drive.merge()
+  page = (drive.out / 'report.html').read_text()
+  assert header()[-6:] == ['window', 'frames', 'confidence', 'PSNR', 'minutes', 'trained']
 
 
 def test_labels_of_another_config_are_never_merged(drive):

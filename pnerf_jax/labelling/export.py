@@ -132,10 +132,8 @@ def read_views(folder: Path) -> dict[str, Any] | None:
   Raises:
     InputError: the folder is a file, or views.json is damaged.
   """
-  path, hint = (
-    folder / _FILE,
-    'Remove it and render all views with --overwrite, or use another --out.',
-  )
+  path = folder / _FILE
+  hint = 'Remove it and render all views with --overwrite, or use another --out.'
   check_is_folder(folder, '--out')
   if not path.exists():
     return None

@@ -1,6 +1,9 @@
 """Options of JAX from the environment, free memory, and error lines of devices."""
 
+import os
 import resource
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -99,3 +102,18 @@ def test_failure_message_of_missing_devices(monkeypatch, raised, reason):
     f'error: JAX_PLATFORMS={platforms}: JAX finds no such device ({reason}). Unset JAX_PLATFORMS,'
     ' or install JAX for this device (docs/troubleshooting.md).'
   )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'name, value', [('JAX_NUM_CPU_DEVICES', 'abc'), ('JAX_ENABLE_X64', 'maybe')]
+)
+def test_an_environment_variable_that_jax_refuses_is_one_line(name, value):
+  found = subprocess.run(
+    [sys.executable, '-m', 'pnerf_jax.eval', '--workdir=RUN'],
+    env={**os.environ, name: value},
+    capture_output=True,
+    text=True,
+  )
+  line = f'error: {name}={value}: JAX takes no such value. Correct or unset it.\n'
+  assert (found.returncode, found.stdout, found.stderr) == (1, '', line)

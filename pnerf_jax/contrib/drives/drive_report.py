@@ -127,14 +127,16 @@ def _sections(
       for overlap in overlaps
     ],
   )
+  rows = [_row(window, page) for window in record['windows']]
+  filled = [i for i, cells in enumerate(zip(*rows)) if any(cells)]  # e.g. no ground truth: no IoU
   yield Section(
     title=f'{prefix}Windows',
     note='Each links to its report. Mean IoU and PQ need ground truth; pseudo-labels: share of the'
     ' pixels rendered with their class; PSNR is of training views.',
-    header=_HEADER,
+    header=[_HEADER[i] for i in filled],
     numbers=True,
     wide=True,
-    rows=[_row(window, page) for window in record['windows']]
+    rows=[[row[i] for i in filled] for row in rows]
     + [(str(index), 'not done, not merged') for index in record['skipped_windows']],
   )
   made = record['made']

@@ -35,6 +35,11 @@ HEARTBEAT_INTERVAL = 20.0  # seconds
 HEARTBEAT_TIMEOUT = 180.0  # seconds without a heartbeat; the process on another machine is dead
 _MAX_BYTES = 2**20
 _HINT = 'It is replaced when the window is run again.'
+_TYPES = {  # of the entries of the JSON files
+  **dict.fromkeys(('command', 'host', 'reason', 'time'), str),
+  **dict.fromkeys(('process', 'schema', 'seconds'), int),
+  'flags': list,
+}
 _LOG_TAIL = 2**16  # bytes at the end of the log
 # These fields may be changed after training, but the labels depend on them.
 _OF_LABELS = ('eval.label_field', 'eval.confidence_coefficients')
@@ -279,6 +284,9 @@ class WindowFolder:
       raise
     if not isinstance(content, dict) or not content.keys() >= set(required):
       raise InputError(f'{path}: has no entry {" or no ".join(required)}. {_HINT}')
+    for key in content.keys() & _TYPES.keys():
+      if not isinstance(content[key], _TYPES[key]):
+        raise InputError(f'{path}: {key} is {content[key]!r:.40}. {_HINT}')
     return content
 
 

@@ -78,7 +78,7 @@ def test_wait_until_idle_returns_or_raises_when_the_state_is_known(folder, monke
   folder.wait_until_idle()
 
 
-@pytest.mark.parametrize('content', ['', '[]', '{}', '{"flags"'])
+@pytest.mark.parametrize('content', ['', '[]', '{}', '{"flags"', '{"flags": [], "seconds": "x"}'])
 def test_status_names_a_damaged_file(folder, content):
   (folder.path / 'done.json').write_text(content)
   status = folder.status()
