@@ -46,6 +46,11 @@ _FEATURES = {
 }
 
 
+class _DatasetInfo(tfds.core.DatasetInfo):
+  def initialize_from_bucket(self) -> None:
+    """Do nothing: there is nothing on TFDS's server, and it leaves a temporary folder."""
+
+
 class Kitti360Window(tfds.core.GeneratorBasedBuilder):
   """A window of KITTI-360, or of any dataset that a transforms.json describes."""
 
@@ -74,7 +79,7 @@ class Kitti360Window(tfds.core.GeneratorBasedBuilder):
     super().__init__(**kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
+    return _DatasetInfo(
       builder=self,
       description=self.__doc__,
       disable_shuffling=True,

@@ -73,7 +73,7 @@ def load(folder: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
 
 def _load(transformers: Any, folder: Path) -> tuple[Any, Any]:
   """Load the model and its processor."""
-  local = {'local_files_only': True}
+  local = {'local_files_only': True, 'trust_remote_code': False}  # without a question
   config = transformers.AutoConfig.from_pretrained(folder, **local)
   if type(config) in transformers.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING:
     auto = transformers.AutoModelForSemanticSegmentation
