@@ -418,12 +418,16 @@ def test_report_needs_no_window_of_an_earlier_merge(drive, tmp_path):
   assert 'Worst images' not in page and 'Camera paths' not in page and 'from above' in page
 
 
-def test_merge_refuses_to_overwrite_a_dataset(drive):
-  (drive.out / 'data_2d_semantics').mkdir(parents=True)
-  with pytest.raises(
-    InputError, match=r'contains data_2d_\w+, which no merge has written. Use another folder'
-  ):
+@pytest.mark.parametrize('name', ['data_2d_semantics', 'data_2d_raw', 'report', 'report.html'])
+def test_merge_refuses_to_overwrite_a_dataset_or_a_report(drive, name):
+  (drive.out / name).mkdir(parents=True)
+  (drive.out / name / 'mine').touch()
+  with pytest.raises(InputError) as error:
     drive.merge()
+  assert str(error.value) == (
+    f'--out={drive.out}: contains {name}, which no merge has written. Use another folder.'
+  )
+  assert list(drive.out.iterdir()) == [drive.out / name] and (drive.out / name / 'mine').exists()
 
 
 @pytest.mark.slow

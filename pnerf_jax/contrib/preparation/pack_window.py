@@ -44,6 +44,7 @@ def pack_window(data: DataConfig, out: str, overwrite: bool = False) -> bool:
   Raises:
     InputError: unreadable input; a packed window of other files in `out`.
   """
+  out.encode()  # fails now: the libraries that write the files need valid Unicode
   if '://' not in out:
     _prepare_folder(Path(out))
   dataset = open_dataset(data)

@@ -278,20 +278,20 @@ def _is_complete(root: Path, parameters: scenery.Parameters) -> bool:
     InputError: the folder holds something else.
   """
   path = root / MARKER
-  if not path.exists():
+  if not files.exists(path):
     if any(root.iterdir()):
       raise InputError(f'{root}: is not empty and holds no {MARKER}. Choose another --out.')
     return False
   try:
     # Markers of the first version have no `predictions`; those were simulated.
-    found = {'predictions': 'noise', **json.loads(path.read_text())}
+    found = {'predictions': 'noise', **files.read_json(path)}
     complete = found['complete']
   except (ValueError, KeyError, TypeError):
-    raise InputError(f'{path}: is damaged. Remove {root} or choose another --out.') from None
+    raise InputError(f'{path}: is damaged. Choose another --out.') from None
   if complete and found != json.loads(_marker(parameters, True)):
     wanted = json.loads(_marker(parameters, True))
     other = ', '.join(f'{key}={found.get(key)}' for key in wanted if found.get(key) != wanted[key])
-    raise InputError(f'{root}: holds another street ({other}). Remove it or choose another --out.')
+    raise InputError(f'{root}: holds another street ({other}). Choose another --out.')
   if complete and all(file.exists() for file in expected_files(root, parameters)):
     return True
   for name in _FOLDERS:
