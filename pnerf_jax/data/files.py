@@ -129,6 +129,15 @@ def check_output(path: Path, mark: bytes = b'') -> None:
         raise InputError(f'{path}: is another file, which is not replaced. Use another name.')
 
 
+def check_tree(folder: Path) -> None:
+  """Raise InputError if a folder that a library reads holds a pipe or device: it may never end."""
+  for parent, _, names in os.walk(folder):
+    for path in (Path(parent, name) for name in names):
+      with contextlib.suppress(OSError):  # deleted by another process, or a link to nothing
+        if not stat.S_ISREG(path.stat().st_mode):
+          raise InputError(f'{path}: is not a regular file. Move it out of {folder}.')
+
+
 def write_bytes(path: Path, content: bytes) -> None:
   """Write a file atomically; missing folders are created."""
   with atomic_write(path) as file:

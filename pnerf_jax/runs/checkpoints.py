@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from pnerf_jax.data.files import check_tree
 from pnerf_jax.distributed import processes
 from pnerf_jax.errors import InputError, Interrupted, SharedInputError
 
@@ -52,6 +53,7 @@ class Checkpoints:
     self._folder = (workdir / 'checkpoints').absolute()
     if self._folder.exists() and not self._folder.is_dir():
       raise SharedInputError(f'{self._folder}: is a file. Remove it, or use another --workdir.')
+    check_tree(self._folder)
     # Incomplete checkpoints are removed when training starts; a reader must leave them, since a
     # training may be writing one.
     self._manager = ocp.CheckpointManager(

@@ -179,6 +179,17 @@ def test_a_file_of_a_run_of_another_kind_is_named(
     assert path.is_symlink() and path.read_text() == 'photo'
 
 
+@pytest.mark.parametrize('module', ['train', 'eval', 'render'])
+def test_a_pipe_in_a_checkpoint_is_named(binary, check_line, run_folder, street, tmp_path, module):
+  path = sorted(run_folder.glob('checkpoints/2/default/_METADATA'))[0]
+  path.unlink()
+  os.mkfifo(path)
+  arguments = {'train': [TINY], 'eval': [], 'render': [f'--out={tmp_path / "out"}']}[module]
+  data = f'--config.data.root={street}'
+  code, err = binary(module, *arguments, data, f'--workdir={run_folder}')
+  check_line(code, err, f'{path}: is not a regular file. Move it out of {run_folder}/checkpoints.')
+
+
 @pytest.mark.parametrize('kind', ['pipe', 'loop', 'folder', 'device'])
 def test_a_manifest_of_another_kind_is_named(binary, check_line, tmp_path, kind):
   path = tmp_path / 'windows.txt'

@@ -119,6 +119,19 @@ def test_read_bytes_refuses_what_may_never_end(tmp_path, make):
     files.read_bytes(tmp_path / 'a')
 
 
+def test_check_tree_names_a_pipe_but_no_link(tmp_path):
+  (tmp_path / 'a' / 'b').mkdir(parents=True)
+  (tmp_path / 'a' / 'file').touch()
+  (tmp_path / 'a' / 'link').symlink_to('file')
+  (tmp_path / 'a' / 'dangling').symlink_to('nowhere')
+  (tmp_path / 'a' / 'folder').symlink_to('b')
+  files.check_tree(tmp_path)
+  files.check_tree(tmp_path / 'absent')
+  os.mkfifo(tmp_path / 'a' / 'b' / 'pipe')
+  with pytest.raises(InputError, match=f'^{tmp_path}/a/b/pipe: is not a regular file. Move it'):
+    files.check_tree(tmp_path)
+
+
 def test_read_bytes_advises_no_removal_of_files_that_may_be_intact(tmp_path):
   (tmp_path / 'loop').symlink_to('loop')
   (tmp_path / 'file').write_text('')

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pnerf_jax.contrib.segmentation import names
+from pnerf_jax.data.files import check_tree
 from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def load(folder: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
       f'{folder}: is not a network of Hugging Face transformers (no config.json). Name a'
       ' folder written by save_pretrained, with its preprocessor_config.json.'
     )
+  check_tree(folder)
   os.environ['HF_HUB_OFFLINE'] = '1'  # is read when the library is imported
   try:
     import torch
