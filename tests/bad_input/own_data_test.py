@@ -111,7 +111,7 @@ def test_train_reports_invalid_files(binary, check_line, own, tmp_path, name, da
     ('train', ['--workdir=OUT', '--config.data.cameras=rear'], 'config.data.cameras'),
     ('train', ['--workdir=OUT', '--config.data.primitives=union'], 'config.data.primitives'),
     ('prepare', ['check', '--out=OUT.png', '--config.eval.camera=rear'], 'config.eval.camera'),
-    ('windows', ['cut', '--out=OUT'], 'config.data.source'),
+    ('windows', ['cut', '--out=OUT', '--config.data.cameras=rear'], 'rear'),
     ('train', ['--workdir=OUT', '--config.data.source=folder'], '--config=configs/transforms.py.'),
   ],
 )
