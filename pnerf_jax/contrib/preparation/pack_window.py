@@ -25,6 +25,7 @@ from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 _TEMPORARY = '.packing-'  # prefix of the temporary folder
+_BESIDE = '.packing'  # suffix of the address of an upload until it is whole
 _REPLACED = 'replaced'  # the former dataset in it, until the new one is in its place
 
 
@@ -85,7 +86,7 @@ def _prepare_folder(out: Path) -> None:
       f'{target}: holds {min(foreign)}, which is not of a packed window. Use another --out.'
     )
   out.mkdir(parents=True, exist_ok=True)
-  for interrupted in sorted(out.glob(f'{_TEMPORARY}*')):
+  for interrupted in sorted(out.glob(f'{_TEMPORARY}*/')):
     # A lock means that another process is packing.
     with contextlib.suppress(filelock.Timeout), files.file_lock(interrupted / 'lock', timeout=0):
       if (interrupted / _REPLACED).exists() and not target.exists():
@@ -159,13 +160,21 @@ def _move(built: Path, target: Path) -> None:
 
 
 def _upload(built: Path, root: str) -> None:
-  """Copy the datasets to an address, replacing what is there; COMPLETE_FILE comes last."""
+  """Copy the datasets to an address, replacing what is there when all of them are beside it."""
   system, place = fsspec.core.url_to_fs(reader.address(root))
-  if system.exists(place):
-    if system.exists(f'{place}/{reader.COMPLETE_FILE}'):
-      system.rm(f'{place}/{reader.COMPLETE_FILE}')
-    system.rm(place, recursive=True)
-  paths = [path.relative_to(built) for path in built.rglob('*') if path.is_file()]
-  for path in sorted(paths, key=lambda path: path == Path(reader.COMPLETE_FILE)):
-    system.makedirs(f'{place}/{path.parent.as_posix()}', exist_ok=True)
-    system.put_file(str(built / path), f'{place}/{path.as_posix()}')
+  beside = f'{place}{_BESIDE}'
+  names = [path.relative_to(built).as_posix() for path in built.rglob('*') if path.is_file()]
+  names.sort(key=lambda name: name == reader.COMPLETE_FILE)  # the last one
+  for folder, transfer in (
+    (beside, lambda name: system.put_file(str(built / name), f'{beside}/{name}')),
+    (place, lambda name: system.mv(f'{beside}/{name}', f'{place}/{name}')),
+  ):
+    if system.exists(folder):
+      if system.exists(f'{folder}/{reader.COMPLETE_FILE}'):
+        system.rm(f'{folder}/{reader.COMPLETE_FILE}')  # first, so that no part is read
+      system.rm(folder, recursive=True)
+    for name in names:
+      system.makedirs(f'{folder}/{os.path.dirname(name)}', exist_ok=True)
+      transfer(name)
+  if system.exists(beside):
+    system.rm(beside, recursive=True)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -190,6 +191,39 @@ def test_the_former_window_survives_a_kill_before_the_new_one_is_in_its_place(co
     assert not pack(config.data, str(root))
   assert {path.name for path in root.iterdir()} == {'kitti360_window', '.packing-other'}
   assert len(reader.open_archive(str(root)).views) == 4
+
+
+@pytest.mark.parametrize('step', ['put_file', 'mv'])
+def test_the_former_window_at_an_address_survives_until_the_new_one_is_whole(
+  config, packed, tmp_path, monkeypatch, step
+):
+  whole = pathlib.Path(packed.data.root, 'kitti360_window')
+  built = shutil.copytree(whole, tmp_path / 'built')
+  (built / reader.COMPLETE_FILE).write_text('{"is": "new"}')
+  address = f'memory://{tmp_path.name}'
+  memory = fsspec.filesystem('memory')
+  pack_window._upload(whole, address)
+  content = lambda: {path: memory.cat_file(path) for path in memory.find(address)}
+  before = content()
+  transfer, calls = getattr(memory, step), itertools.count()
+
+  def interrupted(*args):
+    if next(calls) == 3:
+      raise KeyboardInterrupt
+    return transfer(*args)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(memory, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+      pack_window._upload(built, address)
+  there = content()
+  if step == 'put_file':
+    assert there.items() > before.items()
+  else:  # in two places, and not to be read
+    assert len(there) == len(before) and not reader.exists(address)
+  pack_window._upload(built, address)
+  new = f'/{tmp_path.name}/kitti360_window/{reader.COMPLETE_FILE}'
+  assert content() == before | {new: b'{"is": "new"}'}
 
 
 def test_pack_replaces_no_other_folder(config, tmp_path):

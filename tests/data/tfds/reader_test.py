@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 import zlib
 
 import fsspec
@@ -134,9 +135,9 @@ def test_metadata_is_checked(damaged, change, message):
     reader.open_archive(str(damaged))
 
 
-def _write_records(path, *examples):
+def _write_records(path, *examples, options='group_size:1'):
   """Write an array_record file of examples: bytes, integers and lists of integers by name."""
-  writer = ArrayRecordWriter(str(path), 'group_size:1')
+  writer = ArrayRecordWriter(str(path), options)
   for example in examples:
     message = tf_example_pb2.Example()
     for name, value in example.items():
@@ -188,6 +189,12 @@ def _box(**changed):
     ('views', {}, 'example 0 cannot be read'),
     ('primitives', _box(faces=np.full((4, 3), 8, np.int32)), 'primitive 0: faces refer to'),
     ('primitives', _box(faces=np.zeros((0, 3), np.int32)), 'primitive 0: degenerate'),
+    ('primitives', _box(vertices=np.zeros((2**20, 3))), 'vertices is incomplete or too large'),
+    (
+      'primitives',
+      _box(vertices=zlib.compress(np.zeros((8, 3)).tobytes())[:-5]),
+      'vertices is incomplete or too large',
+    ),
     ('primitives', _box(vertices=np.zeros((0, 3))), 'primitive 0: faces refer to'),
     ('primitives', _box(vertices=np.full((8, 3), np.inf)), 'primitive 0: .*holds inf'),
     ('primitives', _box(semantic=99), 'primitive 0 has no known class'),
@@ -199,6 +206,16 @@ def test_hostile_records_are_refused(damaged, table, record, message):
   with pytest.raises(InputError, match=message) as error:
     reader.open_archive(str(damaged))
   assert str(damaged) in str(error.value) and 'prepare pack' in str(error.value)
+
+
+@pytest.mark.parametrize('record, group', [(_box(), 1000), (_box(), 40_000), ({}, 100_000)])
+def test_many_records_in_few_bytes_are_refused(damaged, record, group):
+  path = _shard(damaged, 'primitives')
+  _write_records(path, *[record] * max(group, 40_000), options=f'group_size:{group}')
+  start = time.process_time()
+  with pytest.raises(InputError, match='[0-9]{8} bytes of records in a file of [0-9]{6} bytes'):
+    reader.open_archive(str(damaged))
+  assert time.process_time() - start < 2
 
 
 def test_written_records_are_read(damaged):
