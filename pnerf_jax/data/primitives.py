@@ -148,34 +148,28 @@ def deduplicate(records: list[PrimitiveRecord]) -> list[PrimitiveRecord]:
   An object at the edge of two annotation windows is in the file twice, with one class and one
   instanceId; in the union of two files it may have another instanceId but the same mesh.
   """
-  kept: list[PrimitiveRecord] = []
-  cells: dict[tuple, list[PrimitiveRecord]] = {}  # cubic metres
-  for record in records:
+  bounds = np.array([[*r.vertices.min(0), *r.vertices.max(0)] for r in records]).reshape(-1, 6)
+  # Those of one instance may differ as two people draw them.
+  tolerances = 0.15 * np.linalg.norm(bounds[:, 3:] - bounds[:, :3], axis=-1)
+  instances = np.array([r.instance for r in records])
+  counts = np.array([len(r.vertices) for r in records])
+  kept: list[int] = []
+  cells: dict[tuple, list[int]] = {}  # cubic metres
+  for i, record in enumerate(records):
     cell = np.floor(record.vertices.mean(0)).astype(int)
     key = (record.semantic, record.timestamp)
-    neighbours = (
+    near = [
       other
       for offset in np.ndindex(3, 3, 3)
       for other in cells.get((*key, *(cell + offset - 1)), ())
-    )
-    if not any(_same_object(record, other) for other in neighbours):
-      cells.setdefault((*key, *cell), []).append(record)
-      kept.append(record)
-  return kept
-
-
-def _same_object(a: PrimitiveRecord, b: PrimitiveRecord) -> bool:
-  """Compare bounds; those of one instance may differ as two people draw them."""
-  if a.instance == b.instance and a.instance > 0:
-    tolerance = 0.15 * float(np.linalg.norm(np.ptp(a.vertices, axis=0)))
-  elif a.vertices.shape == b.vertices.shape:
-    tolerance = 0.01
-  else:
-    return False
-  return all(
-    np.abs(bound(a.vertices, axis=0) - bound(b.vertices, axis=0)).max() <= tolerance
-    for bound in (np.min, np.max)
-  )
+    ]
+    same_instance = (instances[near] == record.instance) & (record.instance > 0)
+    same_shape = np.where(counts[near] == counts[i], 0.01, -1.0)
+    tolerance = np.where(same_instance, tolerances[i], same_shape)
+    if not (np.abs(bounds[near] - bounds[i]).max(-1, initial=0) <= tolerance).any():
+      cells.setdefault((*key, *cell), []).append(i)
+      kept.append(i)
+  return [records[i] for i in kept]
 
 
 def _parse(path: Path) -> ElementTree.Element:

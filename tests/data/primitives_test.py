@@ -289,3 +289,40 @@ def test_rejected_primitives_are_not_checked(tiny):
 def test_annotated_in_window(start_frame, end_frame, timestamp, expected):
   frames = tuple(range(100, 351))
   assert primitives.annotated_in_window(start_frame, end_frame, timestamp, frames, 10) == expected
+
+
+def test_deduplicate_matches_a_loop_over_all_pairs():
+  rng = np.random.default_rng(0)
+  cube = primitives.CUBE_VERTICES
+  records = [
+    primitives.PrimitiveRecord(
+      index=i,
+      annotation=i + 1,
+      label='car',
+      semantic=int(rng.choice([26, 27])),
+      instance=int(rng.integers(3)),
+      timestamp=int(rng.choice([-1, 5])),
+      start_frame=-1,
+      end_frame=-1,
+      vertices=np.concatenate([cube, cube[:1]][: rng.integers(1, 3)]) * rng.uniform(1, 1.2, 3)
+      + rng.integers(0, 2, 3) * 0.95
+      + rng.normal(size=3) * rng.choice([0.002, 0.2]),
+      faces=primitives.CUBE_FACES,
+    )
+    for i in range(150)
+  ]
+
+  def same(new, old):
+    if (new.semantic, new.timestamp) != (old.semantic, old.timestamp):
+      return False
+    a, b = (np.array([r.vertices.min(0), r.vertices.max(0)]) for r in (new, old))
+    if new.instance == old.instance > 0:
+      return np.abs(a - b).max() <= 0.15 * np.linalg.norm(a[1] - a[0])
+    return new.vertices.shape == old.vertices.shape and np.abs(a - b).max() <= 0.01
+
+  kept = []
+  for record in records:
+    if not any(same(record, other) for other in kept):
+      kept.append(record)
+  assert [r.index for r in primitives.deduplicate(records)] == [r.index for r in kept]
+  assert 20 < len(kept) < 140
