@@ -1,5 +1,6 @@
 """Export of a window as a folder with a transforms.json (data/transforms.py)."""
 
+import itertools
 import logging
 from pathlib import Path
 
@@ -70,7 +71,10 @@ def export_transforms(data: DataConfig, out: Path) -> transforms.Transforms:
     )
   primitives_file = f'primitives{primitives[0].suffix}' if primitives else ''
   if primitives:
-    read_primitives(primitives[0], lambda *_: False)
+    count = itertools.count()
+    read_primitives(primitives[0], lambda *_: next(count) < 0)
+    if next(count) == 0 and primitives[0].suffix == '.xml':  # a link may lead to any XML
+      raise InputError(f'{primitives[0]}: has no primitive. Set --config.data.primitives=none.')
     files.link(primitives[0], out / primitives_file)
   stereo = dataset.stereo if set(dataset.stereo) <= set(dataset.cameras) else ()
   result = transforms.Transforms(

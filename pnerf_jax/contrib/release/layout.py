@@ -182,12 +182,20 @@ def _poses_rule(name: str, count: int) -> ConversionRule:
   )
 
 
+def _read_primitives(path: Path) -> list[primitives.PrimitiveRecord]:
+  """Read the primitives. A link of the archive's folder may lead to any other XML."""
+  records = primitives.read_primitives_xml(path)
+  if not records:
+    raise InputError(f'{path}: has no primitive. {_HINT}')
+  return records
+
+
 def _primitives_rule(split: str) -> ConversionRule:
   return _text_rule(
     'primitives',
     rf'data_3d_bboxes/{split}/{_SEQUENCE}\.xml',
     lambda root, file: kitti360.primitives_path(root, file.sequence, split),
-    primitives.read_primitives_xml,
+    _read_primitives,
   )
 
 
