@@ -45,7 +45,7 @@ def build_experiment(config: Config | Mapping[str, Any]) -> Experiment:
   """
   mesh = sharding.make_mesh()
   with processes.raise_together():
-    config = parse_config(config, mesh.devices.size)
+    config = parse_config(config)
     window = load_window(config.data, config.scene)
   for note in window.notes:
     _LOG.info('%s', note)

@@ -104,6 +104,7 @@ def test_invalid_config_fields(binary, check_line, street, tmp_path, setting):
   code, err = binary('train', TINY, *root, f'--config.{setting}', f'--workdir={tmp_path / "run"}')
   name = 'data_2d_raw' if field == 'data.root' else f'config.{field}'
   check_line(code, err, name if setting != 'train.checkpoint_every=1' else 'checkpoint_every')
+  assert re.search(r'^error: (--config|config|data_2d|/)', err, re.MULTILINE), err
   assert not (tmp_path / 'run').exists()
 
 
@@ -163,9 +164,9 @@ OPTIONS = [
   (
     'train',
     [TINY, '--workdir=OUT', '--config.data.source=tfds', '--config.data.root=STREET'],
-    'kitti360_window/views/2.0.0/dataset_info.json: no such file',
+    'has data_2d_raw but no kitti360_window',
   ),
-  ('prepare', [TINY], 'expected 1 positional'),
+  ('prepare', [TINY], 'prepare: expected one command, got: none. Use one of: check, depth'),
   ('prepare', ['height', TINY], 'height'),
   ('prepare', ['depth'], '--config'),
   ('prepare', ['depth', TINY, '--config.data.root=/nowhere'], '/nowhere'),
@@ -236,7 +237,7 @@ OPTIONS = [
     ['import-weights', PUBLISHED, *PLACE, '--from=/nowhere', '--workdir=RUN'],
     'exists already',
   ),
-  ('baselines', [], '--config'),
+  ('baselines', [], '--out is missing. Name a folder.'),
   ('baselines', [TINY], '--out'),
   ('baselines', [TINY, '--out='], '--out'),
   ('baselines', [TINY, '--out=README.md', '--config.data.root=STREET'], '--out=README.md'),
@@ -278,14 +279,14 @@ OPTIONS = [
   ('prepare', ['nuscenes'], '--from'),
   ('prepare', ['nuscenes', '--from=STREET'], '--out'),
   ('prepare', ['nuscenes', '--from=STREET', '--out=OUT'], '--scene'),
-  ('prepare', ['nuscenes', '--from=STREET', '--out=OUT', '--scene=s'], 'v1.0-*/scene.json'),
+  ('prepare', ['nuscenes', '--from=STREET', '--out=OUT', '--scene=s'], '/scene.json'),
   ('prepare', ['nuscenes', '--from=STREET', '--out=README.md', '--scene=s'], 'README.md'),
   ('prepare', ['transforms', TINY], '--out'),
   ('prepare', ['transforms', TINY, '--out=OUT', '--config.data.root=/nowhere'], '/nowhere'),
   (
     'train',
     [TINY, '--workdir=OUT', '--config.data.source=transforms', '--config.data.root=STREET'],
-    'transforms.json: no such file',
+    'has data_2d_raw but no transforms.json',
   ),
   ('prepare', ['import-dataset'], '--from'),
   ('prepare', ['import-dataset', '--from=STREET'], '--out'),
