@@ -179,8 +179,11 @@ class _LimitedStream(io.RawIOBase):
 
 
 def _walk(root: Path) -> list[str]:
-  """Return the names of all files below a folder, sorted; follows links, but no folder twice."""
-  names, visited = [], set()
+  """Return the names of all files below a folder, sorted.
+
+  Follows links, but to no folder twice, and not to a folder around this one, such as /.
+  """
+  names, visited = [], {str(parent) for parent in root.resolve().parents}
   for folder, subfolders, found in os.walk(root, followlinks=True):
     subfolders.sort()
     real = os.path.realpath(folder)

@@ -233,6 +233,23 @@ def test_links_to_other_files_are_not_converted(archive, tmp_path, pattern):
     assert written.is_dir() or b'root:' not in written.read_bytes()
 
 
+def test_links_to_folders_are_followed_but_not_out_of_the_archive_and_back(
+  archive, converted, tmp_path, monkeypatch
+):
+  copy = shutil.copytree(archive, tmp_path / 'inside/archive')
+  poses = copy / 'datasets/KITTI-360/data_poses'
+  poses.rename(tmp_path / 'other_disk')
+  poses.symlink_to(tmp_path / 'other_disk')
+  for name, target in (('a', '/'), ('b', '..'), ('c', '.'), ('d', tmp_path)):
+    (copy / name).symlink_to(target)
+  listed, scandir = [], os.scandir
+  monkeypatch.setattr(os, 'scandir', lambda path: listed.append(path) or scandir(path))
+  dataset.convert(copy, tmp_path / 'out')
+  monkeypatch.undo()
+  assert contents(tmp_path / 'out') == contents(converted)
+  assert len(listed) < 100
+
+
 def _bombs(folder):
   """Archives of some kB that claim or become gigabytes."""
   name, zeros = 'datasets/KITTI-360/calibration/perspective.txt', bytes(2**20)
