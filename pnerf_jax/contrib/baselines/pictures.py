@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pnerf_jax.data import palettes
 from pnerf_jax.contrib.report import panels
+from pnerf_jax.data import palettes
 
 
 def write_comparison(

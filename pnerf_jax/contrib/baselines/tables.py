@@ -13,8 +13,8 @@ from typing import TypeGuard
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from pnerf_jax.data.files import write_bytes
 from pnerf_jax.contrib.report.plots import save_figure
+from pnerf_jax.data.files import write_bytes
 
 _DASH = '–'
 _WHITE, _BETTER, _WORSE = (1.0, 1.0, 1.0), (0.16, 0.55, 0.28), (0.80, 0.22, 0.18)

@@ -233,6 +233,16 @@ def test_links_to_other_files_are_not_converted(archive, tmp_path, pattern):
     assert written.is_dir() or b'root:' not in written.read_bytes()
 
 
+@pytest.mark.parametrize('pattern', ['sgm/*/*', 'lidar_depth/*/*', 'pspnet/*/*/*', 'calibration/*'])
+def test_a_pipe_is_named_and_not_read(archive, tmp_path, pattern):
+  copy = shutil.copytree(archive, tmp_path / 'archive')
+  path = sorted((copy / 'datasets/KITTI-360').glob(pattern))[-1]
+  path.unlink()
+  os.mkfifo(path)
+  with pytest.raises(InputError, match=f'{path}: is not a regular file'):
+    dataset.convert(copy, tmp_path / 'out')
+
+
 def test_links_to_folders_are_followed_but_not_out_of_the_archive_and_back(
   archive, converted, tmp_path, monkeypatch
 ):
