@@ -207,6 +207,7 @@ def _run_command(
   folder: WindowFolder, name: str, arguments: list[str], lock_fds: tuple[int, ...]
 ) -> str:
   """Run one command with its output appended to the log; return why it failed, or ''."""
+  files.check_output(folder.log)
   with folder.log.open('ab') as log:
     log.write(f'--- {name}, {time.strftime("%Y-%m-%d %H:%M:%S")}\n'.encode())
     log.flush()

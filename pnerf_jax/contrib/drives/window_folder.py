@@ -193,12 +193,11 @@ class WindowFolder:
 
   def log_lines(self, start: int = 0) -> list[str]:
     """Return the last lines of the log, from a byte on, with the latest state of progress bars."""
-    try:
-      with self.log.open('rb') as file:
-        file.seek(max(start, file.seek(0, os.SEEK_END) - _LOG_TAIL))
-        text = file.read().decode('utf-8', 'replace')
-    except FileNotFoundError:
+    if not self.log.is_file():  # opening a pipe would wait
       return []
+    with self.log.open('rb') as file:
+      file.seek(max(start, file.seek(0, os.SEEK_END) - _LOG_TAIL))
+      text = file.read().decode('utf-8', 'replace')
     return [line.strip() for line in text.replace('\r', '\n').splitlines() if line.strip()]
 
   def last_line(self) -> str:

@@ -68,6 +68,8 @@ class Archive:
     if size > max_bytes:
       raise InputError(f'{source}: {size} bytes, expected at most {max_bytes}. {_HINT}')
     if self.open_member is None:
+      if not (self.path / name).is_file():  # a pipe may never end
+        raise InputError(f'{source}: is not a regular file. {_HINT}')
       yield self.path / name
       return
     try:
