@@ -21,7 +21,7 @@ from pnerf_jax.errors import InputError
 
 DEPTH_UNITS_PER_METRE = 256.0  # KITTI's encoding
 MAX_DEPTH = 65535 / DEPTH_UNITS_PER_METRE
-_MAX_PIXELS = 64_000_000  # far above any camera here, far below a decompression bomb
+MAX_PIXELS = 64_000_000  # far above any camera here, far below a decompression bomb
 _MAX_BYTES = 2**28  # of an encoded image; the largest is smaller even without compression
 _MAX_SCANS = 50  # of a progressive JPEG, each of which takes the time of all pixels; usually 10
 _RGB_FORMATS = ('PNG', 'JPEG')
@@ -157,7 +157,7 @@ def _open(path: ReadableFile, content: bytes, formats: tuple[str, ...]) -> Image
     raise InputError(
       f'{path}: cannot be read as a {" or ".join(formats)}{reason}. Replace the file.'
     ) from None
-  if image.width * image.height > _MAX_PIXELS:
+  if image.width * image.height > MAX_PIXELS:
     image.close()
     raise InputError(
       f'{path}: the header claims {image.width}x{image.height} pixels. Replace the file.'

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pnerf_jax.config.spec import MAX_LENGTH
-from pnerf_jax.data import files
+from pnerf_jax.data import files, image_io
 from pnerf_jax.errors import InputError
 
 PERSPECTIVE_CAMERAS = ('image_00', 'image_01')
@@ -311,6 +311,7 @@ def check_camera(
   plausible = min(size) >= 1 and min(fx, fy) > 0 and max(fx, fy, *size) <= _MAX_PIXELS
   if not (
     plausible
+    and width * height <= image_io.MAX_PIXELS
     and low <= min(width / fx, height / fy) / 2 <= max(width / fx, height / fy) / 2 <= high
     and 0.25 <= fx / fy <= 4
     and -width <= cx <= 2 * width

@@ -210,6 +210,7 @@ def test_malformed_poses(tiny, text, messages):
     ((1408, 376), (552, 552, 68_205, 238)),
     ((1408, 376), (552, 552, 682, -800)),
     ((0, 376), (552, 552, 682, 238)),
+    ((8001, 8000), (4000, 4000, 4000, 4000)),
   ],
 )
 def test_check_camera_refuses_implausible_intrinsics(size, intrinsics):

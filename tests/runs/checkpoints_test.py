@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import re
 import shutil
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -285,3 +287,19 @@ def test_metadata_that_claims_more_than_the_files_hold_is_not_read(workdir, capl
     with pytest.raises(InputError, match='none of the checkpoints .2. can be read'):
       saved.restore(TEMPLATE)
   assert 'its metadata claims 32004832 bytes' in caplog.text
+
+
+def test_classes_that_the_metadata_names_are_not_imported(workdir, tmp_path, monkeypatch):
+  (tmp_path / 'evil_handler.py').write_text("open('mark', 'w')\nclass Handler: pass\n")
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  for name in ('_CHECKPOINT_METADATA', 'default/_METADATA'):
+    path = workdir / 'checkpoints/4' / name
+    text = path.read_text()
+    changed = re.sub(
+      r'"[\w.]*(PyTreeCheckpointHandler|jax\.Array)"', '"evil_handler.Handler"', text
+    )
+    assert changed != text
+    path.write_text(changed)
+  restored(workdir)
+  assert not (tmp_path / 'mark').exists() and 'evil_handler' not in sys.modules
