@@ -283,6 +283,11 @@ def test_table_of_windows_has_no_empty_column(drive):
   drive.merge()
   page = (drive.out / 'report.html').read_text()
   assert header()[-6:] == ['window', 'frames', 'confidence', 'PSNR', 'minutes', 'trained']
+  for damaged in ('[]', 'null', '3', '"x"', '{"image.psnr": "x"}', '{'):
+    (drive.folder(1).run / 'eval' / 'metrics.json').write_text(damaged)
+    drive.merge()
+    page = (drive.out / 'report.html').read_text()
+    assert header()[-4:] == ['window', 'frames', 'minutes', 'trained']
 
 
 def test_labels_of_another_config_are_never_merged(drive):

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from pnerf_jax.contrib.drives.window_labels import WindowLabels
-from pnerf_jax.data import files, image_io, labels
+from pnerf_jax.data import image_io, labels
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.distributed.threads import map_threads
 from pnerf_jax.errors import InputError
+from pnerf_jax.evaluation.evaluator import read_metrics
 from pnerf_jax.runs.provenance import read_sessions
 
 _NUM_SHOWN = 3  # pictures of a kind
@@ -123,7 +124,7 @@ def _describe(part: WindowLabels) -> dict[str, Any]:
 def _metrics(path: Path) -> dict[str, float]:
   """Return the metrics of a window that the report shows; {} without a readable file."""
   try:
-    found = files.read_json(path)
+    found = read_metrics(path)
   except InputError:
     return {}
-  return {key: found[key] for key in _METRICS if isinstance(found.get(key), (int, float))}
+  return {key: found[key] for key in _METRICS if key in found}
