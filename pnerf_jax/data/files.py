@@ -20,7 +20,7 @@ from pnerf_jax.errors import InputError, describe_os_error
 _LOG = logging.getLogger(__name__)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _MAX_BYTES = 2**26
-_HINT = 'Replace or remove the file.'
+_HINT = 'Replace the file, or move it.'
 
 
 class ReadableFile(Protocol):

@@ -52,7 +52,7 @@ class Checkpoints:
     check_name(workdir)
     self._folder = (workdir / 'checkpoints').absolute()
     if self._folder.exists() and not self._folder.is_dir():
-      raise SharedInputError(f'{self._folder}: is a file. Remove it, or use another --workdir.')
+      raise SharedInputError(f'{self._folder}: is a file. Move it, or use another --workdir.')
     check_tree(self._folder)
     # Incomplete checkpoints are removed when training starts; a reader must leave them, since a
     # training may be writing one.

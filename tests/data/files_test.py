@@ -115,7 +115,7 @@ def test_check_output_keeps_files_without_the_mark(tmp_path):
 @pytest.mark.parametrize('make', [os.mkfifo, os.mkdir])
 def test_read_bytes_refuses_what_may_never_end(tmp_path, make):
   make(tmp_path / 'a')
-  with pytest.raises(InputError, match='a: is not a regular file. Replace or remove the file'):
+  with pytest.raises(InputError, match='a: is not a regular file. Replace the file, or move it'):
     files.read_bytes(tmp_path / 'a')
 
 
@@ -150,7 +150,7 @@ def test_read_bytes_advises_no_removal_of_files_that_may_be_intact(tmp_path):
 @pytest.mark.parametrize(
   'content, options, message',
   [
-    (b'{', {}, 'a.json: not JSON .*Replace or remove the file'),
+    (b'{', {}, 'a.json: not JSON .*Replace the file, or move it'),
     (b'\xff\xff', {}, 'not JSON'),
     (b'[' * 100_000, {}, 'not JSON'),
     (b'[1, 2]', {'max_bytes': 3}, 'a.json: 6 bytes, expected at most 3'),

@@ -181,7 +181,7 @@ def _claim(folder: Path, workdir: Path, step: int) -> None:
   """Record the run of the results in a folder; raise InputError if they are of another run."""
   path, origin = folder / 'source.json', {'workdir': str(workdir.resolve()), 'step': step}
   content = json.dumps(origin).encode()
-  hint = f'Remove {folder} or use another --out.'
+  hint = 'Use another --out.'
   if path.exists() and read_bytes(path, hint=hint) != content:
     raise InputError(f'{path}: the results there are not those of {workdir}, step {step}. {hint}')
   write_bytes(path, content)
