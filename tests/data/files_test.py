@@ -119,6 +119,17 @@ def test_read_bytes_refuses_what_may_never_end(tmp_path, make):
     files.read_bytes(tmp_path / 'a')
 
 
+def test_an_unreadable_input_is_not_called_an_output(tmp_path, monkeypatch):
+  (tmp_path / 'a').touch()
+  refused = PermissionError(errno.EACCES, 'Permission denied', str(tmp_path / 'a'))
+  monkeypatch.setattr(Path, 'read_bytes', lambda _: (_ for _ in ()).throw(refused))  # root may read
+  with pytest.raises(InputError) as error:
+    files.read_bytes(tmp_path / 'a', hint='Copy it again.')
+  assert str(error.value) == (
+    f'{tmp_path / "a"}: Permission denied. Change its permissions, or use another path.'
+  )
+
+
 def test_check_tree_names_a_pipe_but_no_link(tmp_path):
   (tmp_path / 'a' / 'b').mkdir(parents=True)
   (tmp_path / 'a' / 'file').touch()
