@@ -11,7 +11,7 @@ import pytest
       'prepare dpeth: no such command. Use one of: check, depth, import-dataset, import-weights, '
       'labels, nuscenes, pack, transforms',
     ),
-    ([], 'expected 1 '),
+    ([], 'prepare: expected one command, got: none. Use one of: check, '),
     (['depth'], '--config is missing'),
     (['depth', '--min_depth=0'], 'min_depth'),
   ],

@@ -21,11 +21,11 @@ def test_numbers(value, shape):
   [
     (None, (), 'key: None, expected a number'),
     ({}, (), 'key: {}'),
-    ('3', (), 'key: 3'),
+    ('3', (), "key: '3'"),
     (True, (), 'key: True'),
     ([3], (), r'key: \[3\]'),
     (3, (1,), 'key: 3, expected 1 numbers'),
-    ([1, '2'], (2,), 'key: 2, expected 2 numbers'),
+    ([1, '2'], (2,), "key: '2', expected 2 numbers"),
     ([1, [2]], (2,), r'key: \[2\]'),
     ([[1, 2], [3]], (2, 2), 'key: .*expected 2 x 2 numbers'),
     ([float('nan'), 0], (2,), 'key: nan'),
