@@ -209,31 +209,15 @@ def _roof(
   """Build the roof with chimney and dormers."""
   roof = _ROOFS[rng.integers(3)]
   if style.roof == 'flat':
-    pieces = [
+    return [
       solids.box((width, depth, 0.08), _FLAT_ROOF, (0, depth / 2, eaves - 0.1)),
       solids.box((width + 0.3, 0.35, 0.5), _STONE, (0, 0.02, eaves - 0.15)),
       solids.box((2.2, 2.5, 1.6), _STONE, (rng.uniform(-0.2, 0.2) * width, 0.6 * depth, eaves)),
     ]
-    return pieces
   pitch = rng.uniform(0.55, 0.9)
   if style.roof == 'hip':
     ridge = eaves + 0.5 * pitch * depth
-    half = max(0.2, width / 2 - depth / 2)
-    low, o = eaves - 0.25, 0.4
-    c = [
-      (-width / 2 - o, -o, low),
-      (width / 2 + o, -o, low),
-      (width / 2 + o, depth + o, low),
-      (-width / 2 - o, depth + o, low),
-      (-half, depth / 2, ridge),
-      (half, depth / 2, ridge),
-    ]
-    pieces = [
-      solids.quad([c[0], c[1], c[5], c[4]], roof),
-      solids.quad([c[2], c[3], c[4], c[5]], roof),
-      solids.make([c[1], c[2], c[5]], [[0, 1, 2]], roof),
-      solids.make([c[3], c[0], c[4]], [[0, 1, 2]], roof),
-    ]
+    pieces = _hip(width, depth, eaves, ridge, roof)
   elif style.roof == 'front':
     pieces = [
       solid.moved((0, depth / 2, 0), np.pi / 2)
@@ -248,21 +232,7 @@ def _roof(
     ridge = eaves + pitch * depth / 2
     for x in np.arange(-width / 2 + 2.2, width / 2 - 2.0, 4.5) if rng.random() < 0.5 else ():
       y = 0.25 * depth
-      z = eaves + pitch * y
-      pieces.append(solids.box((1.5, 2.4, 1.5), style.wall, (x, y + 0.6, z - 0.3)))
-      pieces.append(
-        solids.quad(
-          [
-            (x - 0.5, y - 0.61, z + 0.1),
-            (x + 0.5, y - 0.61, z + 0.1),
-            (x + 0.5, y - 0.61, z + 1.0),
-            (x - 0.5, y - 0.61, z + 1.0),
-          ],
-          _GLASS,
-          unit=True,
-        )
-      )
-      pieces.append(solids.box((1.8, 2.8, 0.12), roof, (x, y + 0.5, z + 1.2)))
+      pieces += _dormer((x, y, eaves + pitch * y), style.wall, roof)
   pieces.append(
     solids.box(
       (0.7, 0.6, 1.5),
@@ -273,6 +243,37 @@ def _roof(
   return pieces
 
 
+def _hip(width: float, depth: float, eaves: float, ridge: float, roof: Paint) -> list[solids.Solid]:
+  """Build a hip roof up to the height of its ridge."""
+  half = max(0.2, width / 2 - depth / 2)
+  low, o = eaves - 0.25, 0.4
+  c = [
+    (-width / 2 - o, -o, low),
+    (width / 2 + o, -o, low),
+    (width / 2 + o, depth + o, low),
+    (-width / 2 - o, depth + o, low),
+    (-half, depth / 2, ridge),
+    (half, depth / 2, ridge),
+  ]
+  return [
+    solids.quad([c[0], c[1], c[5], c[4]], roof),
+    solids.quad([c[2], c[3], c[4], c[5]], roof),
+    solids.make([c[1], c[2], c[5]], [[0, 1, 2]], roof),
+    solids.make([c[3], c[0], c[4]], [[0, 1, 2]], roof),
+  ]
+
+
+def _dormer(foot: tuple[float, float, float], wall: Paint, roof: Paint) -> list[solids.Solid]:
+  """Build a dormer with its window at a point of the roof."""
+  x, y, z = foot
+  pane = [(x - 0.5, z + 0.1), (x + 0.5, z + 0.1), (x + 0.5, z + 1.0), (x - 0.5, z + 1.0)]
+  return [
+    solids.box((1.5, 2.4, 1.5), wall, (x, y + 0.6, z - 0.3)),
+    solids.quad([(px, y - 0.61, pz) for px, pz in pane], _GLASS, unit=True),
+    solids.box((1.8, 2.8, 0.12), roof, (x, y + 0.5, z + 1.2)),
+  ]
+
+
 def house(
   rng: np.random.Generator, width: float, depth: float, style: Style
 ) -> objects.SceneObject:
@@ -281,70 +282,48 @@ def house(
   bands = [(0.6 if not style.shops else 2.95, style.plinth), (eaves, style.wall)]
   front = _holes(rng, style, width, True)
   pieces = _facade((-width / 2, 0, 0), (1, 0, 0), width, eaves, front, bands=bands, recess=0.16)
-  pieces += _facade(
-    (width / 2, 0, 0),
-    (0, 1, 0),
-    depth,
-    eaves,
-    _holes(rng, style, depth, False),
-    bands=bands,
-    recess=0.12,
-  )
-  pieces += _facade(
-    (-width / 2, depth, 0),
-    (0, -1, 0),
-    depth,
-    eaves,
-    _holes(rng, style, depth, False),
-    bands=bands,
-    recess=0.12,
-  )
+  for x, direction in ((width / 2, (0, 1, 0)), (-width / 2, (0, -1, 0))):
+    side = _holes(rng, style, depth, False)
+    corner = (x, 0 if direction[1] > 0 else depth, 0)
+    pieces += _facade(corner, direction, depth, eaves, side, bands=bands, recess=0.12)
   pieces += _facade((width / 2, depth, 0), (-1, 0, 0), width, eaves, [], bands=bands, recess=0.1)
-  for left, right, low, high, paint in front:
-    middle = 0.5 * (left + right) - width / 2
-    if paint.pattern == 'window':
-      pieces.append(
-        solids.box((right - left + 0.2, 0.16, 0.07), _STONE, (middle, -0.03, low - 0.07))
-      )
-      if style.shutters:
-        shutter = Paint('ribs', style.plinth.color, (0.1, 0.1, 0.1), 0.12)
-        for side in (-1, 1):
-          pieces.append(
-            solids.box(
-              (0.45, 0.05, high - low),
-              shutter,
-              (middle + side * (0.5 * (right - left) + 0.26), -0.03, low),
-            )
-          )
-      if style.balconies and low > 2.5 and int(7 * middle + 3 * low) % 3 == 0:
-        pieces += _balcony(middle, low - 0.7, rng)
-    elif paint.pattern == 'door':
-      pieces.append(solids.box((right - left + 0.5, 0.9, 0.14), _STONE, (middle, -0.4, -0.02)))
-      pieces.append(
-        solids.box((right - left + 0.6, 0.9, 0.09), _STONE, (middle, -0.42, high + 0.12))
-      )
-    elif paint.pattern == 'shop' and rng.random() < 0.5:
-      awning = Paint(
-        'stripes',
-        ((0.5, 0.06, 0.05), (0.06, 0.22, 0.14), (0.07, 0.12, 0.35))[rng.integers(3)],
-        (0.68, 0.66, 0.6),
-        0.4,
-      )
-      pieces.append(
-        solids.quad(
-          [
-            (middle - 1.6, -1.1, 2.35),
-            (middle + 1.6, -1.1, 2.35),
-            (middle + 1.6, 0, 2.85),
-            (middle - 1.6, 0, 2.85),
-          ],
-          awning,
-        )
-      )
+  for hole in front:
+    pieces += _around_hole(rng, style, width, hole)
   for z in ([2.95] if style.shops else []) + [eaves - 0.25]:
     pieces.append(solids.box((width + 0.1, 0.14, 0.2), _STONE, (0, -0.05, z)))
   roof = solids.join(*_roof(rng, style, width, depth, eaves))
   return objects.SceneObject('building', (objects.Part(solids.join(*pieces)), objects.Part(roof)))
+
+
+def _around_hole(
+  rng: np.random.Generator,
+  style: Style,
+  width: float,
+  hole: tuple[float, float, float, float, Paint],
+) -> list[solids.Solid]:
+  """Build sill, shutters and balcony of a window, or step and canopy of a door, or an awning."""
+  left, right, low, high, paint = hole
+  middle = 0.5 * (left + right) - width / 2
+  pieces = []
+  if paint.pattern == 'window':
+    pieces.append(solids.box((right - left + 0.2, 0.16, 0.07), _STONE, (middle, -0.03, low - 0.07)))
+    if style.shutters:
+      shutter = Paint('ribs', style.plinth.color, (0.1, 0.1, 0.1), 0.12)
+      for side in (-1, 1):
+        x = middle + side * (0.5 * (right - left) + 0.26)
+        pieces.append(solids.box((0.45, 0.05, high - low), shutter, (x, -0.03, low)))
+    if style.balconies and low > 2.5 and int(7 * middle + 3 * low) % 3 == 0:
+      pieces += _balcony(middle, low - 0.7, rng)
+  elif paint.pattern == 'door':
+    pieces.append(solids.box((right - left + 0.5, 0.9, 0.14), _STONE, (middle, -0.4, -0.02)))
+    pieces.append(solids.box((right - left + 0.6, 0.9, 0.09), _STONE, (middle, -0.42, high + 0.12)))
+  elif paint.pattern == 'shop' and rng.random() < 0.5:
+    colors = ((0.5, 0.06, 0.05), (0.06, 0.22, 0.14), (0.07, 0.12, 0.35))
+    awning = Paint('stripes', colors[rng.integers(3)], (0.68, 0.66, 0.6), 0.4)
+    x0, x1 = middle - 1.6, middle + 1.6
+    corners = [(x0, -1.1, 2.35), (x1, -1.1, 2.35), (x1, 0, 2.85), (x0, 0, 2.85)]
+    pieces.append(solids.quad(corners, awning))
+  return pieces
 
 
 def garage(rng: np.random.Generator, width: float = 3.1, depth: float = 5.8) -> objects.SceneObject:

@@ -17,8 +17,8 @@ import numpy as np
 
 from pnerf_jax.contrib.preparation import stereo
 from pnerf_jax.contrib.street import (
-  appearance,
   camera,
+  illumination,
   lidar,
   network,
   predictions,
@@ -168,7 +168,7 @@ def render_image(
   seen = owner >= 0
   depth = (np.where(seen[..., None], points, 0) - street_from_rect[:3, 3]) @ street_from_rect[:3, 2]
   return Image(
-    rgb=appearance.develop(np.concatenate(colors).reshape(h, w, 3), gain, rng),
+    rgb=illumination.develop(np.concatenate(colors).reshape(h, w, 3), gain, rng),
     owner=owner,
     points=points,
     depth=np.where(seen, depth, np.inf),

@@ -11,7 +11,7 @@ Letters: `n` pixels; H and W the size of an image; ids as in data/labels.py.
 import cv2
 import numpy as np
 
-from pnerf_jax.contrib.street import appearance
+from pnerf_jax.contrib.street import textures
 from pnerf_jax.data import labels
 
 PREDICTED_IDS = tuple(
@@ -98,8 +98,8 @@ def _lattice_noise(points: np.ndarray, owner: np.ndarray, seed: int) -> np.ndarr
   for corner in np.ndindex(2, 2, 2):
     weight = np.prod(np.where(corner, fraction, 1 - fraction), axis=1)
     keys = [low[:, i] + corner[i] for i in range(3)]
-    first = appearance.cell_hash(*keys, owner, np.full(len(points), seed))
-    second = appearance.cell_hash(*keys, owner, np.full(len(points), seed + 7919))
+    first = textures.cell_hash(*keys, owner, np.full(len(points), seed))
+    second = textures.cell_hash(*keys, owner, np.full(len(points), seed + 7919))
     normal = np.sqrt(-2 * np.log(first + 1e-7)) * np.cos(2 * np.pi * second)
     total += weight * normal
     power += weight**2
@@ -173,7 +173,7 @@ class SimulatedNetwork:
     choice = np.where(
       flat,
       _normal_cdf(_lattice_noise(0.4 * points, surface, self._seed + 1)),
-      appearance.cell_hash(owner, np.full(len(owner), self._seed)),
+      textures.cell_hash(owner, np.full(len(owner), self._seed)),
     )
     weight = np.where(flat, 1.0, self._weight[owner]) * self.strength
     for name, confusions in _CONFUSIONS.items():

@@ -9,7 +9,7 @@ import numpy as np
 import trimesh
 from trimesh.ray import ray_pyembree
 
-from pnerf_jax.contrib.street import appearance, solids
+from pnerf_jax.contrib.street import illumination, solids, textures
 
 _LIFT = 0.004  # metres that shadow rays start above their surface
 
@@ -42,9 +42,7 @@ class Scene:
     self._height = np.einsum('ij,ij->i', self.normal, whole.vertices[whole.faces[:, 0]])
     self._uv_map = whole.uv_map
     paints = whole.paints
-    self._pattern = np.array([appearance.PATTERN_NAMES.index(p.pattern) for p in paints])[
-      whole.paint
-    ]
+    self._pattern = np.array([textures.PATTERN_NAMES.index(p.pattern) for p in paints])[whole.paint]
     column = lambda name: np.array([getattr(p, name) for p in paints], float)[whole.paint]
     self._color, self._accent = column('color'), column('accent')
     self._size, self._gloss = column('size'), column('gloss')
@@ -86,10 +84,10 @@ class Scene:
     uv_map = self._uv_map[faces]
     uv = np.einsum('nij,nj->ni', uv_map[:, :, :3], points) + uv_map[:, :, 3]
     sample_width = sample_width / np.clip(np.abs(cosine), 0.25, 1)
-    samples = appearance.SurfaceSamples(
+    samples = textures.SurfaceSamples(
       uv, sample_width, self._color[faces], self._accent[faces], self._size[faces], faces
     )
-    return appearance.albedo(self._pattern[faces], samples), normal, self._gloss[faces]
+    return textures.albedo(self._pattern[faces], samples), normal, self._gloss[faces]
 
 
 def nearest(
@@ -108,7 +106,7 @@ def nearest(
 
 def radiance(
   scenes: list[Scene],
-  light: appearance.Light,
+  light: illumination.Light,
   origins: np.ndarray,
   directions: np.ndarray,
   spread: float,
@@ -125,7 +123,7 @@ def radiance(
   scene_index, hits = nearest(scenes, origins, directions)
   color = np.empty_like(directions)
   miss = np.flatnonzero(hits.face < 0)
-  color[miss] = appearance.sky(light, directions[miss])
+  color[miss] = illumination.sky(light, directions[miss])
   for index, scene in enumerate(scenes):
     rays = np.flatnonzero((hits.face >= 0) & (scene_index == index))
     if not len(rays):
@@ -137,5 +135,5 @@ def radiance(
     start = points[lit] + _LIFT * normal[lit]
     toward = np.broadcast_to(light.sun, start.shape)
     lit[lit] = ~np.any([other.occluded(start, toward) for other in scenes], axis=0)
-    color[rays] = appearance.shade(light, surface, normal, ahead, gloss, lit=lit, distance=far)
+    color[rays] = illumination.shade(light, surface, normal, ahead, gloss, lit=lit, distance=far)
   return color

@@ -9,10 +9,10 @@ import numpy as np
 
 from pnerf_jax.contrib.street import (
   annotation,
-  appearance,
   boulevard,
   buildings,
   camera,
+  illumination,
   layout,
   plants,
   raycast,
@@ -106,7 +106,7 @@ class Street:
   static: raycast.Scene
   movers: list[layout.Mover]
   road: layout.Road
-  light: appearance.Light
+  light: illumination.Light
   street_from_pose: np.ndarray
 
   @property
@@ -197,7 +197,7 @@ def build(parameters: Parameters) -> Street:
     static=_static(still),
     movers=movers,
     road=road,
-    light=appearance.weather(rng, heading + rng.uniform(-2.5, 2.5)),
+    light=illumination.weather(rng, heading + rng.uniform(-2.5, 2.5)),
     street_from_pose=_drive(road, offset, preset.SPEED, parameters.frames, rng),
   )
 

@@ -17,7 +17,7 @@ class Paint:
   """Appearance of a triangle.
 
   Attributes:
-    pattern: name of a function of appearance.PATTERNS.
+    pattern: name of a function of textures.PATTERNS.
     color: linear RGB albedo in [0, 1].
     accent: second colour of the pattern (mortar, joints, curtain, ...).
     size: metres of one repeat (brick length, plank width); patterns on 0..1 ignore it.

@@ -87,70 +87,99 @@ def _house(builder: Builder, side: int, s0: float, s1: float):
 
 def _plot(builder: Builder, side: int, s0: float, s1: float, kind: str):
   """Add a plot without a house; kind: see `_row`."""
+  stone = buildings.wall_paint(builder.rng, ['stone', 'plaster', 'brick'])
+  _PLOTS[kind](builder, side, s0, s1, stone)
+
+
+def _gate_plot(builder: Builder, side: int, s0: float, s1: float, stone: Paint):
+  """Add a gate in a wall, with a tree and a garage behind it."""
   rng, middle, width = builder.rng, 0.5 * (s0 + s1), s1 - s0
-  stone = buildings.wall_paint(rng, ['stone', 'plaster', 'brick'])
-  if kind == 'gate':
-    builder.face(furniture.gate(rng, 2.9), middle, side, _FRONT + 0.3, 0.11)
-    for sign in (-1, 1):
-      builder.face(
-        furniture.wall(rng, 0.5 * width - 1.6, 2.0, stone),
-        middle + sign * (0.25 * width + 0.8),
-        side,
-        _FRONT + 0.3,
-        0.11,
-      )
-    builder.face(plants.tree(rng, 6.0, 'round', 0.8), middle + 1, side, 9.0, 0.11)
-    builder.face(buildings.garage(rng), middle - 0.2, side, 11.0, 0.11)
-  elif kind == 'parking':
-    builder.face(furniture.wall(rng, width, 1.5, stone), middle, side, 9.6, 0.04)
-    builder.face(plants.hedge(rng, width, 1.9), middle, side, 10.4, 0.04)
-    for s in s0 + 1.6 + 2.65 * np.arange(int((width - 1) / 2.65)):
-      if rng.random() < 0.7:
-        builder.put(
-          vehicles.car(rng),
-          s,
-          side * 6.7,
-          0.04,
-          rng.choice([1, -1]) * np.pi / 2,
-          ghost=rng.random() < 0.2,
-        )
-    builder.face(furniture.traffic_sign(rng), s1 - 0.3, side, _FRONT - 0.6, 0.04)
-  elif kind == 'square':
-    for ds in (-3.6, 3.4):
-      builder.face(plants.tree(rng, rng.uniform(5.5, 7), 'round'), middle + ds, side, 7.2)
-      builder.face(furniture.bench(rng), middle + ds + 1.6, side, 6.3)
-    builder.face(furniture.vending_machine(rng), s0 + 1.0, side, 5.2)
-    builder.face(furniture.lantern(rng), middle, side, 5.0)
-    builder.face(plants.hedge(rng, width, 1.4), middle, side, 11.6)
-    for _ in range(3):
-      builder.put(
-        people.person(rng),
-        middle + rng.uniform(-4, 4),
-        side * rng.uniform(4.6, 8),
-        0.12,
-        rng.uniform(0, 6),
-      )
-    for i in range(3):
-      builder.put(people.bicycle(rng), s1 - 2.2 + 0.75 * i, side * 5.6, 0.12, np.pi / 2)
-  elif kind == 'side':
-    builder.put(
-      furniture.traffic_light(rng), s0 - 0.4, side * (_ROAD + 0.3), 0.11, 0.0 if side < 0 else np.pi
+  builder.face(furniture.gate(rng, 2.9), middle, side, _FRONT + 0.3, 0.11)
+  for sign in (-1, 1):
+    builder.face(
+      furniture.wall(rng, 0.5 * width - 1.6, 2.0, stone),
+      middle + sign * (0.25 * width + 0.8),
+      side,
+      _FRONT + 0.3,
+      0.11,
     )
-    builder.face(furniture.traffic_sign(rng), s1 + 0.5, side, _ROAD + 0.35, 0.11)
-    builder.face(plants.tree(rng, 7.0, 'round', 0.6), middle - 4.5, side, 24.0)
-    builder.put(vehicles.car(rng), middle, side * 17.0, 0.0, np.pi / 2)
-  else:
-    for s in (middle - 0.25 * width, middle + 0.25 * width):
-      builder.face(furniture.guard_rail(rng, 0.5 * width), s, side, _FRONT - 0.25, 0.11)
-    for _ in range(4):
-      builder.face(
-        plants.bush(rng, rng.uniform(0.9, 1.8)),
-        rng.uniform(s0, s1),
-        side,
-        rng.uniform(5.2, 8.0),
-        0.10,
+  builder.face(plants.tree(rng, 6.0, 'round', 0.8), middle + 1, side, 9.0, 0.11)
+  builder.face(buildings.garage(rng), middle - 0.2, side, 11.0, 0.11)
+
+
+def _parking_plot(builder: Builder, side: int, s0: float, s1: float, stone: Paint):
+  """Add parked cars in front of a wall and a hedge."""
+  rng, middle, width = builder.rng, 0.5 * (s0 + s1), s1 - s0
+  builder.face(furniture.wall(rng, width, 1.5, stone), middle, side, 9.6, 0.04)
+  builder.face(plants.hedge(rng, width, 1.9), middle, side, 10.4, 0.04)
+  for s in s0 + 1.6 + 2.65 * np.arange(int((width - 1) / 2.65)):
+    if rng.random() < 0.7:
+      builder.put(
+        vehicles.car(rng),
+        s,
+        side * 6.7,
+        0.04,
+        rng.choice([1, -1]) * np.pi / 2,
+        ghost=rng.random() < 0.2,
       )
-    builder.face(plants.tree(rng, 8.0, 'cone'), middle, side, 9.0, 0.10)
+  builder.face(furniture.traffic_sign(rng), s1 - 0.3, side, _FRONT - 0.6, 0.04)
+
+
+def _square_plot(builder: Builder, side: int, s0: float, s1: float, stone: Paint):
+  """Add a square with trees, benches, people and bicycles."""
+  rng, middle, width = builder.rng, 0.5 * (s0 + s1), s1 - s0
+  for ds in (-3.6, 3.4):
+    builder.face(plants.tree(rng, rng.uniform(5.5, 7), 'round'), middle + ds, side, 7.2)
+    builder.face(furniture.bench(rng), middle + ds + 1.6, side, 6.3)
+  builder.face(furniture.vending_machine(rng), s0 + 1.0, side, 5.2)
+  builder.face(furniture.lantern(rng), middle, side, 5.0)
+  builder.face(plants.hedge(rng, width, 1.4), middle, side, 11.6)
+  for _ in range(3):
+    builder.put(
+      people.person(rng),
+      middle + rng.uniform(-4, 4),
+      side * rng.uniform(4.6, 8),
+      0.12,
+      rng.uniform(0, 6),
+    )
+  for i in range(3):
+    builder.put(people.bicycle(rng), s1 - 2.2 + 0.75 * i, side * 5.6, 0.12, np.pi / 2)
+
+
+def _side_street_plot(builder: Builder, side: int, s0: float, s1: float, stone: Paint):
+  """Add the mouth of a side street."""
+  rng, middle = builder.rng, 0.5 * (s0 + s1)
+  builder.put(
+    furniture.traffic_light(rng), s0 - 0.4, side * (_ROAD + 0.3), 0.11, 0.0 if side < 0 else np.pi
+  )
+  builder.face(furniture.traffic_sign(rng), s1 + 0.5, side, _ROAD + 0.35, 0.11)
+  builder.face(plants.tree(rng, 7.0, 'round', 0.6), middle - 4.5, side, 24.0)
+  builder.put(vehicles.car(rng), middle, side * 17.0, 0.0, np.pi / 2)
+
+
+def _rail_plot(builder: Builder, side: int, s0: float, s1: float, stone: Paint):
+  """Add a slope with bushes behind a guard rail."""
+  rng, middle, width = builder.rng, 0.5 * (s0 + s1), s1 - s0
+  for s in (middle - 0.25 * width, middle + 0.25 * width):
+    builder.face(furniture.guard_rail(rng, 0.5 * width), s, side, _FRONT - 0.25, 0.11)
+  for _ in range(4):
+    builder.face(
+      plants.bush(rng, rng.uniform(0.9, 1.8)),
+      rng.uniform(s0, s1),
+      side,
+      rng.uniform(5.2, 8.0),
+      0.10,
+    )
+  builder.face(plants.tree(rng, 8.0, 'cone'), middle, side, 9.0, 0.10)
+
+
+_PLOTS = {
+  'gate': _gate_plot,
+  'parking': _parking_plot,
+  'square': _square_plot,
+  'side': _side_street_plot,
+  'rail': _rail_plot,
+}
 
 
 def _street_side(builder: Builder, side: int, plots):

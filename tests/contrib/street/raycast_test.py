@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from pnerf_jax.contrib.street import appearance, raycast, solids
+from pnerf_jax.contrib.street import illumination, raycast, solids, textures
 from pnerf_jax.contrib.street.solids import Paint
 
 GREY = Paint('sign', (0.4, 0.4, 0.4), (0.4, 0.4, 0.4))  # a flat colour
-LIGHT = appearance.Light(
+LIGHT = illumination.Light(
   np.array([0.0, 0.0, 1.0]),
   np.array([1.0, 0.9, 0.8]),
   np.array([0.3, 0.4, 0.5]),
@@ -68,26 +68,26 @@ def test_radiance_has_shadows_of_other_scenes():
 def test_radiance_of_missing_rays_is_the_sky():
   up = np.array([[0.0, 0.0, 1.0], [0.6, 0.0, 0.8]])
   color = raycast.radiance([raycast.Scene([FLOOR])], LIGHT, np.ones((2, 3)), up, 1e-3)
-  np.testing.assert_allclose(color, appearance.sky(LIGHT, up))
+  np.testing.assert_allclose(color, illumination.sky(LIGHT, up))
 
 
 def test_noise_is_periodic_and_fades_with_the_sample_width():
   rng = np.random.default_rng(1)
   uv = rng.uniform(-40, 40, (4000, 2))
-  sharp = appearance.noise(uv, np.full(4000, 0.02))
+  sharp = textures.noise(uv, np.full(4000, 0.02))
   np.testing.assert_allclose(sharp.std(), 1.0, atol=0.15)
-  period = 512 * appearance.TEXEL
+  period = 512 * textures.TEXEL
   np.testing.assert_allclose(
-    appearance.noise(uv + [period, -period], np.full(4000, 0.02)), sharp, atol=1e-4
+    textures.noise(uv + [period, -period], np.full(4000, 0.02)), sharp, atol=1e-4
   )
-  blurred = appearance.noise(uv, np.full(4000, 2.0), rough=True)
+  blurred = textures.noise(uv, np.full(4000, 2.0), rough=True)
   assert blurred.std() < 0.5
 
 
 def test_every_pattern_is_finite_and_bounded():
   rng = np.random.default_rng(2)
   n = 300
-  samples = appearance.SurfaceSamples(
+  samples = textures.SurfaceSamples(
     rng.uniform(-9, 9, (n, 2)),
     rng.uniform(0.005, 2, n),
     rng.uniform(0, 1, (n, 3)),
@@ -95,6 +95,6 @@ def test_every_pattern_is_finite_and_bounded():
     rng.uniform(0.1, 2, n),
     rng.integers(0, 10**6, n),
   )
-  for pattern in range(len(appearance.PATTERN_NAMES)):
-    out = appearance.albedo(np.full(n, pattern), samples)
+  for pattern in range(len(textures.PATTERN_NAMES)):
+    out = textures.albedo(np.full(n, pattern), samples)
     assert np.isfinite(out).all() and out.min() >= 0 and out.max() <= 1

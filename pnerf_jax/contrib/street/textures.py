@@ -1,8 +1,8 @@
-"""Procedural textures, sun, sky and camera response.
+"""Procedural textures.
 
 Letters: `n` rays; `uv` [n, 2] texture coordinates in metres (0..1 on panes); `sample_width` [n]
 metres that a sample covers on the surface. Patterns finer than that fade to their mean, which
-avoids aliasing. Colours are linear RGB until `develop`.
+avoids aliasing. Colours are linear RGB.
 """
 
 import dataclasses
@@ -71,7 +71,8 @@ def cell_hash(*keys: np.ndarray) -> np.ndarray:
   return (state >> np.uint32(8)).astype(np.float32) / np.float32(1 << 24)
 
 
-def _mix(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
+def mix(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
+  """Return colours [n, 3] between `a` and `b`, by the share [n] of `b`, clipped to [0, 1]."""
   return a + np.clip(share, 0, 1)[:, None] * (b - a)
 
 
@@ -129,7 +130,7 @@ def _cloth(s: SurfaceSamples) -> np.ndarray:
 
 def _plaster(s: SurfaceSamples) -> np.ndarray:
   streak = noise(s.uv * [2.5, 0.35], s.sample_width)
-  return _mix(s.color * s.grain(0.07, 1.0, True), s.accent, 0.10 * streak + 0.05) * s.grain(
+  return mix(s.color * s.grain(0.07, 1.0, True), s.accent, 0.10 * streak + 0.05) * s.grain(
     0.10, 6.0
   )
 
@@ -144,7 +145,7 @@ def _asphalt(s: SurfaceSamples) -> np.ndarray:
 
 
 def _gravel(s: SurfaceSamples) -> np.ndarray:
-  return _mix(s.color, s.accent, 0.5 + 0.4 * noise(s.uv, s.sample_width, 1.5, True)) * s.grain(
+  return mix(s.color, s.accent, 0.5 + 0.4 * noise(s.uv, s.sample_width, 1.5, True)) * s.grain(
     0.12, 6.0
   )
 
@@ -153,7 +154,7 @@ def _ground(s: SurfaceSamples) -> np.ndarray:
   tone = (
     0.45 + 0.30 * noise(s.uv, s.sample_width, 1.0, True) + 0.25 * noise(s.uv, s.sample_width, 7.0)
   )
-  return _mix(s.color, s.accent, tone) * s.grain(0.18, 1.0, True)
+  return mix(s.color, s.accent, tone) * s.grain(0.18, 1.0, True)
 
 
 def _courses(
@@ -176,7 +177,7 @@ def _courses(
     _line(u, joint / width, s.sample_width / (s.size * width)),
     _line(v, joint / height, s.sample_width / (s.size * height)),
   )
-  return _mix(tone, s.accent, cover) * s.grain(0.12, 8.0)
+  return mix(tone, s.accent, cover) * s.grain(0.12, 8.0)
 
 
 def _brick(s: SurfaceSamples) -> np.ndarray:
@@ -204,31 +205,31 @@ def _planks(s: SurfaceSamples) -> np.ndarray:
   shade = (cell_hash(np.floor(u)) - 0.5) * _fade(s.sample_width, 0.8 * s.size)
   vein = 0.16 * noise(s.uv * [4.0, 0.3], s.sample_width)
   tone = s.color * (1 + 0.5 * shade + vein)[:, None]
-  return _mix(tone, s.accent, _line(u, 0.10, s.sample_width / s.size))
+  return mix(tone, s.accent, _line(u, 0.10, s.sample_width / s.size))
 
 
 def _ribs(s: SurfaceSamples) -> np.ndarray:
   v = s.uv[:, 1] / s.size
-  return _mix(s.color * s.grain(0.07), s.accent, 0.7 * _line(v, 0.16, s.sample_width / s.size))
+  return mix(s.color * s.grain(0.07), s.accent, 0.7 * _line(v, 0.16, s.sample_width / s.size))
 
 
 def _stripes(s: SurfaceSamples) -> np.ndarray:
   u = s.uv[:, 0] / s.size
   share = np.where(np.abs(u - np.rint(u)) < 0.25, 1.0, 0.0)
-  return _mix(
+  return mix(
     s.color, s.accent, 0.5 + (share - 0.5) * _fade(s.sample_width, 0.6 * s.size)
   ) * s.grain(0.06)
 
 
 def _bark(s: SurfaceSamples) -> np.ndarray:
   vein = 0.5 + 0.5 * noise(s.uv * [2.0, 0.5], s.sample_width, 1.0, True)
-  return _mix(s.accent, s.color, vein) * s.grain(0.10, 4.0)
+  return mix(s.accent, s.color, vein) * s.grain(0.10, 4.0)
 
 
 def _foliage(s: SurfaceSamples) -> np.ndarray:
   own = cell_hash(s.face)
   tone = 0.35 + 0.65 * own + 0.28 * noise(s.uv, s.sample_width, 1.0, True)
-  return _mix(s.accent, s.color, tone) * (0.75 + 0.5 * cell_hash(s.face, s.face >> 3))[:, None]
+  return mix(s.accent, s.color, tone) * (0.75 + 0.5 * cell_hash(s.face, s.face >> 3))[:, None]
 
 
 def _glass(s: SurfaceSamples) -> np.ndarray:
@@ -301,63 +302,6 @@ PATTERNS = {
 PATTERN_NAMES = tuple(PATTERNS)
 
 
-@dataclasses.dataclass(frozen=True)
-class Light:
-  """Weather and illumination.
-
-  Attributes:
-    sun: [3] unit vector towards the sun.
-    sunlight: [3] linear RGB.
-    skylight: [3] linear RGB.
-    horizon: [3] colour of the sky at the horizon.
-    zenith: [3] colour of the sky at the zenith.
-    cloud: cloud cover, about 0..1.
-    haze: metres after which 63 % of the colour is haze.
-    shift: [2] offset of the clouds.
-  """
-
-  sun: np.ndarray
-  sunlight: np.ndarray
-  skylight: np.ndarray
-  horizon: np.ndarray
-  zenith: np.ndarray
-  cloud: float
-  haze: float
-  shift: np.ndarray
-
-
-def weather(rng: np.random.Generator, azimuth: float) -> Light:
-  """Sample a dry day with the sun near `azimuth` (radians from +x)."""
-  azimuth = azimuth + rng.uniform(-0.4, 0.4)
-  height = rng.uniform(0.65, 1.0)
-  sun = np.array(
-    [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
-  )
-  strength = rng.uniform(1.15, 1.5)
-  return Light(
-    sun,
-    strength * np.array([1.0, 0.95, 0.86]),
-    np.array([0.52, 0.57, 0.66]),
-    np.array([0.82, 0.86, 0.90]),
-    np.array([0.28, 0.44, 0.74]) * rng.uniform(0.9, 1.1),
-    rng.uniform(0.2, 0.7),
-    700.0,
-    rng.uniform(0, 50, 2),
-  )
-
-
-def sky(light: Light, directions: np.ndarray) -> np.ndarray:
-  """Return the colour [n, 3] of the sky along unit directions [n, 3]."""
-  up = np.clip(directions[:, 2], 0, 1)
-  color = _mix(np.broadcast_to(light.horizon, directions.shape), light.zenith, np.sqrt(up) * 1.15)
-  plane = directions[:, :2] / (up + 0.12)[:, None] * 2.2 + light.shift
-  shape = noise(plane, np.full(len(plane), 0.03), 1.0) + 0.5 * noise(
-    plane, np.full(len(plane), 0.01), 0.5
-  )
-  cover = np.clip(0.9 * shape - 1.0 + 1.9 * light.cloud, 0, 1) * np.clip(5 * up, 0, 1)
-  return _mix(color, np.array([0.96, 0.96, 0.97]), cover)
-
-
 def albedo(pattern: np.ndarray, samples: SurfaceSamples) -> np.ndarray:
   """Return the albedo [n, 3] of surface points; `pattern` [n] indexes PATTERN_NAMES."""
   out = np.empty_like(samples.color)
@@ -368,50 +312,3 @@ def albedo(pattern: np.ndarray, samples: SurfaceSamples) -> np.ndarray:
     )
     out[chosen] = PATTERNS[PATTERN_NAMES[index]](part)
   return np.clip(out, 0, 1)
-
-
-def shade(
-  light: Light,
-  surface: np.ndarray,
-  normal: np.ndarray,
-  directions: np.ndarray,
-  gloss: np.ndarray,
-  *,
-  lit: np.ndarray,
-  distance: np.ndarray,
-) -> np.ndarray:
-  """Return the radiance [n, 3] of surface points.
-
-  Args:
-    light: the illumination.
-    surface: [n, 3] albedo.
-    normal: [n, 3] unit normals towards the viewer.
-    directions: [n, 3] unit viewing rays.
-    gloss: [n] weight of the mirrored sky.
-    lit: [n] bool, not in shadow.
-    distance: [n] metres.
-  """
-  facing = np.clip(normal @ light.sun, 0, 1) * lit
-  ambient = (0.62 + 0.38 * normal[:, 2])[:, None] * light.skylight
-  bounce = 0.10 * np.clip(-normal[:, 2] + 0.3, 0, 1)[:, None] * light.sunlight
-  color = surface * (ambient + bounce + facing[:, None] * light.sunlight)
-  cosine = np.einsum('ij,ij->i', directions, normal)
-  mirror = directions - 2 * cosine[:, None] * normal
-  shiny = np.flatnonzero(gloss > 0)
-  if len(shiny):
-    seen = sky(light, mirror[shiny])
-    # Near the horizon the mirror image is the other side of the street, which is darker.
-    seen *= np.clip(0.22 + 1.1 * mirror[shiny, 2], 0.22, 1.0)[:, None]
-    grazing = gloss[shiny] + (1 - gloss[shiny]) * 0.3 * (1 - np.abs(cosine[shiny])) ** 5
-    color[shiny] = _mix(color[shiny], seen, grazing)
-  return _mix(color, 0.9 * light.horizon, 1 - np.exp(-distance / light.haze))
-
-
-def develop(radiance: np.ndarray, gain: float, rng: np.random.Generator) -> np.ndarray:
-  """Return the uint8 image [h, w, 3] of linear radiance: exposure, sensor noise, tone curve."""
-  signal = np.maximum(radiance * gain, 0)
-  signal = signal + rng.normal(size=signal.shape) * np.sqrt(2.0e-5 + 1.6e-4 * signal)
-  signal = np.clip(signal, 0, None)
-  # Linear, then a soft shoulder that keeps contrast in a bright sky.
-  signal = np.where(signal < 0.6, signal, 0.6 + 0.4 * (1 - np.exp(-(signal - 0.6) / 0.4)))
-  return np.clip(255 * np.clip(signal, 0, 1) ** (1 / 2.2) + 0.5, 0, 255).astype(np.uint8)
