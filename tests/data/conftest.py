@@ -1,13 +1,20 @@
-"""A small dataset in KITTI-360's layout, in which every number is known."""
+"""Small datasets, in KITTI-360's layout and as transforms.json, in which every number is known."""
 
+import json
 import pathlib
+import struct
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from configs import transforms as configs
 from pnerf_jax.config.schema import DataConfig, SceneConfig
+from pnerf_jax.data import image_io, transforms
+from pnerf_jax.data.dataset import open_dataset
+from pnerf_jax.errors import InputError
 
 SEQUENCE = '2013_05_28_drive_0007_sync'
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
@@ -120,3 +127,85 @@ def tiny(tmp_path):
     data=DataConfig(root=str(root)),
     scene=SceneConfig(),
   )
+
+
+# OpenGL axes of a camera that looks along +x of a world with z up.
+FORWARD = np.array([[0, 0, -1, 0], [-1, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 1]], float)
+
+
+class OwnDataset:
+  """A transforms.json of 16 x 12 images, one object per name, 1 m apart along x."""
+
+  def __init__(self, root: pathlib.Path):
+    self.root = root
+    self.config = configs.get_config('tiny')
+    self.config.data.root = str(root)
+    self.config.data.primitives, self.config.scene.unannotated_space = 'none', 'void'
+    self.common = {'w': 16, 'h': 12, 'fl_x': 10, 'fl_y': 11, 'cx': 8, 'cy': 6}
+    self.frames: list[dict] = []
+
+  def add(self, *names, **keys):
+    """Add images."""
+    for name in names:
+      image_io.write_rgb(self.root / name, np.zeros((12, 16, 3)))
+      matrix = FORWARD.copy()
+      matrix[0, 3] = len(self.frames)
+      self.frames.append({'file_path': name, 'transform_matrix': matrix.tolist(), **keys})
+    return self
+
+  def open(self, **common):
+    """Write transforms.json with some more common keys and open the dataset."""
+    self.root.mkdir(exist_ok=True)
+    content = {**self.common, **common, 'frames': self.frames}
+    (self.root / transforms.NAME).write_text(json.dumps(content))
+    return open_dataset(self.config.data)
+
+  def error(self, **common) -> str:
+    """Return the error line of opening the dataset."""
+    with pytest.raises(InputError) as error:
+      self.open(**common)
+    assert str(self.root) in str(error.value) and len(str(error.value)) < 600
+    return str(error.value)
+
+
+@pytest.fixture
+def own(tmp_path):
+  return OwnDataset(tmp_path / 'own')
+
+
+@pytest.fixture(scope='session')
+def result_or_input_error():
+  """Call a reader; an InputError must have one line of bounded length."""
+
+  def call(read, *args):
+    try:
+      return read(*args)
+    except InputError as error:
+      assert '\n' not in str(error) and len(str(error)) < 1500
+      return None
+
+  return call
+
+
+@pytest.fixture(scope='session')
+def write():
+  """Write a text or bytes to a path; return the path."""
+
+  def call(path, content):
+    if isinstance(content, str):
+      content = content.encode('utf-8', 'surrogatepass')
+    path.write_bytes(content)
+    return path
+
+  return call
+
+
+@pytest.fixture(scope='session')
+def chunk():
+  """Return a chunk of a PNG with a valid checksum."""
+
+  def call(kind, content):
+    body = kind + content
+    return struct.pack('>I', len(content)) + body + struct.pack('>I', zlib.crc32(body))
+
+  return call

@@ -1,142 +1,13 @@
 """Keys of transforms.json as nerfstudio, instant-ngp and users write them: meaning and messages."""
 
-import json
-import pathlib
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from configs import transforms as configs
 from pnerf_jax.contrib.preparation import export_transforms
 from pnerf_jax.data import image_io, transforms, window
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.errors import InputError
-
-# OpenGL axes of a camera that looks along +x of a world with z up.
-FORWARD = np.array([[0, 0, -1, 0], [-1, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 1]], float)
-FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
-
-
-class Dataset:
-  """A transforms.json of 16 x 12 images, one object per name, 1 m apart along x."""
-
-  def __init__(self, root: pathlib.Path):
-    self.root = root
-    self.config = configs.get_config('tiny')
-    self.config.data.root = str(root)
-    self.config.data.primitives, self.config.scene.unannotated_space = 'none', 'void'
-    self.common = {'w': 16, 'h': 12, 'fl_x': 10, 'fl_y': 11, 'cx': 8, 'cy': 6}
-    self.frames: list[dict] = []
-
-  def add(self, *names, **keys):
-    """Add images."""
-    for name in names:
-      image_io.write_rgb(self.root / name, np.zeros((12, 16, 3)))
-      matrix = FORWARD.copy()
-      matrix[0, 3] = len(self.frames)
-      self.frames.append({'file_path': name, 'transform_matrix': matrix.tolist(), **keys})
-    return self
-
-  def open(self, **common):
-    """Write transforms.json with some more common keys and open the dataset."""
-    self.root.mkdir(exist_ok=True)
-    content = {**self.common, **common, 'frames': self.frames}
-    (self.root / transforms.NAME).write_text(json.dumps(content))
-    return open_dataset(self.config.data)
-
-  def error(self, **common) -> str:
-    """Return the error line of opening the dataset."""
-    with pytest.raises(InputError) as error:
-      self.open(**common)
-    assert str(self.root) in str(error.value) and len(str(error.value)) < 600
-    return str(error.value)
-
-
-@pytest.fixture
-def own(tmp_path):
-  return Dataset(tmp_path / 'own')
-
-
-def numbered(numbers, folder='images'):
-  return [f'{folder}/frame_{number:05d}.png' for number in numbers]
-
-
-@pytest.mark.parametrize(
-  'numbers', [range(2300, 2900, 30), range(0, 200, 10), (7, 8, 1000, 90000), range(20)]
-)
-def test_frames_are_counted_where_they_exist(own, numbers):
-  found = own.add(*numbered(numbers)).open()
-  assert found.frames == tuple(numbers)
-  assert not any('images used' in note for note in found.notes)
-
-
-def test_unused_images_are_counted_by_reason(own):
-  own.config.data.start, own.config.data.frames = 3, 4
-  own.add(*numbered(range(10), 'left'), *numbered((0, 3, 4, 6, 7, 9), 'right'))
-  own.add(*numbered(range(2), 'rear'))
-  own.config.data.cameras = ('left', 'right')
-  found = own.open()
-  assert found.frames == (3, 4, 6, 7)
-  assert found.notes[0] == (
-    '8 of 18 images used, because 4 precede config.data.start=3 (frames 0-2);'
-    ' 3 follow the 4 frames of config.data.frames (frames 8-9);'
-    ' 1 lack an image of right (frames 5); 2 are of rear, which is not selected'
-  )
-
-
-def test_cameras_that_alternate_are_named_with_what_they_lack(own):
-  own.add(*numbered(range(0, 12, 2), 'left'), *numbered(range(1, 12, 2), 'right'))
-  message = own.error()
-  assert 'left lacks 1, 3, 5, 7, ...; right lacks 0, 2, 4, 6, ...' in message
-  assert 'the same number (the key "frame" of transforms.json)' in message
-  assert '--config.data.cameras' in message and '--config.data.start' not in message
-  for i, entry in enumerate(own.frames):
-    entry['frame'] = i % 6
-  assert own.open().frames == tuple(range(6))
-
-
-@pytest.mark.parametrize(
-  'name, count',
-  [
-    ('1305031102.175304.png', 2),
-    ('0.100.png', 2),
-    ('0.100', 2),
-    ('IMG_20230101_120000.JPG', 2),
-    ('cam1_0005.jpeg', 2),
-    ('left.png', 0),
-  ],
-)
-def test_names_without_one_number_need_the_key_frame(own, name, count):
-  own.add(f'images/{name}.png')
-  own.frames[0]['file_path'] = f'images/{name}'
-  message = own.error()
-  assert f'holds {count} numbers. Give every entry a "frame"' in message and name[:4] in message
-  (own.root / 'images' / f'{name}.png').rename(own.root / 'images' / name)
-  own.frames[0]['frame'] = 5
-  assert own.open().frames == (5,)
-
-
-@pytest.mark.parametrize('name', ['12.png', 'frame_00012.PNG', 'photo (12).png', '0000000012.png'])
-def test_the_only_number_of_a_name_is_the_frame(own, name):
-  found = own.add(f'images/{name}').open()
-  assert found.frames == (12,)
-  assert any('frame numbers are those of the file names' in note for note in found.notes)
-
-
-@pytest.mark.parametrize(
-  'folder, camera',
-  [
-    ('image_02/data', 'image_02'),
-    ('drive/image_00/data_rect', 'image_00'),
-    ('left/images', 'left'),
-    ('images/left', 'left'),
-    ('images', 'images'),
-    ('data', 'data'),
-  ],
-)
-def test_camera_is_named_by_its_folder(own, folder, camera):
-  assert own.add(f'{folder}/0000000001.png').open().cameras == (camera,)
 
 
 def write_depth(path, values):
@@ -208,79 +79,6 @@ def test_values_of_another_type_are_refused(own, keys, message):
   assert message in own.error()
 
 
-@pytest.mark.parametrize('motion, degrees', [(FLIP, 180), (np.diag([-1.0, 1, -1, 1]), 180)])
-def test_a_camera_that_turns_between_frames_is_a_warning(own, motion, degrees):
-  own.add(*numbered(range(4)))
-  turned = own.frames[2]
-  turned['transform_matrix'] = (np.array(turned['transform_matrix']) @ motion).tolist()
-  own.open()
-  notes = window.load_window(own.config.data, own.config.scene, supervision=False).notes
-  assert [note for note in notes if note.startswith('warning: ')] == [
-    f'warning: images turns by {degrees} degrees from frame 1 to 2; check their poses'
-  ]
-
-
-def test_primitives_of_other_frames_are_counted(own):
-  own.add(*numbered(range(3)))
-  box = {'class': 'car', 'instance': 1, 'center': [9, 0, 1], 'size': [4, 2, 2], 'yaw': 0}
-  own.config.data.primitives, own.config.scene.unannotated_space = 'auto', 'empty'
-  (own.root / 'boxes.json').write_text(json.dumps({'boxes': [{**box, 'frames': [900, 901]}]}))
-  own.open(boxes_path='boxes.json')
-  with pytest.raises(InputError) as error:
-    window.load_window(own.config.data, own.config.scene, supervision=False)
-  text = 'no primitive is in view of frames 0-2. 1 are of other frames, 0 out of view. Choose other'
-  assert text in str(error.value)
-
-
-def test_camera_axes_of_opencv(own):
-  own.add('a/1.png', 'b/1.png', 'c/1.png')
-  own.frames[1]['transform_matrix'] = (np.array(own.frames[1]['transform_matrix']) @ FLIP).tolist()
-  own.frames[1]['camera_axes'] = 'OPENCV'
-  poses = own.open().world_from_cam
-  np.testing.assert_allclose(poses[:, :3, :3], [[[0, 0, 1], [-1, 0, 0], [0, -1, 0]]] * 3)
-  np.testing.assert_allclose(poses[:, 0, 3], [0, 1, 2])
-  assert "camera_axes is 'COLMAP', not one of OPENGL, OPENCV" in own.error(camera_axes='COLMAP')
-
-
-POSES = {
-  'right': lambda pose: pose,
-  'upside down': lambda pose: pose @ FLIP,
-  'world to camera': lambda pose: np.linalg.inv(pose @ FLIP),
-}
-
-
-@pytest.mark.parametrize('case', POSES)
-def test_poses_that_look_the_wrong_way_are_explained(own, case):
-  own.add(*numbered(range(4)))
-  for entry in own.frames:
-    pose = np.array(entry['transform_matrix'])
-    pose[:3, 3] += [60, 300, 0]
-    entry['transform_matrix'] = POSES[case](pose).tolist()
-  boxes = [
-    {'class': 'car', 'instance': i, 'center': [70 + 3 * i, 300, 1], 'size': [4, 2, 2], 'yaw': 0}
-    for i in range(5)
-  ]
-  own.config.data.primitives = 'auto'
-  (own.root / 'boxes.json').write_text(json.dumps({'boxes': boxes}))
-  own.open(boxes_path='boxes.json')
-  load = lambda: window.load_window(own.config.data, own.config.scene, supervision=False)
-  warnings = [note for note in load().notes if note.startswith('warning: ')]
-  expected = {
-    'upside down': '4 of 4 images are upside down: set the key "camera_axes" (OPENGL or OPENCV).',
-    'world to camera': 'transform_matrix may be world to camera: write the inverse.',
-  }.get(case)
-  text = f'warning: 0% of the primitives within 100 m are in view. {expected}'
-  assert warnings == ([text] if expected else [])
-  own.config.scene.unannotated_space = 'empty'
-  if expected:
-    with pytest.raises(InputError) as error:
-      load()
-    assert 'boxes.json: no primitive is in view of frames 0-3.' in str(error.value)
-    assert expected in str(error.value)
-  else:
-    assert len(load().primitives) == 5
-
-
 REFUSED = [
   ({'is_fisheye': True}, 'is_fisheye is True: the image is distorted'),
   ({'ftheta_p1': 0.3}, 'ftheta_p1 is 0.3'),
@@ -300,11 +98,6 @@ def test_keys_that_change_the_meaning_are_refused(own, keys, message, place):
   own.add('images/1.png', 'images/2.png')
   own.frames[1] |= keys if place == 'entry' else {}
   assert message in own.error(**(keys if place == 'file' else {}))
-
-
-def test_scaled_poses_are_refused(own):
-  message = own.add('images/1.png').error(applied_scale=0.1)
-  assert 'applied_scale is 0.1, so the poses are not in metres. Divide the positions' in message
 
 
 @pytest.mark.parametrize(
@@ -398,22 +191,6 @@ def test_a_partly_filled_derived_folder_hides_no_named_file(own):
   found = window.load_window(own.config.data, own.config.scene)
   np.testing.assert_allclose(found.pseudo_depth[:, 0, 0], [5.001, 9, 5.003], rtol=1e-6)
   assert not any('missing' in note for note in found.notes)
-
-
-def test_cameras_far_apart_or_far_from_the_centre_are_refused(own):
-  own.add(*numbered(range(3)))
-  own.frames[2]['transform_matrix'][1][3] = 9e7
-  own.open()
-  load = lambda: window.load_window(own.config.data, own.config.scene, supervision=False)
-  with pytest.raises(InputError, match='images of frame 2 is 6e.07 m from the centre'):
-    load()
-  own.frames[2]['transform_matrix'][1][3] = 80
-  own.open()
-  warning = 'warning: frames 1 and 2 are 80 m apart; --config.data.frames=2 ends the window before'
-  assert warning in load().notes
-  own.config.scene.center = (3e7, 0.0, 0.0)
-  with pytest.raises(InputError, match=r'Correct config.scene.center, which is \(30000000.0, 0'):
-    load()
 
 
 def test_another_layout_names_its_config(own, tmp_path):
