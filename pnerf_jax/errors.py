@@ -31,6 +31,11 @@ class Interrupted(KeyboardInterrupt):
   """Training stopped by a signal, after saving, in all processes of a distributed run."""
 
 
+def first_line(error: BaseException) -> str:
+  """Return the first line of a library's message, or the kind of error if there is none."""
+  return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def describe_os_error(error: OSError, name: Any = None) -> str:
   """Return 'FILE: reason. Remedy.' for an error of the operating system.
 

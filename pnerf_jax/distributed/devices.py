@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jax
 
+from pnerf_jax.errors import first_line
+
 _LOG = logging.getLogger(__name__)
 
 # Options that change results, break resuming, or forbid ordinary code; the environment sets them.
@@ -68,7 +70,7 @@ def failure_message(error: BaseException) -> str | None:
       f'error: JAX_PLATFORMS={platforms}: JAX finds no such device ({reason:.200}). Unset'
       ' JAX_PLATFORMS, or install JAX for this device (docs/troubleshooting.md).'
     )
-  first = (str(error).splitlines() or [''])[0]
+  first = first_line(error)
   if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in first:
     return (
       f'error: out of memory ({first:.200}). Lower --config.train.batch_rays,'

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from pnerf_jax.errors import InputError, Interrupted, SharedInputError
+from pnerf_jax.errors import InputError, Interrupted, SharedInputError, first_line
 
 _INITIALIZATION_TIMEOUT = 300  # seconds
 _HEARTBEAT_TIMEOUT = 60  # seconds; jax then ends the processes that are left
@@ -94,10 +94,9 @@ def failure_message(error: BaseException) -> str | None:
   line = devices.failure_message(error)
   if line or not _distributed or not isinstance(error, jax.errors.JaxRuntimeError):
     return line
-  first = (str(error).splitlines() or [''])[0]
   return (
-    f'error: this or another process of the distributed run failed ({first[:160]}). Saved'
-    ' checkpoints are intact: start the run again, on any number of processes, to resume.'
+    f'error: this or another process of the distributed run failed ({first_line(error):.160}).'
+    ' Saved checkpoints are intact: start the run again, on any number of processes, to resume.'
   )
 
 

@@ -23,7 +23,7 @@ from pnerf_jax.data.dataset_index import DatasetIndex, check_cameras, select_fra
 from pnerf_jax.data.files import ReadableFile
 from pnerf_jax.data.json_object import JsonObject
 from pnerf_jax.data.primitives import PrimitiveRecord
-from pnerf_jax.errors import InputError
+from pnerf_jax.errors import InputError, first_line
 
 NAME, VERSION, SPLIT = 'kitti360_window', '2.0.0', 'window'
 VIEWS, PRIMITIVES = 'views', 'primitives'  # the configs of the dataset
@@ -185,7 +185,7 @@ def open_archive(root: str) -> Archive:
     complete = exists(root)
   except (ImportError, OSError, ValueError) as e:
     raise InputError(
-      f'config.data.root: {root}: cannot be read ({_first_line(e)}). Give a folder'
+      f'config.data.root: {root}: cannot be read ({first_line(e):.200}). Give a folder'
       ' or an address of fsspec whose package is installed.'
     ) from None
   if not complete:
@@ -292,10 +292,11 @@ def _open_source(folder: Path, table: str) -> Any:
       f'{features}: names the feature class {foreign[0]:.80}, which is not of a packed window.'
       f' {_REMEDY}'
     )
-  shards = sorted(folder.glob(f'{NAME}-{SPLIT}.array_record-*'))
-  count = int(shards[0].name[-5:]) if shards and shards[0].name[-5:].isdecimal() else 1
-  for i in range(count):
-    shard = folder / f'{NAME}-{SPLIT}.array_record-{i:05d}-of-{count:05d}'
+  stem = f'{NAME}-{SPLIT}.array_record-'
+  found = sorted(folder.glob(f'{stem}*'))
+  count = int(found[0].name[-5:]) if found and found[0].name[-5:].isdecimal() else 1
+  shards = [folder / f'{stem}{i:05d}-of-{count:05d}' for i in range(count)]
+  for shard in shards:
     content = files.read_bytes(shard, _MAX_SHARD, _REMEDY)
     size = _decompressed_size(content)
     if size > _MAX_EXAMPLES[0] + _MAX_EXAMPLES[1] * len(content):
@@ -305,7 +306,7 @@ def _open_source(folder: Path, table: str) -> Any:
   try:
     return ArrayRecordDataSource([str(path) for path in shards])
   except Exception as e:  # array_record raises many kinds
-    raise InputError(f'{folder}: cannot be opened ({_first_line(e)}). {_REMEDY}') from None
+    raise InputError(f'{folder}: cannot be opened ({first_line(e):.200}). {_REMEDY}') from None
 
 
 def _decompressed_size(content: bytes) -> int:
@@ -337,7 +338,7 @@ def _example(folder: Path, table: str, source: Any, position: int) -> dict[str, 
     return {name: _decode(name, features[name]) for name in _FIELDS[table]}
   except Exception as e:  # array_record and protocol buffers raise many kinds
     raise InputError(
-      f'{folder / table}: example {position} cannot be read ({_first_line(e)}). {_REMEDY}'
+      f'{folder / table}: example {position} cannot be read ({first_line(e):.200}). {_REMEDY}'
     ) from None
 
 
@@ -387,7 +388,3 @@ def _download(place: str) -> Path:
         if not folder.exists():  # else another process was first
           raise
   return folder
-
-
-def _first_line(error: Exception) -> str:
-  return (str(error).splitlines() or [type(error).__name__])[0][:200]

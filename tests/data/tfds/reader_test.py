@@ -218,6 +218,12 @@ def test_many_records_in_few_bytes_are_refused(damaged, record, group):
   assert time.process_time() - start < 2
 
 
+def test_shards_of_another_number_are_not_read(packed, damaged):
+  shard = _shard(damaged, 'primitives')
+  shutil.copy(shard, shard.with_name(_SHARD.replace('00000-of-00001', '00001-of-00009')))
+  assert _read_all(damaged) == _read_all(packed)
+
+
 def test_written_records_are_read(damaged):
   _write_records(_shard(damaged), _view(frame=7))
   _write_records(_shard(damaged, 'primitives'), _box(instance=3))
