@@ -130,8 +130,6 @@ _COMMANDS = {
   'pack': _pack,
   'transforms': _transforms,
 }
-
-
 _RENAMED = {'released': 'import-dataset', 'tfds': 'pack', 'weights': 'import-weights'}
 
 

@@ -29,16 +29,8 @@ _MAX_RANGE = 1e4  # metres, of a LiDAR
 _MAX_TEXT, _MAX_SCAN = 2**26, 2**28  # bytes, some 20 times the largest real files
 _COPY = 'Copy it from KITTI-360 again.'
 _CALIBRATION = 'Use the calibration of KITTI-360.'
-_PERSPECTIVE_SIZES = {
-  'S': 2,
-  'K': 9,
-  'D': 5,
-  'R': 9,
-  'T': 3,
-  'S_rect': 2,
-  'R_rect': 9,
-  'P_rect': 12,
-}
+_PERSPECTIVE_SIZES = {'S': 2, 'K': 9, 'D': 5, 'R': 9, 'T': 3}  # numbers by key
+_PERSPECTIVE_SIZES |= {'S_rect': 2, 'R_rect': 9, 'P_rect': 12}
 
 # Folders of a camera's files by kind. Files of the first four may also be in a derived-data root;
 # only data converted from the authors' archive has lidar_depth (accumulated LiDAR).

@@ -70,7 +70,7 @@ def read_primitives_json(
             timestamp=timestamp,
             start_frame=start,
             end_frame=end,
-            vertices=corners + center(),
+            vertices=corners + center,
             faces=primitives_lib.CUBE_FACES,
           )
         )
@@ -85,8 +85,8 @@ def write_primitives_json(path: Path, entries: list[dict[str, Any]]) -> None:
 
 def _placements(
   entry: JsonObject, max_frames: int
-) -> Iterable[tuple[tuple[int, int, int], Callable[[], np.ndarray]]]:
-  """Return ((start_frame, end_frame, timestamp), its center [3]) of the primitives of an entry."""
+) -> Iterable[tuple[tuple[int, int, int], np.ndarray]]:
+  """Return ((start_frame, end_frame, timestamp), center [3]) of the primitives of an entry."""
   center = entry.numbers('center', 3)
   frames = entry.values.get('frames')
   if frames is not None and not (
@@ -104,12 +104,12 @@ def _placements(
       )
     # A range of 0 to 0 would mean "unknown" (primitives.annotated_in_window).
     start, end = (-1, -1) if frames is None else (frames[0], max(frames[1], 1))
-    return [((start, end, -1), lambda: center)]
+    return [((start, end, -1), center)]
   frame = entry.integer('frame', kitti360.MAX_FRAME, default=None)
   if ('velocity' in entry.values) != (frames is not None):
     raise entry.error('of velocity and frames, a moving box has both or none')
   if frames is None:
-    return [((-1, -1, frame), lambda: center)]
+    return [((-1, -1, frame), center)]
   velocity = entry.numbers('velocity', 3)
   if frames[1] - frames[0] >= max_frames:
     raise entry.error(
@@ -117,7 +117,7 @@ def _placements(
       'Shorten it to the frames in which the object is there.',
     )
   moving = range(frames[0], frames[1] + 1)
-  return (((-1, -1, f), lambda: center + (f - frame) * velocity) for f in moving)
+  return (((-1, -1, f), center + (f - frame) * velocity) for f in moving)
 
 
 def _class_id(entry: JsonObject) -> int:

@@ -37,15 +37,8 @@ _COMMON = {'w', 'h', 'fl_x', 'fl_y', 'cx', 'cy', 'camera_angle_x', 'camera_angle
 _COMMON |= {'camera_model', 'camera_axes', 'depth_unit_scale_factor'}
 _FRAME_KEYS = {*KINDS, *_COMMON, 'camera', 'frame', 'transform_matrix'}
 # The poses contain applied_transform already; nothing here is in the frame before it.
-_FILE_KEYS = {
-  *_COMMON,
-  'written_by',
-  'frames',
-  'sequence',
-  'boxes_path',
-  'stereo',
-  'applied_transform',
-}
+_FILE_KEYS = {*_COMMON, 'written_by', 'frames', 'sequence', 'boxes_path', 'stereo'}
+_FILE_KEYS |= {'applied_transform', 'applied_scale'}
 _PINHOLE = ('PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL', 'OPENCV', 'FULL_OPENCV')
 _UNDISTORT = (
   "Undistort the images first (COLMAP's image_undistorter, or cv2.undistort with its new camera"
@@ -155,7 +148,7 @@ def read(root: Path) -> Transforms:
       raise content.error(f'boxes_path: {primitives:.80} is neither .xml nor .json')
   sequence = folder_name(content.values.get('sequence', 'scene'), 'sequence', content.where)
   unknown = {key for entry in entries for key in entry.values.keys() - _FRAME_KEYS}
-  unknown |= content.values.keys() - _FILE_KEYS - {'applied_scale'}
+  unknown |= content.values.keys() - _FILE_KEYS
   # Those of _UNSUPPORTED were refused unless they have no effect.
   if ignored := sorted(
     k for k in unknown if not any(re.fullmatch(p, k) for p, _, _ in _UNSUPPORTED)
@@ -306,11 +299,11 @@ def _frame(entry: JsonObject, name: str, notes: set[str]) -> int:
   return entry.integer('frame', kitti360.MAX_FRAME, default=None, hint=hint)
 
 
-def _depth_unit(image: JsonObject, files: Collection[str], notes: set[str]) -> float:
+def _depth_unit(image: JsonObject, kinds: Collection[str], notes: set[str]) -> float:
   """Return the unit of the depth files, metres; millimetres as in nerfstudio by default."""
   key = 'depth_unit_scale_factor'
   if key not in image.values:
-    if not {'pseudo_depth', 'lidar_depth'}.isdisjoint(files):
+    if not {'pseudo_depth', 'lidar_depth'}.isdisjoint(kinds):
       notes.add(f'depth is read as millimetres; "{key}" gives another unit, in metres')
     return _MILLIMETRES
   unit = float(image.numbers(key))
