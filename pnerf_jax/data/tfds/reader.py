@@ -208,6 +208,8 @@ def open_archive(root: str) -> Archive:
       primitives.check_range(pose, where, _REMEDY)
     content = {kind: len(example[kind]) for kind in ENCODED_KINDS}
     views[example['frame'], example['camera']] = example | content | {'position': i}
+  if len(views) != len({frame for frame, _ in views}) * len(metadata['cameras']):
+    raise InputError(f'{place}: a frame lacks the view of a camera. {_REMEDY}')
   records = _open_source(folder, PRIMITIVES)
   by_split: dict[str, list[PrimitiveRecord]] = {name: [] for name in metadata['primitives']}
   for i in range(len(records)):

@@ -135,6 +135,13 @@ def test_metadata_is_checked(damaged, change, message):
     reader.open_archive(str(damaged))
 
 
+def test_a_frame_without_a_view_of_every_camera_is_refused(damaged):
+  path = _shard(damaged).with_name('metadata.json')
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'cameras': ['image_01', 'image_00']}))
+  with pytest.raises(InputError, match='a frame lacks the view of a camera'):
+    reader.open_archive(str(damaged))
+
+
 def _write_records(path, *examples, options='group_size:1'):
   """Write an array_record file of examples: bytes, integers and lists of integers by name."""
   writer = ArrayRecordWriter(str(path), options)
