@@ -35,6 +35,16 @@ _COMMANDS = (
 )
 
 
+_VARIANTS = (
+  ('configs/kitti360.py', 'KITTI-360, GPU or TPU', kitti360.get_config()),
+  ('configs/kitti360.py:cpu', 'minutes on two cores', kitti360.get_config('cpu')),
+  ('configs/kitti360.py:paper', 'network and schedule of the paper', kitti360.get_config('paper')),
+  ('configs/kitti360.py:tiny', 'seconds, for tests', kitti360.get_config('tiny')),
+  ('configs/street.py:default', 'a synthetic street', street.get_config('default')),
+  ('configs/transforms.py', 'own cameras', transforms.get_config()),
+)
+
+
 def configuration() -> str:
   """Return docs/configuration.md."""
   lines = [
@@ -53,18 +63,7 @@ def configuration() -> str:
     '|---|---|---|',
   ]
   default = schema.default_config()
-  for name, use, config in (
-    ('configs/kitti360.py', 'KITTI-360, GPU or TPU', kitti360.get_config()),
-    ('configs/kitti360.py:cpu', 'minutes on two cores', kitti360.get_config('cpu')),
-    (
-      'configs/kitti360.py:paper',
-      'network and schedule of the paper',
-      kitti360.get_config('paper'),
-    ),
-    ('configs/kitti360.py:tiny', 'seconds, for tests', kitti360.get_config('tiny')),
-    ('configs/street.py:default', 'a synthetic street', street.get_config('default')),
-    ('configs/transforms.py', 'own cameras', transforms.get_config()),
-  ):
+  for name, use, config in _VARIANTS:
     lines.append(f'| `{name}` | {use} | {_differences(default, config)} |')
   lines += [
     '',

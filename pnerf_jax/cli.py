@@ -86,6 +86,11 @@ class _Stream(io.FileIO):
   has_failed = False
 
   def write(self, text: Any) -> int:
+    """Write bytes and return their number.
+
+    Raises:
+      OSError: stdout cannot be written for another reason, such as a full disk; only once.
+    """
     try:
       return super().write(text)
     except OSError as e:

@@ -117,6 +117,26 @@ def _bounding_sphere(vertices: np.ndarray) -> np.ndarray:
   return np.append(centre, 1.001 * radius + 0.1)
 
 
+def _face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+  """Return the unit normals [F, 3] of faces [F, 3]; 0 for faces without area."""
+  a, b, c = np.moveaxis(vertices[faces], 1, 0)
+  normals = np.cross(b - a, c - a)
+  length = np.linalg.norm(normals, axis=-1, keepdims=True)
+  return normals / np.where(length > 0, length, 1.0)
+
+
+def _warn_of_hulls(source: str, replaced: Sequence[str], total: int) -> None:
+  """Log one line on the annotations whose meshes were replaced by their convex hulls."""
+  if replaced:
+    _LOG.warning(
+      '%s: %d of %d primitives are not watertight; their convex hulls are used: annotation %s',
+      source,
+      len(replaced),
+      total,
+      ', '.join(replaced[:8]) + (', ...' if len(replaced) > 8 else ''),
+    )
+
+
 def make_primitives(
   vertices: Sequence[np.ndarray],
   faces: Sequence[np.ndarray],
@@ -155,16 +175,7 @@ def make_primitives(
     )
     for v, f, a in zip(vertices, faces, annotation, strict=True)
   ]
-  replaced = [str(a) for a, mesh in zip(annotation, meshes) if mesh[2]]
-  if replaced:
-    _LOG.warning(
-      '%s: %d of %d primitives are not watertight; their convex hulls are used: annotation %s%s',
-      source,
-      len(replaced),
-      len(meshes),
-      ', '.join(replaced[:8]),
-      ', ...' if len(replaced) > 8 else '',
-    )
+  _warn_of_hulls(source, [str(a) for a, mesh in zip(annotation, meshes) if mesh[2]], len(meshes))
   valid = np.ones(max(1, len(meshes)), bool)
   if not meshes:
     valid[0] = False
@@ -173,10 +184,6 @@ def make_primitives(
   vertex_start = np.cumsum([0] + [len(v) for v, *_ in meshes])
   all_vertices = np.concatenate([v for v, *_ in meshes])
   all_faces = np.concatenate([f + start for (_, f, _), start in zip(meshes, vertex_start[:-1])])
-  a, b, c = np.moveaxis(all_vertices[all_faces], 1, 0)
-  normals = np.cross(b - a, c - a)
-  length = np.linalg.norm(normals, axis=-1, keepdims=True)
-  normals = normals / np.where(length > 0, length, 1.0)
   return Primitives(
     valid=jnp.asarray(valid),
     semantic=jnp.asarray(semantic, jnp.int32),
@@ -184,7 +191,7 @@ def make_primitives(
     timestamp=jnp.asarray(timestamp, jnp.int32),
     vertices=jnp.asarray(all_vertices, jnp.float32),
     faces=jnp.asarray(all_faces, jnp.int32),
-    normals=jnp.asarray(normals, jnp.float32),
+    normals=jnp.asarray(_face_normals(all_vertices, all_faces), jnp.float32),
     spheres=jnp.asarray(np.stack([_bounding_sphere(v) for v, *_ in meshes]), jnp.float32),
     face_start=jnp.asarray(np.cumsum([0] + [len(f) for _, f, _ in meshes]), jnp.int32),
   )

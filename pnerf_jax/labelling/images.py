@@ -7,6 +7,7 @@ Letters: H, W image size, B rays of a chunk, K intervals of a ray.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,8 +20,9 @@ from pnerf_jax.data import labels
 from pnerf_jax.distributed.program import Program
 from pnerf_jax.fields.field import BoundField, FieldModule
 from pnerf_jax.geometry import cameras
-from pnerf_jax.geometry.cameras import Camera
+from pnerf_jax.geometry.cameras import Camera, Rays
 from pnerf_jax.geometry.intersection import view_intervals
+from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.labelling import confidence, panoptic
 from pnerf_jax.labelling.moving_objects import dynamic_object_mask
 from pnerf_jax.rendering.rays import RenderOptions
@@ -125,27 +127,7 @@ class Renderer:
     self._num_intervals = num_intervals
     self._confidence_model = label_options.confidence_model
     self._programs: dict[tuple[int, int], Program] = {}  # by image size
-    class_ids = jnp.asarray(scene.class_ids, jnp.int32)
-    trained_ids = [
-      labels.paper_merged_class(i) if label_options.merged else i for i in scene.class_ids
-    ]
-    merged = jnp.asarray(np.equal.outer(trained_ids, trained_ids))
-
-    def render_chunk(params, rays, intervals):
-      """Return rgb [B, 3] uint8, planar depth [B] in metres (0 = sky) and labels [B]."""
-      out = render_pixels(BoundField(module, params), rays, intervals, scene.table, render_options)
-      pixel_labels = panoptic.label_pixels(
-        out,
-        intervals,
-        scene.primitives,
-        class_ids,
-        merged=merged,
-        label_field=label_options.label_field,
-      )
-      depth = jnp.where(out.opacity > 0.5, out.median_depth * rays.depth_per_t, 0.0)
-      rgb = jnp.round(jnp.clip(out.rgb, 0.0, 1.0) * 255.0).astype(jnp.uint8)
-      return rgb, depth, pixel_labels
-
+    render_chunk = _chunk_renderer(scene, module, render_options, label_options)
     # [chunks, rays of a chunk, ...]: chunks are rendered in turn, their rays are divided over the
     # devices. The loop is inside the jitted function, where all chunks reuse the same memory; on
     # CPU this doubles the speed, since each call allocates its temporaries again. shard_map, since
@@ -282,6 +264,34 @@ class Renderer:
     rows = (np.arange(camera.height) * height) // camera.height
     columns = (np.arange(camera.width) * width) // camera.width
     return values[image][rows[:, None], columns[None, :]]
+
+
+def _chunk_renderer(
+  scene: Scene, module: FieldModule, render_options: RenderOptions, label_options: LabelOptions
+) -> Callable[[Any, Rays, Intervals], tuple[jax.Array, jax.Array, panoptic.PixelLabels]]:
+  """Return the function that renders and labels the rays of one chunk."""
+  class_ids = jnp.asarray(scene.class_ids, jnp.int32)
+  trained_ids = [
+    labels.paper_merged_class(i) if label_options.merged else i for i in scene.class_ids
+  ]
+  merged = jnp.asarray(np.equal.outer(trained_ids, trained_ids))
+
+  def render_chunk(params, rays, intervals):
+    """Return rgb [B, 3] uint8, planar depth [B] in metres (0 = sky) and labels [B]."""
+    out = render_pixels(BoundField(module, params), rays, intervals, scene.table, render_options)
+    pixel_labels = panoptic.label_pixels(
+      out,
+      intervals,
+      scene.primitives,
+      class_ids,
+      merged=merged,
+      label_field=label_options.label_field,
+    )
+    depth = jnp.where(out.opacity > 0.5, out.median_depth * rays.depth_per_t, 0.0)
+    rgb = jnp.round(jnp.clip(out.rgb, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+    return rgb, depth, pixel_labels
+
+  return render_chunk
 
 
 def render_options(model: ModelConfig) -> RenderOptions:

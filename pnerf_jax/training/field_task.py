@@ -41,6 +41,7 @@ def train(config: Config | Mapping[str, Any], workdir: pathlib.Path | str) -> No
   """
 
   def make_task() -> FieldTask:
+    """Load the input, and check the memory and that RUN was trained on the same window."""
     task = FieldTask(build_experiment(config))
     with processes.raise_together():
       task.check_memory()

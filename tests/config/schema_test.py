@@ -102,7 +102,10 @@ def test_one_loss_term_or_an_unrefined_batch_of_any_size_is_enough():
   config = schema.default_config()
   config.loss.update(dict.fromkeys(schema.LOSS_TERMS, 0.0), semantic_3d=1e-9)
   config.train.update(batch_rays=73, refine_fraction=0.0)
-  schema.parse_config(config)
+  parsed = schema.parse_config(config)
+  assert parsed.train.batch_rays == 73
+  weights = {name: getattr(parsed.loss, name) for name in schema.LOSS_TERMS}
+  assert {name: weight for name, weight in weights.items() if weight} == {'semantic_3d': 1e-9}
 
 
 def test_free_fields_are_those_without_an_effect_on_the_parameters():

@@ -80,16 +80,13 @@ def _sections(
 ) -> Iterator[Section]:
   """Yield the sections of one sequence; its pictures are written into a folder."""
 
-  def picture(path: Path, title: str, note: str = '') -> Picture:
-    return Picture(source=embed(path), title=title, note=note, url=url_of(path, page))
-
   least = [(_draw_image, entry) for entry in record['least_confident']]
   least += [(_draw_disagreement, entry) for entry in record['least_agreeing']]
   shown = []
   for number, (draw, entry) in enumerate(least):
     path = folder / f'worst_{number}.png'
     if title := draw(path, entry):
-      shown.append(picture(path, title))
+      shown.append(_picture(path, page, title))
   yield Section(
     title=f'{prefix}Worst images',
     note='Those of the lowest mean confidence, and those in which two windows differ most.',
@@ -105,11 +102,24 @@ def _sections(
     title=f'{prefix}Drive',
     in_pairs=True,
     pictures=[
-      picture(folder / 'map.png', 'Windows from above', 'a dot is the first frame of a window'),
-      picture(folder / 'confidence.png', 'Confidence and agreement by frame'),
-      picture(folder / 'classes.png', 'Classes'),
+      _picture(
+        folder / 'map.png', page, 'Windows from above', 'a dot is the first frame of a window'
+      ),
+      _picture(folder / 'confidence.png', page, 'Confidence and agreement by frame'),
+      _picture(folder / 'classes.png', page, 'Classes'),
     ],
   )
+  yield from _tables(page, record, overlaps, prefix)
+
+
+def _picture(path: Path, page: Path, title: str, note: str = '') -> Picture:
+  return Picture(source=embed(path), title=title, note=note, url=url_of(path, page))
+
+
+def _tables(
+  page: Path, record: dict[str, Any], overlaps: list[dict[str, Any]], prefix: str
+) -> Iterator[Section]:
+  """Yield the agreement of overlapping windows, the windows, and the origin of one sequence."""
   yield Section(
     title=f'{prefix}Agreement of overlapping windows',
     note='Pixels with the same class, and thing pixels with the same class and instance.',
@@ -183,10 +193,7 @@ def _draw_image(path: Path, entry: dict[str, Any]) -> str:
     pictures = [
       _photo(entry),
       ('semantics', palettes.semantic_rgb(semantic)),
-      (
-        'confidence (white = 1)',
-        palettes.fraction_rgb(confidence),
-      ),
+      ('confidence (white = 1)', palettes.fraction_rgb(confidence)),
       ('instances', palettes.instance_rgb(read(image_io.read_instance, 'instance'))),
     ]
   except InputError:

@@ -181,6 +181,7 @@ class WindowFolder:
       return [f'{path}: has {len(views["views"])} views, expected {expected}.']
 
     def problem(key: tuple[str, int], view: dict[str, Any]) -> str:
+      """Return a line on the first damaged image of a view, '' if there is none."""
       name = f'{kitti360.frame_name(key[1])}.png'
       paths = {kind: self.labels / key[0] / kind / name for kind in export.KINDS}
       try:

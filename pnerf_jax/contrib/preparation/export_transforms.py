@@ -7,6 +7,7 @@ from pathlib import Path
 from pnerf_jax.config.schema import DataConfig
 from pnerf_jax.data import files, image_io, kitti360, transforms
 from pnerf_jax.data.dataset import open_dataset
+from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.data.primitives_json import read_primitives
 from pnerf_jax.errors import InputError
 
@@ -45,12 +46,41 @@ def export_transforms(data: DataConfig, out: Path) -> transforms.Transforms:
       ' packed.'
     )
   dataset = open_dataset(data)
+  primitives_path = _primitives_path(data, dataset)
+  records = _link_images(dataset, out)
+  primitives_file = ''
+  if primitives_path is not None:
+    primitives_file = f'primitives{primitives_path.suffix}'
+    files.link(primitives_path, out / primitives_file)
+  stereo = dataset.stereo if set(dataset.stereo) <= set(dataset.cameras) else ()
+  result = transforms.Transforms(
+    dataset.sequence, records, dataset.cameras, stereo, primitives_file
+  )
+  path = out / transforms.NAME
+  transforms.write(path, result)
+  _LOG.info('%s: %d images of %d cameras', path, len(records), len(dataset.cameras))
+  return result
+
+
+def _primitives_path(data: DataConfig, dataset: DatasetIndex) -> Path | None:
+  """Return the file of primitives that transforms.json will refer to, which is checked; or None."""
   primitives = [] if data.primitives == 'none' else dataset.primitives_paths(data.primitives)
   if len(primitives) > 1:
     raise InputError(
       f'config.data.primitives is {data.primitives!r}: {len(primitives)} files, but transforms.json'
       ' refers to one. Use train or train_full.'
     )
+  if not primitives:
+    return None
+  count = itertools.count()
+  read_primitives(primitives[0], lambda *_: next(count) < 0)
+  if next(count) == 0 and primitives[0].suffix == '.xml':  # a link may lead to any XML
+    raise InputError(f'{primitives[0]}: has no primitive. Set --config.data.primitives=none.')
+  return primitives[0]
+
+
+def _link_images(dataset: DatasetIndex, out: Path) -> dict[tuple[int, str], transforms.ImageRecord]:
+  """Link the files of every view, and return what transforms.json says of them."""
   records = {}
   for view, (frame, camera) in enumerate(dataset.views()):
     paths = {}
@@ -69,18 +99,4 @@ def export_transforms(data: DataConfig, out: Path) -> transforms.Transforms:
     records[frame, camera] = transforms.ImageRecord(
       camera, frame, size, intrinsics, dataset.world_from_cam[view], paths
     )
-  primitives_file = f'primitives{primitives[0].suffix}' if primitives else ''
-  if primitives:
-    count = itertools.count()
-    read_primitives(primitives[0], lambda *_: next(count) < 0)
-    if next(count) == 0 and primitives[0].suffix == '.xml':  # a link may lead to any XML
-      raise InputError(f'{primitives[0]}: has no primitive. Set --config.data.primitives=none.')
-    files.link(primitives[0], out / primitives_file)
-  stereo = dataset.stereo if set(dataset.stereo) <= set(dataset.cameras) else ()
-  result = transforms.Transforms(
-    dataset.sequence, records, dataset.cameras, stereo, primitives_file
-  )
-  path = out / transforms.NAME
-  transforms.write(path, result)
-  _LOG.info('%s: %d images of %d cameras', path, len(records), len(dataset.cameras))
-  return result
+  return records
