@@ -44,7 +44,7 @@ class JsonObject:
     if wrong:
       expected = f'{" x ".join(map(str, shape))} numbers' if shape else 'a number'
       found = f'{wrong[0]!r:.80}' if key in self.values else 'absent'
-      if key in self.values and array.ndim > 1 and array.shape != shape:
+      if array.ndim > 1 and array.shape != shape:
         found = f'{" x ".join(map(str, array.shape))} values'
       raise self.error(f'{key}: {found}, expected {expected} of magnitude up to {MAX_LENGTH:g}')
     return array.astype(np.float64)

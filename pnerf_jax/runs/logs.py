@@ -1,6 +1,5 @@
 """Scalars and previews of a run: JSON lines, TensorBoard events and the progress line."""
 
-import io
 import json
 import logging
 import pathlib
@@ -8,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
 from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2, summary_pb2
 
+from pnerf_jax.data import image_io
 from pnerf_jax.data.files import exists, read_bytes, write_bytes
 
 _LOG = logging.getLogger(__name__)
@@ -107,11 +106,9 @@ def _append(path: pathlib.Path, text: str) -> None:
 
 def _image_value(path: pathlib.Path) -> Any:
   """Return an RGB PNG as a value; its tag 'preview/NAME' makes the steps of a view a series."""
-  content = path.read_bytes()
-  with Image.open(io.BytesIO(content)) as image:
-    width, height = image.size
+  width, height = image_io.read_size(path)
   png = summary_pb2.Summary.Image(
-    height=height, width=width, colorspace=3, encoded_image_string=content
+    height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes()
   )
   return _make_value(tag=f'preview/{path.stem}', image=png)
 
