@@ -25,7 +25,7 @@ import orbax.checkpoint as ocp
 
 from pnerf_jax.data.files import check_tree
 from pnerf_jax.distributed import processes
-from pnerf_jax.errors import InputError, Interrupted, SharedInputError
+from pnerf_jax.errors import InputError, Interrupted, SharedInputError, first_line
 
 _LOG = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Checkpoints:
       try:
         found = self._read(step, part)
       except Exception as error:  # orbax raises many kinds for a damaged file
-        name, reason = self._folder / str(step), _first_line(error)
+        name, reason = self._folder / str(step), first_line(error)[:200]
         if isinstance(error, MemoryError) or _NOT_DAMAGE.search(str(error)):
           raise InputError(
             f'{name}: cannot be read at present ({reason}). Nothing was changed: remove the cause'
@@ -240,7 +240,7 @@ class Checkpoints:
     except Exception as error:  # see _newest_readable
       raise InputError(
         f'{self._folder / str(self._saved)}: was saved, but cannot be read back'
-        f' ({_first_line(error)}). Check the disk, or use another --workdir.'
+        f' ({first_line(error):.200}). Check the disk, or use another --workdir.'
       ) from error
     self._saved = None
 
@@ -294,10 +294,6 @@ def _digests(arrays: dict[str, Any]) -> dict[str, str]:
     name: hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8).hexdigest()
     for name, array in arrays.items()
   }
-
-
-def _first_line(error: BaseException) -> str:
-  return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
