@@ -11,10 +11,7 @@ set -euo pipefail
 # shellcheck source=launch/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 pnerf_help "$@"
-if (( $# < 2 )); then
-  echo "error: expected STREET and OUT. See 'bash launch/ablate.sh --help'." >&2
-  exit 1
-fi
+(( $# >= 2 )) || pnerf_usage 'STREET and OUT'
 street="$1" out="$2" steps="${3:-8000}"
 shift $(( $# < 3 ? $# : 3 ))
 all="full no_fixed no_2d no_reach no_posterior no_3d no_depth fixed_only no_primitives paper"

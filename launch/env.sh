@@ -1,12 +1,14 @@
 # shellcheck shell=bash
-# Functions of the other scripts, which source this file: the Python environment of the project, and
-# --help.
+# Functions of the other scripts, which source this file: the Python environment of the project,
+# --help and missing arguments.
 #
 #     source launch/env.sh
 #     pnerf_help "$@"
+#     (( $# >= 1 )) || pnerf_usage OUT
 #     pnerf_env requirements.txt [more requirement files]
 #
 # pnerf_help prints the head of the calling script and ends it if --help is among the arguments.
+# pnerf_usage ends it because the named arguments are not those that it was given.
 # pnerf_env sets $PNERF_PYTHON to the environment's interpreter. The environment is .venv in the
 # project, or the folder $PNERF_VENV. A requirement file is installed again only if it or
 # constraints.txt has changed. After an interrupted installation an environment that this script has
@@ -19,10 +21,15 @@ pnerf_help() {
   local word
   for word in "$@"; do
     if [[ "$word" == --help || "$word" == -h ]]; then
-      sed -n '/^#SBATCH/d; 2,/^[^#]/s/^# \{0,1\}//p' "$0"
+      sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
       exit 0
     fi
   done
+}
+
+pnerf_usage() {
+  echo "error: expected $1. See 'bash launch/${0##*/} --help'." >&2
+  exit 1
 }
 
 _pnerf_find_python() {

@@ -14,10 +14,7 @@ set -euo pipefail
 # shellcheck source=launch/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 pnerf_help "$@"
-if (( $# < 1 )); then
-  echo "error: expected OUT. See 'bash launch/gpu_check.sh --help'." >&2
-  exit 1
-fi
+(( $# >= 1 )) || pnerf_usage 'OUT'
 out="$1" python="${PNERF_PYTHON:-python}"
 mkdir -p "$out"
 rays=8192 frames=64 scale=0.5 steps=10000 street_frames=8 train_steps=1000 repeats=7 exported=8

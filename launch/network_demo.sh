@@ -16,10 +16,7 @@ set -euo pipefail
 # shellcheck source=launch/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 pnerf_help "$@"
-if (( $# < 1 )); then
-  echo "error: expected OUT. See 'bash launch/network_demo.sh --help'." >&2
-  exit 1
-fi
+(( $# >= 1 )) || pnerf_usage 'OUT'
 out="$1" steps="${2:-3000}"
 seeds="${SEEDS:-100 101 102 103 104 105 106 107 108 109 110 111}"
 network_steps="${NETWORK_STEPS:-1200}"

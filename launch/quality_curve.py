@@ -22,6 +22,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pnerf_jax import cli
+from pnerf_jax.contrib.report import plots
 from pnerf_jax.data.files import atomic_write, write_bytes
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation import evaluator
@@ -53,7 +54,7 @@ def train(street: pathlib.Path, run: pathlib.Path, options: argparse.Namespace) 
   if process.returncode:
     raise InputError(f'{street}: training failed ({process.returncode}).')
   if not (run / 'startup.json').exists():
-    startup = time.time() - start - read_scalars(run)[-1]['seconds']
+    startup = time.time() - start - plots.read_scalars(run / 'scalars.jsonl')[-1]['seconds']
     write_bytes(run / 'startup.json', json.dumps({'seconds': round(startup, 1)}).encode())
 
 
@@ -73,14 +74,10 @@ def copy_checkpoints(run: pathlib.Path) -> None:
       partial.rename(kept)
 
 
-def read_scalars(run: pathlib.Path) -> list[dict[str, Any]]:
-  """Return the lines of RUN/scalars.jsonl."""
-  return [json.loads(line) for line in (run / 'scalars.jsonl').read_text().splitlines()]
-
-
 def evaluate(run: pathlib.Path) -> list[dict[str, Any]]:
   """Return step, seconds and metrics of every copied checkpoint, evaluating new ones."""
-  seconds = {line['step']: line['seconds'] for line in read_scalars(run)}
+  scalars = plots.read_scalars(run / 'scalars.jsonl')
+  seconds = {line['step']: line['seconds'] for line in scalars}
   points = []
   for kept in sorted((run / 'kept').glob('[0-9]*'), key=lambda path: int(path.name)):
     path = kept / 'eval' / 'metrics.json'

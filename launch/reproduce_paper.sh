@@ -12,10 +12,7 @@ set -euo pipefail
 # shellcheck source=launch/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 pnerf_help "$@"
-if (( $# < 2 )); then
-  echo "error: expected DATA and OUT. See 'bash launch/reproduce_paper.sh --help'." >&2
-  exit 1
-fi
+(( $# >= 2 )) || pnerf_usage 'DATA and OUT'
 data="$1" out="$2"
 shift 2
 sequence=2013_05_28_drive_0000_sync

@@ -13,15 +13,10 @@ set -euo pipefail
 # shellcheck source=launch/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 pnerf_help "$@"
-if (( $# != 1 )); then
-  echo "error: expected DIR. See 'bash launch/slurm_localhost.sh --help'." >&2
-  exit 1
-fi
+(( $# == 1 )) || pnerf_usage 'DIR'
 mkdir -p "$1"
 dir="$(cd "$1" && pwd)"
-if [[ -z "${PNERF_PYTHON:-}" ]]; then
-  pnerf_env requirements.txt
-fi
+[[ -n "${PNERF_PYTHON:-}" ]] || pnerf_env requirements.txt
 export PNERF_PYTHON SLURM_CONF="$dir/slurm.conf"
 
 start_cluster() {

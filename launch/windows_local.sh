@@ -10,14 +10,9 @@ set -euo pipefail
 # shellcheck source=launch/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 pnerf_help "$@"
-if (( $# < 2 )); then
-  echo "error: expected MANIFEST and OUT. See 'bash launch/windows_local.sh --help'." >&2
-  exit 1
-fi
+(( $# >= 2 )) || pnerf_usage 'MANIFEST and OUT'
 manifest="$1" out="$2" workers="${3:-1}"
-if [[ -z "${PNERF_PYTHON:-}" ]]; then
-  pnerf_env requirements.txt
-fi
+[[ -n "${PNERF_PYTHON:-}" ]] || pnerf_env requirements.txt
 gpus=0
 if command -v nvidia-smi >/dev/null; then
   gpus="$(nvidia-smi --list-gpus | grep -c . || true)"

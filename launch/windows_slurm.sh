@@ -11,15 +11,10 @@ set -euo pipefail
 # shellcheck source=launch/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 pnerf_help "$@"
-if (( $# < 2 )); then
-  echo "error: expected MANIFEST and OUT. See 'bash launch/windows_slurm.sh --help'." >&2
-  exit 1
-fi
+(( $# >= 2 )) || pnerf_usage 'MANIFEST and OUT'
 manifest="$1" out="$2"
 shift 2
-if [[ -z "${PNERF_PYTHON:-}" ]]; then
-  pnerf_env requirements.txt
-fi
+[[ -n "${PNERF_PYTHON:-}" ]] || pnerf_env requirements.txt
 export PNERF_PYTHON
 indices="$("$PNERF_PYTHON" -m pnerf_jax.windows status --windows="$manifest" --out="$out" \
   --indices="${STATUSES:-pending,stopped,failed}")"

@@ -9,10 +9,7 @@ set -euo pipefail
 # shellcheck source=launch/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 pnerf_help "$@"
-if (( $# != 5 )); then
-  echo "error: expected TPU_NAME ZONE PROJECT_DIR MANIFEST OUT. See 'bash launch/windows_tpu_pod.sh --help'." >&2
-  exit 1
-fi
+(( $# == 5 )) || pnerf_usage 'TPU_NAME ZONE PROJECT_DIR MANIFEST OUT'
 name="$1" zone="$2" project="$3" manifest="$4" out="$5"
 hosts="$(gcloud compute tpus tpu-vm describe "$name" --zone="$zone" \
   --format='value[delimiter="\n"](networkEndpoints[].ipAddress)' | tr ';' '\n' | grep -c .)"
