@@ -25,12 +25,7 @@ from pnerf_jax.contrib.drives import (
 )
 from pnerf_jax.contrib.drives.manifest import WindowManifest
 from pnerf_jax.contrib.drives.overlap_agreement import OverlapAgreement
-from pnerf_jax.contrib.drives.window_labels import (
-  KINDS,
-  WindowLabels,
-  check_images,
-  find_window_labels,
-)
+from pnerf_jax.contrib.drives.window_labels import WindowLabels, check_images, find_window_labels
 from pnerf_jax.data import files, image_io, kitti360
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
@@ -41,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 _MARK = 'merged.json'  # distinguishes merged labels from a dataset; what the report needs
 _AGREEMENT = 'overlap_agreement.json'
 _OF_SEQUENCE = {_MARK: drive_report.FIELDS, _AGREEMENT: {'frames', 'window_of_frame'}}
+_KINDS = ('semantic', 'semantic_rgb', 'instance', 'confidence')
 _MAX_PNG, _MAX_JSON = 2**28, 2**30
 _HINT = 'Merge into another --out.'
 
@@ -191,7 +187,7 @@ def _copy_frame(out: Path, frame: int, labels: WindowLabels) -> None:
   """Copy the files of one frame atomically; identical files are kept."""
   for camera in labels.cameras:
     semantic_folder = kitti360.truth_folder(out, labels.window.sequence, camera, 'semantic')
-    for kind in KINDS:
+    for kind in _KINDS:
       source = labels.path(camera, kind, frame)
       content = files.read_bytes(source, _MAX_PNG, 'Run the window again.')
       target = semantic_folder.with_name(kind) / source.name

@@ -37,19 +37,18 @@ PROGRESS_INTERVAL = 10.0  # seconds
 _MAX_REASON = 300  # characters
 
 
-def statuses(manifest: WindowManifest, out: Path) -> dict[WindowSpec, WindowStatus]:
-  """Return the status of every window of a manifest below the output root."""
+def statuses(
+  manifest: WindowManifest, windows: Iterable[WindowSpec], out: Path
+) -> dict[WindowSpec, WindowStatus]:
+  """Return the status of windows of a manifest below the output root."""
   files.check_is_folder(Path(out), '--out')
   config = manifest.config()
-  return {
-    window: WindowFolder(Path(out, window.name)).status(window.config(config))
-    for window in manifest.windows
-  }
+  return {w: WindowFolder(Path(out, w.name)).status(w.config(config)) for w in windows}
 
 
 def status_lines(manifest: WindowManifest, out: Path) -> list[str]:
   """Return the number of windows per status, then a line per window that needs attention."""
-  found = statuses(manifest, out)
+  found = statuses(manifest, manifest.windows, out)
   lines = [f'{len(found)} windows: {_counts(found.values())}']
   for window, status in found.items():
     if status.name in ('running', 'failed', 'stopped'):
@@ -76,7 +75,7 @@ def indices_with_status(manifest: WindowManifest, out: Path, names: Sequence[str
       f'--indices={",".join(names)}: {unknown[0]} is not a status. Use some of'
       f' {", ".join(STATUSES)}.'
     )
-  found = statuses(manifest, out)
+  found = statuses(manifest, manifest.windows, out)
   indices = [window.index for window, status in found.items() if status.name in names]
   return format_ranges(indices, len(found)).replace(' ', '')
 
@@ -96,9 +95,7 @@ def run_windows(
     InputError: a window was done with other flags, before any work; or some windows are not done at
       the end.
   """
-  files.check_is_folder(Path(out), '--out')
-  config = manifest.config()  # before any work
-  found = {w: WindowFolder(Path(out, w.name)).status(w.config(config)) for w in windows}
+  found = statuses(manifest, windows, out)
   changed = {
     w.index: found[w].detail
     for w in windows

@@ -19,8 +19,6 @@ from pnerf_jax.labelling import export
 
 _LOG = logging.getLogger(__name__)
 
-KINDS = ('semantic', 'semantic_rgb', 'instance', 'confidence')
-
 
 @dataclasses.dataclass(frozen=True)
 class WindowLabels:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pnerf_jax.contrib import stored_zip
+from pnerf_jax.contrib.stored_zip import RefusedError, StoredZip, is_zip
 from pnerf_jax.data import files
 from pnerf_jax.errors import InputError
 
@@ -50,15 +50,10 @@ _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _TUPLES = {'EMPTY_TUPLE': 0, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 
 
-class _RefusedError(Exception):
-  """The reason why a file is not read."""
-
-
 @dataclasses.dataclass(frozen=True)
 class _Name:
-  """A name of a Python module, e.g. of a function, which is never imported."""
+  """One of _NAMES, e.g. of a function, without its module, which is never imported."""
 
-  module: str
   name: str
 
 
@@ -94,20 +89,20 @@ def read_tensors(path: Path, key: str) -> dict[str, np.ndarray]:
       anything but tensors and plain values, or lacks the entry.
   """
   content = files.read_bytes(path, _MAX_BYTES, 'Use a checkpoint with --from.')
-  if not stored_zip.is_zip(content):
+  if not is_zip(content):
     raise InputError(
       f'{path}: not a zip archive: it is damaged, or was written by PyTorch before 1.6.'
       ' Save it again: torch.save(torch.load(PATH, weights_only=True), NEW).'
     )
   try:
-    return _tensors(stored_zip.StoredZip(content), key, len(content))
-  except (_RefusedError, stored_zip.RefusedError) as e:
+    return _tensors(StoredZip(content), key, len(content))
+  except RefusedError as e:
     raise InputError(f'{path}: {e}. {_HINT}') from None
   except Exception as e:  # a damaged archive or pickle raises nearly anything
     raise InputError(f'{path}: damaged ({type(e).__name__}: {str(e)[:200]}). {_HINT}') from None
 
 
-def _tensors(archive: stored_zip.StoredZip, key: str, size: int) -> dict[str, np.ndarray]:
+def _tensors(archive: StoredZip, key: str, size: int) -> dict[str, np.ndarray]:
   """Read the tensors of the state dict `key` from an archive of `size` bytes."""
   roots = [
     name.removesuffix('data.pkl')
@@ -115,7 +110,7 @@ def _tensors(archive: stored_zip.StoredZip, key: str, size: int) -> dict[str, np
     if name.endswith('/data.pkl') and name.count('/') == 1
   ]
   if len(roots) != 1:
-    raise _RefusedError(f'{len(roots)} files NAME/data.pkl in the archive, expected 1')
+    raise RefusedError(f'{len(roots)} files NAME/data.pkl in the archive, expected 1')
   root = roots[0]
   order = '<'
   if root + 'byteorder' in archive.names:
@@ -125,16 +120,16 @@ def _tensors(archive: stored_zip.StoredZip, key: str, size: int) -> dict[str, np
   if not isinstance(state, dict) or not state:
     entries = list(saved)[:8] if isinstance(saved, dict) else [type(saved).__name__]
     listed = ', '.join(f'{entry!s:.40}' for entry in entries)
-    raise _RefusedError(f'no state dict {key!r} (entries: {listed})')
+    raise RefusedError(f'no state dict {key!r} (entries: {listed})')
   arrays, total = {}, 0
   storages: dict[str, bytes] = {}  # several tensors may share one
   for name, tensor in state.items():
     if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-      raise _RefusedError(f'{key}: {name!s:.100} is not a tensor')
+      raise RefusedError(f'{key}: {name!s:.100} is not a tensor')
     arrays[name] = _array(archive, f'{root}data/', order, (name, tensor), storages)
     total += arrays[name].nbytes
     if total > size:  # tensors that share one storage
-      raise _RefusedError(f'{key}: the tensors are larger than the file')
+      raise RefusedError(f'{key}: the tensors are larger than the file')
   return arrays
 
 
@@ -152,7 +147,7 @@ class _Interpreter:
     self._memo: dict[int, Any] = {}
 
   def run(self, content: bytes) -> Any:
-    """Return the value of a pickle; raises _RefusedError for other opcodes and names."""
+    """Return the value of a pickle; raises RefusedError for other opcodes and names."""
     for opcode, argument, _ in pickletools.genops(content):
       if opcode.name in _ATOMS:
         self._stack.append(argument)
@@ -209,7 +204,7 @@ class _Interpreter:
       case 'BUILD':  # attributes, e.g. the versions of a state dict
         stack.pop()
       case _:
-        raise _RefusedError(f'the pickle uses {opcode}, which no checkpoint needs')
+        raise RefusedError(f'the pickle uses {opcode}, which no checkpoint needs')
 
   def _pop_mark(self) -> list[Any]:
     items, self._stack = self._stack, self._outer.pop()
@@ -217,23 +212,23 @@ class _Interpreter:
 
   def _append(self, items: list[Any]) -> None:
     if type(self._stack[-1]) is not list:
-      raise _RefusedError('the pickle appends to an object that is not a list')
+      raise RefusedError('the pickle appends to an object that is not a list')
     self._stack[-1].extend(items)
 
   def _set_items(self, items: list[Any]) -> None:
     """Add keys and values, which alternate, to the dictionary on the stack."""
     if type(self._stack[-1]) is not dict or len(items) % 2:
-      raise _RefusedError('the pickle sets items of an object that is not a dictionary')
+      raise RefusedError('the pickle sets items of an object that is not a dictionary')
     for key in items[::2]:
       if type(key) not in (str, int):
-        raise _RefusedError(f'a key is a {type(key).__name__}, expected text or an integer')
+        raise RefusedError(f'a key is a {type(key).__name__}, expected text or an integer')
     self._stack[-1].update(zip(items[::2], items[1::2]))
 
 
 def _checked_name(module: Any, name: Any) -> _Name:
   if not isinstance(module, str) or not isinstance(name, str) or (module, name) not in _NAMES:
-    raise _RefusedError(f'refers to {_short(module)}.{_short(name)}, which is not part of a tensor')
-  return _Name(module, name)
+    raise RefusedError(f'refers to {_short(module)}.{_short(name)}, which is not part of a tensor')
+  return _Name(name)
 
 
 def _short(value: Any) -> str:
@@ -252,11 +247,11 @@ def _reduce(function: Any, arguments: Any) -> Any:
     return _Tensor(*arguments[:4])
   if name == '_rebuild_parameter' and count >= 1:
     return arguments[0]
-  raise _RefusedError(f'the pickle calls {name} with other arguments than those of a tensor')
+  raise RefusedError(f'the pickle calls {name} with other arguments than those of a tensor')
 
 
 def _array(
-  archive: stored_zip.StoredZip,
+  archive: StoredZip,
   folder: str,
   order: str,
   named: tuple[str, _Tensor],
@@ -279,9 +274,7 @@ def _array(
   count = math.prod(tensor.shape)
   end = tensor.offset + 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides))
   if count > len(values) or (count and end > len(values)):
-    raise _RefusedError(
-      f'{name}: shape {tensor.shape} exceeds its storage of {len(values)} numbers'
-    )
+    raise RefusedError(f'{name}: shape {tensor.shape} exceeds its storage of {len(values)} numbers')
   strides = tuple(s * values.itemsize for s in tensor.strides)
   view = np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides)
   return view.astype(np.dtype(dtype))  # a copy, in native byte order
@@ -303,4 +296,4 @@ def _check_description(name: str, tensor: _Tensor) -> tuple[str, str]:
     and all(type(n) is int and 0 <= n < _MAX_NUMBER for n in (tensor.offset, *shape, *strides))
   ):
     return _STORAGES[storage[1].name], storage[2]
-  raise _RefusedError(f'{name:.100}: not a valid description of a tensor')
+  raise RefusedError(f'{name:.100}: not a valid description of a tensor')

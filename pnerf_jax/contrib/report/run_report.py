@@ -190,8 +190,8 @@ def _origin(evaluation: Evaluation, path: Path) -> Iterator[Section]:
     ('training step', f'{evaluation.trained.step} of {run.config.train.steps}'),
   ]
   scalars = plots.read_scalars(workdir / 'scalars.jsonl')
-  seconds = [r.get('seconds', 0) for r in scalars if r['step'] <= evaluation.trained.step]
-  if seconds:
+  seconds = [r.get('seconds') for r in scalars if r['step'] <= evaluation.trained.step]
+  if seconds and isinstance(seconds[-1], (int, float)):
     rows.append(('training time', f'{seconds[-1] / 60:.1f} minutes'))
   for session in sessions:
     rows.append((f'trained from step {session.get("step")}', _process(session)))
