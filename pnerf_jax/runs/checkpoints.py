@@ -179,6 +179,7 @@ class Checkpoints:
     """
 
     def place(path: Any, expected: jax.ShapeDtypeStruct) -> jax.Array:
+      """Return the array of one leaf with the expected shape, type and sharding."""
       name = _name(path)
       array = arrays.get(name)
       if array is None or (array.shape, array.dtype) != (expected.shape, expected.dtype):
