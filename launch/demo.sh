@@ -21,17 +21,7 @@ step() {
 
 step pnerf_jax.street --out="$street"
 step pnerf_jax.train --config=configs/street.py --workdir="$run" --config.data.root="$street"
-# Compares steps instead of modification times, which are wrong if the clock was.
-newest=-1
-for folder in "$run"/checkpoints/*; do
-  if [[ "${folder##*/}" =~ ^[0-9]+$ ]] && (( 10#${folder##*/} > newest )); then
-    newest=$(( 10#${folder##*/} ))
-  fi
-done
-if [[ ! -e "$run/eval/report.html" ]] ||
-    ! grep -qs "\"step\": $newest," "$run/eval/metrics.json"; then
-  step pnerf_jax.eval --workdir="$run"
-fi
+pnerf_is_evaluated "$run" || step pnerf_jax.eval --workdir="$run"
 step pnerf_jax.render --workdir="$run" --out="$labels"
 
 score() {  # METRIC: print its value in metrics.json as a percentage

@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Functions of the other scripts, which source this file: the Python environment of the project,
-# --help and missing arguments.
+# --help, missing arguments, and finished evaluations.
 #
 #     source launch/env.sh
 #     pnerf_help "$@"
 #     (( $# >= 1 )) || pnerf_usage OUT
 #     pnerf_env requirements.txt [more requirement files]
+#     pnerf_is_evaluated RUN || "$PNERF_PYTHON" -m pnerf_jax.eval --workdir=RUN
 #
 # pnerf_help prints the head of the calling script and ends it if --help is among the arguments.
 # pnerf_usage ends it because the named arguments are not those that it was given.
@@ -30,6 +31,17 @@ pnerf_help() {
 pnerf_usage() {
   echo "error: expected $1. See 'bash launch/${0##*/} --help'." >&2
   exit 1
+}
+
+pnerf_is_evaluated() {
+  # Compares steps instead of modification times, which are wrong if the clock was.
+  local folder newest=-1
+  for folder in "$1"/checkpoints/*; do
+    if [[ "${folder##*/}" =~ ^[0-9]+$ ]] && (( 10#${folder##*/} > newest )); then
+      newest=$(( 10#${folder##*/} ))
+    fi
+  done
+  [[ -e "$1/eval/report.html" ]] && grep -qs "\"step\": $newest," "$1/eval/metrics.json"
 }
 
 _pnerf_find_python() {

@@ -74,9 +74,7 @@ for window in $windows; do
       --config.data.root="$data" --config.data.sequence="$sequence" \
       --config.data.start="$window" --config.data.frames=64 \
       --config.data.eval_frames="${scored[$window]}" "${own[@]}" "$@"
-    if [[ ! "$run/eval/report.html" -nt "$run/checkpoints" ]]; then
-      "$PNERF_PYTHON" -m pnerf_jax.eval --workdir="$run"
-    fi
+    pnerf_is_evaluated "$run" || "$PNERF_PYTHON" -m pnerf_jax.eval --workdir="$run"
     rows+=("$run")
   done
 done
