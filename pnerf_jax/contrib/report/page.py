@@ -105,6 +105,11 @@ def url_of(path: Path, page: Path) -> str:
   return urllib.parse.quote(os.fsencode(os.path.relpath(path, page.parent)))
 
 
+def picture(path: Path, page: Path, title: str, note: str = '') -> Picture:
+  """Return a PNG file, embedded in a page and linked from it."""
+  return Picture(source=embed(path), title=title, note=note, url=url_of(path, page))
+
+
 def link(path: Path, page: Path) -> Cell:
   """Return the link from a page to a file or folder, named after it."""
   return Cell(path.name, url=url_of(path, page))

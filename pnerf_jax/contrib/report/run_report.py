@@ -9,7 +9,7 @@ from pathlib import Path
 from pnerf_jax.config import spec
 from pnerf_jax.config.schema import Config
 from pnerf_jax.contrib.report import panels, plots
-from pnerf_jax.contrib.report.page import Cell, Picture, Section, embed, link, url_of, write_page
+from pnerf_jax.contrib.report.page import Cell, Section, link, picture, write_page
 from pnerf_jax.data import kitti360, labels
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.evaluation.evaluator import CONFIDENCE_BINS, Metrics, not_scored
@@ -95,15 +95,11 @@ class RunReport:
     path, metrics = self._folder / 'report.html', evaluation.metrics
     frames, camera = evaluation.frames, evaluation.camera
     missing = not_scored(metrics)
-    pictures = [
-      Picture(source=embed(panel), title=panel.stem, url=url_of(panel, path))
-      for panel in self._panels
-    ]
     images = Section(
       title='Images',
       note='Instances have the same colour in all images; stuff is dimmed. In the errors, red'
       ' pixels are wrong (without ground truth: differ from the pseudo-labels), blue ones unknown.',
-      pictures=pictures,
+      pictures=[picture(panel, path, panel.stem) for panel in self._panels],
     )
     sections = [images, *_metric_sections(metrics), *self._plots(evaluation)]
     sections += _origin(evaluation, path)
@@ -115,35 +111,31 @@ class RunReport:
   def _plots(self, evaluation: Evaluation) -> Iterator[Section]:
     """Write the plots that have input, and yield them for the page."""
     metrics, scores, folder = evaluation.metrics, evaluation.scores, self._folder
-
-    def picture(name: str, title: str, note: str = '') -> Picture:
-      url = url_of(folder / name, folder / 'report.html')
-      return Picture(source=embed(folder / name), title=title, note=note, url=url)
-
+    plot = lambda name, *texts: picture(folder / name, folder / 'report.html', *texts)
     names, groups = _class_groups(metrics)
     plots.write_bars(folder / 'classes.png', names, groups)
     note = 'dotted lines are means; a dash: the class is absent'
-    by_class, confidence, training = [picture('classes.png', 'Values per class', note)], [], []
+    by_class, confidence, training = [plot('classes.png', 'Values per class', note)], [], []
     if 'semantic.miou' in metrics:
       plots.write_confusion(folder / 'confusion.png', scores.confusion)
       note = 'square-root colours; percentages below 0.5 are not printed'
-      by_class.append(picture('confusion.png', 'Confusion', note))
+      by_class.append(plot('confusion.png', 'Confusion', note))
     if (histogram := scores.confidence_histogram).any():
       bins = [f'{i / 10:.1f} to {(i + 1) / 10:.1f}' for i in range(CONFIDENCE_BINS)]
       shares = dict(zip(bins, histogram / histogram.sum()))
       plots.write_bars(folder / 'confidence.png', bins, {'share of the pixels': (shares, None)})
-      confidence.append(picture('confidence.png', 'Histogram over all pixels'))
+      confidence.append(plot('confidence.png', 'Histogram over all pixels'))
     if 'confidence.ece' in metrics:
       plots.write_reliability(folder / 'reliability.png', scores.reliability)
       note = 'on the dotted line, 80 % of the pixels with confidence 0.8 are correct'
-      confidence.append(picture('reliability.png', 'Reliability', note))
+      confidence.append(plot('reliability.png', 'Reliability', note))
       plots.write_risk_coverage(folder / 'risk_coverage.png', scores.reliability)
       note = 'error rate of the remaining pixels when the least confident ones are dropped'
-      confidence.append(picture('risk_coverage.png', 'Risk and coverage', note))
+      confidence.append(plot('risk_coverage.png', 'Risk and coverage', note))
     if plots.write_curves(
       folder / 'curves.png', plots.read_scalars(evaluation.workdir / 'scalars.jsonl')
     ):
-      training.append(picture('curves.png', 'Logged values of single steps'))
+      training.append(plot('curves.png', 'Logged values of single steps'))
     yield Section(title='Classes', pictures=by_class)
     yield Section(title='Confidence of the labels', pictures=confidence, in_pairs=True)
     yield Section(title='Training', pictures=training)
