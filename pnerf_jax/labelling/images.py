@@ -98,7 +98,7 @@ def dataset_camera(scene: Scene, image: int, full: bool) -> Camera:
 
 
 class Renderer:
-  """Renderer of labelled images of a scene; compiles once per image size."""
+  """Renderer of labelled images of a scene; compiles once per number of chunks and of their rays."""
 
   def __init__(
     self,
@@ -126,7 +126,8 @@ class Renderer:
     self._chunk_rays, self._num_devices = chunk_rays, mesh.devices.size
     self._num_intervals = num_intervals
     self._confidence_model = label_options.confidence_model
-    self._programs: dict[tuple[int, int], Program] = {}  # by image size
+    self._programs: dict[tuple[int, int], Program] = {}  # by number of chunks and of their rays
+    self._sizes: set[tuple[int, int]] = set()  # of the images rendered so far
     render_chunk = _chunk_renderer(scene, module, render_options, label_options)
     # [chunks, rays of a chunk, ...]: chunks are rendered in turn, their rays are divided over the
     # devices. The loop is inside the jitted function, where all chunks reuse the same memory; on
@@ -147,7 +148,7 @@ class Renderer:
 
   def is_compiled(self, camera: Camera) -> bool:
     """Return whether an image of this size was rendered before, so that nothing is compiled."""
-    return (camera.width, camera.height) in self._programs
+    return (camera.width, camera.height) in self._sizes
 
   def __call__(self, params: Any, camera: Camera) -> Image:
     """Render the image of a camera with the given parameters of the field."""
@@ -172,11 +173,11 @@ class Renderer:
       return x.reshape(camera.height, camera.width, *x.shape[1:])
 
     rays = cameras.camera_rays(camera)
-    size = camera.width, camera.height
-    name = f'the renderer of {size[0]}x{size[1]} images'
+    name = f'the renderer of {camera.width}x{camera.height} images'
     program = self._programs.setdefault(
-      size, Program(self._render_chunks, name, '--config.eval.chunk_rays')
+      (num_chunks, chunk_rays), Program(self._render_chunks, name, '--config.eval.chunk_rays')
     )
+    self._sizes.add((camera.width, camera.height))
     out = program(params, *jax.tree.map(split, (rays, intervals)))
     return self._composite_moving(
       camera,

@@ -87,7 +87,7 @@ def test_rays_that_intersect_moving_objects_are_never_drawn(run, caplog):
   assert f'moving objects: {int((~drawn).sum())}' in caplog.text
 
 
-def test_moving_objects_are_labelled_in_their_own_frame(run):
+def test_moving_objects_are_labelled_in_their_own_frame(run, caplog):
   renderer = make_renderer(run)
   params = run.init_params()
   window = run.scene.window
@@ -111,6 +111,12 @@ def test_moving_objects_are_labelled_in_their_own_frame(run):
   pose[:3, 3] += 0.1
   out = renderer(params, dataclasses.replace(view, world_from_cam=pose))
   assert np.isnan(out.features[..., 2]).all()
+  # An image of another size that is divided into the same chunks compiles nothing again.
+  narrow = dataclasses.replace(view, width=view.width - 1)
+  assert renderer.is_compiled(view) and not renderer.is_compiled(narrow)
+  with caplog.at_level('INFO', 'pnerf_jax'):
+    assert renderer(params, narrow).depth.shape == (view.height, view.width - 1)
+  assert 'compiling' not in caplog.text
 
 
 def test_reliability_scales_the_weight_of_the_2d_loss(run):
