@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import kitti360 as configs
 from pnerf_jax.contrib.baselines.compare import TITLES, compare
 from pnerf_jax.contrib.baselines.inputs import Reader
 from pnerf_jax.data import image_io, labels
@@ -22,11 +21,8 @@ _QUICK = ['pseudo_labels', 'nearest_primitive', 'crf']
 
 
 @pytest.fixture(scope='module')
-def config(street):
-  config = configs.get_config('tiny')
-  config.data.root = str(street)
-  config.train.refine_fraction = 0.0  # one stage to compile
-  return config
+def config(config_of):
+  return config_of(refine_fraction=0.0)  # one stage to compile
 
 
 @pytest.fixture(scope='module')

@@ -21,7 +21,7 @@ _CACHE = 'JAX_COMPILATION_CACHE_DIR'
 # Also for the processes that tests start: another device count would compile everything again.
 jax.config.update('jax_num_cpu_devices', 4)
 os.environ['JAX_NUM_CPU_DEVICES'] = '4'
-# Most of the time of these tests is compilation: a sixth of it is saved. Read by XLA on first use.
+# Most of the time of these tests is compilation, which this shortens. Read by XLA on first use.
 os.environ['XLA_FLAGS'] = ' '.join(
   [
     '--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true',

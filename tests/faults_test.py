@@ -16,7 +16,6 @@ import time
 import pytest
 from PIL import Image
 
-from configs import kitti360 as configs
 from pnerf_jax import cli
 from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.runs.render import render
@@ -36,12 +35,9 @@ def soak():
 
 
 @pytest.fixture(scope='module')
-def config(street):
-  config = configs.get_config('tiny')
-  config.data.root = str(street)
-  config.train.checkpoint_every = 4  # the last step: none is due before
-  config.train.preview_every = 2
-  return config
+def config(config_of):
+  # No checkpoint is due before the last step.
+  return config_of(checkpoint_every=4, preview_every=2)
 
 
 @pytest.fixture(scope='module')

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import pytest
 
-from configs import kitti360 as configs
 from pnerf_jax.errors import Interrupted
 from pnerf_jax.labelling import export
 from pnerf_jax.runs import checkpoints
@@ -147,11 +146,8 @@ def _params(workdir):
 
 
 @pytest.fixture(scope='module')
-def config(street):
-  config = configs.get_config('tiny')
-  config.data.root = str(street)
-  config.train.update(_TRAIN)
-  return config
+def config(config_of):
+  return config_of(**_TRAIN)
 
 
 @pytest.fixture(scope='module')

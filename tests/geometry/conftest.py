@@ -141,18 +141,19 @@ def comb():
 
 @pytest.fixture(scope='session')
 def pack():
-  """meshes -> Primitives of class 7, annotations 1, 2, ...; timestamp: one per mesh."""
+  """meshes -> Primitives of class 7; annotations 1, 2, ... and no timestamp unless given."""
   from pnerf_jax.geometry import primitives
 
-  def make(meshes, timestamp=None):
+  def make(meshes, timestamp=None, annotation=None, **options):
     count = len(meshes)
     return primitives.make_primitives(
       [v for v, _ in meshes],
       [f for _, f in meshes],
       semantic=[7] * count,
       instance=[0] * count,
-      annotation=list(range(1, count + 1)),
+      annotation=annotation or list(range(1, count + 1)),
       timestamp=timestamp or [-1] * count,
+      **options,
     )
 
   return make

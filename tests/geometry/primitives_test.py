@@ -10,19 +10,6 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.geometry import primitives
 
 
-def _pack(meshes, annotation=(1,), source='scene'):
-  count = len(meshes)
-  return primitives.make_primitives(
-    [vertices for vertices, _ in meshes],
-    [faces for _, faces in meshes],
-    semantic=[7] * count,
-    instance=[0] * count,
-    annotation=annotation[:count],
-    timestamp=[-1] * count,
-    source=source,
-  )
-
-
 def _edges_are_even(faces):
   edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [0, 2]]])
   return np.all(np.unique(edges, axis=0, return_counts=True)[1] % 2 == 0)
@@ -64,38 +51,38 @@ def test_make_primitives_keeps_order_and_attributes(box):
     assert np.abs(np.sum(edge * packed.normals, axis=-1)).max() < 1e-5
 
 
-def test_make_primitives_merges_vertices_and_drops_degenerate_faces(box):
+def test_make_primitives_merges_vertices_and_drops_degenerate_faces(box, pack):
   vertices, faces = box((0, 0, 0), (10, 10, 10))
   rng = np.random.default_rng(0)
   # Every face has its own corners, moved by less than 1e-6 of the size; two faces are degenerate.
   soup = vertices[faces].reshape(-1, 3) + rng.uniform(-1e-6, 1e-6, (36, 3))
   faces = np.concatenate([np.arange(36).reshape(-1, 3), [[0, 0, 5], [7, 7, 7]]])
-  packed = _pack([(soup, faces)])
+  packed = pack([(soup, faces)])
   assert packed.vertices.shape == (8, 3) and packed.faces.shape == (12, 3)
   assert _edges_are_even(np.asarray(packed.faces))
 
 
-def test_make_primitives_drops_duplicate_faces(box):
+def test_make_primitives_drops_duplicate_faces(box, pack):
   vertices, faces = box((0, 0, 0), (1, 1, 1))
   inner = np.array([[0, 1, 7], [7, 0, 1]])
-  packed = _pack([(vertices, np.concatenate([faces, inner]))])
+  packed = pack([(vertices, np.concatenate([faces, inner]))])
   assert packed.faces.shape == (12, 3)
 
 
-def test_make_primitives_replaces_open_mesh_by_convex_hull(box, caplog):
+def test_make_primitives_replaces_open_mesh_by_convex_hull(box, pack, caplog):
   vertices, faces = box((0, 0, 0), (1, 1, 1))
   with caplog.at_level(logging.WARNING):
-    packed = _pack([(vertices, faces[2:])], annotation=[41])
+    packed = pack([(vertices, faces[2:])], annotation=[41])
   assert 'annotation 41' in caplog.text and 'hull' in caplog.text
   assert packed.faces.shape == (12, 3) and _edges_are_even(np.asarray(packed.faces))
 
 
-def test_open_meshes_are_named_in_one_line(box, caplog):
+def test_open_meshes_are_named_in_one_line(box, pack, caplog):
   vertices, faces = box((0, 0, 0), (1, 1, 1))
   names = [f'{i} (car)' for i in range(12)]
   with caplog.at_level(logging.WARNING):
     meshes = [(vertices, faces[2:] if i else faces) for i in range(12)]
-    _pack(meshes, annotation=names, source='a/boxes.xml')
+    pack(meshes, annotation=names, source='a/boxes.xml')
   (record,) = caplog.records
   assert record.getMessage() == (
     'a/boxes.xml: 11 of 12 primitives are not watertight; their convex hulls are used: annotation'
@@ -103,8 +90,8 @@ def test_open_meshes_are_named_in_one_line(box, caplog):
   )
 
 
-def test_make_primitives_without_meshes():
-  packed = _pack([])
+def test_make_primitives_without_meshes(pack):
+  packed = pack([])
   assert packed.valid.tolist() == [False]
   assert packed.face_start.tolist() == [0, 1]
 
@@ -122,8 +109,8 @@ def test_make_primitives_without_meshes():
     (lambda v, f: (v, np.concatenate([f, f])), 'no volume'),
   ],
 )
-def test_make_primitives_rejects_meshes_without_volume(box, damage, message):
+def test_make_primitives_rejects_meshes_without_volume(box, pack, damage, message):
   good, bad = box((0, 0, 0), (1, 1, 1)), damage(*box((0, 0, 0), (1, 1, 1)))
   with pytest.raises(InputError, match=message) as error:
-    _pack([good, bad], annotation=[8, 17])
+    pack([good, bad], annotation=[8, 17])
   assert 'annotation 17' in str(error.value)

@@ -6,16 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from configs import kitti360
 from pnerf_jax.data.window import load_window
 from pnerf_jax.errors import InputError
 from pnerf_jax.runs.window_record import check_window
 
 
 @pytest.fixture(scope='module')
-def window(street):
-  config = kitti360.get_config('tiny')
-  config.data.root = str(street)
+def window(config_of):
+  config = config_of()
   return load_window(config.data, config.scene, supervision=False)
 
 

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from configs import kitti360 as configs
 from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.experiment import build_experiment
@@ -18,10 +17,8 @@ _K = 6  # fewer than some rays intersect
 
 
 @pytest.fixture(scope='module')
-def scene(street):
-  config = configs.get_config('tiny')
-  config.data.root = str(street)
-  return build_experiment(config).scene
+def scene(config_of):
+  return build_experiment(config_of()).scene
 
 
 @pytest.fixture

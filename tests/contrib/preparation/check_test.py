@@ -16,9 +16,11 @@ from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.errors import InputError
 
 
-def make_config(root):
+def make_config(root, **changes):
+  """Return a config with fields such as data__frames changed."""
   config = configs.get_config('tiny')
   config.data.root = str(root)
+  config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in changes.items()})
   return parse_config(config)
 
 
@@ -71,14 +73,10 @@ def test_check_reports_files_and_cost(street, tmp_path, monkeypatch):
 
 
 def run_check(root, tmp_path, **changes):
-  """Return the lines of the check of a street, with config fields such as data__frames changed."""
-  config = configs.get_config('tiny')
-  config.data.root = str(root)
-  for name, value in changes.items():
-    group, field = name.split('__')
-    config[group][field] = value
+  """Return the lines of the check of a street."""
+  config = make_config(root, **changes)
   return check.check(
-    parse_config(config), tmp_path / 'check.png', estimates_cost=False, config_flags='--config=C.py'
+    config, tmp_path / 'check.png', estimates_cost=False, config_flags='--config=C.py'
   )
 
 
@@ -214,9 +212,7 @@ def test_check_compares_depth_with_primitives_and_lidar(copied, tmp_path, has_li
 
 def boxes_of_cars(root, tmp_path, ahead=1):
   """Export the first frame of a street with nine cars, ahead of it or behind, as primitives."""
-  config = configs.get_config('tiny')
-  config.data.root, config.data.frames = str(root), 1
-  export_transforms.export_transforms(parse_config(config).data, tmp_path / 'own')
+  export_transforms.export_transforms(make_config(root, data__frames=1).data, tmp_path / 'own')
   content = json.loads((tmp_path / 'own' / transforms.NAME).read_text())
   pose = np.array(content['frames'][0]['transform_matrix'])
   centers = [

@@ -10,7 +10,6 @@ import fsspec
 import numpy as np
 import pytest
 
-from configs import kitti360 as configs
 from pnerf_jax.contrib.preparation import pack_window
 from pnerf_jax.contrib.preparation.pack_window import pack_window as pack
 from pnerf_jax.data import files, image_io
@@ -22,10 +21,8 @@ from pnerf_jax.errors import InputError
 
 
 @pytest.fixture
-def config(street):
-  config = configs.get_config('tiny')
-  config.data.root = str(street)
-  return config
+def config(config_of):
+  return config_of()
 
 
 @pytest.fixture
