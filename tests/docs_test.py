@@ -1,6 +1,5 @@
 """README.md and docs/ against the project: everything that they name exists."""
 
-import importlib.util
 import os
 import pathlib
 import re
@@ -11,6 +10,7 @@ import pytest
 
 from configs import kitti360
 from pnerf_jax.config import schema, spec
+from pnerf_jax.config.files import read_config
 from pnerf_jax.contrib.report import run_report
 from pnerf_jax.contrib.segmentation import config as segmentation
 
@@ -37,14 +37,6 @@ def _sections() -> dict[str, str]:
   """Return the sections of docs/commands.md by binary."""
   parts = re.split(r'^## .*`python -m pnerf_jax\.(\w+)`$', _PAGES['docs/commands.md'], flags=re.M)
   return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def _load(path: str, variant: str):
-  """Return the config of a config file."""
-  found = importlib.util.spec_from_file_location('documented_config', _ROOT / path)
-  module = importlib.util.module_from_spec(found)
-  found.loader.exec_module(module)
-  return module.get_config(*([variant] if variant else []))
 
 
 def _anchors(text: str) -> set[str]:
@@ -135,7 +127,7 @@ def test_config_files_and_variants_exist():
   for page, text in _PAGES.items():
     for path, variant in re.findall(r'(configs/\w+\.py)(?::(\w+))?', text):
       try:
-        assert _load(path, variant).train.steps > 0
+        assert read_config(f'{_ROOT / path}:{variant}').train.steps > 0
       except (OSError, ValueError) as e:
         wrong.append(f'{page}: {e}')
     for variant in re.findall(r'`:(\w+)`', text):

@@ -4,9 +4,7 @@ Few kills; `launch/soak.py` has many.
 """
 
 import contextlib
-import importlib.util
 import os
-import pathlib
 import resource
 import shutil
 import signal
@@ -16,22 +14,13 @@ import time
 import pytest
 from PIL import Image
 
+from launch import soak
 from pnerf_jax import cli
 from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.runs.render import render
 from pnerf_jax.training import field_task
 
 pytestmark = pytest.mark.stress
-
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope='module')
-def soak():
-  spec = importlib.util.spec_from_file_location('soak', _ROOT / 'launch' / 'soak.py')
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +51,7 @@ def stopped(config, workdir, monkeypatch, module, name):
       field_task.train(config, workdir)
 
 
-def test_killed_processes_end_like_undisturbed_ones(soak, work, street):
+def test_killed_processes_end_like_undisturbed_ones(work, street):
   # They have as many devices as the undisturbed one had (conftest.py): sums are the same.
   found = soak.Soak(
     work, seed=2, steps=4, street=street, settings=['--config.train.preview_every=2']
@@ -73,7 +62,7 @@ def test_killed_processes_end_like_undisturbed_ones(soak, work, street):
   assert found.finished == {'train': 1} and found.counts.total() >= 1
 
 
-def test_the_soak_sees_what_is_lost(soak, work, tmp_path):
+def test_the_soak_sees_what_is_lost(work, tmp_path):
   for number, damage in enumerate(
     (
       lambda run: next(run.glob('previews/*/*.png')).unlink(),
@@ -94,14 +83,14 @@ def test_the_soak_sees_what_is_lost(soak, work, tmp_path):
     soak.check_complete(run)
 
 
-def test_a_stop_during_a_preview_is_saved(soak, config, work, tmp_path, monkeypatch):
+def test_a_stop_during_a_preview_is_saved(config, work, tmp_path, monkeypatch):
   stopped(config, tmp_path, monkeypatch, field_task.FieldTask, 'write_preview')
   assert soak.newest_step(tmp_path) == 2  # though none was due before step 4
   field_task.train(config, tmp_path)
   soak.compare_runs(work / 'uninterrupted' / 'train', tmp_path)
 
 
-def test_a_preview_that_was_cut_short_is_made_again(soak, config, work, tmp_path, monkeypatch):
+def test_a_preview_that_was_cut_short_is_made_again(config, work, tmp_path, monkeypatch):
   original = field_task.FieldTask.write_preview
 
   def cut(task, params, folder):
@@ -155,7 +144,7 @@ def disk(tmp_path):
 
 @pytest.mark.parametrize('no_room, where', [(limited, 'tmp_path'), (filled, 'disk')])
 def test_a_full_disk_stops_with_one_line_and_loses_nothing(
-  request, soak, config, work, monkeypatch, no_room, where
+  request, config, work, monkeypatch, no_room, where
 ):
   workdir = request.getfixturevalue(where) / 'run'
   stopped(config, workdir, monkeypatch, field_task.FieldTask, 'write_preview')
@@ -167,7 +156,7 @@ def test_a_full_disk_stops_with_one_line_and_loses_nothing(
   soak.compare_runs(work / 'uninterrupted' / 'train', workdir)
 
 
-def test_clocks_that_jump_change_nothing(soak, config, work, tmp_path, monkeypatch):
+def test_clocks_that_jump_change_nothing(config, work, tmp_path, monkeypatch):
   true, offset = time.time, 4e9
   monkeypatch.setattr(time, 'time', lambda: true() + offset)
   stopped(config, tmp_path, monkeypatch, field_task.FieldTask, 'write_preview')

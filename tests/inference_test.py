@@ -1,8 +1,6 @@
 """Evaluation and rendering of a trained run: the same calls that the binaries make."""
 
-import importlib.util
 import json
-import pathlib
 import re
 import shutil
 import sys
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from launch import calibrate
 from pnerf_jax.contrib.report.run_report import RunReport
 from pnerf_jax.data import labels
 from pnerf_jax.errors import InputError
@@ -19,8 +18,6 @@ from pnerf_jax.runs.evaluate import evaluate
 from pnerf_jax.runs.render import render
 
 pytestmark = pytest.mark.slow
-
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def test_eval_scores_all_frames_with_truth(trained):
@@ -67,11 +64,8 @@ def test_eval_without_ground_truth_scores_and_shows_all_frames(trained, street, 
 
 
 def test_confidence_coefficients_are_fitted_on_runs(trained, capsys, monkeypatch):
-  spec = importlib.util.spec_from_file_location('calibrate', _ROOT / 'launch' / 'calibrate.py')
-  script = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(script)
   monkeypatch.setattr(sys, 'argv', ['calibrate.py', str(trained), str(trained), '--every=2'])
-  script.main()
+  calibrate.main()
   lines = capsys.readouterr().out.splitlines()
   numbers = [float(x) for x in re.findall(r'-?[\d.]+', lines[0].partition('=')[2])]
   assert lines[0].startswith('config.eval.confidence_coefficients = (') and len(numbers) == 6
