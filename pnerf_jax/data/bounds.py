@@ -143,11 +143,21 @@ def far_from_depth(depth: np.ndarray | None, views: CameraArray) -> float:
   """
   if depth is None or not (depth > 0).any():
     return _DEFAULT_FAR
-  fx, fy, cx, cy = views.intrinsics.T[..., None, None]
+  distance = distance_of_depth(depth, views.intrinsics)[depth > 0]
+  return _round_far(np.quantile(distance, _COVERED))
+
+
+def distance_of_depth(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+  """Return the distance along the rays [V, H, W] of planar depth [V, H, W].
+
+  Args:
+    depth: [V, H, W], planar.
+    intrinsics: [V, 4], fx, fy, cx, cy in pixels.
+  """
+  fx, fy, cx, cy = intrinsics.T[..., None, None]
   x = (np.arange(depth.shape[2]) - cx) / fx
   y = (np.arange(depth.shape[1])[:, None] - cy) / fy
-  distance = (depth * np.sqrt(1 + x**2 + y**2))[depth > 0]
-  return _round_far(np.quantile(distance, _COVERED))
+  return depth * np.sqrt(1 + x**2 + y**2)
 
 
 def _round_far(far: float) -> float:

@@ -81,6 +81,18 @@ def read_json(path: Path, max_bytes: int = _MAX_BYTES, hint: str = _HINT) -> Any
     raise InputError(f'{path}: not JSON ({str(e)[:80]}). {hint}') from None
 
 
+def json_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:
+  """Return the objects of a file of one JSON object a line, and the number of damaged lines."""
+  objects, num_damaged = [], 0
+  whole = lambda digits: int(digits) if len(digits) < 20 else float(digits)  # as floats are limited
+  for line in content.decode(errors='replace').splitlines():
+    try:
+      objects.append({**json.loads(line, parse_int=whole)})
+    except (ValueError, TypeError, RecursionError):
+      num_damaged += 1
+  return objects, num_damaged
+
+
 def exists(path: ReadableFile) -> bool:
   """Return whether there is a file. Raises InputError if it is a link to nothing."""
   if path.exists():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import operator
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -65,16 +66,28 @@ def check_same(old: Any, new: Any, path: pathlib.Path, also_same: Collection[str
     path: RUN/config.json.
     also_same: free fields, 'group.field', that must agree too.
   """
+  if difference := first_difference(old, new, also_same):
+    name, before, now = difference
+    grow = ' (steps may only grow)' if name == 'train.steps' else ''
+    raise InputError(
+      f'{path}: config.{name} is {before!r} there but {now!r} now{grow}. Use another folder, or'
+      ' the same config to resume.'
+    )
+
+
+def first_difference(
+  old: Any, new: Any, also_same: Collection[str] = ()
+) -> tuple[str, Any, Any] | None:
+  """Return name and values of the first field that differs; None if there is none.
+
+  Free fields may differ, but for those of `also_same` ('group.field').
+  """
   old, new = spec.absolute_paths(old), spec.absolute_paths(new)
   for name, field in spec.fields(type(new)):
-    group, leaf = name.split('.')
-    before, now = (getattr(getattr(config, group), leaf) for config in (old, new))
+    before, now = (operator.attrgetter(name)(config) for config in (old, new))
     if before != now and (name in also_same or not field.metadata['free']):
-      grow = ' (steps may only grow)' if name == 'train.steps' else ''
-      raise InputError(
-        f'{path}: config.{name} is {before!r} there but {now!r} now{grow}. Use another folder, or'
-        ' the same config to resume.'
-      )
+      return name, before, now
+  return None
 
 
 def load_config(workdir: pathlib.Path, overrides: Mapping[str, Any] | None = None) -> Config:

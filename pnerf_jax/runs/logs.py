@@ -11,7 +11,7 @@ from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2, summary_pb2
 
 from pnerf_jax.data import image_io
-from pnerf_jax.data.files import exists, read_bytes, write_bytes
+from pnerf_jax.data.files import exists, json_lines, read_bytes, write_bytes
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,12 +80,12 @@ class Logs:
 
 def _lines_until(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
   """Read the lines up to a step; damaged ones are left out and counted in the log."""
-  lines, num_damaged = [], 0
-  for text in read_bytes(path).decode(errors='replace').splitlines() if exists(path) else []:
+  lines = []
+  objects, num_damaged = json_lines(read_bytes(path) if exists(path) else b'')
+  for line in objects:
     try:
-      line = json.loads(text)
       line = {**line, 'step': int(line['step']), 'seconds': float(line['seconds'])}
-    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError):
+    except (ArithmeticError, ValueError, KeyError, TypeError):
       num_damaged += 1
       continue
     if line['step'] <= step:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from pnerf_jax import __version__
-from pnerf_jax.data.files import write_bytes
+from pnerf_jax.data.files import json_lines, write_bytes
 
 _TEXTS = ('version', 'date', 'command', 'machine')
 
@@ -43,12 +43,6 @@ def add_session(workdir: Path, step: int, devices: Sequence[jax.Device]) -> None
 
 def read_sessions(workdir: Path) -> list[dict[str, Any]]:
   """Return the processes that trained a run, without damaged lines; [] if they are unknown."""
-  path, sessions = Path(workdir, 'sessions.jsonl'), []
-  for line in path.read_text(errors='replace').splitlines() if path.is_file() else []:
-    try:
-      session = json.loads(line)
-    except (ValueError, RecursionError):
-      continue
-    if isinstance(session, dict) and all(isinstance(session.get(key), str) for key in _TEXTS):
-      sessions.append(session)
-  return sessions
+  path = Path(workdir, 'sessions.jsonl')
+  sessions, _ = json_lines(path.read_bytes() if path.is_file() else b'')
+  return [s for s in sessions if all(isinstance(s.get(key), str) for key in _TEXTS)]

@@ -196,3 +196,11 @@ def test_folder_lock_serialises_updates(tmp_path):
   for thread in threads:
     thread.join()
   assert path.read_text() == '100'
+
+
+def test_json_lines_counts_damaged_lines_and_limits_numbers():
+  content = (
+    b'{"a": 1}\n[2]\n{"a"\n\xff\n{"seconds": 1' + b'0' * 400 + b', "step": 12}\n' + b'[' * 10**5
+  )
+  objects, num_damaged = files.json_lines(content)
+  assert objects == [{'a': 1}, {'seconds': float('inf'), 'step': 12}] and num_damaged == 4

@@ -6,6 +6,7 @@ Writes DIR/table.md, table.png, panels, and per method label maps and metrics.js
 import dataclasses
 import json
 import logging
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def compare(
   frame_numbers = ground_truth.frames_to_score(dataset, camera, config.data.eval_frames)
   trained = None
   if workdir is not None:
-    free = {name: _value(config, name) for name in spec.free_fields(Config)}
+    free = {name: operator.attrgetter(name)(config) for name in spec.free_fields(Config)}
     trained = load_trained_run(Path(workdir), step, overrides=free)
   run = trained.run if trained is not None else build_experiment(config)
   reader = Reader(run.scene, dataset, camera, config.scene.max_intervals_per_ray)
@@ -145,11 +146,6 @@ def _config_of(
   config = parse_config(config)
   check_same(of_run, config, Path(workdir, 'config.json'))
   return config
-
-
-def _value(config: Config, name: str) -> Any:
-  group, field = name.split('.')
-  return getattr(getattr(config, group), field)
 
 
 def _available(names: Sequence[str], run: Experiment, reader: Reader, has_run: bool) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pnerf_jax.contrib.report import panels, plots
-from pnerf_jax.contrib.report.page import Cell, Picture, Section, embed, link, url_of, write_page
+from pnerf_jax.contrib.report.page import Cell, Section, link, picture, url_of, write_page
 from pnerf_jax.data import image_io, kitti360, palettes
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
@@ -86,7 +86,7 @@ def _sections(
   for number, (draw, entry) in enumerate(least):
     path = folder / f'worst_{number}.png'
     if title := draw(path, entry):
-      shown.append(_picture(path, page, title))
+      shown.append(picture(path, page, title))
   yield Section(
     title=f'{prefix}Worst images',
     note='Those of the lowest mean confidence, and those in which two windows differ most.',
@@ -102,18 +102,14 @@ def _sections(
     title=f'{prefix}Drive',
     in_pairs=True,
     pictures=[
-      _picture(
+      picture(
         folder / 'map.png', page, 'Windows from above', 'a dot is the first frame of a window'
       ),
-      _picture(folder / 'confidence.png', page, 'Confidence and agreement by frame'),
-      _picture(folder / 'classes.png', page, 'Classes'),
+      picture(folder / 'confidence.png', page, 'Confidence and agreement by frame'),
+      picture(folder / 'classes.png', page, 'Classes'),
     ],
   )
   yield from _tables(page, record, overlaps, prefix)
-
-
-def _picture(path: Path, page: Path, title: str, note: str = '') -> Picture:
-  return Picture(source=embed(path), title=title, note=note, url=url_of(path, page))
 
 
 def _tables(

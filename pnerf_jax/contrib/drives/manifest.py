@@ -12,6 +12,7 @@ such, such as a name with a line break, is a JSON string.
 
 import dataclasses
 import json
+import operator
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -167,8 +168,7 @@ def absolute_flags(flags: Sequence[str], config: Config) -> list[str]:
   """
   absolute, paths = spec.absolute_paths(config), []
   for name, field in spec.fields(Config):
-    group, leaf = name.split('.')
-    value = getattr(getattr(absolute, group), leaf)
+    value = operator.attrgetter(name)(absolute)
     is_path = any(field.metadata['spec'] is path for path in (spec.PATH, spec.PATHS))
     if is_path and value:  # TEXT equals PATH
       paths.append(f'--config.{name}={value}')

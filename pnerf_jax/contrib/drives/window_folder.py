@@ -27,7 +27,7 @@ from pnerf_jax.distributed.threads import map_threads
 from pnerf_jax.errors import InputError
 from pnerf_jax.labelling import export
 from pnerf_jax.runs import lock
-from pnerf_jax.runs.config_file import SCHEMA, read_config
+from pnerf_jax.runs.config_file import SCHEMA, first_difference, read_config
 from pnerf_jax.runs.window_record import num_views
 
 STATUSES = ('done', 'running', 'failed', 'stopped', 'pending')
@@ -146,15 +146,14 @@ class WindowFolder:
       old = spec.parse(Config, read_config(path), f'{path}: ')
     except InputError:
       return f'{path}: is not a config of this version. Run the windows into another folder.'
-    for name, field in spec.fields(Config):
-      group, leaf = name.split('.')
-      before, now = (getattr(getattr(c, group), leaf) for c in (old, config))
-      if before != now and (name in _OF_LABELS or not field.metadata['free']):
-        return (
-          f'was done with other flags: config.{name} is {before!r} in {path}, but {now!r} in the'
-          ' window manifest. Run the windows into another folder, or correct the manifest.'
-        )
-    return ''
+    difference = first_difference(old, config, _OF_LABELS)
+    if difference is None:
+      return ''
+    name, before, now = difference
+    return (
+      f'was done with other flags: config.{name} is {before!r} in {path}, but {now!r} in the'
+      ' window manifest. Run the windows into another folder, or correct the manifest.'
+    )
 
   def labels_are_foreign(self) -> bool:
     """Return whether labels/ holds images that are not known to be of the run's last step."""

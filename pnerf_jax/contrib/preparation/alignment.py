@@ -10,6 +10,7 @@ import numpy as np
 from pnerf_jax.contrib.preparation.estimate_cost import select_views
 from pnerf_jax.contrib.preparation.overlay import frames_with_lidar
 from pnerf_jax.data import image_io, labels
+from pnerf_jax.data.bounds import distance_of_depth
 from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.data.window import Window
 from pnerf_jax.evaluation import ground_truth
@@ -85,10 +86,7 @@ def _depth_scale(window: Window, intervals: Intervals, inside: np.ndarray) -> fl
   """Return Alignment.depth_scale. inside: [N, K] bool, intervals of primitives other than void."""
   if window.pseudo_depth is None:
     return None
-  fx, fy, cx, cy = window.intrinsics.T[..., None, None]
-  x = (np.arange(window.width) - cx) / fx
-  y = (np.arange(window.height)[:, None] - cy) / fy
-  distance = (window.pseudo_depth * np.sqrt(1 + x**2 + y**2)).ravel()
+  distance = distance_of_depth(window.pseudo_depth, window.intrinsics).ravel()
   pixels = np.flatnonzero((distance > 0) & inside.any(axis=-1))
   pixels = pixels[:: len(pixels) // _NUM_PIXELS + 1]
   if not len(pixels):

@@ -3,7 +3,6 @@
 Plots have a light background, so that they are readable on any page.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pnerf_jax.data import labels
-from pnerf_jax.data.files import atomic_write
+from pnerf_jax.data.files import atomic_write, json_lines
 from pnerf_jax.evaluation.metrics.calibration_error import BINS, Reliability
 from pnerf_jax.evaluation.metrics.semantic import Confusion
 
@@ -126,14 +125,8 @@ def write_risk_coverage(path: Path, reliability: Reliability) -> None:
 
 def read_scalars(path: Path) -> list[dict[str, Any]]:
   """Read scalars.jsonl, skipping damaged lines; return [] if the file is missing."""
-  records = []
-  for line in path.read_text(errors='replace').splitlines() if path.is_file() else []:
-    try:
-      record = json.loads(line)
-    except (ValueError, RecursionError):
-      continue
-    if isinstance(record, dict) and isinstance(record.get('step'), int):
-      records.append(record)
+  records, _ = json_lines(path.read_bytes() if path.is_file() else b'')
+  records = [record for record in records if isinstance(record.get('step'), int)]
   return sorted(records, key=lambda record: record['step'])
 
 
