@@ -98,7 +98,7 @@ def dataset_camera(scene: Scene, image: int, full: bool) -> Camera:
 
 
 class Renderer:
-  """Renderer of labelled images of a scene; compiles once per number of chunks and of their rays."""
+  """Renderer of labelled images of a scene; compiles once per number and size of chunks."""
 
   def __init__(
     self,
