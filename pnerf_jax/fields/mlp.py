@@ -12,7 +12,9 @@ class Dense(nn.Module):
 
   Attributes:
     features: output size.
-    compute_dtype: operand type of the matrix product.
+    compute_dtype: operand type of the matrix product. Products of float32 operands, and those of
+      their gradients, are float32 on every platform; with bfloat16 the products of the gradients
+      have the platform's default precision.
     kernel_init: initialiser of the kernel.
   """
 
@@ -28,6 +30,8 @@ class Dense(nn.Module):
     product = jnp.matmul(
       x.astype(self.compute_dtype),
       kernel.astype(self.compute_dtype),
+      # By default NVIDIA rounds float32 operands to 10 bits (TF32) and TPU to 7 (bfloat16).
+      precision='highest' if self.compute_dtype == jnp.float32 else 'default',
       preferred_element_type=jnp.float32,
     )
     return product + bias

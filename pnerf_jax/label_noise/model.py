@@ -75,4 +75,4 @@ def joint_label_frequencies(probabilities: jax.Array, label: jax.Array) -> jax.A
   free_space = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1, keepdims=True), 0.0)
   mass = jnp.concatenate([probabilities, free_space], axis=-1)
   one_hot = jax.nn.one_hot(label, labels.NUM_IDS) * (label > 0)[:, None]
-  return jnp.einsum('bc,by->cy', mass, one_hot) / label.shape[0]
+  return jnp.einsum('bc,by->cy', mass, one_hot, precision='highest') / label.shape[0]

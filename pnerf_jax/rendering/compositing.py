@@ -32,7 +32,8 @@ def composite_weights(sigma: jax.Array, delta: jax.Array) -> tuple[jax.Array, ja
 
 def integrate(weights: jax.Array, values: jax.Array) -> jax.Array:
   """Return the weighted sum over samples. weights: [..., S]; values: [..., S, D] -> [..., D]."""
-  return jnp.einsum('...s,...sd->...d', weights, values)
+  # Full precision: accelerators otherwise round the weights, whose sum is then no longer 1.
+  return jnp.einsum('...s,...sd->...d', weights, values, precision='highest')
 
 
 def median(weights: jax.Array, values: jax.Array) -> jax.Array:

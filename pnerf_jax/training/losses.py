@@ -15,10 +15,22 @@ import jax.numpy as jnp
 
 from pnerf_jax.label_noise.stereo import depth_tolerance
 
+_SMALLEST_PROBABILITY = 1e-6  # of a pseudo-label, for the logarithm
 
-def _masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+
+def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
   """Return the mean over a mask; 0 where the mask is empty."""
   return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def _negative_log(probability: jax.Array) -> jax.Array:
+  """Return -log(p), continued linearly below _SMALLEST_PROBABILITY.
+
+  The gradient is that of -log(p) above it and constant below, so that it is bounded and never 0.
+  """
+  missing = jnp.maximum(_SMALLEST_PROBABILITY - probability, 0.0)
+  nll = -jnp.log(jnp.maximum(probability, _SMALLEST_PROBABILITY))
+  return nll + missing / _SMALLEST_PROBABILITY
 
 
 def _weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
@@ -34,7 +46,7 @@ def color(rgb: jax.Array, target: jax.Array) -> jax.Array:
 def depth_huber(depth: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
   """Return the Huber loss of the mean depth. depth, target: [B], metres; mask: [B] bool."""
   error = jnp.abs(depth - target)
-  return _masked_mean(jnp.where(error < 1.0, 0.5 * error**2, error - 0.5), mask)
+  return masked_mean(jnp.where(error < 1.0, 0.5 * error**2, error - 0.5), mask)
 
 
 def depth_mixture_nll(
@@ -61,7 +73,7 @@ def depth_mixture_nll(
   tolerance = depth_tolerance(target, sigma)
   near = jnp.exp(-0.5 * jnp.square((t - target[:, None]) / tolerance[:, None]))
   likelihood = jnp.sum(weights * near, axis=-1)
-  return _masked_mean(-jnp.log((1.0 - outlier_prob) * likelihood + outlier_prob), mask)
+  return masked_mean(-jnp.log((1.0 - outlier_prob) * likelihood + outlier_prob), mask)
 
 
 def forward_corrected_nll(
@@ -77,11 +89,9 @@ def forward_corrected_nll(
   """
   likelihood = transition.T[label]  # [B, C + 1]
   free_space = jnp.maximum(1.0 - jnp.sum(probabilities, axis=-1), 0.0)
-  label_probability = (
-    jnp.einsum('bc,bc->b', probabilities, likelihood[:, :-1]) + free_space * likelihood[:, -1]
-  )
-  nll = -jnp.log(jnp.maximum(label_probability, 1e-6))
-  return _weighted_mean(nll, label_weight)
+  explained = jnp.einsum('bc,bc->b', probabilities, likelihood[:, :-1], precision='highest')
+  label_probability = explained + free_space * likelihood[:, -1]
+  return _weighted_mean(_negative_log(label_probability), label_weight)
 
 
 def posterior_cross_entropy(
@@ -149,4 +159,4 @@ def semantic_3d(
   nll = -jnp.sum(fixed * jax.nn.log_softmax(logits, axis=-1), axis=-1)
   # The weights only select the samples: this term must not move the geometry.
   mask = unambiguous & (jax.lax.stop_gradient(weights) > threshold)
-  return _masked_mean(nll, mask)
+  return masked_mean(nll, mask)
