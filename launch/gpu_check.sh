@@ -7,7 +7,8 @@
 # of the hash-grid field and the paper's field with 8192 rays per step; render time of both at
 # 704 x 188; time from `train` to the exported labels of a window of 64 stereo frames. Streets are
 # generated (not timed). `tiny` runs the same at a small size, to check on any machine that
-# everything works.
+# everything works. Further: step time of the hash-grid field with XLA's deterministic operations;
+# bit-equality of a killed and resumed training with an uninterrupted one, with and without them.
 # PNERF_PYTHON: the interpreter, with jax[cuda13] or jax[cuda12] (README.md). Called again with the
 # same arguments, it skips finished sections.
 set -euo pipefail
@@ -18,9 +19,12 @@ pnerf_help "$@"
 out="$1" python="${PNERF_PYTHON:-python}"
 mkdir -p "$out"
 rays=8192 frames=64 scale=0.5 steps=10000 street_frames=8 train_steps=1000 repeats=7 exported=8
+kills=4
 if [[ "${2:-}" == tiny ]]; then
   rays=64 frames=2 scale=0.125 steps=20 street_frames=2 train_steps=20 repeats=1 exported=2
+  kills=1
 fi
+deterministic="${XLA_FLAGS:+$XLA_FLAGS }--xla_gpu_deterministic_ops=true"
 
 section() {  # NAME ARGUMENT...: run a benchmark and write its table to OUT/NAME.md
   local name="$1"
@@ -36,6 +40,8 @@ section() {  # NAME ARGUMENT...: run a benchmark and write its table to OUT/NAME
 
 "$python" -c 'import jax; print("devices:", *jax.devices())' | tee "$out/devices.txt"
 section hash_grid --suite=step --sections=ours --variant=default
+XLA_FLAGS="$deterministic" section hash_grid_deterministic --suite=step --sections=ours \
+  --variant=default
 section paper --suite=step --sections=ours --variant=paper
 section render_hash_grid --suite=render --variant=default
 section render_paper --suite=render --variant=paper
@@ -61,9 +67,27 @@ if [[ ! -s "$out/window.md" ]]; then
   mv "$out/window.part" "$out/window.md"
 fi
 
+if [[ ! -s "$out/resume.md" ]]; then
+  printf '| XLA_FLAGS | resumed runs equal uninterrupted ones |\n|---|---|\n' >"$out/resume.part"
+  for flags in "${XLA_FLAGS:-}" "$deterministic"; do
+    echo "[$SECONDS s] resume: ${flags:-no XLA_FLAGS}"
+    rm -rf "$out/work/resume"
+    # Without the cache each process chooses its kernels again, as after an update of the machine.
+    if XLA_FLAGS="$flags" JAX_ENABLE_COMPILATION_CACHE=false "$python" \
+        "$PNERF_ROOT/launch/soak.py" --work="$out/work/resume" --kills=$kills \
+        >"$out/resume.log" 2>&1; then
+      equal=yes
+    else
+      equal="no: $(sed -n 's/^ *"error": //p' "$out/resume.log" | tail -n 1)"
+    fi
+    printf '| %s | %s |\n' "${flags:-none}" "$equal" >>"$out/resume.part"
+  done
+  mv "$out/resume.part" "$out/resume.md"
+fi
+
 {
   cat "$out/devices.txt"
-  for name in hash_grid paper render_hash_grid render_paper window; do
+  for name in hash_grid hash_grid_deterministic paper render_hash_grid render_paper window resume; do
     printf '\n## %s\n\n' "$name"
     cat "$out/$name.md"
   done

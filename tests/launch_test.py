@@ -378,12 +378,14 @@ def test_gpu_check_skips_finished_sections(project):
   assert done.returncode == 1 and 'error: expected OUT' in done.stderr and not calls
   done, calls = check('out')
   assert done.returncode == 0, done.stderr
-  assert all(c.startswith('launch/benchmark.py') and '--rays=8192' in c for c in calls[:4])
-  assert _binaries(calls[4:]) == ['street', 'train', 'render']
+  assert all(c.startswith('launch/benchmark.py') and '--rays=8192' in c for c in calls[:5])
+  assert _binaries(calls[5:8]) == ['street', 'train', 'render']
+  assert [call.split()[0] for call in calls[8:]] == ['launch/soak.py'] * 2
   report = (project.root / 'out/report.md').read_text()
-  assert report.count('a table') == 4 and '64 stereo frames, 10000 steps of 8192 rays' in report
+  assert '| none | yes |\n| --xla_gpu_deterministic_ops=true | yes |' in report
+  assert report.count('a table') == 5 and '64 stereo frames, 10000 steps of 8192 rays' in report
   (project.root / 'out/paper.md').unlink()
   done, calls = check('out')
   assert len(calls) == 1 and '--variant=paper' in calls[0]
   done, calls = check('small', 'tiny')
-  assert done.returncode == 0 and sum('--rays=64' in call for call in calls) == 4
+  assert done.returncode == 0 and sum('--rays=64' in call for call in calls) == 5
