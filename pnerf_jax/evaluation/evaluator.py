@@ -1,6 +1,7 @@
 """Accumulates all metrics over the evaluated images of a run.
 
-Each metric lives in its own module as sums and counts that merge. Images of all added cameras count
+Each metric lives in its own module as sums and counts that merge. The names `paper.*` are counted
+as the paper's program does, all others in the plain form. Images of all added cameras count
 equally, so add only image_00 for results that are comparable with published ones. Fractions lie in
 [0, 1], depth.rmse is in metres, image.psnr in decibels. Without its input (ground truth, LiDAR,
 pseudo-labels) a metric is absent; `not_scored` names these.
@@ -22,7 +23,9 @@ from pnerf_jax.evaluation.metrics import (
   depth,
   image,
   panoptic,
-  paper_metrics,
+  paper_consistency,
+  paper_panoptic,
+  paper_semantic,
   semantic,
 )
 
@@ -31,6 +34,7 @@ _CLASSES = {
   'things': labels.IS_THING,
   'stuff': ~labels.IS_THING,
 }
+_QUALITY = ('pq', 'sq', 'rq')
 # A metric, and why it may be absent.
 _REASONS = {
   'semantic.miou': 'labels (no usable ground truth)',
@@ -56,7 +60,13 @@ class Evaluator:
     confidence_histogram: [CONFIDENCE_BINS] int64, pixels of all images so far.
   """
 
-  def __init__(self) -> None:
+  def __init__(self, label_scale: float = 1.0) -> None:
+    """Begin with no image.
+
+    Args:
+      label_scale: size at which the maps were rendered, relative to that of the ground truth.
+    """
+    self._label_scale = label_scale
     self.confusion = semantic.Confusion.empty()
     self.reliability = calibration_error.Reliability.empty()
     self.confidence_histogram = np.zeros(CONFIDENCE_BINS, np.int64)
@@ -75,6 +85,7 @@ class Evaluator:
     self._stereo = depth.DepthCounts()
     self._image = image.ImageCounts()
     self._tracks: dict[str, dict[int, consistency.FramePoints]] = {}  # by camera and frame
+    self._paper_tracks: dict[str, dict[int, paper_consistency.PixelPoints | None]] = {}  # likewise
     self._added: set[tuple[str, int]] = set()
     self._seconds: list[float] = []
 
@@ -93,7 +104,7 @@ class Evaluator:
     if truth is not None:
       self._merge('confusion', semantic.count, result.semantic, truth)
       self._merge('_official', semantic.count, result.semantic, truth, result.truth_confidence)
-      self._merge('_paper', paper_metrics.count_semantic, result.instance, truth)
+      self._merge('_paper', paper_semantic.count, result.semantic, truth)
       self._merge('_fixed', semantic.count, result.fixed, truth)
       self._merge('_pseudo', semantic.count, result.pseudo, truth)
     self._class_pixels += np.bincount(result.semantic.ravel(), minlength=256)
@@ -108,7 +119,7 @@ class Evaluator:
     if instance is not None:
       self._instance_pixels += int(np.count_nonzero(instance >= 1000))
     self._merge('_panoptic', panoptic.count, result.instance, instance)
-    self._merge('_paper_panoptic', paper_metrics.count_panoptic, result.instance, instance)
+    self._merge('_paper_panoptic', paper_panoptic.count, result.instance, instance)
     self._merge('_image', image.count, result.rgb, result.photo)
     self._merge('_stereo', depth.count, result.depth, result.stereo_uvz)
     self._add_lidar(result)
@@ -128,6 +139,7 @@ class Evaluator:
   def _add_lidar(self, result: FrameResult) -> None:
     """Add the depth and the labels at the LiDAR points, if there are any."""
     points, points_world, visible = result.lidar_uvz, result.lidar_world, result.lidar_visible
+    self._paper_tracks.setdefault(result.camera, {})[result.frame] = _pixel_points(result)
     if points is None or points_world is None:  # FrameResult checks that both are given or neither
       return
     self._merge('_depth', depth.count, result.depth, points)
@@ -148,20 +160,19 @@ class Evaluator:
     metrics: dict[str, int | float | None] = {
       'step': step,
       'frames': len(self._added),
+      'labels.scale': self._label_scale,
       'truth.pixels': int(self._class_pixels.sum()),
       'truth.semantic_pixels': int(self.confusion.scored().sum()) or None,
       'truth.instance_pixels': self._instance_pixels or None,
       'truth.lidar_points': self._depth.points or None,
       'semantic.miou': self.confusion.miou(),
       'semantic.accuracy': self.confusion.accuracy(),
-      'semantic.miou_published': paper_metrics.miou(self._paper),
       'semantic.miou_official': semantic.official_miou(self._official),
       'fixed.miou': self._fixed.miou(),
       'fixed.accuracy': self._fixed.accuracy(),
       'pseudo.miou': self._pseudo.miou(),
       'pseudo.accuracy': self._pseudo.accuracy(),
       **self._panoptic_means(),
-      'panoptic.pq_published': paper_metrics.pq(self._paper_panoptic),
       'agreement.pixels': self._agreement.accuracy(),
       **self._consistency(),
       'confidence.mean': self._confidence_sum / num_confidences if num_confidences else None,
@@ -182,6 +193,7 @@ class Evaluator:
       **_per_class('panoptic.pq', self._panoptic.quality()[0]),
       **_per_class('agreement.iou', self._agreement.iou()),
       **_per_class('semantic.share', np.where(shares > 0, shares, np.nan)),
+      **self._as_paper(),
     }
     return {name: value for name, value in metrics.items() if value is not None}
 
@@ -203,9 +215,45 @@ class Evaluator:
     metrics: dict[str, float | None] = {}
     for name, classes in _CLASSES.items():
       values = self._panoptic.mean(classes) or (None, None, None)
-      for key, value in zip(('pq', 'sq', 'rq'), values):
+      for key, value in zip(_QUALITY, values):
         metrics[f'panoptic.{name}.{key}'] = value
     return metrics
+
+  def _as_paper(self) -> dict[str, float | None]:
+    """Return the metrics as the paper's program counts them."""
+    counts = self._paper_panoptic
+    averaged = paper_panoptic.averaged(counts)
+    metrics: dict[str, float | None] = {
+      'paper.miou': paper_semantic.miou(self._paper),
+      'paper.accuracy': self._paper.accuracy(),
+    }
+    for name, classes in (
+      ('', averaged),
+      ('things.', averaged & paper_panoptic.THINGS),
+      ('stuff.', averaged & ~paper_panoptic.THINGS),
+    ):
+      values = paper_panoptic.mean(counts, classes) or (None, None, None)
+      metrics.update({f'paper.{name}{key}': value for key, value in zip(_QUALITY, values)})
+    before = paper_panoptic.mean(counts, paper_panoptic.averaged(counts, before_2022_12=True))
+    metrics['paper.pq_before_2022_12'] = before[0] if before else None
+    matches = consistency.MatchCounts()
+    for track in self._paper_tracks.values():
+      matches = matches.merge(paper_consistency.count_track(track))
+    metrics['paper.mc'] = matches.mc()
+    iou = np.where(self._paper.present(), paper_semantic.iou(self._paper), np.nan)
+    metrics.update(_per_class('paper.iou', iou))
+    for key, per_class in zip(_QUALITY, paper_panoptic.quality(counts)):
+      metrics.update(_per_class(f'paper.{key}', per_class))
+    return metrics
+
+
+def _pixel_points(result: FrameResult) -> paper_consistency.PixelPoints | None:
+  """Return the labelled points of an image at the centres of their pixels, or None."""
+  points, world = result.lidar_uvz, result.lidar_pixel_world
+  if points is None or world is None:
+    return None
+  classes = sample_at(result.semantic, points)
+  return paper_consistency.PixelPoints(points=world, depth=points[:, 2], classes=classes)
 
 
 def _per_class(prefix: str, values: np.ndarray) -> dict[str, float]:

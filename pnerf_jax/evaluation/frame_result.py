@@ -26,6 +26,8 @@ class GroundTruth:
     lidar_uvz: [N, 3] float64, pixel column, pixel row and planar depth (metres) of the LiDAR points
       inside the image, at most one per pixel.
     lidar_world: [N, 3] float64, metres, positions of the points of `lidar_uvz`.
+    lidar_pixel_world: [N, 3] float64, metres, the same moved to the centres of their pixels, at
+      equal depth.
     lidar_visible: [N] bool, points that are visible to the camera (`visibility.visible`).
     stereo_uvz: [N', 3] float64, as `lidar_uvz`, from the stereo pseudo depth.
   """
@@ -37,6 +39,7 @@ class GroundTruth:
   pseudo: np.ndarray | None = None
   lidar_uvz: np.ndarray | None = None
   lidar_world: np.ndarray | None = None
+  lidar_pixel_world: np.ndarray | None = None
   lidar_visible: np.ndarray | None = None
   stereo_uvz: np.ndarray | None = None
 
@@ -80,11 +83,14 @@ class FrameResult(GroundTruth):
         raise ValueError(f'{name}: {field} has shape {value.shape}, expected {expected}.')
     if not np.array_equal(self.instance // 1000, self.semantic):
       raise ValueError(f'{name}: instance // 1000 differs from semantic.')
-    shapes = [None if x is None else x.shape for x in (self.lidar_uvz, self.lidar_world)]
-    if shapes[0] != shapes[1]:
-      raise ValueError(f'{name}: lidar_uvz and lidar_world must hold the same points.')
+    shape, world_shape, pixel_shape = (
+      None if x is None else x.shape
+      for x in (self.lidar_uvz, self.lidar_world, self.lidar_pixel_world)
+    )
+    if shape != world_shape or pixel_shape not in (None, shape):
+      raise ValueError(f'{name}: all lidar arrays must hold the same points.')
     visible = self.lidar_visible
-    if visible is not None and (shapes[0] is None or visible.shape != shapes[0][:1]):
+    if visible is not None and (shape is None or visible.shape != shape[:1]):
       raise ValueError(f'{name}: lidar_visible must have one entry per point of lidar_uvz.')
 
 
@@ -141,11 +147,27 @@ def unproject_depth(
     `lidar_uvz` [N, 3] and `lidar_world` [N, 3] of `GroundTruth`.
   """
   row, column = np.nonzero(depth > 0)
-  z = depth[row, column].astype(np.float64)
+  uvz = np.stack([column, row, depth[row, column].astype(np.float64)], axis=-1)
+  return uvz, unproject(uvz, world_from_cam, intrinsics)
+
+
+def unproject(uvz: np.ndarray, world_from_cam: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+  """Return the world positions [N, 3] of pixel columns, rows and planar depths [N, 3], metres.
+
+  Args:
+    uvz: [N, 3]; fractions of pixels are allowed.
+    world_from_cam: [4, 4] rigid.
+    intrinsics: [4] fx, fy, cx, cy in pixels.
+  """
+  column, row, z = uvz.T
   fx, fy, cx, cy = np.asarray(intrinsics, np.float64)
   points = np.stack([(column - cx) / fx * z, (row - cy) / fy * z, z], axis=-1)
-  world = points @ world_from_cam[:3, :3].T + world_from_cam[:3, 3]
-  return np.stack([column, row, z], axis=-1), world
+  return points @ world_from_cam[:3, :3].T + world_from_cam[:3, 3]
+
+
+def at_pixel_centers(uvz: np.ndarray) -> np.ndarray:
+  """Return points [N, 3] moved to the centres of their pixels, at equal depth."""
+  return np.concatenate([np.rint(uvz[:, :2]), uvz[:, 2:]], axis=-1)
 
 
 def sample_at(image: np.ndarray, uvz: np.ndarray) -> np.ndarray:

@@ -119,6 +119,10 @@ def read_ground_truth(
   if depth is not None:
     stereo, _ = frame_result.unproject_depth(depth, world_from_cam, intrinsics)
   uvz, world, visible = _lidar(dataset, camera, frame, world_from_cam, intrinsics)
+  pixel_world = None
+  if uvz is not None:
+    centers = frame_result.at_pixel_centers(uvz)
+    pixel_world = frame_result.unproject(centers, world_from_cam, intrinsics)
   return GroundTruth(
     photo=photo,
     truth_semantic=read('true_semantic'),
@@ -127,6 +131,7 @@ def read_ground_truth(
     pseudo=read('pseudo_label'),
     lidar_uvz=uvz,
     lidar_world=world,
+    lidar_pixel_world=pixel_world,
     lidar_visible=visible,
     stereo_uvz=stereo,
   )

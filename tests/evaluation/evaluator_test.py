@@ -70,6 +70,7 @@ def test_compute_without_ground_truth_has_what_is_known():
   metrics = scores.compute()
   assert metrics == {
     'frames': 1,
+    'labels.scale': 1.0,
     'truth.pixels': 8,
     'agreement.pixels': 3 / 6,
     'confidence.mean': pytest.approx(6 / 8),
@@ -165,6 +166,40 @@ def test_consistency_compares_images_of_one_camera():
   assert scores.compute()['consistency.mc'] == 1
 
 
+def test_metrics_as_in_the_paper_are_named_apart_from_the_plain_ones():
+  scores = evaluator.Evaluator(label_scale=0.5)
+  for frame, z in ((5, 20.0), (15, 20.0), (16, 200.0)):
+    points = np.array([[0, 0, z]])
+    truth = np.repeat([[7, 26, 17, 20]], [150, 150, 50, 100], axis=1).astype(np.uint8)
+    semantic = np.repeat([[7, 0, 26, 20]], [150, 50, 150, 100], axis=1)
+    scores.add(
+      _result(
+        frame,
+        semantic,
+        truth_semantic=truth,
+        truth_instance=truth.astype(np.uint16) * 1000 + (truth == 26),
+        instance=semantic.astype(np.uint16) * 1000 + (semantic == 26),
+        lidar_uvz=points,
+        lidar_world=points + [0, frame, 0],
+        lidar_pixel_world=points,
+      )
+    )
+  metrics = scores.compute()
+  assert metrics['labels.scale'] == 0.5
+  # Of 450 pixels 350 are right; 50 have no predicted class and 50 are poles.
+  assert metrics['semantic.accuracy'] == 350 / 450 and metrics['paper.accuracy'] == 1
+  assert metrics['semantic.miou'] == pytest.approx((1 + 100 / 200 + 0 + 1) / 4)
+  assert [metrics[f'paper.{name}'] for name in ('miou', 'iou.car')] == pytest.approx([1, 1])
+  # The pole is void there: the car has 100 pixels of 150 in common.
+  assert metrics['panoptic.pq.car'] == 0
+  assert metrics['paper.things.pq'] == metrics['paper.pq.car'] == pytest.approx(100 / 150)
+  assert metrics['paper.stuff.pq'] == metrics['paper.stuff.rq'] == 1
+  assert metrics['paper.pq'] == metrics['paper.sq'] == pytest.approx((1 + 100 / 150) / 2)
+  assert metrics['paper.pq_before_2022_12'] == metrics['paper.pq'] and metrics['paper.rq'] == 1
+  assert 'paper.pq.traffic sign' not in metrics and 'paper.iou.traffic sign' in metrics
+  assert 'consistency.mc' not in metrics and metrics['paper.mc'] == 1
+
+
 def test_add_rejects_an_image_twice():
   scores = evaluator.Evaluator()
   scores.add(_result(1, [[7]]))
@@ -187,6 +222,12 @@ def test_read_metrics_drops_the_nulls_of_earlier_versions(tmp_path):
   path = tmp_path / 'metrics.json'
   path.write_text('{"step": 4, "depth.rmse": null}')
   assert evaluator.read_metrics(path) == {'step': 4}
+
+
+def test_read_metrics_keeps_names_of_earlier_versions(tmp_path):
+  path, old = tmp_path / 'metrics.json', {'semantic.miou_published': 0.5, 'step': 4}
+  path.write_text(json.dumps(old))
+  assert evaluator.read_metrics(path) == old
 
 
 @pytest.mark.skipif(not STREET.exists(), reason='needs the shared streets')

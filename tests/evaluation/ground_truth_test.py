@@ -66,6 +66,10 @@ def test_read_ground_truth_projects_the_scan_and_marks_occluded_points(dataset):
     truth.lidar_world, [[100 + pixels / 30 * z, 200, 300 + z] for pixels, z in places], atol=1e-4
   )
   np.testing.assert_array_equal(truth.lidar_visible, [True, False, True])
+  centers = [(0, 4.0), (1, 20.0), (4, 20.0)]
+  np.testing.assert_allclose(
+    truth.lidar_pixel_world, [[100 + u / 30 * z, 200, 300 + z] for u, z in centers], atol=1e-4
+  )
 
 
 def test_read_ground_truth_prefers_accumulated_depth_to_the_scan(dataset):
@@ -78,6 +82,7 @@ def test_read_ground_truth_prefers_accumulated_depth_to_the_scan(dataset):
   truth = _read(dataset, np.eye(4))
   np.testing.assert_allclose(truth.lidar_uvz, [[20, 10, 4], [30, 10, 20]])
   np.testing.assert_allclose(truth.lidar_world, [[0, 0, 4], [20 / 3, 0, 20]])
+  np.testing.assert_array_equal(truth.lidar_pixel_world, truth.lidar_world)
   assert truth.lidar_visible.all()
 
 

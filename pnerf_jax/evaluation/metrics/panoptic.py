@@ -72,33 +72,49 @@ def _segments(instance: np.ndarray) -> np.ndarray:
   return np.where(semantic == labels.VOID, 0, segment)
 
 
-def _per_class(segments: np.ndarray) -> np.ndarray:
-  return np.bincount(segments // 1000, minlength=_N)
-
-
 def count(prediction: np.ndarray, truth: np.ndarray) -> SegmentCounts:
-  """Return the counts of one image; both [H, W] uint16 id * 1000 + instanceId, void below 1000."""
+  """Return the counts of one image; both [H, W] uint16 id * 1000 + instanceId, void below 1000.
+
+  Raises:
+    ValueError: sizes differ.
+  """
+  return match(_segments(prediction), _segments(truth), np.arange(_N))
+
+
+def match(prediction: np.ndarray, truth: np.ndarray, category: np.ndarray) -> SegmentCounts:
+  """Match the segments of one image.
+
+  Args:
+    prediction: [H, W] int64 segment ids below 45000, id * 1000 + any number; 0 = void.
+    truth: [H, W] likewise.
+    category: [45], the id that each id counts as; segments of one category may match.
+
+  Raises:
+    ValueError: sizes differ.
+  """
   if prediction.shape != truth.shape:
     raise ValueError(f'prediction {prediction.shape} and truth {truth.shape} differ in size.')
-  pairs, overlap = np.unique(_segments(truth) * _OFFSET + _segments(prediction), return_counts=True)
+  pairs, overlap = np.unique(truth * _OFFSET + prediction, return_counts=True)
   true_ids, true_index = np.unique(pairs // _OFFSET, return_inverse=True)
   ids, index = np.unique(pairs % _OFFSET, return_inverse=True)
   true_area = np.bincount(true_index, overlap)
   area = np.bincount(index, overlap)
   in_void = np.bincount(index, overlap * (pairs < _OFFSET))
+  true_category, categories = category[true_ids // 1000], category[ids // 1000]
 
   union = area[index] + true_area[true_index] - overlap - in_void[index]
-  same_class = (true_ids[true_index] // 1000 == ids[index] // 1000) & (ids[index] > 0)
-  match = same_class & (2 * overlap > union)
+  same = (true_category[true_index] == categories[index]) & (ids[index] > 0)
+  chosen = same & (2 * overlap > union)
   matched_true = np.zeros(len(true_ids), bool)
-  matched_true[true_index[match]] = True
+  matched_true[true_index[chosen]] = True
   matched = np.zeros(len(ids), bool)
-  matched[index[match]] = True
+  matched[index[chosen]] = True
 
-  matched_class = ids[index[match]] // 1000
+  matched_category = categories[index[chosen]]
+  per_category = lambda values: np.bincount(values, minlength=_N)
   return SegmentCounts(
-    iou=np.bincount(matched_class, overlap[match] / union[match], minlength=_N),
-    true_positives=np.bincount(matched_class, minlength=_N),
-    false_positives=_per_class(ids[~matched & (ids > 0) & (2 * in_void <= area)]),
-    false_negatives=_per_class(true_ids[~matched_true & (true_ids > 0)]),
+    iou=np.bincount(matched_category, overlap[chosen] / union[chosen], minlength=_N),
+    true_positives=per_category(matched_category),
+    false_positives=per_category(categories[~matched & (ids > 0) & (2 * in_void <= area)]),
+    false_negatives=per_category(true_category[~matched_true & (true_ids > 0)]),
   )
