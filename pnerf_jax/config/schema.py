@@ -62,6 +62,12 @@ class DataConfig:
     0.0, FRACTION, 'scale of training images; 0 = the largest of 1, 1/2, 1/4 within max_width'
   )
   max_width: int = declare(704, int_range(8), 'pixels; limits the automatic image_scale')
+  pixel_origin: str = declare(
+    'center',
+    choice('center', 'corner'),
+    'point that scaling of images keeps: the corner of the image (integer coordinates are pixel'
+    " centres), or, as in the paper's program, the centre of its first pixel",
+  )
   eval_frames: tuple[int, ...] = declare(
     (), INTS, 'frames to evaluate; () = all with ground truth, or all if none has any', free=True
   )

@@ -108,11 +108,27 @@ class CameraCalibration:
 
 
 def resize_intrinsics(
-  intrinsics: np.ndarray, old_size: Sequence | np.ndarray, new_size: Sequence | np.ndarray
+  intrinsics: np.ndarray,
+  old_size: Sequence | np.ndarray,
+  new_size: Sequence | np.ndarray,
+  pixel_origin: str = 'center',
 ) -> np.ndarray:
-  """Return intrinsics [..., 4] of images resized from old to new (width, height), each [...]."""
+  """Return the intrinsics of resized images.
+
+  Args:
+    intrinsics: [..., 4] fx, fy, cx, cy in pixels.
+    old_size: width and height of each, [...].
+    new_size: likewise.
+    pixel_origin: 'center' keeps what an image shows; 'corner' scales the principal point as it is,
+      so that pixel u of an image at the scale s looks along pixel u / s of the old one.
+
+  Returns:
+    [..., 4] float64.
+  """
   sx, sy = new_size[0] / old_size[0], new_size[1] / old_size[1]
   fx, fy, cx, cy = np.moveaxis(np.asarray(intrinsics, np.float64), -1, 0)
+  if pixel_origin == 'corner':
+    return np.stack([sx * fx, sy * fy, sx * cx, sy * cy], -1)
   return np.stack([sx * fx, sy * fy, (cx + 0.5) * sx - 0.5, (cy + 0.5) * sy - 0.5], -1)
 
 

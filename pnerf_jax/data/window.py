@@ -118,7 +118,9 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
   center = np.array(scene.center or np.round(world_from_cam[:, :3, 3].mean(0)), np.float64)
   world_from_cam[:, :3, 3] -= center
   step_notes = _check_positions(dataset, world_from_cam[:, :3, 3], scene)
-  intrinsics = kitti360.resize_intrinsics(dataset.intrinsics, dataset.sizes.T, sizes.T)
+  intrinsics = kitti360.resize_intrinsics(
+    dataset.intrinsics, dataset.sizes.T, sizes.T, data.pixel_origin
+  )
   view_array = bounds_lib.CameraArray(world_from_cam, intrinsics, sizes)
   if data.primitives == 'none':
     far, notes = _far_without_primitives(scene, dataset, view_array)

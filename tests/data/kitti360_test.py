@@ -135,6 +135,15 @@ def test_resized_intrinsics_keep_rays_through_the_same_place():
   np.testing.assert_allclose((pixel(small) + 0.5) / [352, 188], (pixel(full) + 0.5) / [1408, 376])
 
 
+def test_resized_intrinsics_from_the_corner_scale_pixel_coordinates():
+  full = np.array([552.0, 550.0, 682.0, 238.0])
+  half = kitti360.resize_intrinsics(full, (1408, 376), (704, 188), 'corner')
+  np.testing.assert_array_equal(half, full / 2)  # pixel u looks along pixel 2u
+  centered = kitti360.resize_intrinsics(full, (1408, 376), (704, 188), 'center')
+  np.testing.assert_array_equal(half - centered, [0, 0, 0.25, 0.25])  # half a pixel of `full`
+  np.testing.assert_array_equal(centered, kitti360.resize_intrinsics(full, (1408, 376), (704, 188)))
+
+
 def test_calibration_scales_to_a_rescaled_copy(shared):
   street = shared / 'streets' / 'street_a'
   calibration = kitti360.read_calibration(street)

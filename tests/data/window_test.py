@@ -49,6 +49,22 @@ def test_open_meshes_of_a_file_are_one_line_with_its_name_and_their_classes(tiny
   )
 
 
+def test_pixel_origin_changes_the_principal_point_of_scaled_images_only(tiny):
+  data = dataclasses.replace(tiny.data, image_scale=0.5)
+  centered = window.load_window(data, tiny.scene)
+  corner = window.load_window(dataclasses.replace(data, pixel_origin='corner'), tiny.scene)
+  fx, fy, cx, cy = centered.full_intrinsics.T
+  half = lambda *values: np.stack(values, -1).astype(np.float32)
+  np.testing.assert_array_equal(
+    centered.intrinsics, half(fx / 2, fy / 2, (cx + 0.5) / 2 - 0.5, (cy + 0.5) / 2 - 0.5)
+  )
+  np.testing.assert_array_equal(corner.intrinsics, half(fx / 2, fy / 2, cx / 2, cy / 2))
+  np.testing.assert_array_equal(corner.full_intrinsics, centered.full_intrinsics)
+  full = dataclasses.replace(tiny.data, image_scale=1.0, pixel_origin='corner')
+  found = window.load_window(full, tiny.scene)
+  np.testing.assert_array_equal(found.intrinsics, found.full_intrinsics)
+
+
 def test_overrides(tiny):
   scene = dataclasses.replace(
     tiny.scene,
