@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_eval_scores_all_frames_with_truth(trained):
-  metrics = evaluate(trained, reporter=RunReport(trained))
+  metrics = evaluate(trained, reporter=RunReport(trained / 'eval'))
   assert metrics['step'] == 4 and metrics['frames'] == 2
   for name in (
     'semantic.miou',
@@ -45,7 +45,7 @@ def test_eval_without_ground_truth_scores_and_shows_all_frames(trained, street, 
   shutil.rmtree(run / 'eval', ignore_errors=True)
   with caplog.at_level('INFO', 'pnerf_jax'):
     overrides = {'data.root': str(data), 'eval.num_panels': 1}
-    metrics = evaluate(run, overrides=overrides, reporter=RunReport(run))
+    metrics = evaluate(run, overrides=overrides, reporter=RunReport(run / 'eval'))
   assert metrics['step'] == 4 and metrics['frames'] == 2
   known = {'agreement.pixels', 'confidence.mean', 'consistency.mc', 'depth.delta1', 'image.ssim'}
   assert all(0 <= metrics[name] <= 1 for name in known)

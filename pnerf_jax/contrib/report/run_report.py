@@ -21,12 +21,12 @@ _LOG = logging.getLogger(__name__)
 
 _PERCENT, _METRES, _DECIBELS = (100, '{:.1f} %'), (1, '{:.2f} m'), (1, '{:.2f} dB')
 _PLAIN, _SECONDS, _COUNT = (1, '{:.3f}'), (1, '{:.2f} s'), (1, '{:,.0f}')
+_AS_PAPER = "As the paper's program counts"
 # Sections of metrics: rows of key, description, and factor and format of the value.
 METRICS = {
   'Semantics': (
     ('semantic.miou', 'mean IoU over the classes of the ground truth', _PERCENT),
     ('semantic.accuracy', 'pixel accuracy', _PERCENT),
-    ('semantic.miou_published', "mean IoU, paper's protocol", _PERCENT),
     ('semantic.miou_official', 'mean IoU of the official KITTI-360 script', _PERCENT),
     ('fixed.miou', 'mean IoU of the fixed field (primitives only)', _PERCENT),
     ('fixed.accuracy', 'pixel accuracy of the fixed field', _PERCENT),
@@ -40,13 +40,23 @@ METRICS = {
     ('panoptic.all.rq', 'RQ, all classes', _PERCENT),
     ('panoptic.things.pq', 'PQ, things', _PERCENT),
     ('panoptic.stuff.pq', 'PQ, stuff', _PERCENT),
-    ('panoptic.pq_published', "PQ, paper's protocol", _PERCENT),
   ),
   'Consistency': (
     ('consistency.mc', 'multi-view consistency at LiDAR points', _PERCENT),
     ('consistency.mc_visible', 'same, visible points only', _PERCENT),
     ('consistency.mc_truth', 'multi-view consistency of the true labels', _PERCENT),
     ('consistency.mc_visible_truth', 'same, visible points only', _PERCENT),
+  ),
+  _AS_PAPER: (
+    ('paper.miou', 'mean IoU over the classes above 0.1', _PERCENT),
+    ('paper.accuracy', 'accuracy over the pixels with a predicted class', _PERCENT),
+    ('paper.pq', 'PQ over the classes with a match', _PERCENT),
+    ('paper.sq', 'SQ, likewise', _PERCENT),
+    ('paper.rq', 'RQ, likewise', _PERCENT),
+    ('paper.things.pq', 'PQ, likewise, of its things: 11, 26, 29, 30, 41', _PERCENT),
+    ('paper.stuff.pq', 'PQ, likewise, of all others', _PERCENT),
+    ('paper.pq_before_2022_12', 'PQ over all classes, as before December 2022', _PERCENT),
+    ('paper.mc', 'multi-view consistency, points at pixel centres', _PERCENT),
   ),
   'Depth': (
     ('depth.rmse', 'RMSE against LiDAR up to 100 m', _METRES),
@@ -77,11 +87,11 @@ METRICS = {
 
 
 class RunReport:
-  """Writes RUN/eval/report.html with its panels and plots; a runs.evaluate.Reporter."""
+  """Writes report.html with its panels and plots; a runs.evaluate.Reporter."""
 
-  def __init__(self, workdir: Path):
-    """Name the run; nothing is written yet."""
-    self._folder = Path(workdir, 'eval')
+  def __init__(self, folder: Path):
+    """Name the folder of the page, such as RUN/eval; nothing is written yet."""
+    self._folder = Path(folder)
     self._panels: list[Path] = []
 
   def add(self, result: FrameResult) -> None:
@@ -104,7 +114,7 @@ class RunReport:
     sections = [images, *_metric_sections(metrics), *self._plots(evaluation)]
     sections += _origin(evaluation, path)
     title = f'{evaluation.dataset.sequence}, frames {format_ranges(evaluation.dataset.frames)}'
-    note = f'{len(frames)} images of {camera} after step {metrics["step"]}.'
+    note = f'{len(frames)} images of {camera} after step {metrics["step"]}. {_rendered(metrics)}'
     write_page(path, title, sections, f'{note} Not scored: {missing}.' if missing else note)
     _LOG.info('report: %s', path)
 
@@ -141,11 +151,23 @@ class RunReport:
     yield Section(title='Training', pictures=training)
 
 
+def _rendered(metrics: Metrics) -> str:
+  """Return at which size the labels were rendered, as a sentence."""
+  if metrics['labels.scale'] == 1:
+    return 'Labels are rendered at the size of the source images.'
+  return (
+    f'Labels are rendered at {metrics["labels.scale"]:g} of the size of the source images and'
+    ' enlarged.'
+  )
+
+
 def _metric_sections(metrics: Metrics) -> Iterator[Section]:
   """Yield the tables of the metrics that exist."""
+  paper_note = f'Not comparable with the other tables. {_rendered(metrics)}'
   for title, rows in METRICS.items():
     yield Section(
       title=title,
+      note=paper_note if title == _AS_PAPER else '',
       numbers=True,
       rows=[
         (Cell(text, key), form.format(factor * metrics[key]))
@@ -201,8 +223,9 @@ def _origin(evaluation: Evaluation, path: Path) -> Iterator[Section]:
       if value != default[group][field]
     ],
   )
-  files = ('eval/metrics.json', 'config.json', 'scalars.jsonl', 'sessions.jsonl', 'eval/panels')
-  found = [workdir / name for name in files if name == files[0] or (workdir / name).exists()]
+  files = [workdir / name for name in ('config.json', 'scalars.jsonl', 'sessions.jsonl')]
+  found = [path.with_name('metrics.json')]  # written after the page
+  found += [file for file in (*files, path.with_name('panels')) if file.exists()]
   yield Section(title='Files', links=[link(file, path) for file in found], wide=True)
 
 

@@ -44,9 +44,9 @@ def _result(frame, truth):
 def report_of(tmp_path, parse_page):
   """Evaluate hand-made frames and return the parsed report."""
 
-  def evaluate(frames, truth, **changes):
-    run, scores = tmp_path / 'my [run]', evaluator.Evaluator()
-    report = RunReport(run)
+  def evaluate(frames, truth, label_scale=1.0, **changes):
+    run, scores = tmp_path / 'my [run]', evaluator.Evaluator(label_scale)
+    report = RunReport(run / 'eval')
     for frame in frames:
       result = dataclasses.replace(_result(frame, truth), **changes)
       scores.add(result)
@@ -86,7 +86,8 @@ def test_report_without_ground_truth_holds_what_is_known(report_of, tmp_path):
   assert '–' not in page.texts
   assert not {'semantic.miou', 'panoptic.all.pq', 'depth.rmse', 'Panoptic quality'} & {*page.texts}
   assert page.texts[page.texts.index('Images') - 1] == (
-    '2 images of image_00 after step 40. Not scored: labels (no usable ground truth); panoptic'
+    '2 images of image_00 after step 40. Labels are rendered at the size of the source images.'
+    ' Not scored: labels (no usable ground truth); panoptic'
     ' quality (no usable instance ground truth); depth (no LiDAR); depth against stereo (there is'
     ' none); multi-view consistency (no LiDAR points that two frames share).'
   )
@@ -109,6 +110,26 @@ def test_report_shows_pictures_first_then_metrics_then_origin(report_of, tmp_pat
   assert len(page.images) == 1 + 5
   for name in {*page.links} - {'metrics.json'}:  # which are written afterwards
     assert (folder / name).exists()
+
+
+def test_report_shows_the_counts_of_the_paper_apart_and_the_size_of_the_labels(report_of):
+  page = report_of([3], truth=True, label_scale=0.5)
+  size = 'Labels are rendered at 0.5 of the size of the source images and enlarged.'
+  assert page.texts[page.texts.index('Images') - 1].startswith(
+    f'1 images of image_00 after step 40. {size}'
+  )
+  title = "As the paper's program counts"
+  assert page.after(title) == f'Not comparable with the other tables. {size}'
+  titles = ['Semantics', 'Panoptic quality', title, 'Confidence']
+  positions = [page.texts.index(text) for text in titles]
+  assert positions == sorted(positions)
+  start = page.texts.index(title)
+  first, last = (
+    min(i for i, text in enumerate(page.texts) if text.startswith('paper.')),
+    max(i for i, text in enumerate(page.texts) if text.startswith('paper.')),
+  )
+  assert start < first < last < positions[-1]
+  assert page.after('paper.stuff.pq') == '100.0 %'
 
 
 def test_report_names_data_training_machine_and_changed_fields(report_of, tmp_path, monkeypatch):
