@@ -1,11 +1,13 @@
 """A table of finished runs, one a row, from their metrics.json.
 
     PYTHONPATH=. python launch/compare_runs.py RUN RUN ... --out=DIR/table [--reference=NAME] \\
-        [--published]
+        [--paper]
 
 Writes DIR/table.md and DIR/table.png. A run's row is named after its folder; with a reference, the
-other rows show their difference to it. With --published, the metrics of the paper's protocol come
-first, and the paper's values precede the runs of its windows.
+other rows show their difference to it. With --paper, columns as the paper's program counts follow
+the plain ones, and the paper's values precede the runs of its windows. These columns are of labels
+rendered at half size where `eval --protocol=paper` has scored the run, else at full size; the last
+column says which.
 """
 
 import argparse
@@ -29,19 +31,22 @@ _COLUMNS = (
   tables.Column('image.psnr', 'PSNR (dB)', 1),
 )
 # Scores of the authors' released checkpoints, left camera: first frame of the window, then mIoU,
-# accuracy and PQ by the paper's protocol (evaluation/metrics/paper_metrics.py).
+# accuracy and PQ as the paper's program counts them, of labels rendered at half size.
 _PAPER = {
   1538: (0.813, 0.942, 0.710),
   1728: (0.796, 0.924, 0.625),
   1908: (0.844, 0.943, 0.752),
   3353: (0.832, 0.952, 0.708),
 }
-_PAPER_KEYS = ('semantic.miou_published', 'semantic.accuracy', 'panoptic.pq_published')
+_PAPER_KEYS = ('paper.miou', 'paper.accuracy', 'paper.pq')
+_LABEL_SIZE = 'paper.labels'
 _PAPER_COLUMNS = (
-  tables.Column(_PAPER_KEYS[0], "mIoU (paper's protocol)"),
-  tables.Column(_PAPER_KEYS[1], 'accuracy'),
-  tables.Column(_PAPER_KEYS[2], "PQ (paper's protocol)"),
-  *(column for column in _COLUMNS if column.key != _PAPER_KEYS[1]),
+  tables.Column(_PAPER_KEYS[0], 'paper: mIoU'),
+  tables.Column(_PAPER_KEYS[1], 'paper: accuracy'),
+  tables.Column(_PAPER_KEYS[2], 'paper: PQ'),
+  tables.Column('paper.things.pq', 'paper: PQ (things)'),
+  tables.Column('paper.mc', 'paper: MC'),
+  tables.Column(_LABEL_SIZE, 'paper: labels at', better=''),
 )
 
 
@@ -51,7 +56,7 @@ def main() -> int:
   parser.add_argument('runs', type=pathlib.Path, nargs='+', metavar='RUN')
   parser.add_argument('--out', type=pathlib.Path, required=True, help='path without suffix')
   parser.add_argument('--reference', help='run to compare the others with')
-  parser.add_argument('--published', action='store_true', help="with the paper's values")
+  parser.add_argument('--paper', action='store_true', help="with columns as in the paper's program")
   options = parser.parse_args()
   rows = []
   for run in options.runs:
@@ -63,19 +68,44 @@ def main() -> int:
       )
       return 1
     try:
-      start = _start(run) if options.published else None
-      if start in _PAPER and f'{start} paper' not in dict(rows):
-        rows.append((f'{start} paper', dict(zip(_PAPER_KEYS, _PAPER[start]))))
-      rows.append((run.name, evaluator.read_metrics(path)))
+      values = evaluator.read_metrics(path)
+      if options.paper:
+        start, values = _start(run), {**values, **_paper_values(run, values)}
+        if start in _PAPER and f'{start} paper' not in dict(rows):
+          scores = dict(zip(_PAPER_KEYS, _PAPER[start]))
+          rows.append((f'{start} paper', {**scores, _LABEL_SIZE: _size_name(0.5)}))
+      rows.append((run.name, values))
     except InputError as e:
       print(f'error: {e}', file=sys.stderr)
       return 1
   names = [name for name, _ in rows]
   reference = options.reference if options.reference in names else None
-  columns = _PAPER_COLUMNS if options.published else _COLUMNS
+  columns = (*_COLUMNS, *_PAPER_COLUMNS) if options.paper else _COLUMNS
   tables.write_table(options.out, columns, rows, reference, corner='run')
   print(options.out.with_name(f'{options.out.name}.md').read_text(), end='')
   return 0
+
+
+def _paper_values(run: pathlib.Path, plain: evaluator.Metrics) -> dict[str, tables.Value]:
+  """Return the values of the paper's columns, of the run's eval_paper if there is one.
+
+  Args:
+    run: the folder of the run.
+    plain: content of its eval/metrics.json.
+  """
+  path = run / 'eval_paper' / 'metrics.json'
+  metrics = evaluator.read_metrics(path) if path.exists() else plain
+  values: dict[str, tables.Value] = {
+    column.key: metrics.get(column.key) for column in _PAPER_COLUMNS
+  }
+  if 'labels.scale' in metrics:
+    values[_LABEL_SIZE] = _size_name(metrics['labels.scale'])
+  return values
+
+
+def _size_name(scale: float) -> str:
+  """Return the name of the size at which labels were rendered."""
+  return {1: 'full size', 0.5: 'half size'}.get(scale, f'{scale:g}')
 
 
 def _start(run: pathlib.Path) -> int:

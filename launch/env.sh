@@ -33,15 +33,15 @@ pnerf_usage() {
   exit 1
 }
 
-pnerf_is_evaluated() {
+pnerf_is_evaluated() {  # RUN [eval|eval_paper]
   # Compares steps instead of modification times, which are wrong if the clock was.
-  local folder newest=-1
+  local folder newest=-1 results="$1/${2:-eval}"
   for folder in "$1"/checkpoints/*; do
     if [[ "${folder##*/}" =~ ^[0-9]+$ ]] && (( 10#${folder##*/} > newest )); then
       newest=$(( 10#${folder##*/} ))
     fi
   done
-  [[ -e "$1/eval/report.html" ]] && grep -qs "\"step\": $newest," "$1/eval/metrics.json"
+  [[ -e "$results/report.html" ]] && grep -qs "\"step\": $newest," "$results/metrics.json"
 }
 
 _pnerf_find_python() {

@@ -21,10 +21,14 @@ def compare(tmp_path, monkeypatch):
   return run
 
 
-def _write(run, metrics, start=0):
-  (run / 'eval').mkdir(parents=True)
+def _write(run, metrics, start=0, folder='eval'):
+  (run / folder).mkdir(parents=True)
   (run / 'config.json').write_text(json.dumps({'data': {'start': start}}))
-  (run / 'eval' / 'metrics.json').write_text(json.dumps(metrics))
+  (run / folder / 'metrics.json').write_text(json.dumps(metrics))
+
+
+def _cells(line):
+  return [cell.strip().strip('*') for cell in line.split('|')[1:-1]]
 
 
 def test_table_has_differences_to_the_reference(tmp_path, compare, capsys):
@@ -42,13 +46,19 @@ def test_table_has_differences_to_the_reference(tmp_path, compare, capsys):
   assert error.startswith('error: ') and 'absent' in error
 
 
-def test_published_values_precede_runs_of_the_same_window(tmp_path, compare, capsys):
-  for name, start in (('ours', 1908), ('elsewhere', 7)):
-    _write(tmp_path / name, {'semantic.miou_published': 0.9}, start)
-  assert compare(['ours', 'elsewhere'], '--published') == 0
-  lines = capsys.readouterr().out.splitlines()
-  assert [[cell.strip() for cell in line.split('|')[1:4]] for line in lines[2:]] == [
-    ['1908 paper', '0.844', '0.943'],
-    ['ours', '**0.900**', '–'],
-    ['elsewhere', '**0.900**', '–'],
+def test_paper_columns_are_apart_from_the_plain_ones_and_name_the_size(tmp_path, compare, capsys):
+  _write(tmp_path / 'half', {'semantic.miou': 0.5, 'paper.miou': 0.6, 'labels.scale': 1.0}, 1908)
+  _write(tmp_path / 'half', {'paper.miou': 0.9, 'labels.scale': 0.5}, 1908, 'eval_paper')
+  _write(tmp_path / 'full', {'semantic.accuracy': 0.7, 'paper.pq': 0.8, 'labels.scale': 1.0}, 7)
+  _write(tmp_path / 'old', {'semantic.miou_published': 0.9, 'panoptic.pq_published': 0.8}, 7)
+  assert compare(['half', 'full', 'old'], '--paper') == 0
+  header, _, *rows = map(_cells, capsys.readouterr().out.splitlines())
+  of_paper = [i for i, title in enumerate(header) if title.startswith('paper: ')]
+  assert of_paper == list(range(10, 16)) and header[1] == 'mIoU' and header[10] == 'paper: mIoU'
+  assert [[row[0], row[1], row[3], *row[10:13], row[15]] for row in rows] == [
+    ['1908 paper', '–', '–', '0.844', '0.943', '0.752', 'half size'],
+    ['half', '0.500', '–', '0.900', '–', '–', 'half size'],
+    ['full', '–', '0.700', '–', '–', '0.800', 'full size'],
+    ['old', '–', '–', '–', '–', '–', '–'],
   ]
+  assert compare(['half']) == 0 and 'paper' not in capsys.readouterr().out
