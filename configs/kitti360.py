@@ -4,9 +4,9 @@
         --config.data.root=KITTI360 --config.data.sequence=2013_05_28_drive_0000_sync \\
         --config.data.start=3353
 
-Variants, after a colon: `cpu` (a few minutes on 2 cores), `paper` (network, loss weights and
-schedule of Panoptic NeRF), `tiny` (seconds, for tests). docs/configuration.md lists all fields with
-their defaults, ranges and meaning.
+Variants, after a colon: `cpu` (a few minutes on 2 cores), `paper` (the published program of Panoptic
+NeRF), `tiny` (seconds, for tests). docs/configuration.md lists all fields with their defaults,
+ranges and meaning.
 """
 
 import ml_collections
@@ -44,29 +44,34 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
 
 
 def _paper(config: ml_collections.ConfigDict) -> None:
-  """Use the network, loss weights and schedule of the paper."""
+  """Use the network, losses, quadrature, schedule and labels of the paper's program."""
   config.data.image_scale = 0.5
+  config.data.pixel_origin = 'corner'
   config.model.field = 'paper'
   config.model.compute_dtype = 'float32'
   config.model.num_samples = 148
   config.model.num_coarse_samples = 0
   config.model.num_render_samples = 148
-  config.model.mask_semantics = False
+  config.scene.max_intervals_per_ray = 10
+  config.loss.form = 'paper'
+  config.loss.label_cameras = ('image_00',)
   config.loss.rgb = 1.0
   config.loss.depth = 0.1
   config.loss.semantic_2d_fixed = 0.01
   config.loss.semantic_2d = 0.01
   config.loss.semantic_3d = 0.01
-  config.loss.depth_loss = 'huber'
   config.loss.depth_classes = (9, 12, 35)
-  config.loss.label_noise = 'merged'
-  config.loss.uniform_label_noise = 0.0
-  config.loss.posterior_weight_warmup = config.loss.posterior_weight = 0.0
+  config.loss.label_noise = 'label_sets'
   config.optim.learning_rate = 5e-4
   config.optim.final_lr_fraction = 0.5
+  config.optim.warmup_steps = 0
+  config.optim.decay_every = 1000
+  config.optim.clip_value = 40.0
+  config.optim.adam_b2 = 0.999
   config.optim.adam_eps = 1e-8
   config.train.batch_rays = 2048
   config.train.steps = 80000
+  config.train.rays_from = 'image'
   config.train.importance_fraction = 0.0
   config.train.refine_fraction = 0.0
 

@@ -89,6 +89,20 @@ def paper_network() -> tuple[dict, dict]:
 
 
 @pytest.fixture(scope='session')
+def golden(shared):
+  """Return a function that reads the arrays of the authors' program from shared/golden/NAME.npz."""
+
+  def read(name: str) -> dict[str, np.ndarray]:
+    path = shared / 'golden' / f'{name}.npz'
+    if not path.is_file():
+      pytest.skip(f'{path} is absent')
+    with np.load(path) as file:
+      return dict(file)
+
+  return read
+
+
+@pytest.fixture(scope='session')
 def config_of(street):
   """Return a function that gives the config of a variant for the street, with train settings."""
   from configs import kitti360

@@ -65,7 +65,7 @@ _PURE_JAX = {
   'rendering.compositing',
   'rendering.rays',
   'rendering.sampling',
-  'rendering.staged',
+  'rendering.paper_rendering',
   'training.losses',
   'training.step',
 }

@@ -355,21 +355,33 @@ def test_reproduce_paper_needs_data_and_uses_the_published_settings(project):
     assert done.returncode == 1 and done.stderr.startswith('error: ') and not calls
   done, calls = project.run(*command, '--config.train.seed=1')
   assert done.returncode == 0, done.stderr
-  assert len(calls) == 2 * 8 + 1
+  assert len(calls) == 3 * 8 + 1
   assert {
     '--config=configs/kitti360.py:paper',
     '--config.data.start=1728',
     '--config.data.frames=64',
     '--config.scene.far=270',
+    '--config.scene.center=1026.61635951,3845.02218379,115.69840974',
     '--config.train.seed=1',
     '--config.loss.depth_classes=7,8,12,13,35',
     '--workdir=out/1728_paper',
     '--config.data.eval_frames=1745,1755,1765,1775',
-  } < set(calls[4].split())
-  assert '--config.scene.far' not in calls[6]  # derived by the default config
+  } < set(calls[6].split())
+  assert calls[8] == '-m pnerf_jax.eval --workdir=out/1728_paper --protocol=paper'
+  assert '--config.scene.' not in calls[9]  # derived by the default config
   windows = (1538, 1728, 1908, 3353)
   runs = [f'out/{window}_{variant}' for window in windows for variant in ('paper', 'default')]
-  assert calls[-1].split()[1:] == [*runs, '--out=out/table', '--published']
+  assert calls[-1].split()[1:] == [*runs, '--out=out/table', '--paper']
+  done, calls = project.run(
+    'launch/reproduce_paper.sh', 'data', 'released', WEIGHTS='pth', WINDOWS='3353', VARIANTS='paper'
+  )
+  assert done.returncode == 0, done.stderr
+  assert _binaries(calls[:3]) == ['prepare', 'eval', 'eval'] and len(calls) == 4
+  assert {
+    'import-weights',
+    '--from=pth/3353.pth',
+    '--config.scene.center=1360.034,3845.649,116.8115',
+  } < set(calls[0].split())
 
 
 def test_gpu_check_skips_finished_sections(project):

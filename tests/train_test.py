@@ -285,8 +285,8 @@ def test_paper_network_trains(config_of, tmp_path):
     preview_every=2,
   )
   config.data.image_scale = 0.0
-  config.model.num_samples = 4
-  config.model.num_render_samples = 2
+  config.scene.max_intervals_per_ray = 2
+  config.model.num_samples = config.model.num_render_samples = 6
   config.eval.chunk_rays = 512
   field_task.train(config, tmp_path)
   assert len((tmp_path / 'scalars.jsonl').read_text().splitlines()) == 2

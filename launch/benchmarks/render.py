@@ -5,43 +5,17 @@ import pathlib
 import tempfile
 import time
 from typing import Any
-from unittest import mock
-
-import numpy as np
 
 from launch.benchmarks import intervals, measure, scenes
 from pnerf_jax.labelling import images
 from pnerf_jax.labelling.export import KINDS, write_image
-from pnerf_jax.labelling.images import Renderer, dataset_camera
-from pnerf_jax.rendering.rays import render_rays
+from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.render import render
-from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run, make_renderer
-
-
-def full_renderer(trained: TrainedRun) -> Renderer:
-  """Return a renderer that evaluates the field at every sample, visible or not."""
-  run = trained.run
-  with mock.patch.object(images, 'render_pixels', functools.partial(render_rays, key=None)):
-    renderer = make_renderer(run)
-    camera = dataset_camera(run.scene, 0, full=False)
-    renderer(trained.params, camera)  # compiles while the function is replaced
-  return renderer
-
-
-def describe_differences(one: images.Image, other: images.Image) -> str:
-  """Return a sentence on the differences of two images of a camera."""
-  fraction = lambda name: np.mean(getattr(one, name) != getattr(other, name))
-  rgb = np.abs(one.rgb.astype(int) - other.rgb.astype(int)).max()
-  depth = np.abs(one.depth - other.depth)
-  return (
-    f'semantic differs in {fraction("semantic"):.1e} of the pixels, instance in '
-    f'{fraction("instance"):.1e}, colour by at most {rgb} of 255, depth by more than 1 cm in '
-    f'{np.mean(depth > 0.01):.1e}'
-  )
+from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
 
 
 def run(options: Any) -> list[measure.Measurement]:
-  """Time one view of the street, with and without skipping of samples, and the export."""
+  """Time one view of the street and the export."""
   workdir = options.run
   if workdir is None:
     root = scenes.street(options.work, options.street_frames, options.scale)
@@ -51,10 +25,8 @@ def run(options: Any) -> list[measure.Measurement]:
   trained = load_trained_run(workdir, None)
   scene, params, config = trained.run.scene, trained.params, trained.run.config
   camera = dataset_camera(scene, len(scene.window.view_frame) // 2, full=False)
-  full = full_renderer(trained)
   cases = {
     'ours': lambda: trained.renderer(params, camera).rgb,
-    'full': lambda: full(params, camera).rgb,
     'intervals': lambda: intervals.scene_intervals(
       scene, camera, config.scene.max_intervals_per_ray
     ),
@@ -73,19 +45,6 @@ def run(options: Any) -> list[measure.Measurement]:
       f'{field}: semantic, instance, depth, colour', size, seconds['ours'], 's', remark='target: 3'
     ),
     row(f'{field}: part of the intervals', size, seconds['intervals'], 's'),
-    row(
-      f'{field}: field evaluated at every sample',
-      size,
-      seconds['full'],
-      's',
-      remark=describe_differences(image, full(params, camera)),
-    ),
-    row(
-      f'{field}: speed-up by skipping samples',
-      size,
-      measure.ratios(seconds['full'], seconds['ours']),
-      'x',
-    ),
     row(f'{field}: peak memory', size, peak.bytes / 2**20, 'MiB'),
     *_export(options, workdir, trained, image),
   ]

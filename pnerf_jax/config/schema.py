@@ -136,6 +136,7 @@ class ModelConfig:
   )
 
 
+LOSS_FORMS = ('default', 'paper', 'paper_before_2022_12')
 LOSS_TERMS = ('rgb', 'depth', 'semantic_2d_fixed', 'semantic_2d', 'semantic_3d')
 
 
@@ -143,6 +144,15 @@ LOSS_TERMS = ('rgb', 'depth', 'semantic_2d_fixed', 'semantic_2d', 'semantic_3d')
 class LossConfig:
   """Weights and settings of the loss terms."""
 
+  form: str = declare(
+    'default',
+    choice(*LOSS_FORMS),
+    "this project's losses, or those of the paper's program, today's or before December 2022, with"
+    ' its quadrature and its rules of labels',
+  )
+  label_cameras: tuple[str, ...] = declare(
+    (), TEXTS, 'cameras whose pseudo-labels and stereo depth are used; () = all'
+  )
   rgb: float = declare(1.0, WEIGHT, 'weight of the squared colour error')
   depth: float = declare(3e-4, WEIGHT, 'weight of the stereo depth loss')
   semantic_2d_fixed: float = declare(
@@ -169,8 +179,8 @@ class LossConfig:
   depth_outlier_prob: float = declare(0.05, FRACTION, 'probability that a stereo depth is wrong')
   label_noise: str = declare(
     'estimated',
-    choice('estimated', 'label_sets', 'merged'),
-    "transition matrix: estimated, fixed label sets, or the paper's merged classes",
+    choice('estimated', 'label_sets'),
+    'transition matrix: estimated, or from fixed label sets',
   )
   transition_prior_mass: float = declare(
     1e-4, WEIGHT, 'prior mass of the initial transition matrix, as a fraction of all pixels'
@@ -210,6 +220,17 @@ class OptimConfig:
     0.05, float_range(0, 1, exclusive=True), 'last learning rate as a fraction of the first'
   )
   warmup_steps: int = declare(50, int_range(0), 'steps of linear warm-up')
+  decay_every: int = declare(
+    1, int_range(1), 'steps between two values of the decaying learning rate'
+  )
+  clip_value: float = declare(
+    0.0,
+    WEIGHT,
+    'largest absolute component of gradients, others are clipped; 0 = no clipping',
+  )
+  adam_b2: float = declare(
+    0.99, float_range(0, 1, exclusive=True), "decay rate of Adam's second moment"
+  )
   adam_eps: float = declare(
     1e-15, float_range(0, 1, exclusive=True), "Adam's epsilon; small for sparse hash-grid gradients"
   )
@@ -221,6 +242,11 @@ class TrainConfig:
 
   steps: int = declare(10000, int_range(1), 'optimiser steps of the run')
   batch_rays: int = declare(8192, int_range(1), 'rays per step')
+  rays_from: str = declare(
+    'window',
+    choice('window', 'image'),
+    'rays of a step: of the whole window, or of one image, without replacement',
+  )
   importance_fraction: float = declare(
     0.5, FRACTION, 'fraction of rays importance-sampled towards small primitives'
   )
@@ -288,6 +314,7 @@ def parse_config(config: Config | Mapping[str, Any], source: str = '') -> Config
   parsed = spec.parse(Config, config, source)
   _check_train(parsed.train, source)
   _check_loss(parsed.loss, source)
+  _check_paper_form(parsed, source)
   _check_volume(parsed.scene, parsed.model, source)
   return parsed
 
@@ -315,6 +342,45 @@ def _check_loss(loss: LossConfig, source: str) -> None:
       f'{source}config.loss: the weights of all terms ({", ".join(weights)}) are 0, so nothing'
       ' would be trained. Set --config.loss.rgb=1.'
     )
+
+
+def _check_paper_form(config: Config, source: str) -> None:
+  """Raise InputError if the fields that the forms of the paper depend on contradict them."""
+  if config.train.rays_from == 'image' and config.train.importance_fraction:
+    raise InputError(
+      f'{source}config.train.importance_fraction: {config.train.importance_fraction}, but'
+      " config.train.rays_from='image' draws uniformly. Set --config.train.importance_fraction=0."
+    )
+  if config.loss.form == 'default':
+    return
+  slots = config.scene.max_intervals_per_ray
+  needed = {
+    'model.field': (config.model.field == 'paper', config.model.field, "'paper'"),
+    'train.refine_fraction': (
+      not config.train.refine_fraction,
+      config.train.refine_fraction,
+      '0, since it has one stage',
+    ),
+    'scene.unannotated_space': (
+      config.scene.unannotated_space == 'empty',
+      config.scene.unannotated_space,
+      "'empty'",
+    ),
+    **{
+      f'model.{name}': (
+        getattr(config.model, name) > 2 * slots,
+        getattr(config.model, name),
+        f'more than 2 * config.scene.max_intervals_per_ray = {2 * slots}',
+      )
+      for name in ('num_samples', 'num_render_samples')
+    },
+  }
+  for name, (is_right, value, needs) in needed.items():
+    if not is_right:
+      raise InputError(
+        f'{source}config.{name}: {value!r}, but config.loss.form={config.loss.form!r} needs'
+        f' {needs}. Set it, or use --config=configs/kitti360.py:paper.'
+      )
 
 
 def _check_volume(scene: SceneConfig, model: ModelConfig, source: str) -> None:

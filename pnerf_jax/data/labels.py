@@ -162,15 +162,6 @@ def confusable_classes(class_id: int) -> tuple[int, ...]:
   return tuple(sorted({*compatible_labels(class_id), *similar}))
 
 
-def compatibility_matrix(class_ids: tuple[int, ...], merged: bool) -> np.ndarray:
-  """Return [C, 45] bool, the labels that are compatible with each class.
-
-  Args:
-    class_ids: C ids.
-    merged: by the published code's merging of classes instead of compatible labels.
-  """
-  if merged:
-    return np.array(
-      [[paper_merged_class(y) == paper_merged_class(c) for y in range(NUM_IDS)] for c in class_ids]
-    )
+def compatibility_matrix(class_ids: tuple[int, ...]) -> np.ndarray:
+  """Return [C, 45] bool, the labels that are compatible with each of C ids."""
   return np.array([[y in compatible_labels(c) for y in range(NUM_IDS)] for c in class_ids])

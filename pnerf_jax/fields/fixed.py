@@ -25,11 +25,13 @@ class ClassTable:
     bits: [M + 1, W] uint32, one bit per class; the last row (index -1) is empty. The bits of a void
       primitive are the classes that the learned field may predict in it.
     is_void: [M + 1] bool, primitives without a class of their own.
+    label_ids: [M + 1] int32, label id of each primitive, -1 in the last row.
     num_classes: C, static.
   """
 
   bits: jax.Array
   is_void: jax.Array
+  label_ids: jax.Array
   num_classes: int = dataclasses.field(metadata={'static': True})
 
 
@@ -67,7 +69,10 @@ def make_class_table(semantic: np.ndarray, class_ids: tuple[int, ...], sky: int)
         bits[row, column // 32] |= np.uint32(1 << column % 32)
   is_void = np.append(np.asarray(semantic) == 0, False)
   return ClassTable(
-    bits=jnp.asarray(bits), is_void=jnp.asarray(is_void), num_classes=len(class_ids)
+    bits=jnp.asarray(bits),
+    is_void=jnp.asarray(is_void),
+    label_ids=jnp.asarray(np.append(np.asarray(semantic, np.int32), -1)),
+    num_classes=len(class_ids),
   )
 
 

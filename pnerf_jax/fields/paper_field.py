@@ -22,7 +22,7 @@ _DEPTH = 8
 _SKIP = 4  # the encoded point is concatenated to the output of this layer
 _POINT_FREQUENCIES = 15
 _DIRECTION_FREQUENCIES = 4
-_NUM_CHANNELS = 50  # semantic channels, indexed by label id
+NUM_CHANNELS = 50  # semantic channels, indexed by label id
 _SKY_OFFSET = 10.0  # metres past `scale`: middle of the 20 m in which the authors sample the sky
 
 
@@ -56,7 +56,7 @@ class PaperField(FieldModule):
     self.rgb_linear = dense(3)
     self.semantic_linears = [dense(_WIDTH) for _ in range(4)]
     self.semantic_output1 = dense(_WIDTH // 2)
-    self.semantic_output2 = dense(_NUM_CHANNELS)
+    self.semantic_output2 = dense(NUM_CHANNELS)
 
   def raw(self, points: jax.Array, directions: jax.Array) -> jax.Array:
     """Return the output of the released network.

@@ -42,7 +42,6 @@ def build_label_noise(
     intervals: [N, K], numpy.
     label: [N], pseudo-label ids; 0 = none, or not to be counted.
   """
-  merged = loss.label_noise == 'merged'
   if loss.label_noise == 'estimated':
     counts = count_anchor_labels(
       window, loss, class_ids, semantic=semantic, intervals=intervals, label=label
@@ -63,13 +62,13 @@ def build_label_noise(
       level = logging.WARNING if hint else logging.INFO
       _LOG.log(level, 'pseudo-label reliability %.2f (scales the L_2D weight)%s', reliability, hint)
   else:
-    matrix = transition.transition_from_label_sets(class_ids, merged, loss.uniform_label_noise)
+    matrix = transition.transition_from_label_sets(class_ids, loss.uniform_label_noise)
     reliability = 1.0
   any_label = matrix.max(axis=0) > 0
   return LabelNoise(
     transition=jnp.asarray(matrix),
     noise_distribution=jnp.asarray(any_label / any_label.sum(), jnp.float32),
-    compatible=jnp.asarray(labels.compatibility_matrix(class_ids, merged)),
+    compatible=jnp.asarray(labels.compatibility_matrix(class_ids)),
     class_prior=jnp.asarray(transition.class_prior(window.primitives, class_ids)),
     reliability=jnp.asarray(reliability, jnp.float32),
   )

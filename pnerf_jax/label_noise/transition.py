@@ -144,7 +144,7 @@ def estimate_transition(
   Returns:
     [C + 1, 45] float32, P(y | c); the last row is that of free space.
   """
-  compatible = labels.compatibility_matrix(class_ids, merged=False)
+  compatible = labels.compatibility_matrix(class_ids)
   any_label = np.arange(labels.NUM_IDS) > 0
   sets = np.concatenate([compatible, any_label[None]]).astype(np.float64)
   used = counts.sum(axis=0) > 0
@@ -158,20 +158,17 @@ def estimate_transition(
   return probability.astype(np.float32)
 
 
-def transition_from_label_sets(
-  class_ids: tuple[int, ...], merged: bool, uniform_noise: float
-) -> np.ndarray:
+def transition_from_label_sets(class_ids: tuple[int, ...], uniform_noise: float) -> np.ndarray:
   """Return likelihoods of 1 for every label of a class's label set, `uniform_noise` for others.
 
   Args:
     class_ids: the C ids present.
-    merged: use the class merging of the paper's program instead of the label sets.
     uniform_noise: likelihood of a label outside of the set.
 
   Returns:
     [C + 1, 45] float32; the last row is that of free space, compatible with any label but sky.
   """
-  compatible = labels.compatibility_matrix(class_ids, merged)
+  compatible = labels.compatibility_matrix(class_ids)
   not_sky = np.arange(labels.NUM_IDS) != labels.SKY
   sets = np.concatenate([compatible, not_sky[None]])
   return (uniform_noise + (1.0 - uniform_noise) * sets).astype(np.float32)
@@ -203,7 +200,7 @@ def label_reliability(
   predicted = counts.sum(axis=0) > 0
   if not predicted.any():
     return 1.0
-  compatible = labels.compatibility_matrix(class_ids, merged=False)
+  compatible = labels.compatibility_matrix(class_ids)
   precision = (counts * compatible).sum(axis=0)[predicted] / counts.sum(axis=0)[predicted]
   if annotated is not None:
     specific = compatible.sum(axis=-1) < labels.NUM_IDS - 2  # all but void and sky

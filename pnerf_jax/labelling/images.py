@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from pnerf_jax.config.schema import EvalConfig, LossConfig, ModelConfig
+from pnerf_jax.config.schema import Config, EvalConfig, LossConfig
 from pnerf_jax.data import labels
 from pnerf_jax.distributed.program import Program
 from pnerf_jax.fields.field import BoundField, FieldModule
@@ -23,11 +23,12 @@ from pnerf_jax.geometry import cameras
 from pnerf_jax.geometry.cameras import Camera, Rays
 from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.geometry.intervals import Intervals
-from pnerf_jax.labelling import confidence, panoptic
+from pnerf_jax.labelling import confidence, panoptic, paper_labels
 from pnerf_jax.labelling.moving_objects import dynamic_object_mask
-from pnerf_jax.rendering.rays import RenderOptions
+from pnerf_jax.rendering import paper_rendering
+from pnerf_jax.rendering.paper_rendering import PaperOptions
+from pnerf_jax.rendering.rays import RenderOptions, render_rays
 from pnerf_jax.rendering.scene import Scene
-from pnerf_jax.rendering.staged import render_pixels
 
 _MIN_CHUNK = 2**16  # rays; smaller chunks are rendered as configured
 
@@ -66,12 +67,12 @@ class LabelOptions:
   """Labelling options.
 
   Attributes:
-    merged: classes were merged in training as in the paper's code; the primitives split them.
+    paper_form: the config's loss.form; used with PaperOptions alone.
     label_field: the field that predicts the labels, 'learned' or 'fixed'.
     confidence_model: coefficients of the calibrated confidence.
   """
 
-  merged: bool
+  paper_form: str
   label_field: str
   confidence_model: confidence.ConfidenceModel
 
@@ -106,7 +107,7 @@ class Renderer:
     module: FieldModule,
     mesh: jax.sharding.Mesh,
     *,
-    render_options: RenderOptions,
+    render_options: RenderOptions | PaperOptions,
     label_options: LabelOptions,
     chunk_rays: int,
     num_intervals: int,
@@ -117,7 +118,7 @@ class Renderer:
       scene: the window on the device.
       module: the field.
       mesh: ('data',).
-      render_options: rendering options.
+      render_options: rendering options; PaperOptions select the labels of the paper's program.
       label_options: labelling options.
       chunk_rays: rays rendered at a time; rounded up to a multiple of the device count.
       num_intervals: K.
@@ -128,7 +129,10 @@ class Renderer:
     self._confidence_model = label_options.confidence_model
     self._programs: dict[tuple[int, int], Program] = {}  # by number of chunks and of their rays
     self._sizes: set[tuple[int, int]] = set()  # of the images rendered so far
-    render_chunk = _chunk_renderer(scene, module, render_options, label_options)
+    if isinstance(render_options, PaperOptions):
+      render_chunk = _paper_chunk_renderer(scene, module, render_options, label_options)
+    else:
+      render_chunk = _chunk_renderer(scene, module, render_options, label_options)
     # [chunks, rays of a chunk, ...]: chunks are rendered in turn, their rays are divided over the
     # devices. The loop is inside the jitted function, where all chunks reuse the same memory; on
     # CPU this doubles the speed, since each call allocates its temporaries again. shard_map, since
@@ -267,36 +271,62 @@ class Renderer:
     return values[image][rows[:, None], columns[None, :]]
 
 
+RenderChunk = Callable[[Any, Rays, Intervals], tuple[jax.Array, jax.Array, panoptic.PixelLabels]]
+
+
 def _chunk_renderer(
   scene: Scene, module: FieldModule, render_options: RenderOptions, label_options: LabelOptions
-) -> Callable[[Any, Rays, Intervals], tuple[jax.Array, jax.Array, panoptic.PixelLabels]]:
+) -> RenderChunk:
   """Return the function that renders and labels the rays of one chunk."""
   class_ids = jnp.asarray(scene.class_ids, jnp.int32)
-  trained_ids = [
-    labels.paper_merged_class(i) if label_options.merged else i for i in scene.class_ids
-  ]
-  merged = jnp.asarray(np.equal.outer(trained_ids, trained_ids))
 
   def render_chunk(params, rays, intervals):
     """Return rgb [B, 3] uint8, planar depth [B] in metres (0 = sky) and labels [B]."""
-    out = render_pixels(BoundField(module, params), rays, intervals, scene.table, render_options)
+    field = BoundField(module, params)
+    out = render_rays(field, rays, intervals, scene.table, render_options, key=None)
     pixel_labels = panoptic.label_pixels(
       out,
       intervals,
       scene.primitives,
       class_ids,
-      merged=merged,
       label_field=label_options.label_field,
     )
     depth = jnp.where(out.opacity > 0.5, out.median_depth * rays.depth_per_t, 0.0)
-    rgb = jnp.round(jnp.clip(out.rgb, 0.0, 1.0) * 255.0).astype(jnp.uint8)
-    return rgb, depth, pixel_labels
+    return _to_uint8(out.rgb), depth, pixel_labels
 
   return render_chunk
 
 
-def render_options(model: ModelConfig) -> RenderOptions:
-  """Return the rendering options of inference from `config.model`."""
+def _paper_chunk_renderer(
+  scene: Scene, module: FieldModule, options: PaperOptions, label_options: LabelOptions
+) -> RenderChunk:
+  """Return the function that renders and labels the rays of one chunk as the paper's program."""
+
+  def render_chunk(params, rays, intervals):
+    """Return rgb [B, 3] uint8, planar depth [B] in metres (0 = sky) and labels [B]."""
+    field = BoundField(module, params)
+    out = paper_rendering.render_rays(field, rays, intervals, options, key=None)
+    pixel_labels, sky_weight = paper_labels.label_pixels(
+      out,
+      intervals,
+      scene.primitives,
+      label_field=label_options.label_field,
+      logits_rendered=label_options.paper_form == 'paper',
+    )
+    return _to_uint8(out.rgb), jnp.where(sky_weight > 0.5, 0.0, out.depth), pixel_labels
+
+  return render_chunk
+
+
+def _to_uint8(rgb: jax.Array) -> jax.Array:
+  return jnp.round(jnp.clip(rgb, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+
+
+def render_options(config: Config, far: float) -> RenderOptions | PaperOptions:
+  """Return the rendering options of inference. far: far bound of the window, metres."""
+  model = config.model
+  if config.loss.form != 'default':
+    return PaperOptions(num_samples=model.num_render_samples, far=far)
   return RenderOptions(
     num_samples=model.num_render_samples,
     num_coarse_samples=model.num_coarse_samples,
@@ -309,7 +339,7 @@ def render_options(model: ModelConfig) -> RenderOptions:
 def label_options(loss: LossConfig, evaluation: EvalConfig) -> LabelOptions:
   """Return the labelling options from `config.loss` and `config.eval`."""
   return LabelOptions(
-    merged=loss.label_noise == 'merged',
+    paper_form=loss.form,
     label_field=evaluation.label_field,
     confidence_model=confidence.ConfidenceModel(*evaluation.confidence_coefficients),
   )

@@ -44,31 +44,12 @@ class PixelLabels:
   no_primitive_hit: jax.Array
 
 
-def split_merged(semantics: jax.Array, fixed: jax.Array, merged: jax.Array) -> jax.Array:
-  """Distribute the probability of classes merged in training in proportion to the fixed field.
-
-  Args:
-    semantics: [..., C], rendered learned field.
-    fixed: [..., C], rendered fixed field.
-    merged: [C, C] bool, pairs of classes merged in training; the identity if none were.
-
-  Returns:
-    [..., C]; a group of merged classes without fixed probability is left unchanged.
-  """
-  same = merged.astype(semantics.dtype)
-  group_mass, group_fixed = semantics @ same, fixed @ same
-  return jnp.where(
-    group_fixed > 1e-6, group_mass * fixed / jnp.maximum(group_fixed, 1e-6), semantics
-  )
-
-
 def label_pixels(
   rendered: Pixels,
   intervals: Intervals,
   primitives: Primitives,
   class_ids: jax.Array,
   *,
-  merged: jax.Array,
   label_field: str,
 ) -> PixelLabels:
   """Choose the most probable class of each pixel, then its instance with the largest weight.
@@ -80,7 +61,6 @@ def label_pixels(
     intervals: [..., K].
     primitives: the M primitives that the intervals refer to.
     class_ids: [C], label ids.
-    merged: [C, C] bool, pairs of classes merged in training (split_merged).
     label_field: the field that predicts the labels, 'learned' or 'fixed'; static.
   """
   fixed_semantics = rendered.fixed_semantics
@@ -91,7 +71,7 @@ def label_pixels(
   if label_field == 'fixed':
     best, semantic, semantics = fixed_best, fixed, fixed_semantics
   else:
-    semantics = split_merged(rendered.semantics, fixed_semantics, merged)
+    semantics = rendered.semantics
     best = jnp.argmax(semantics, axis=-1)
     semantic = class_ids[best]
   primitive = intervals.primitive.astype(jnp.int32)

@@ -17,7 +17,7 @@ from pnerf_jax.fields import hash_grid
 from pnerf_jax.fields.field import FieldModule
 from pnerf_jax.fields.fixed import ClassTable, make_class_table
 from pnerf_jax.fields.hash_grid_field import HashGridField
-from pnerf_jax.fields.paper_field import PaperField
+from pnerf_jax.fields.paper_field import NUM_CHANNELS, PaperField
 from pnerf_jax.geometry.primitives import Primitives, make_primitives
 
 _VOID_INSTANCE = 0
@@ -79,11 +79,18 @@ def make_scene(window: Window) -> Scene:
   return Scene(window, primitives, class_ids, table)
 
 
-def make_field(model: Any, scene: Scene) -> FieldModule:
-  """Build the field of `config.model`: 'hash_grid' or 'paper'."""
+def make_field(model: Any, scene: Scene, *, all_channels: bool = False) -> FieldModule:
+  """Build the field of `config.model`: 'hash_grid' or 'paper'.
+
+  Args:
+    model: config.model.
+    scene: the window.
+    all_channels: the paper's field has all channels of its network instead of those of the classes.
+  """
   window = scene.window
   if model.field == 'paper':
-    return PaperField(float(window.far), scene.class_ids, jnp.dtype(model.compute_dtype))
+    class_ids = tuple(range(NUM_CHANNELS)) if all_channels else scene.class_ids
+    return PaperField(float(window.far), class_ids, jnp.dtype(model.compute_dtype))
   low, high = np.asarray(window.bounds, np.float64)
   levels = hash_grid.make_levels(
     tuple(high - low),

@@ -15,7 +15,7 @@ from pnerf_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
-SCHEMA = 3  # increased when fields are renamed or change their meaning
+SCHEMA = 4  # increased when fields are renamed or change their meaning
 _MAX_BYTES = 2**20
 
 

@@ -62,4 +62,5 @@ def build_experiment(config: Config | Mapping[str, Any]) -> Experiment:
     window.far,
     scene.class_ids,
   )
-  return Experiment(config, mesh, scene, make_field(config.model, scene))
+  field = make_field(config.model, scene, all_channels=config.loss.form != 'default')
+  return Experiment(config, mesh, scene, field)

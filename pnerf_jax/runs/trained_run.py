@@ -39,7 +39,7 @@ def make_renderer(run: Experiment) -> Renderer:
     run.scene,
     run.module,
     sharding.local_mesh(run.mesh),
-    render_options=render_options(config.model),
+    render_options=render_options(config, float(run.scene.window.far)),
     label_options=label_options(config.loss, config.eval),
     chunk_rays=config.eval.chunk_rays,
     num_intervals=config.scene.max_intervals_per_ray,

@@ -107,7 +107,9 @@ class FieldTask:
 
   def _train_steps(self, refinement: bool) -> TrainSteps:
     run = self.run
-    options = stages.stage_options(run.config, run.scene.class_ids, refinement=refinement)
+    options = stages.stage_options(
+      run.config, run.scene.class_ids, far=float(run.scene.window.far), refinement=refinement
+    )
     return make_train_steps(run.module, self._optimizer, options, run.mesh, self.steps_per_call)
 
   def metrics(self, means: dict[str, float], step: int, per_second: float) -> dict[str, float]:

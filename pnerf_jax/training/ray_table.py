@@ -32,13 +32,15 @@ class RayTable:
 
   Attributes:
     rgb: [N, 3] uint8.
-    label: [N] uint8, pseudo-label id, 0 = none.
+    label: [N] uint8, pseudo-label id, 0 = none, or of a view that is not supervised.
     label_weight: [N] float32, confidence of the pseudo-label.
-    depth: [N] float32, planar metres, 0 = none.
+    depth: [N] float32, planar metres, 0 = none, or of a view that is not supervised.
     intervals: [N, K].
     world_from_cam: [V, 4, 4].
     intrinsics: [V, 4], fx, fy, cx, cy in pixels.
-    uniform: [U] int32, pixels that may be drawn; those of moving objects are excluded.
+    supervised: [V] bool, views whose pseudo-labels and stereo depth are used.
+    uniform: [U] int32, pixels that may be drawn, ascending; those of moving objects are excluded.
+    view_start: [V + 1] int32, first entry of `uniform` of each view.
     importance: [U] int32, the same pixels resampled by inverse primitive size.
     width: of all views, pixels.
     height: of all views, pixels.
@@ -51,7 +53,9 @@ class RayTable:
   intervals: Intervals
   world_from_cam: jax.Array
   intrinsics: jax.Array
+  supervised: jax.Array
   uniform: jax.Array
+  view_start: jax.Array
   importance: jax.Array
   width: int = dataclasses.field(metadata={'static': True})
   height: int = dataclasses.field(metadata={'static': True})
@@ -69,6 +73,7 @@ class Batch:
     label: [P] int32, pseudo-label id, 0 = none.
     label_weight: [P].
     depth: [P], planar metres, 0 = none.
+    supervised: [P] bool, of a view whose pseudo-labels and stereo depth are used.
   """
 
   rays: cameras.Rays
@@ -77,6 +82,7 @@ class Batch:
   label: jax.Array
   label_weight: jax.Array
   depth: jax.Array
+  supervised: jax.Array
 
 
 def build_ray_table(run: Experiment, cache: pathlib.Path | None = None) -> RayTable:
@@ -90,10 +96,22 @@ def build_ray_table(run: Experiment, cache: pathlib.Path | None = None) -> RayTa
     cache: folder of interval_cache; None recomputes the intervals.
 
   Raises:
-    InputError: a moving object is in front of every pixel.
+    InputError: config.loss.label_cameras or config.train.batch_rays do not fit the window, or a
+      moving object is in front of every pixel.
   """
-  window = run.scene.window
+  window, label_cameras = run.scene.window, run.config.loss.label_cameras
   assert window.rgb is not None  # loaded with supervision
+  if unknown := sorted(set(label_cameras) - set(window.cameras)):
+    raise SharedInputError(
+      f'config.loss.label_cameras: {", ".join(unknown)} not among the cameras of the window'
+      f' ({", ".join(window.cameras)}). Name some of these.'
+    )
+  batch_rays, image_pixels = run.config.train.batch_rays, window.width * window.height
+  if run.config.train.rays_from == 'image' and batch_rays > image_pixels:
+    raise SharedInputError(
+      f"config.train.batch_rays: {batch_rays}, but config.train.rays_from='image' and an image has"
+      f' {image_pixels} pixels. Lower it.'
+    )
   start = time.perf_counter()
   intervals, moving = jax.tree.map(
     processes.all_gather_rows,
@@ -119,21 +137,29 @@ def build_ray_table(run: Experiment, cache: pathlib.Path | None = None) -> RayTa
       f'{window.sequence}: every ray of the window intersects a moving object. '
       'Choose other frames with --config.data.start.'
     )
-  count = len(usable)
+  count, num_views = len(usable), len(window.view_frame)
+  supervised = np.array(
+    [not label_cameras or window.cameras[camera] in label_cameras for camera in window.view_camera]
+  )
+  uniform = np.flatnonzero(usable).astype(np.int32)
+  pixels_before = np.arange(num_views + 1) * (count // num_views)
+  of_supervised = lambda x: np.where(supervised[:, None, None], x, 0).astype(x.dtype).ravel()
   label, confidence, depth = window.pseudo_label, window.pseudo_confidence, window.pseudo_depth
   table = RayTable(
     rgb=jnp.asarray(window.rgb.reshape(-1, 3)),
-    label=jnp.zeros(count, jnp.uint8) if label is None else jnp.asarray(label.ravel()),
+    label=jnp.zeros(count, jnp.uint8) if label is None else jnp.asarray(of_supervised(label)),
     label_weight=(
       jnp.ones(count) if confidence is None else jnp.asarray(confidence.ravel(), jnp.float32)
     ),
-    depth=jnp.zeros(count, jnp.float32) if depth is None else jnp.asarray(depth.ravel()),
+    depth=jnp.zeros(count, jnp.float32) if depth is None else jnp.asarray(of_supervised(depth)),
     intervals=jax.tree.map(jnp.asarray, intervals),
     world_from_cam=jnp.asarray(window.world_from_cam, jnp.float32),
     intrinsics=jnp.asarray(window.intrinsics, jnp.float32),
-    uniform=jnp.asarray(np.flatnonzero(usable).astype(np.int32)),
+    supervised=jnp.asarray(supervised),
+    uniform=jnp.asarray(uniform),
+    view_start=jnp.asarray(np.searchsorted(uniform, pixels_before).astype(np.int32)),
     importance=jnp.asarray(
-      importance_pixels(intervals.primitive, usable, len(window.view_frame), run.config.train.seed)
+      importance_pixels(intervals.primitive, usable, num_views, run.config.train.seed)
     ),
     width=window.width,
     height=window.height,
@@ -210,6 +236,32 @@ def draw_pixels(
   )
 
 
+def draw_pixels_of_image(table: RayTable, key: jax.Array, step: jax.Array, count: int) -> jax.Array:
+  """Draw the pixels of a step from one image without replacement, as the paper's program does.
+
+  Every image is drawn once in as many steps as there are images, in an order that is drawn anew
+  each time. An image with fewer usable pixels than `count` gives some of them repeatedly.
+
+  Args:
+    table: of the window.
+    key: of the run.
+    step: [] int32.
+    count: P, at most the pixels of an image.
+
+  Returns:
+    [P] int32, pixel indices.
+  """
+  views = table.view_start.shape[0] - 1
+  key_order, key_pixels = jax.random.split(key)
+  order = jax.random.permutation(jax.random.fold_in(key_order, step // views), views)
+  view = order[step % views]
+  start, end = table.view_start[view], table.view_start[view + 1]
+  score = jax.random.uniform(jax.random.fold_in(key_pixels, step), (table.width * table.height,))
+  usable = jnp.arange(score.shape[0]) < end - start
+  _, index = jax.lax.top_k(jnp.where(usable, score, -1.0), count)
+  return table.uniform[start + index % jnp.maximum(end - start, 1)]
+
+
 def gather_batch(table: RayTable, index: jax.Array, supersampling: int) -> Batch:
   """Gather the supervision of pixels and the rays through them.
 
@@ -234,4 +286,5 @@ def gather_batch(table: RayTable, index: jax.Array, supersampling: int) -> Batch
     label=table.label[index].astype(jnp.int32),
     label_weight=table.label_weight[index],
     depth=table.depth[index],
+    supervised=table.supervised[index // pixels],
   )

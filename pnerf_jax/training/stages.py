@@ -6,6 +6,7 @@ and pixels are supersampled, so that the images decide where edges are.
 """
 
 from pnerf_jax.config.schema import LOSS_TERMS, Config, ModelConfig, TrainConfig
+from pnerf_jax.rendering.paper_rendering import PaperOptions
 from pnerf_jax.rendering.rays import RenderOptions
 from pnerf_jax.training.step import StepOptions
 
@@ -16,12 +17,15 @@ def refinement_start(train: TrainConfig) -> int:
   return (calls - round(train.refine_fraction * calls)) * train.steps_per_call
 
 
-def stage_options(config: Config, class_ids: tuple[int, ...], *, refinement: bool) -> StepOptions:
+def stage_options(
+  config: Config, class_ids: tuple[int, ...], *, far: float, refinement: bool
+) -> StepOptions:
   """Return the settings of a stage.
 
   Args:
     config: of the run.
     class_ids: ids of the C classes present in the window.
+    far: far bound of the window, metres.
     refinement: whether it is the refinement stage.
   """
   loss, train = config.loss, config.train
@@ -32,12 +36,16 @@ def stage_options(config: Config, class_ids: tuple[int, ...], *, refinement: boo
   columns = tuple(column for column, i in enumerate(class_ids) if i in loss.depth_classes)
   return StepOptions(
     render=_render_options(config.model, refinement),
+    paper=None
+    if loss.form == 'default'
+    else PaperOptions(num_samples=config.model.num_samples, far=far),
     loss=loss,
     weights=tuple(weights.items()),
     depth_columns=columns if loss.depth_classes else None,
     batch_rays=train.batch_rays,
     supersampling=train.refine_supersampling if refinement else 1,
     importance_fraction=train.importance_fraction,
+    one_image=train.rays_from == 'image',
   )
 
 

@@ -16,9 +16,17 @@ from pnerf_jax.distributed import sharding
 from pnerf_jax.fields.field import BoundField, FieldModule
 from pnerf_jax.fields.fixed import ClassTable
 from pnerf_jax.label_noise.model import LabelNoise, joint_label_frequencies, update_transition
+from pnerf_jax.rendering import paper_rendering
+from pnerf_jax.rendering.paper_rendering import PaperOptions
 from pnerf_jax.rendering.rays import Rendered, RenderOptions, render_rays
-from pnerf_jax.training import losses
-from pnerf_jax.training.ray_table import Batch, RayTable, draw_pixels, gather_batch
+from pnerf_jax.training import losses, paper_losses
+from pnerf_jax.training.ray_table import (
+  Batch,
+  RayTable,
+  draw_pixels,
+  draw_pixels_of_image,
+  gather_batch,
+)
 from pnerf_jax.training.train_state import TrainState, apply_gradients
 
 Metrics = dict[str, jax.Array]
@@ -33,21 +41,25 @@ class StepOptions:
 
   Attributes:
     render: options of rendering.
+    paper: options of the paper's rendering, which select its losses too; None = this project's.
     loss: config.loss.
     weights: (name, weight) of every loss term.
     depth_columns: class indices in [0, C) whose rays have a depth loss; None = all rays.
     batch_rays: B, a multiple of supersampling^2.
     supersampling: rays per pixel side.
     importance_fraction: fraction of the pixels that are importance-sampled for small primitives.
+    one_image: draw the pixels of a step from one image.
   """
 
   render: RenderOptions
+  paper: PaperOptions | None
   loss: LossConfig
   weights: tuple[tuple[str, float], ...]
   depth_columns: tuple[int, ...] | None
   batch_rays: int
   supersampling: int
   importance_fraction: float
+  one_image: bool
 
 
 @jax.named_scope('losses')
@@ -142,7 +154,37 @@ def _depth_loss(
   )
 
 
-def _total_loss(terms: Metrics, options: StepOptions, reliability: jax.Array) -> jax.Array:
+def paper_loss_terms(
+  field: BoundField,
+  batch: Batch,
+  classes: ClassTable,
+  loss: LossConfig,
+  *,
+  options: PaperOptions,
+  key: jax.Array,
+) -> Metrics:
+  """Compute every loss term of a batch as the paper's program does.
+
+  Args:
+    field: the paper's field with its parameters bound.
+    batch: B rays, one of each pixel.
+    classes: classes of the primitives.
+    loss: config.loss.
+    options: of rendering.
+    key: draws the samples in the sky.
+  """
+  out = paper_rendering.render_rays(field, batch.rays, batch.intervals, options, key=key)
+  return paper_losses.loss_terms(
+    out,
+    classes.label_ids[batch.intervals.primitive],
+    batch,
+    depth_classes=loss.depth_classes,
+    depth_max=loss.depth_max,
+    logits_rendered=loss.form == 'paper',
+  )
+
+
+def _total_loss(terms: Metrics, options: StepOptions, reliability: jax.Array | float) -> jax.Array:
   """Return the weighted sum of the terms; the weight of L_2D is scaled by the reliability."""
   weights: dict[str, float | jax.Array] = dict(options.weights)
   weights['semantic_2d'] *= reliability
@@ -151,13 +193,24 @@ def _total_loss(terms: Metrics, options: StepOptions, reliability: jax.Array) ->
 
 @jax.named_scope('batch')
 def _draw_batch(
-  table: RayTable, key: jax.Array, options: StepOptions, mesh: jax.sharding.Mesh
-) -> Batch:
-  """Draw the rays of a step, whole pixels on each device; XLA pads what does not divide."""
+  table: RayTable,
+  root_key: jax.Array,
+  step: jax.Array,
+  options: StepOptions,
+  mesh: jax.sharding.Mesh,
+) -> tuple[Batch, jax.Array]:
+  """Draw the rays of a step, whole pixels on each device; XLA pads what does not divide.
+
+  Returns the batch and a key that jitters its samples.
+  """
+  key, key_jitter = jax.random.split(jax.random.fold_in(root_key, step))
   pixels = options.batch_rays // options.supersampling**2
-  index = draw_pixels(table, key, pixels, options.importance_fraction)
+  if options.one_image:
+    index = draw_pixels_of_image(table, root_key, step, pixels)
+  else:
+    index = draw_pixels(table, key, pixels, options.importance_fraction)
   index = jax.lax.with_sharding_constraint(index, sharding.by_ray(mesh))
-  return gather_batch(table, index, options.supersampling)
+  return gather_batch(table, index, options.supersampling), key_jitter
 
 
 def _one_step(
@@ -174,8 +227,7 @@ def _one_step(
 ) -> tuple[TrainState, Metrics]:
   """Make one optimiser step; return the state and the unweighted loss terms with their sum."""
   loss = options.loss
-  key_rays, key_jitter = jax.random.split(jax.random.fold_in(root_key, state.step))
-  batch = _draw_batch(table, key_rays, options, mesh)
+  batch, key_jitter = _draw_batch(table, root_key, state.step, options, mesh)
   warming_up = state.step < loss.transition_warmup_steps
   posterior_weight = jnp.where(warming_up, loss.posterior_weight_warmup, loss.posterior_weight)
   noise = update_transition(
@@ -187,8 +239,12 @@ def _one_step(
 
   def total_loss(params):
     """Return the loss, and its terms with the label frequencies of the batch."""
+    field = BoundField(module, params)
+    if options.paper is not None:
+      terms = paper_loss_terms(field, batch, classes, loss, options=options.paper, key=key_jitter)
+      return _total_loss(terms, options, 1.0), (terms, jnp.zeros_like(state.aux))
     terms, frequencies = loss_terms(
-      BoundField(module, params),
+      field,
       batch,
       classes,
       noise,

@@ -29,22 +29,23 @@ class TrainState:
 
 
 def learning_rate(step: jax.Array | int, optim: OptimConfig, num_steps: int) -> jax.Array:
-  """Return the learning rate: exponential decay after a linear warm-up.
+  """Return the learning rate: exponential decay, in stairs if so configured, after a warm-up.
 
   Args:
     step: steps done.
     optim: config.optim.
     num_steps: steps of the run, at whose end the rate is learning_rate * final_lr_fraction.
   """
-  progress = jnp.clip(step / num_steps, 0.0, 1.0)
+  progress = jnp.clip(step // optim.decay_every * optim.decay_every / num_steps, 0.0, 1.0)
   warmup = jnp.minimum(1.0, (step + 1) / max(optim.warmup_steps, 1))
   return optim.learning_rate * optim.final_lr_fraction**progress * warmup
 
 
 def make_optimizer(optim: OptimConfig, num_steps: int) -> optax.GradientTransformation:
-  """Return Adam with the schedule of `learning_rate`."""
+  """Return Adam with the schedule of `learning_rate`, after clipping of gradient components."""
   schedule = lambda step: learning_rate(step, optim, num_steps)
-  return optax.adam(schedule, b1=0.9, b2=0.99, eps=optim.adam_eps)
+  adam = optax.adam(schedule, b1=0.9, b2=optim.adam_b2, eps=optim.adam_eps)
+  return optax.chain(optax.clip(optim.clip_value), adam) if optim.clip_value else adam
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation, aux: Any) -> TrainState:

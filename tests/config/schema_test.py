@@ -7,6 +7,7 @@ import typing
 
 import pytest
 
+from configs import kitti360
 from pnerf_jax.config import schema, spec
 from pnerf_jax.contrib.segmentation import config as segmentation
 from pnerf_jax.errors import InputError
@@ -78,6 +79,12 @@ CROSS_FIELD = [
   (schema, {'scene.far': 0.3}, 'scene.near: 0.3 is not below config.scene.far .0.3.. Lower it'),
   (schema, {'scene.bounds': (0, 0, 0, 1, 0, 1)}, 'scene.bounds: .*Put the lower corner first'),
   (schema, {'model.grid_min_cell': 5.0}, 'model.grid_min_cell: 5.0 is above .* .4.0.. Lower'),
+  (
+    schema,
+    {'train.rays_from': 'image'},
+    "train.importance_fraction: 0.5, but config.train.rays_from='image' draws uniformly.*=0.",
+  ),
+  (schema, {'loss.form': 'paper'}, "model.field: 'hash_grid', but .* needs 'paper'. .*:paper."),
   (segmentation, {'train.scale_low': 9.0}, 'train.scale_low: 9.0 is above .* .2.0.. Lower it'),
 ]
 
@@ -89,6 +96,23 @@ def test_contradictions_between_fields_are_errors(module, changes, message):
   with pytest.raises(InputError, match=rf'^config\.{message}') as error:
     module.parse_config(config)
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'train.refine_fraction': 0.5}, 'train.refine_fraction: 0.5, but .* needs 0, since'),
+    ({'scene.unannotated_space': 'void'}, "scene.unannotated_space: 'void', but .* needs 'empty'"),
+    ({'scene.max_intervals_per_ray': 74}, 'model.num_samples: 148, but .* needs more than 2 .*148'),
+    ({'model.num_render_samples': 20}, 'model.num_render_samples: 20, but .* needs more than'),
+  ],
+)
+def test_what_the_forms_of_the_paper_need(changes, message):
+  config = kitti360.get_config('paper')
+  assert schema.parse_config(config).loss.form == 'paper'
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(InputError, match=rf'^config\.{message}'):
+    schema.parse_config(config)
 
 
 def test_a_typed_config_is_checked_across_fields():

@@ -85,29 +85,25 @@ def test_compatible_labels_start_with_the_class():
 
 
 def test_compatibility_matrix_parking():
-  row = labels.compatibility_matrix(_CLASS_IDS, merged=False)[2]
+  row = labels.compatibility_matrix(_CLASS_IDS)[2]
   assert row.shape == (45,)
   np.testing.assert_array_equal(np.flatnonzero(row), [_ROAD, _SIDEWALK, _PARKING])
 
 
 def test_compatibility_matrix_box():
-  row = labels.compatibility_matrix(_CLASS_IDS, merged=False)[5]
+  row = labels.compatibility_matrix(_CLASS_IDS)[5]
   np.testing.assert_array_equal(np.flatnonzero(~row), [0, _SKY])
 
 
 def test_compatibility_matrix_cityscapes_classes():
-  matrix = labels.compatibility_matrix(_CLASS_IDS, merged=False)
+  matrix = labels.compatibility_matrix(_CLASS_IDS)
   for row, class_id in enumerate(_CLASS_IDS):
     if class_id in (_ROAD, _SIDEWALK, _BUILDING, _CAR, _SKY):
       np.testing.assert_array_equal(np.flatnonzero(matrix[row]), [class_id])
 
 
-def test_compatibility_matrix_merged_matches_the_published_code():
+def test_classes_are_merged_as_in_the_published_code():
   # 27-31 -> 26, 39 -> 41, 9 -> 8, 35 -> 13; all others -> themselves.
-  groups = [{26, 27, 28, 29, 30, 31}, {39, 41}, {8, 9}, {13, 35}]
-  class_ids = tuple(range(1, 45))
-  matrix = labels.compatibility_matrix(class_ids, merged=True)
-  for row, class_id in enumerate(class_ids):
-    group = next((g for g in groups if class_id in g), {class_id})
-    assert set(np.flatnonzero(matrix[row])) == group, class_id
-    assert matrix.dtype == bool
+  expected = {27: 26, 28: 26, 29: 26, 30: 26, 31: 26, 39: 41, 9: 8, 35: 13}
+  for class_id in range(45):
+    assert labels.paper_merged_class(class_id) == expected.get(class_id, class_id)

@@ -220,7 +220,7 @@ def test_label_reliability_of_complete_annotations_is_unchanged_to_the_bit():
   """Also if the space outside may hold geometry, and whatever labels are predicted."""
   rng = np.random.default_rng(0)
   class_ids = (_ROAD, _BUILDING, _POLE, _CAR, _SMALLPOLE, _SKY)
-  compatible = labels.compatibility_matrix(class_ids, merged=False)
+  compatible = labels.compatibility_matrix(class_ids)
   possible = np.flatnonzero(compatible.any(axis=0))
   for _ in range(50):
     counts = np.zeros((7, 45))
@@ -251,7 +251,7 @@ def test_a_class_with_few_correct_labels_wins_by_its_likelihood():
 
 
 def test_transition_from_label_sets():
-  found = transition.transition_from_label_sets(_CLASS_IDS, merged=False, uniform_noise=0.1)
+  found = transition.transition_from_label_sets(_CLASS_IDS, uniform_noise=0.1)
   assert found[1, _BUILDING] == pytest.approx(1.0)
   assert found[1, _CAR] == pytest.approx(0.1)
   assert found[-1, _CAR] == pytest.approx(1.0)

@@ -18,7 +18,6 @@ _ROAD, _BUILDING, _SKY, _CAR = 7, 11, 23, 26
 _CLASS_IDS = (_ROAD, _BUILDING, _CAR, _SKY)
 _K = 4
 _UNUSED = np.zeros(())
-_NOT_MERGED = np.eye(4, dtype=bool)
 # Primitive: 0 road, 1 and 2 two parts of car 5, 3 car 9, 4 building 5, 5 void.
 _PRIMITIVES = Primitives(
   semantic=np.array([_ROAD, _CAR, _CAR, _CAR, _BUILDING, labels.VOID], np.int32),
@@ -39,7 +38,6 @@ def _pixel_labels(
   semantics,
   fixed=None,
   num_truncated=0,
-  merged=_NOT_MERGED,
   label_field='learned',
 ):
   """Return the labels of one ray.
@@ -50,7 +48,6 @@ def _pixel_labels(
     semantics: [C], learned class distribution.
     fixed: [C], fixed class distribution; as `semantics` by default.
     num_truncated: number of truncated intervals.
-    merged: [C, C] bool.
     label_field: 'learned' or 'fixed'.
   """
   semantics = np.array([semantics], np.float32)
@@ -76,7 +73,6 @@ def _pixel_labels(
     intervals,
     _PRIMITIVES,
     jnp.asarray(_CLASS_IDS),
-    merged=merged,
     label_field=label_field,
   )
   return jax.tree.map(lambda x: np.asarray(x)[0].item(), got)
@@ -167,16 +163,3 @@ def test_label_field_fixed_gives_the_labels():
     [5, 0], [0.6, 0.3], [0.1, 0.0, 0.8, 0.1], [0.3, 0.0, 0.0, 0.1], label_field='fixed'
   )
   assert (got.semantic, got.instance) == (labels.VOID, 0)
-
-
-def test_split_merged_follows_the_fixed_field():
-  # Road and building were merged: 0.6 together, of which the fixed field gives the building 3 / 4.
-  merged = np.eye(4, dtype=bool)
-  merged[0, 1] = merged[1, 0] = True
-  got = _label([0, 4], [0.2, 0.6], [0.5, 0.1, 0.4, 0.0], fixed=[0.2, 0.6, 0.2, 0.0], merged=merged)
-  assert got[0] == _BUILDING and got[3] == pytest.approx(0.45)
-  # A group of classes without fixed probability is left unchanged.
-  split = panoptic.split_merged(
-    jnp.array([0.5, 0.1, 0.4, 0.0]), jnp.array([0.0, 0.0, 1.0, 0.0]), jnp.asarray(merged)
-  )
-  np.testing.assert_allclose(split, [0.5, 0.1, 0.4, 0.0], atol=1e-6)

@@ -124,7 +124,7 @@ def test_reliability_scales_the_weight_of_the_2d_loss(run):
   table = build_ray_table(run)
   noise = field_task.window_label_noise(run, table)
   options = dataclasses.replace(
-    stages.stage_options(run.config, run.scene.class_ids, refinement=False),
+    stages.stage_options(run.config, run.scene.class_ids, far=200.0, refinement=False),
     batch_rays=64,
     importance_fraction=0.0,
   )

@@ -12,6 +12,7 @@ import pytest
 
 from pnerf_jax.data import labels
 from pnerf_jax.label_noise.transition import transition_from_label_sets
+from pnerf_jax.rendering import compositing
 from pnerf_jax.training import losses
 
 _ROAD, _SIDEWALK, _PARKING, _BUILDING, _SKY, _CAR, _BOX = 7, 8, 9, 11, 23, 26, 41
@@ -109,7 +110,7 @@ def test_forward_corrected_nll_agrees_with_a_loop():
 
 
 def test_forward_corrected_nll_by_hand():
-  transition = transition_from_label_sets(_CLASS_IDS, merged=False, uniform_noise=0.5)
+  transition = transition_from_label_sets(_CLASS_IDS, uniform_noise=0.5)
   # Road 0.2, sidewalk 0.1, parking 0.3, car 0.4; called road: 0.2 + 0.3 + 0.5 (0.1 + 0.4) = 0.75.
   probabilities = jnp.array([[0.2, 0.1, 0.3, 0.0, 0.4, 0.0, 0.0]])
   got = losses.forward_corrected_nll(probabilities, jnp.array([_ROAD]), jnp.ones(1), transition)
@@ -149,6 +150,59 @@ def test_posterior_cross_entropy_agrees_with_a_loop():
     class_prior=jnp.asarray(class_prior),
   )
   assert float(got) == pytest.approx(total / (mask > 0).sum(), rel=1e-4)
+
+
+# Of a label, over every magnitude; 1e-6 is the floor of the logarithm.
+_MAGNITUDES = (0.0, 1e-30, 1e-12, 1e-8, 9e-7, 1e-6, 1.1e-6, 1e-4, 0.3, 1.0)
+
+
+def _nll_of(probability):
+  """Return the loss of one pixel that is certainly labelled by its class or not at all."""
+  transition = jnp.zeros((8, 45)).at[4, _CAR].set(1.0)
+  probabilities = jnp.zeros((1, 7)).at[0, 4].set(probability)
+  return losses.forward_corrected_nll(probabilities, jnp.array([_CAR]), jnp.ones(1), transition)
+
+
+def test_forward_corrected_nll_has_a_gradient_at_every_magnitude():
+  values, gradients = jax.jit(jax.vmap(jax.value_and_grad(_nll_of)))(jnp.array(_MAGNITUDES))
+  for probability, value, gradient in zip(_MAGNITUDES, values, gradients):
+    # Linear below 1e-6, with the value and the slope of the logarithm there.
+    below = max(1e-6 - probability, 0.0) / 1e-6
+    assert float(value) == pytest.approx(-math.log(max(probability, 1e-6)) + below, rel=1e-6)
+    assert float(gradient) == pytest.approx(-1 / max(probability, 1e-6), rel=1e-5)
+  # Strictly where float32 resolves it.
+  assert np.all(np.diff(values) <= 0.0) and np.all(np.diff(values[3:]) < 0.0)
+
+
+def test_forward_corrected_nll_is_the_logarithm_bit_for_bit_above_its_floor():
+  probability = jnp.asarray(10.0 ** np.random.default_rng(4).uniform(-6, 0, 500), jnp.float32)
+  probability = jnp.maximum(probability, 1e-6)
+  got, want = (
+    jax.jit(jax.vmap(jax.value_and_grad(function)))(probability)
+    for function in (_nll_of, lambda p: -jnp.log(p))
+  )
+  np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize('occlusion', [15.0, 25.0, 60.0])  # exp(-15) = 3e-7
+def test_the_fixed_loss_moves_the_density_of_a_ray_with_an_improbable_label(occlusion):
+  """A building occludes the car that the label names; then the car is nearly transparent."""
+  transition = jnp.zeros((8, 45)).at[jnp.array([3, 4]), jnp.array([_BUILDING, _CAR])].set(1.0)
+  classes = jax.nn.one_hot(jnp.array([[3, 4]]), 7)
+
+  @jax.jit
+  @jax.grad
+  def pull(sigma):
+    weights, sky = compositing.composite_weights(sigma, jnp.ones((1, 2)))
+    fixed = compositing.integrate(weights, classes) + sky[:, None] * jax.nn.one_hot(6, 7)
+    return losses.forward_corrected_nll(fixed, jnp.array([_CAR]), jnp.ones(1), transition)
+
+  building, car = pull(jnp.array([[occlusion, 2.0]]))[0]
+  hidden = math.exp(-occlusion)
+  assert float(building) == pytest.approx(1e6 * hidden * (1 - math.exp(-2.0)), rel=1e-3)
+  assert float(car) == pytest.approx(-1e6 * hidden * math.exp(-2.0), rel=1e-3)
+  _, car = pull(jnp.array([[0.0, 1e-9]]))[0]
+  assert float(car) == pytest.approx(-1e6, rel=1e-3)
 
 
 @pytest.mark.slow
@@ -211,10 +265,9 @@ def test_free_space_is_not_supervised():
   assert float(pull(probabilities)[0, 0]) == 0.0
 
 
-@pytest.mark.parametrize('merged', [False, True])
-def test_label_on_ray_agrees_with_a_loop(merged):
+def test_label_on_ray_agrees_with_a_loop():
   rng = np.random.default_rng(4)
-  sets = labels.compatibility_matrix(_CLASS_IDS, merged=merged)
+  sets = labels.compatibility_matrix(_CLASS_IDS)
   ray_classes = rng.uniform(size=(200, 7)) > 0.7
   ray_classes[0] = False
   label = rng.integers(0, 45, 200)
@@ -261,7 +314,7 @@ def _terms(weights, probabilities, logits, depth, mask):
   """Every term on B = 4 rays, as functions of what is rendered."""
   t = jnp.broadcast_to(jnp.array([1.0, 5.0, 5.0, 30.0]), (4, 4))
   noisy, exact = (
-    jnp.asarray(transition_from_label_sets(_CLASS_IDS, merged=False, uniform_noise=noise))
+    jnp.asarray(transition_from_label_sets(_CLASS_IDS, uniform_noise=noise))
     for noise in (0.02, 0.0)
   )
   label = jnp.array([_ROAD, _SKY, _CAR, labels.VOID])

@@ -67,7 +67,11 @@ def _table(uniform=None, importance=None) -> ray_table.RayTable:
     ),
     world_from_cam=jnp.asarray(_world_from_cam(), jnp.float32),
     intrinsics=jnp.asarray(_INTRINSICS, jnp.float32),
+    supervised=jnp.arange(_VIEWS) != 1,
     uniform=jnp.asarray(uniform, jnp.int32),
+    view_start=jnp.asarray(
+      np.searchsorted(uniform, np.arange(_VIEWS + 1) * _WIDTH * _HEIGHT), jnp.int32
+    ),
     importance=jnp.asarray(importance, jnp.int32),
     width=_WIDTH,
     height=_HEIGHT,
@@ -142,6 +146,36 @@ def test_draw_pixels_takes_each_fraction_from_its_list(importance_fraction):
       counts = np.unique(rays, return_counts=True)[1]
       mean = rays.size / 30
       assert counts.size == 30 and np.abs(counts - mean).max() < 5 * math.sqrt(mean)
+
+
+def test_a_step_draws_distinct_pixels_of_one_image():
+  usable = np.delete(np.arange(_COUNT), [0, 5, 36, 40, 104])
+  table = _table(usable)
+  draw = jax.jit(ray_table.draw_pixels_of_image, static_argnums=3)
+  key, count, drawn = jax.random.key(3), 20, collections.Counter()
+  for epoch in range(20):
+    views = []
+    for step in range(epoch * _VIEWS, (epoch + 1) * _VIEWS):
+      pixels = np.asarray(draw(table, key, step, count))
+      assert len(set(pixels.tolist())) == count and set(pixels.tolist()) <= set(usable.tolist())
+      assert len(set((pixels // (_WIDTH * _HEIGHT)).tolist())) == 1
+      views.append(int(pixels[0]) // (_WIDTH * _HEIGHT))
+      drawn.update(pixels.tolist())
+      np.testing.assert_array_equal(pixels, draw(table, key, step, count))
+    assert sorted(views) == list(range(_VIEWS))  # each image once
+  assert set(drawn) == set(usable.tolist())
+  # All pixels of an image are equally likely: 20 draws of 20 of 32 to 34, five standard deviations.
+  expected = 20 * count / 33
+  assert max(abs(n - expected) for n in drawn.values()) < 5 * math.sqrt(expected * (1 - count / 33))
+
+
+def test_an_image_with_few_usable_pixels_repeats_them():
+  usable = np.array([1, 2, 3, *range(35, _COUNT)])
+  draw = lambda step: np.asarray(
+    ray_table.draw_pixels_of_image(_table(usable), jax.random.key(0), jnp.int32(step), 10)
+  )
+  first = next(pixels for pixels in map(draw, range(_VIEWS)) if pixels[0] < 35)
+  assert set(first.tolist()) == {1, 2, 3}
 
 
 def test_unusable_pixels_are_never_drawn():

@@ -57,6 +57,7 @@ def _batch(primitive, depth) -> Batch:
     label=jnp.full(count, _BUILDING),
     label_weight=jnp.ones(count),
     depth=jnp.asarray(depth, jnp.float32),
+    supervised=jnp.ones(count, bool),
   )
 
 
@@ -79,7 +80,9 @@ def _options(variant: str = 'default', refinement: bool = False, **loss) -> step
   """Return the settings of a stage with some fields of config.loss changed."""
   config = configs.get_config(variant)
   config.loss.update(loss)
-  options = stages.stage_options(parse_config(config, 1), _CLASS_IDS, refinement=refinement)
+  options = stages.stage_options(
+    parse_config(config, 1), _CLASS_IDS, far=100.0, refinement=refinement
+  )
   return dataclasses.replace(options, render=_RENDER)
 
 
@@ -100,7 +103,7 @@ def _loss_terms(field, batch, noise=None, options=None, posterior_weight=0.0, ke
 
 
 def _depth_loss(batch, classes) -> float:
-  options = _options('paper', depth_classes=classes)
+  options = _options(depth_loss='huber', depth_classes=classes)
   terms, _ = _loss_terms(_Fog(), batch, options=options, key=jax.random.key(0))
   return float(terms['depth'])
 
@@ -208,7 +211,8 @@ def test_refinement_scales_the_weights_of_depth_and_labels():
 def test_semantics_move_density_until_the_refinement_stage():
   config = parse_config(configs.get_config(), 1)
   first, refinement = (
-    stages.stage_options(config, _CLASS_IDS, refinement=stage).render for stage in (False, True)
+    stages.stage_options(config, _CLASS_IDS, far=100.0, refinement=stage).render
+    for stage in (False, True)
   )
   assert first.semantics_grad_to_density
   assert refinement == dataclasses.replace(first, semantics_grad_to_density=False)

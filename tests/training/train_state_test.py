@@ -1,5 +1,6 @@
 """The learning rate in closed form, and Adam worked out by hand."""
 
+import dataclasses
 import math
 
 import jax
@@ -35,6 +36,27 @@ def test_learning_rate_ends():
   rates = [rate(step, 50) for step in range(50, 1000, 50)]
   ratios = np.divide(rates[1:], rates[:-1])
   np.testing.assert_allclose(ratios, 0.05 ** (50 / 1000), rtol=1e-4)
+
+
+@pytest.mark.parametrize('step', [0, 999, 1000, 1999, 40000, 79999])
+def test_learning_rate_decays_in_stairs(step):
+  optim = dataclasses.replace(_optim(5e-4, 0.5, 0), decay_every=1000)
+  got = float(train_state.learning_rate(jnp.int32(step), optim, 80000))
+  assert got == pytest.approx(5e-4 * 0.5 ** (step // 1000 / 80), rel=1e-6)
+
+
+def test_gradient_components_are_clipped_before_adam():
+  optim = dataclasses.replace(_optim(0.1, 1.0, 0, 1e-8), clip_value=40.0, adam_b2=0.999)
+  optimizer = train_state.make_optimizer(optim, 10)
+  state = train_state.init_state(jnp.zeros(3), optimizer, None)
+  value, first, second = np.zeros(3), np.zeros(3), np.zeros(3)
+  for count, gradient in enumerate(([1e6, -30.0, 0.5], [2.0, -1e3, 0.1])):
+    state = train_state.apply_gradients(state, jnp.array(gradient), optimizer, None)
+    g = np.clip(gradient, -40.0, 40.0)
+    first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+    step = first / (1 - 0.9 ** (count + 1))
+    value = value - 0.1 * step / (np.sqrt(second / (1 - 0.999 ** (count + 1))) + 1e-8)
+  np.testing.assert_allclose(state.params, value, rtol=1e-5)
 
 
 @pytest.mark.parametrize('epsilon', [1e-15, 0.1])

@@ -142,7 +142,7 @@ def label_likelihood(rays: RayLabels, pseudo_label: np.ndarray, floor: float) ->
     pseudo_label: [H, W] uint8 ids.
     floor: likelihood of a pseudo-label that is incompatible with the class.
   """
-  compatible = labels.compatibility_matrix(tuple(rays.semantic.tolist()), merged=False)
+  compatible = labels.compatibility_matrix(tuple(rays.semantic.tolist()))
   likelihood = np.where(compatible, 1, floor).astype(np.float32)
   known = ~np.isin(pseudo_label, labels.UNKNOWN)
   return np.where(known[..., None], likelihood.T[np.where(known, pseudo_label, 0)], np.float32(1))

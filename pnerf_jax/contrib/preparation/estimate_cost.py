@@ -69,7 +69,9 @@ def estimate(experiment: Experiment) -> CostEstimate:
   train_steps: jax.stages.Wrapped = make_train_steps(
     small.module,
     train_state.make_optimizer(config.optim, config.train.steps),
-    stages.stage_options(config, small.scene.class_ids, refinement=False),
+    stages.stage_options(
+      config, small.scene.class_ids, far=float(small.scene.window.far), refinement=False
+    ),
     mesh,
     config.train.steps_per_call,
   )

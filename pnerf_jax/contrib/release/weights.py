@@ -1,13 +1,10 @@
 """Conversion of a checkpoint released with Panoptic NeRF to a run of the paper's field.
 
-Letters: C classes present in the window.
-
 References:
   Fu et al., Panoptic NeRF, 3DV 2022, and the checkpoints of its program (`latest.pth`).
 """
 
 import logging
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -32,7 +29,6 @@ _LOG = logging.getLogger(__name__)
 
 _STATE = 'net'  # entry of the checkpoint
 _PREFIX = 'nerf_0.'  # of the tensor names
-_HEAD = 'semantic_output2'
 
 
 def make_run(config: Config, workdir: Path, path: Path) -> None:
@@ -53,6 +49,11 @@ def make_run(config: Config, workdir: Path, path: Path) -> None:
       f"config.model.field: {config.model.field!r}, but the weights are of 'paper'. Use"
       ' --config=configs/kitti360.py:paper.'
     )
+  if config.loss.form == 'default':
+    raise InputError(
+      "config.loss.form: 'default', but the weights are of the paper's program and its labels. Use"
+      ' --config=configs/kitti360.py:paper.'
+    )
   # Another centre or far bound moves every point, which nothing later can detect.
   if len(config.scene.center) != 3 or not config.scene.far > 0:
     raise InputError(
@@ -65,7 +66,6 @@ def make_run(config: Config, workdir: Path, path: Path) -> None:
   _check_no_checkpoint(workdir)
   params = read_params(path)
   experiment = build_experiment(config)
-  params = share_merged(params, experiment.scene.class_ids)
   state = FieldTask(experiment).init_state(jax.tree.map(jnp.asarray, params))
   workdir.mkdir(parents=True, exist_ok=True)
   with lock.acquire(workdir):
@@ -126,26 +126,3 @@ def _pop_tensor(
   if not np.isfinite(tensor).all():
     raise InputError(f'{path}: {name} is not finite. Use an earlier checkpoint.')
   return tensor.astype(np.float32)
-
-
-def share_merged(params: dict[str, Any], class_ids: tuple[int, ...]) -> dict[str, Any]:
-  """Give every class the output channel of the class that it was merged into for training.
-
-  The released network has no trained channels for parking, gate, truck and other classes: it
-  predicts sidewalk, fence, car. The present classes that were merged into one share its probability
-  equally, so their sum is the network's prediction; labelling divides it by the primitives
-  (panoptic.split_merged).
-
-  Args:
-    params: parameters of PaperField.
-    class_ids: the C ids present in the window.
-
-  Returns:
-    New parameters; the channels of absent and of unmerged classes are unchanged.
-  """
-  kernel, bias = (params[_HEAD][kind].copy() for kind in ('kernel', 'bias'))
-  merged = [labels.paper_merged_class(i) for i in class_ids]
-  for class_id, source in zip(class_ids, merged):
-    kernel[:, class_id] = params[_HEAD]['kernel'][:, source]
-    bias[class_id] = params[_HEAD]['bias'][source] - math.log(merged.count(source))
-  return {**params, _HEAD: {'kernel': kernel, 'bias': bias}}

@@ -38,6 +38,7 @@ def tensors(monkeypatch):
   for layer, shape in _SHAPES.items():
     state[f'nerf_0.{layer}.weight'] = rng.normal(0, 0.1, shape).astype(np.float32)
     state[f'nerf_0.{layer}.bias'] = rng.normal(0, 0.1, shape[:1]).astype(np.float32)
+  state['nerf_0.alpha_linear.bias'][:] = 10.0  # density everywhere
   monkeypatch.setattr(torch_file, 'read_tensors', lambda path, key: dict(state))
   return state
 
@@ -91,29 +92,10 @@ def test_read_params_refuses_unexpected_tensors(tensors, name, value, message):
     weights.read_params('latest.pth')
 
 
-def test_share_merged_divides_the_probability_of_merged_classes(tensors):
-  params = weights.read_params('latest.pth')
-  hidden = np.random.default_rng(1).normal(size=(9, 128))
-
-  def probabilities(params, ids):
-    head = params['semantic_output2']
-    scores = np.exp(hidden @ head['kernel'] + head['bias'])[:, list(ids)]
-    return dict(zip(ids, (scores / scores.sum(axis=1, keepdims=True)).T))
-
-  ids = (7, 8, 9, 13, 26, 27, 29, 39, 23)  # sidewalk + parking, car + two more, trash bin alone
-  expected = probabilities(params, (7, 8, 13, 26, 41, 23))
-  found = probabilities(weights.share_merged(params, ids), ids)
-  for class_id in (7, 13, 23):
-    np.testing.assert_allclose(found[class_id], expected[class_id], rtol=1e-4)
-  for members, source in (((8, 9), 8), ((26, 27, 29), 26), ((39,), 41)):
-    for class_id in members:
-      np.testing.assert_allclose(found[class_id], expected[source] / len(members), rtol=1e-4)
-  # Channels of absent classes are unchanged.
-  absent = [i for i in range(50) if i not in ids]
-  np.testing.assert_array_equal(
-    weights.share_merged(params, ids)['semantic_output2']['kernel'][:, absent],
-    params['semantic_output2']['kernel'][:, absent],
-  )
+def test_make_run_refuses_another_form(config, tmp_path):
+  ours = dataclasses.replace(config, loss=dataclasses.replace(config.loss, form='default'))
+  with pytest.raises(InputError, match=r"config.loss.form: 'default'.*:paper"):
+    weights.make_run(ours, tmp_path, tmp_path / 'latest.pth')
 
 
 @pytest.fixture
@@ -124,7 +106,8 @@ def config(street):
   config.data.image_scale = 0.0
   config.scene.center = (1000.0, 4000.0, 115.0)
   config.scene.far = 200.0
-  config.model.num_samples = config.model.num_render_samples = 2
+  config.scene.max_intervals_per_ray = 2
+  config.model.num_samples = config.model.num_render_samples = 6
   config.eval.chunk_rays = 512
   config.train.update(
     steps=1, batch_rays=8, steps_per_call=1, log_every=1, checkpoint_every=1, preview_every=1
@@ -138,8 +121,7 @@ def test_a_run_is_evaluated_and_trained(config, tensors, tmp_path, monkeypatch):
   weights.make_run(config, tmp_path, tmp_path / 'latest.pth')
   run = trained_run.load_trained_run(tmp_path, None)
   assert run.step == 0 and run.run.module.scale == 200.0
-  expected = weights.share_merged(weights.read_params(''), run.run.scene.class_ids)
-  jax.tree.map(np.testing.assert_array_equal, run.params, expected)
+  jax.tree.map(np.testing.assert_array_equal, run.params, weights.read_params(''))
   evaluate(tmp_path)
   assert (tmp_path / 'eval' / 'metrics.json').is_file()
   with pytest.raises(InputError, match='checkpoints: exists already'):
