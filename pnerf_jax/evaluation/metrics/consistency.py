@@ -2,10 +2,10 @@
 
 The LiDAR points of consecutive frames take the class predicted at their pixel and are matched
 across the frames; MC is the fraction of matches with equal classes. It needs no labels, and does
-not measure correctness. Variants: all points inside the image (as in the paper), and only the
-points visible to the camera (visibility.py). Both are also computed for the true labels, as an
-upper bound: these do not reach 1 because of pixel quantisation at object edges, occluded points,
-and objects closer than the matching radius.
+not measure correctness. Variants: all points inside the image, and only the points visible to the
+camera (visibility.py); `paper_consistency` counts as the paper's program. Both are also computed
+for the true labels, as an upper bound: these do not reach 1 because of pixel quantisation at object
+edges, occluded points, and objects closer than the matching radius.
 
 References:
   Fu et al., Panoptic NeRF, 3DV 2022.
