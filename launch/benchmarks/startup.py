@@ -41,7 +41,9 @@ def child(root: str, frames: str, workdir: str) -> None:
   noise = window_label_noise(run, table)
   mark(noise)
   replicated = sharding.replicated(run.mesh)
-  options = stages.stage_options(run.config, run.scene.class_ids, refinement=False)
+  options = stages.stage_options(
+    run.config, run.scene.class_ids, far=float(run.scene.window.far), refinement=False
+  )
   optimizer = train_state.make_optimizer(run.config.optim, run.config.train.steps)
   train_steps = make_train_steps(
     run.module, optimizer, options, run.mesh, run.config.train.steps_per_call

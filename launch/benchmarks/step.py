@@ -10,13 +10,14 @@ import numpy as np
 
 from launch.benchmarks import measure, profiles, scenes
 from launch.benchmarks.training import Trainer
+from pnerf_jax.data import labels
 from pnerf_jax.errors import InputError
-from pnerf_jax.fields import fixed
 from pnerf_jax.fields.field import BoundField
-from pnerf_jax.rendering import sampling
-from pnerf_jax.training import losses
-from pnerf_jax.training.ray_table import draw_pixels, gather_batch
-from pnerf_jax.training.step import loss_terms
+from pnerf_jax.rendering import paper_rendering
+from pnerf_jax.rendering.rays import points_on_rays
+from pnerf_jax.training import paper_losses
+from pnerf_jax.training.ray_table import draw_pixels_of_image, gather_batch
+from pnerf_jax.training.step import paper_loss_terms
 
 _PAPER_SAMPLES = 148
 _NUM_INSTRUCTIONS = 8  # of the profile
@@ -165,9 +166,7 @@ def paper(options: Any, row: Any) -> list[measure.Measurement]:
     )
     arrays, our_loss = one_batch(trainer)
     network = torch_paper.PaperField(
-      jax.device_get(trainer.state.params),
-      float(trainer.run.scene.window.far),
-      trainer.run.scene.class_ids,
+      jax.device_get(trainer.state.params), float(trainer.run.scene.window.far)
     )
     step = torch_paper.Step(network, dataclasses.asdict(trainer.config.loss), dtype == 'bfloat16')
     batch = torch_paper.to_tensors(arrays)
@@ -201,48 +200,37 @@ def paper(options: Any, row: Any) -> list[measure.Measurement]:
 
 def one_batch(trainer: Trainer) -> tuple[dict[str, np.ndarray], jax.Array]:
   """Return a batch with the arrays of torch_paper.to_tensors, and our loss on it."""
-  table, classes, noise, _ = trainer.arguments
-  options, loss = trainer.options, trainer.config.loss
-  key = jax.random.key(0)
-  batch = gather_batch(table, draw_pixels(table, key, options.batch_rays, 0.0), 1)
-  terms, _ = jax.jit(
-    lambda params: loss_terms(
-      BoundField(trainer.run.module, params),
-      batch,
-      classes,
-      noise,
-      options,
-      posterior_weight=jnp.float32(loss.posterior_weight_warmup),
-      key=key,
+  table, classes, _, _ = trainer.arguments
+  options, loss, key = trainer.options, trainer.config.loss, jax.random.key(0)
+  step = jnp.zeros((), jnp.int32)
+  batch = gather_batch(table, draw_pixels_of_image(table, key, step, options.batch_rays), 1)
+  terms = jax.jit(
+    lambda params: paper_loss_terms(
+      BoundField(trainer.run.module, params), batch, classes, loss, options=options.paper, key=key
     )
   )(trainer.state.params)
-  render, rays = options.render, batch.rays
-  t = sampling.sample_intervals(
-    batch.intervals, render.num_samples, render.per_interval_fraction, key
-  )
-  membership = fixed.find_membership(t, batch.intervals, classes)
-  ray_classes = jnp.any(membership.class_mask, axis=-2)
-  has_depth_loss = jnp.ones(len(ray_classes), bool)
-  if options.depth_columns is not None:
-    columns = jnp.asarray(options.depth_columns, jnp.int32)
-    has_depth_loss = jnp.any(ray_classes[:, columns], axis=-1)
+  rays, class_id = batch.rays, classes.label_ids[batch.intervals.primitive]
+  t = paper_rendering.place_samples(batch.intervals, options.paper, key)
+  z = t * rays.depth_per_t[:, None]
+  samples = paper_rendering.locate_samples(t, z, batch.intervals, options.paper.far)
+  merged, label = (paper_losses.merge_classes(x) for x in (class_id, batch.label))
+  classes_of_depth = jnp.asarray(loss.depth_classes or range(labels.NUM_IDS))
+  wanted = jnp.isin(class_id, classes_of_depth).any(axis=-1)
+  reached = (merged == label[:, None]).any(axis=-1) | (label == labels.SKY)
   arrays = {
-    'points': rays.origins[:, None] + t[..., None] * rays.directions[:, None],
+    'points': points_on_rays(rays, t),
     'directions': rays.directions,
-    'origins': rays.origins,
     'rgb': batch.rgb,
-    't': t,
-    'delta': sampling.assign_segments(t, membership.inside, batch.intervals).delta,
-    'occupied': membership.occupied,
-    'fixed': membership.fixed,
-    'likelihood': noise.transition.T[batch.label],
-    'depth': batch.depth / rays.depth_per_t,
-    'has_depth_loss': (batch.depth > 0) & (batch.depth < loss.depth_max) & has_depth_loss,
-    'label_weight': (batch.label > 0) * batch.label_weight,
-    'label_on_ray': losses.label_on_ray(ray_classes, batch.label, noise.compatible),
+    'z': z,
+    'is_empty': samples.is_empty,
+    'hot': paper_rendering.multi_hot(samples, merged),
+    'depth': batch.depth,
+    'has_depth_loss': (batch.depth > 0) & (batch.depth < loss.depth_max) & wanted,
+    'label_on_ray': reached & batch.supervised,
+    'supervised': batch.supervised,
   }
-  weights = dict(options.weights)
-  return jax.device_get(arrays), sum(weights[name] * value for name, value in terms.items())
+  arrays = {**jax.device_get(arrays), 'label': np.asarray(label, np.int64)}
+  return arrays, sum(dict(options.weights)[name] * value for name, value in terms.items())
 
 
 def run(options: Any) -> list[measure.Measurement]:

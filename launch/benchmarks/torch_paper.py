@@ -5,7 +5,7 @@ semantics, compositing, the losses of Panoptic NeRF, and Adam. Samples and their
 primitives are inputs, computed by our step. The weights are copied from our network, so that both
 losses must be equal.
 
-Letters: B rays, S samples, C classes present.
+Letters: B rays, S samples, C = 50 channels.
 """
 
 from typing import Any
@@ -25,14 +25,8 @@ def _frequency_encoding(x: torch.Tensor, octaves: int) -> torch.Tensor:
 class PaperField(nn.Module):
   """The paper's network, with the layer names of ours."""
 
-  def __init__(self, params: dict, scale: float, class_ids: tuple[int, ...]):
-    """Copy the parameters of our network.
-
-    Args:
-      params: of our network.
-      scale: far bound, metres.
-      class_ids: ids of the C classes whose logits are returned.
-    """
+  def __init__(self, params: dict, scale: float):
+    """Copy the parameters of our network. scale: far bound, metres."""
     super().__init__()
     self.layers = nn.ModuleDict()
     for name, layer in params.items():
@@ -42,7 +36,7 @@ class PaperField(nn.Module):
         dense.weight.copy_(torch.from_numpy(kernel.T))
         dense.bias.copy_(torch.from_numpy(np.array(layer['bias'])))
       self.layers[name] = dense
-    self.scale, self.class_ids = scale, list(class_ids)
+    self.scale = scale
 
   def forward(
     self, points: torch.Tensor, directions: torch.Tensor
@@ -67,7 +61,7 @@ class PaperField(nn.Module):
     for i in range(4):
       semantic = F.relu(layers[f'semantic_linears_{i}'](semantic))
     semantic = F.relu(layers['semantic_output1'](semantic))
-    logits = layers['semantic_output2'](semantic)[..., self.class_ids]
+    logits = layers['semantic_output2'](semantic)
     view = _frequency_encoding(directions, 4)[:, None].expand(*points.shape[:-1], -1)
     feature = layers['feature_linear'](hidden)
     color = F.relu(layers['rgb_linears_0'](torch.cat([feature, view.to(feature.dtype)], dim=-1)))
@@ -82,7 +76,7 @@ def _masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def loss(
   network: PaperField, batch: dict[str, torch.Tensor], weights: dict[str, float], autocast: bool
 ) -> torch.Tensor:
-  """Return the weighted loss of a batch.
+  """Return the weighted loss of a batch, in the current form of the paper's program.
 
   Args:
     network: the field.
@@ -93,39 +87,25 @@ def loss(
   b = batch
   with torch.autocast('cpu', dtype=torch.bfloat16, enabled=autocast):
     sigma, rgb, logits = network(b['points'], b['directions'])
-    sky_points = b['origins'] + (network.scale + 10.0) * b['directions']
-    _, sky_rgb, _ = network(sky_points[:, None], b['directions'])
-  sigma, rgb, logits, sky_rgb = (x.float() for x in (sigma, rgb, logits, sky_rgb))
-  optical = sigma * b['delta']
-  optical_depth = torch.cumsum(optical, -1)
-  before = torch.cat([torch.zeros_like(optical_depth[:, :1]), optical_depth[:, :-1]], -1)
-  w = torch.exp(-before) * -torch.expm1(-optical)
-  transmittance = torch.exp(-optical_depth[:, -1])
-  color = (w[..., None] * rgb).sum(1) + transmittance[:, None] * sky_rgb[:, 0]
-  depth = (w * b['t']).sum(-1) / (1 - transmittance).clamp(min=1e-6)
-  sky = F.one_hot(torch.tensor(logits.shape[-1] - 1), logits.shape[-1])
-  learned = torch.where(b['occupied'][..., None], logits.softmax(-1), torch.zeros(()))
-  learned = (w[..., None] * learned).sum(1) + transmittance[:, None] * sky
-  fixed = (w[..., None] * b['fixed']).sum(1) + transmittance[:, None] * sky
-
-  def forward_corrected_nll(probabilities, label_weight):
-    """Return -log P(y) of the pseudo-labels, as training.losses.forward_corrected_nll."""
-    free_space = (1 - probabilities.sum(-1)).clamp(min=0)
-    likelihood = b['likelihood']
-    label_probability = (probabilities * likelihood[:, :-1]).sum(-1)
-    nll = -torch.log((label_probability + free_space * likelihood[:, -1]).clamp(min=1e-6))
-    return (nll * label_weight).sum() / (label_weight > 0).sum().clamp(min=1)
-
-  error = (depth - b['depth']).abs()
+  sigma, rgb, logits = (x.float() for x in (sigma, rgb, logits))
+  sigma = torch.where(b['is_empty'], torch.zeros(()), sigma)
+  z = b['z']
+  delta = torch.cat([z[:, 1:] - z[:, :-1], torch.full_like(z[:, :1], 1e10)], -1)
+  alpha = 1 - torch.exp(-sigma * delta)
+  passed = torch.cat([torch.ones_like(z[:, :1]), 1 - alpha + 1e-10], -1)
+  w = alpha * torch.cumprod(passed, -1)[:, :-1]
+  render = lambda values: (w[..., None] * values).sum(1)
+  nll = lambda values: -values.log_softmax(-1).gather(1, b['label'][:, None])[:, 0]
+  error = ((w * z).sum(-1) - b['depth']).abs()
   huber = torch.where(error < 1, 0.5 * error**2, error - 0.5)
-  unambiguous = (b['fixed'].amax(-1) > 0.999) & (w.detach() > 0.05)
-  cross_entropy = -(b['fixed'] * logits.log_softmax(-1)).sum(-1)
+  of_sample = -(b['hot'] * logits.log_softmax(-1)).sum(-1)
+  in_one_class = (b['hot'].sum(-1) == 1) & (w.detach() > 0.05) & b['supervised'][:, None]
   terms = {
-    'rgb': ((color - b['rgb']) ** 2).mean(),
-    'depth': _masked_mean(huber, b['has_depth_loss'] & (1 - transmittance.detach() > 0)),
-    'semantic_2d_fixed': forward_corrected_nll(fixed, b['label_weight']),
-    'semantic_2d': forward_corrected_nll(learned, b['label_weight'] * b['label_on_ray']),
-    'semantic_3d': _masked_mean(cross_entropy, unambiguous),
+    'rgb': ((render(rgb) - b['rgb']) ** 2).mean(),
+    'depth': _masked_mean(huber, b['has_depth_loss']).clamp(max=0.1),
+    'semantic_2d_fixed': _masked_mean(nll(render(b['hot'])), b['supervised']),
+    'semantic_2d': _masked_mean(nll(render(logits)), b['label_on_ray']),
+    'semantic_3d': _masked_mean(of_sample, in_one_class),
   }
   return sum(weights[name] * value for name, value in terms.items())
 
@@ -134,9 +114,9 @@ def to_tensors(arrays: dict[str, Any]) -> dict[str, torch.Tensor]:
   """Return a batch as tensors.
 
   Args:
-    arrays: points [B, S, 3], directions [B, 3], origins [B, 3], rgb [B, 3], t [B, S], delta [B, S],
-      occupied [B, S] bool, fixed [B, S, C], likelihood [B, C + 1] of the pseudo-label, depth [B] in
-      metres along the ray, has_depth_loss [B] bool, label_weight [B], label_on_ray [B] bool.
+    arrays: points [B, S, 3], directions [B, 3], rgb [B, 3], z [B, S] and depth [B] in planar
+      metres, is_empty [B, S] bool, hot [B, S, C] fixed field of merged classes, label [B] int64
+      merged, has_depth_loss, label_on_ray, supervised [B] bool.
   """
   return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
@@ -146,12 +126,13 @@ class Step:
 
   def __init__(self, network: PaperField, weights: dict[str, float], autocast: bool):
     self._network, self._weights, self._autocast = network, weights, autocast
-    self._adam = torch.optim.Adam(network.parameters(), lr=5e-4, betas=(0.9, 0.99), eps=1e-8)
+    self._adam = torch.optim.Adam(network.parameters(), lr=5e-4, betas=(0.9, 0.999), eps=1e-8)
 
   def __call__(self, batch: dict[str, torch.Tensor]) -> float:
     """Make one step, and return the loss before it."""
     self._adam.zero_grad()
     value = loss(self._network, batch, self._weights, self._autocast)
     value.backward()
+    torch.nn.utils.clip_grad_value_(self._network.parameters(), 40)
     self._adam.step()
     return float(value.detach())

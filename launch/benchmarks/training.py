@@ -46,7 +46,9 @@ class Trainer:
     self.run = run = build_experiment(config)
     self.config = run.config
     class_ids, train = run.scene.class_ids, run.config.train
-    self.options = stages.stage_options(run.config, class_ids, refinement=False)
+    self.options = stages.stage_options(
+      run.config, class_ids, far=float(run.scene.window.far), refinement=False
+    )
     replicated = sharding.replicated(run.mesh)
     table = build_ray_table(run)
     self.arguments = (

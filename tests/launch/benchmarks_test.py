@@ -107,16 +107,16 @@ def test_pytorch_step_has_the_same_loss(street, dtype, tolerance):
     'paper',
     frames=1,
     train__batch_rays=64,
+    scene__max_intervals_per_ray=4,
     model__num_samples=12,
+    model__num_render_samples=12,
     train__steps_per_call=1,
     model__compute_dtype=dtype,
     loss__depth_classes=(),
   )
   arrays, ours = step.one_batch(trainer)
   assert arrays['has_depth_loss'].any() and arrays['label_on_ray'].any()
-  network = torch_paper.PaperField(
-    trainer.state.params, float(trainer.run.scene.window.far), trainer.run.scene.class_ids
-  )
+  network = torch_paper.PaperField(trainer.state.params, float(trainer.run.scene.window.far))
   weights = dataclasses.asdict(trainer.config.loss)
   torch_step = torch_paper.Step(network, weights, dtype == 'bfloat16')
   batch = torch_paper.to_tensors(arrays)
