@@ -55,6 +55,7 @@ def _paper(config: ml_collections.ConfigDict) -> None:
   config.scene.max_intervals_per_ray = 10
   config.loss.form = 'paper'
   config.loss.label_cameras = ('image_00',)
+  config.eval.chunk_rays = 2048
   config.loss.rgb = 1.0
   config.loss.depth = 0.1
   config.loss.semantic_2d_fixed = 0.01
