@@ -19,7 +19,7 @@ pnerf_help "$@"
 out="$1" python="${PNERF_PYTHON:-python}"
 mkdir -p "$out"
 rays=8192 frames=64 scale=0.5 steps=10000 street_frames=8 train_steps=1000 repeats=7 exported=8
-kills=4
+kills=12
 if [[ "${2:-}" == tiny ]]; then
   rays=64 frames=2 scale=0.125 steps=20 street_frames=2 train_steps=20 repeats=1 exported=2
   kills=1
@@ -68,7 +68,7 @@ if [[ ! -s "$out/window.md" ]]; then
 fi
 
 if [[ ! -s "$out/resume.md" ]]; then
-  printf '| XLA_FLAGS | resumed runs equal uninterrupted ones |\n|---|---|\n' >"$out/resume.part"
+  printf '| XLA_FLAGS | equal to an uninterrupted run | phases of training with kills |\n|---|---|---|\n' >"$out/resume.part"
   for flags in "${XLA_FLAGS:-}" "$deterministic"; do
     echo "[$SECONDS s] resume: ${flags:-no XLA_FLAGS}"
     rm -rf "$out/work/resume"
@@ -80,7 +80,8 @@ if [[ ! -s "$out/resume.md" ]]; then
     else
       equal="no: $(sed -n 's/^ *"error": //p' "$out/resume.log" | tail -n 1)"
     fi
-    printf '| %s | %s |\n' "${flags:-none}" "$equal" >>"$out/resume.part"
+    phases="$(grep -c '"train, ' "$out/resume.log" || true)"  # 0: no training was resumed
+    printf '| %s | %s | %s |\n' "${flags:-none}" "$equal" "$phases" >>"$out/resume.part"
   done
   mv "$out/resume.part" "$out/resume.md"
 fi

@@ -394,7 +394,7 @@ def test_gpu_check_skips_finished_sections(project):
   assert _binaries(calls[5:8]) == ['street', 'train', 'render']
   assert [call.split()[0] for call in calls[8:]] == ['launch/soak.py'] * 2
   report = (project.root / 'out/report.md').read_text()
-  assert '| none | yes |\n| --xla_gpu_deterministic_ops=true | yes |' in report
+  assert '| none | yes | 0 |\n| --xla_gpu_deterministic_ops=true | yes | 0 |' in report
   assert report.count('a table') == 5 and '64 stereo frames, 10000 steps of 8192 rays' in report
   (project.root / 'out/paper.md').unlink()
   done, calls = check('out')
