@@ -68,7 +68,8 @@ if [[ ! -s "$out/window.md" ]]; then
 fi
 
 if [[ ! -s "$out/resume.md" ]]; then
-  printf '| XLA_FLAGS | equal to an uninterrupted run | phases of training with kills |\n|---|---|---|\n' >"$out/resume.part"
+  printf '| %s | %s | %s |\n|---|---|---|\n' XLA_FLAGS 'equal to an uninterrupted run' \
+    'phases of training with kills' >"$out/resume.part"
   for flags in "${XLA_FLAGS:-}" "$deterministic"; do
     echo "[$SECONDS s] resume: ${flags:-no XLA_FLAGS}"
     rm -rf "$out/work/resume"
@@ -88,7 +89,8 @@ fi
 
 {
   cat "$out/devices.txt"
-  for name in hash_grid hash_grid_deterministic paper render_hash_grid render_paper window resume; do
+  for name in hash_grid hash_grid_deterministic paper render_hash_grid render_paper window \
+      resume; do
     printf '\n## %s\n\n' "$name"
     cat "$out/$name.md"
   done
