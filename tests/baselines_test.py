@@ -172,3 +172,20 @@ def test_lidar_points_are_in_primitives_of_the_true_class(config):
   assert in_primitive.mean() > 0.9
   # Exceptions: points at object edges, and points that are occluded from the camera.
   assert np.mean((semantic == true_class[:, None]).any(axis=1)[in_primitive]) > 0.9
+
+
+def test_mesh_is_in_primitives_of_the_true_class(config):
+  run = build_experiment(config)
+  dataset = open_dataset(config.data)
+  frame = dataset.frames[0]
+  reader = Reader(run.scene, dataset, 'image_00', config.scene.max_intervals_per_ray)
+  inputs = reader.read(frame, with_mesh=True)
+  truth = ground_truth.read_ground_truth(
+    dataset, 'image_00', frame, inputs.camera.world_from_cam, inputs.camera.intrinsics
+  ).truth_semantic
+  semantic = np.append(np.asarray(run.scene.primitives.semantic), -1)[inputs.surface_primitives]
+  labelled = (semantic >= 0).any(axis=-1)
+  assert not labelled[truth == labels.SKY].any()
+  assert labelled[truth == labels.BY_NAME['road'].id].mean() > 0.8
+  # Exceptions: pixels at object edges, and leaves and wheels, whose gaps the mesh closes.
+  assert np.mean((semantic == truth[..., None]).any(axis=-1)[labelled]) > 0.8

@@ -41,7 +41,7 @@ _USED_IN = {
   'tensorflow_datasets': ('data.tfds.', 'contrib.preparation.'),
   'fsspec': ('data.tfds.', 'contrib.preparation.', 'contrib.release.'),
   'tensorboardX': ('runs.logs',),
-  'trimesh': ('contrib.street.',),
+  'trimesh': ('contrib.street.', 'contrib.baselines.surface'),
   'embreex': ('contrib.street.',),
   'maxflow': ('contrib.baselines.graph_cut',),
   'cv2': ('data.', 'label_noise.transition', 'contrib.'),

@@ -41,6 +41,8 @@ TITLES = {
   'ours': 'Panoptic NeRF (ours)',
 }
 _NEED_RUN = ('fusion', 'ours')
+_NEED_SCANS = ('mesh_graph_cut', 'lidar_graph_cut')
+_NEED_MAXFLOW = ('primitives_graph_cut', *_NEED_SCANS)
 _FUSION_TOLERANCE = 0.1  # relative depth; a distant road changes as much within half a pixel
 _NUM_PANELS = 3
 _RESULTS_DEPEND_ON = ('data.eval_frames', 'eval.camera', 'eval.label_field')  # of free fields
@@ -155,10 +157,10 @@ def _available(names: Sequence[str], run: Experiment, reader: Reader, has_run: b
     unlabelled = ('pseudo_labels', 'fusion', 'semantic_nerf')
     missing.update(dict.fromkeys(unlabelled, 'the window has no pseudo-labels'))
   if not reader.has_lidar():
-    missing['lidar_graph_cut'] = 'the window has no LiDAR scan'
+    missing.update(dict.fromkeys(_NEED_SCANS, 'the window has no LiDAR scan'))
   if not graph_cut.is_installed():
     reason = 'PyMaxflow is not installed (pip install -r requirements-extra.txt -c constraints.txt)'
-    missing.update(dict.fromkeys(('primitives_graph_cut', 'lidar_graph_cut'), reason))
+    missing.update(dict.fromkeys(_NEED_MAXFLOW, reason))
   if not has_run:
     missing.update(dict.fromkeys(_NEED_RUN, 'it needs a trained run; give one with --workdir'))
   for name in TITLES:
@@ -191,7 +193,7 @@ def _predict_by_image(reader: Reader, frames: _Frames, folders: dict[str, Path])
   }
   missing = {frame: names for frame, names in missing.items() if names}
   for frame, names in tqdm.tqdm(missing.items(), desc='methods by image', disable=not missing):
-    inputs = reader.read(frame)
+    inputs = reader.read(frame, with_mesh='mesh_graph_cut' in names)
     for name in names:
       results.write_prediction(folders[name], frame, METHODS[name][1](inputs))
 

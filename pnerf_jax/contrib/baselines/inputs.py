@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pnerf_jax.contrib.baselines import lidar
+from pnerf_jax.contrib.baselines import lidar, surface
 from pnerf_jax.contrib.baselines.ray_labels import RayLabels, ray_labels
 from pnerf_jax.data import image_io, kitti360, labels
 from pnerf_jax.data.dataset_index import DatasetIndex
@@ -23,6 +23,7 @@ from pnerf_jax.rendering.scene import Scene
 
 _LOG = logging.getLogger(__name__)
 _VOXEL = 0.1  # metres; one point per voxel is kept of all scans
+_MESH_CELL = 0.1  # metres, size of the triangles
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +41,8 @@ class Inputs:
     points: [P, 3], recentred metres, visible LiDAR points, at most one per pixel.
     point_pixel: [P, 2], row and column of the points.
     point_primitives: [P, B] int32, primitives that contain the points, -1 in unused entries.
+    surface_primitives: [H, W, B] int32, primitives that contain the centroid of the nearest
+      triangle of the LiDAR mesh, -1 in unused entries and without a triangle; None if not read.
   """
 
   camera: Camera
@@ -52,6 +55,7 @@ class Inputs:
   points: np.ndarray
   point_pixel: np.ndarray
   point_primitives: np.ndarray
+  surface_primitives: np.ndarray | None = None
 
 
 class Reader:
@@ -62,14 +66,19 @@ class Reader:
     self._dataset = dataset
     self._camera = camera
     self._num_intervals = num_intervals
-    self._static_points: np.ndarray | None = None
+    self._static_points: tuple[np.ndarray, np.ndarray] | None = None
+    self._static_mesh: surface.Mesh | None = None
 
   def has_lidar(self) -> bool:
     """Return whether any frame of the window has a scan."""
     return any(self._dataset.scan_path(frame) is not None for frame in self._dataset.frames)
 
-  def read(self, frame: int) -> Inputs:
+  def read(self, frame: int, *, with_mesh: bool = False) -> Inputs:
     """Read one image.
+
+    Args:
+      frame: its number.
+      with_mesh: reconstruct the LiDAR mesh, once per window, and look up what each pixel sees.
 
     Raises:
       InputError: a file exists but cannot be used.
@@ -104,6 +113,7 @@ class Reader:
       points=points,
       point_pixel=pixel,
       point_primitives=containing,
+      surface_primitives=self._surface_primitives(camera) if with_mesh else None,
     )
 
   def _layer(
@@ -126,27 +136,73 @@ class Reader:
       kitti360.transform(self._dataset.world_from_velo(frame), points) - self._scene.window.center
     )
 
-  def _all_static_points(self) -> np.ndarray:
-    """Return the points [N, 3] of all scans, downsampled, without those on moving objects."""
+  def _moving_points(self, frame: int, points: np.ndarray) -> np.ndarray:
+    """Return the points [N, 3] of a scan that lie in moving primitives, [N] bool."""
+    moves = np.asarray(self._scene.primitives.timestamp) == frame
+    if not moves.any():
+      return np.zeros(len(points), bool)
+    return lidar.containing_primitives(self._scene.primitives, points, moves)[:, 0] >= 0
+
+  def _sensor(self, frame: int) -> np.ndarray:
+    """Return the position [3] of the scanner, recentred."""
+    return self._dataset.world_from_velo(frame)[:3, 3] - self._scene.window.center
+
+  def _all_static_points(self) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points of all scans, downsampled, without those on moving objects.
+
+    Returns:
+      points [N, 3], and the scanner's positions [N, 3] when it measured them.
+    """
     if self._static_points is None:
-      timestamp = np.asarray(self._scene.primitives.timestamp)
-      parts = []
+      parts, sensors = [np.zeros((0, 3))], [np.zeros((0, 3))]
       for frame in self._dataset.frames:
-        points, moves = self._scan(frame), timestamp == frame
-        if moves.any():
-          containing = lidar.containing_primitives(self._scene.primitives, points, moves)
-          points = points[containing[:, 0] < 0]
+        points = self._scan(frame)
+        points = points[~self._moving_points(frame, points)]
         parts.append(points[lidar.voxel_downsample(points, _VOXEL)])
+        if len(points):
+          sensors.append(np.broadcast_to(self._sensor(frame), parts[-1].shape))
       points = np.concatenate(parts)
-      self._static_points = points[lidar.voxel_downsample(points, _VOXEL)]
+      kept = lidar.voxel_downsample(points, _VOXEL)
+      self._static_points = points[kept], np.concatenate(sensors)[kept]
       if len(points):
-        _LOG.info('LiDAR: %d points of %d scans', len(self._static_points), len(parts))
+        _LOG.info('LiDAR: %d points of %d scans', len(kept), len(sensors) - 1)
     return self._static_points
+
+  def _mesh(self, frame: int) -> surface.Mesh:
+    """Return the mesh of all static points and of this scan's moving ones."""
+    if self._static_mesh is None:
+      self._static_mesh = surface.reconstruct(*self._all_static_points(), _MESH_CELL)
+      _LOG.info('LiDAR mesh: %d triangles', len(self._static_mesh.faces))
+    points = self._scan(frame)
+    points = points[self._moving_points(frame, points)]
+    if not len(points):
+      return self._static_mesh
+    points = points[lidar.voxel_downsample(points, _VOXEL)]
+    sensor = np.broadcast_to(self._sensor(frame), points.shape)
+    return surface.join([self._static_mesh, surface.reconstruct(points, sensor, _MESH_CELL)])
+
+  def _surface_primitives(self, camera: Camera) -> np.ndarray:
+    """Return surface_primitives of Inputs."""
+    mesh, rays = self._mesh(camera.frame), camera_rays(camera)
+    face = surface.visible_faces(
+      mesh, *(np.asarray(x, np.float64).reshape(-1, 3) for x in (rays.origins, rays.directions))
+    )
+    seen, pixel = np.unique(face, return_inverse=True)
+    containing = np.full((len(seen), lidar.MAX_PRIMITIVES), -1, np.int32)
+    containing[seen >= 0] = self._containing(camera.frame, mesh.centres[seen[seen >= 0]])
+    return containing[pixel].reshape(camera.height, camera.width, -1)
+
+  def _containing(self, frame: int, points: np.ndarray) -> np.ndarray:
+    """Return the annotated primitives [N, B] that contain points [N, 3] in a frame."""
+    primitives = self._scene.primitives
+    timestamp = np.asarray(primitives.timestamp)
+    present = (timestamp < 0) | (timestamp == frame)
+    present &= np.asarray(primitives.semantic) != labels.VOID
+    return lidar.containing_primitives(primitives, points, present)
 
   def _visible_points(self, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return points, point_pixel and point_primitives of Inputs."""
-    primitives = self._scene.primitives
-    points = np.concatenate([self._scan(camera.frame), self._all_static_points()])
+    points = np.concatenate([self._scan(camera.frame), self._all_static_points()[0]])
     world_from_cam = np.asarray(camera.world_from_cam, np.float64)
     in_camera = (points - world_from_cam[:3, 3]) @ world_from_cam[:3, :3]
     in_front = in_camera[:, 2] > 0
@@ -158,8 +214,5 @@ class Reader:
       camera.width,
       camera.height,
     )
-    timestamp = np.asarray(primitives.timestamp)
-    present = (timestamp < 0) | (timestamp == camera.frame)
-    present &= np.asarray(primitives.semantic) != labels.VOID
     pixel = np.rint(uvz[:, 1::-1]).astype(np.int64)
-    return points, pixel, lidar.containing_primitives(primitives, points, present)
+    return points, pixel, self._containing(camera.frame, points)

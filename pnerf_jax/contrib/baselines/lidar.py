@@ -13,7 +13,7 @@ from pnerf_jax.contrib.baselines.ray_labels import RayLabels
 from pnerf_jax.geometry.intersection import intersect
 from pnerf_jax.geometry.primitives import Primitives
 
-_MAX_PRIMITIVES = 8  # B; more than contain any point of a street
+MAX_PRIMITIVES = 8  # B; more than contain any point of a street
 _CHUNK = 4096  # points per call
 _TILE = 8.0  # metres; points of one tile are processed together, to skip distant primitives
 _FAR = 1e4  # metres, beyond any primitive
@@ -38,16 +38,14 @@ def containing_primitives(
     valid=primitives.valid & jnp.asarray(selected),
   )
   points = np.asarray(points, np.float32)
-  containing = np.full((len(points), _MAX_PRIMITIVES), -1, np.int32)
+  containing = np.full((len(points), MAX_PRIMITIVES), -1, np.int32)
   order = np.lexsort(np.floor(points[:, :2] / _TILE).T)
   # An interval that starts at t = 0 contains the point; upward rays soon leave most primitives.
   up = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), (_CHUNK, 3))
   for start in range(0, len(points), _CHUNK):
     part = order[start : start + _CHUNK]
     origins = points[np.pad(part, (0, _CHUNK - len(part)), mode='edge')]
-    intervals = intersect(
-      static, jnp.asarray(origins), up, 0.0, _FAR, num_intervals=_MAX_PRIMITIVES
-    )
+    intervals = intersect(static, jnp.asarray(origins), up, 0.0, _FAR, num_intervals=MAX_PRIMITIVES)
     inside = np.where(np.asarray(intervals.enter) == 0, np.asarray(intervals.primitive), -1)
     containing[part] = inside[: len(part)]
   return containing

@@ -23,7 +23,9 @@ from pnerf_jax.data import labels
 
 _PASS_THROUGH_PROB = 0.8  # fraction of rays that miss the object that a primitive bounds
 _LABEL_LIKELIHOOD_FLOOR = 0.1  # likelihood of a pseudo-label that is incompatible with the class
-_POINT_ERROR_PROB = 0.05  # fraction of LiDAR points that belong to none of their primitives
+_POINT_ERROR_PROB = (
+  0.05  # fraction of LiDAR points and triangles that belong to none of their primitives
+)
 _CONTRAST = 4.0  # Potts weight between pixels of equal colour
 
 _CRF_ITERATIONS = 10
@@ -86,16 +88,31 @@ def primitives_graph_cut(inputs: Inputs) -> Prediction:
   return _prediction(inputs.ray_labels, label)
 
 
+def mesh_graph_cut(inputs: Inputs) -> Prediction:
+  """Propagate the labels of the LiDAR mesh in a contrast-sensitive Potts model.
+
+  A pixel that sees no labelled triangle may take any label on its ray, at equal cost.
+  """
+  if inputs.surface_primitives is None:
+    raise ValueError('mesh_graph_cut needs inputs with a mesh')
+  height, width, _ = inputs.surface_primitives.shape
+  pixel = np.indices((height, width)).reshape(2, -1).T
+  return _propagate(inputs, inputs.surface_primitives.reshape(height * width, -1), pixel)
+
+
 def lidar_graph_cut(inputs: Inputs) -> Prediction:
   """Propagate the labels of the LiDAR points in a contrast-sensitive Potts model.
 
   A pixel without a point may take any label on its ray, at equal cost.
   """
+  return _propagate(inputs, inputs.point_primitives, inputs.point_pixel)
+
+
+def _propagate(inputs: Inputs, primitives: np.ndarray, pixel: np.ndarray) -> Prediction:
+  """Extend the labels of primitives [N, B] at pixels [N, 2] to the image."""
   rays = inputs.ray_labels
-  possible = lidar.point_labels(rays, inputs.point_primitives)
-  cost = lidar.pixel_costs(
-    possible, inputs.point_pixel, inputs.pseudo_label.shape, _POINT_ERROR_PROB
-  )
+  possible = lidar.point_labels(rays, primitives)
+  cost = lidar.pixel_costs(possible, pixel, inputs.pseudo_label.shape, _POINT_ERROR_PROB)
   with np.errstate(divide='ignore'):
     cost = cost - np.log(label_prior(rays, 1.0))
   weights = graph_cut.contrast_weights(inputs.image, _CONTRAST)
@@ -149,6 +166,7 @@ METHODS: dict[str, tuple[str, Callable[[Inputs], Prediction]]] = {
   'pseudo_labels': ('2D pseudo-labels', pseudo_labels),
   'nearest_primitive': ('nearest primitive', nearest_primitive),
   'primitives_graph_cut': ('primitives + graph cut', primitives_graph_cut),
+  'mesh_graph_cut': ('LiDAR mesh + graph cut', mesh_graph_cut),
   'lidar_graph_cut': ('LiDAR points + graph cut', lidar_graph_cut),
   'crf': ('3D-2D CRF', crf),
 }

@@ -49,6 +49,10 @@ def scene():
   points = np.stack([(pixel[:, 1] - 19.5) / 50 * z, (pixel[:, 0] - 11.5) / 50 * z, z], -1)
   primitive = np.full((len(pixel), 8), -1)
   primitive[:, 0] = np.where(truth[tuple(pixel.T)] == 1, 1, 0)
+  # The mesh has a hole in the car, and none of it is in the sky.
+  seen = np.full((_H, _W, 8), -1)
+  seen[8:, :, 0] = np.where(truth[8:] == 1, 1, 0)
+  seen[13:16, 16:20] = -1
   intrinsics = np.array([50.0, 50, 19.5, 11.5])
   inputs = Inputs(
     camera=Camera(intrinsics=intrinsics, world_from_cam=np.eye(4), width=_W, height=_H),
@@ -61,6 +65,7 @@ def scene():
     points=points,
     point_pixel=pixel,
     point_primitives=primitive,
+    surface_primitives=seen,
   )
   return SimpleNamespace(
     truth=truth, inputs=inputs, semantic=rays.semantic[truth], instance=rays.instance[truth]
@@ -83,7 +88,9 @@ def test_nearest_primitive_labels_the_whole_box(scene):
   assert (found.semantic[:6] == _SKY).all()
 
 
-@pytest.mark.parametrize('method', ['primitives_graph_cut', 'lidar_graph_cut', 'crf'])
+@pytest.mark.parametrize(
+  'method', ['primitives_graph_cut', 'mesh_graph_cut', 'lidar_graph_cut', 'crf']
+)
 def test_inference_segments_the_car_in_its_box(scene, method):
   found = methods.METHODS[method][1](scene.inputs)
   correct = found.semantic == scene.semantic
@@ -111,6 +118,7 @@ def test_methods_accept_missing_predictions_and_lidar(scene):
       'points': np.zeros((0, 3)),
       'point_pixel': np.zeros((0, 2), np.int64),
       'point_primitives': np.zeros((0, 8), int),
+      'surface_primitives': np.full((_H, _W, 8), -1),
     }
   )
   for _, method in methods.METHODS.values():
