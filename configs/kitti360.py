@@ -4,9 +4,9 @@
         --config.data.root=KITTI360 --config.data.sequence=2013_05_28_drive_0000_sync \\
         --config.data.start=3353
 
-Variants, after a colon: `cpu` (a few minutes on 2 cores), `paper` (the published program of Panoptic
-NeRF), `tiny` (seconds, for tests). docs/configuration.md lists all fields with their defaults,
-ranges and meaning.
+Variants, after a colon: `cpu` (a few minutes on 2 cores), `paper` (the published program), `tiny`
+(seconds, for tests). docs/configuration.md lists all fields with their defaults, ranges and
+meaning.
 """
 
 import ml_collections

@@ -213,10 +213,19 @@ def require_flags(*names: str) -> None:
     flags.register_validator(name, bool, f'is missing. {remedy}')
 
 
+class _Formatter(logging.Formatter):
+  """Formats 'TIME MESSAGE', with 'warning: ' before the messages of warnings."""
+
+  def formatMessage(self, record: logging.LogRecord) -> str:  # the name is of logging
+    if record.levelno >= logging.WARNING:
+      record.message = f'warning: {record.message}'
+    return super().formatMessage(record)
+
+
 def show_progress() -> None:
   """Log the INFO messages of this project, and only warnings of libraries, to stderr."""
   handler = logging.StreamHandler()
-  handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+  handler.setFormatter(_Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
   for name in ('pnerf_jax', '__main__'):  # __main__: the binary itself
     logger = logging.getLogger(name)
     logger.handlers[:] = [handler]

@@ -181,6 +181,17 @@ def test_other_data_are_refused_on_resume(config_of, trained, street, tmp_path):
   assert (workdir / 'config.json').read_bytes() == before
 
 
+def test_another_window_of_the_config_is_named_before_the_data_are_read(
+  config_of, trained, tmp_path, monkeypatch
+):
+  workdir = shutil.copytree(trained, tmp_path / 'run')
+  monkeypatch.setattr(field_task, 'build_experiment', None)
+  config = config_of(steps=8)
+  config.data.frames = 1
+  with pytest.raises(InputError, match='config.data.frames is 64 there but 1 now'):
+    field_task.train(config, workdir)
+
+
 def test_a_run_without_checkpoints_takes_another_config(config_of, tmp_path):
   config = config_of()
   config.optim.learning_rate = 1e30

@@ -54,7 +54,10 @@ def build_label_noise(
     )
     reliability = label_reliability(window, counts, class_ids)
     if not label.any():
-      _LOG.warning('there are no pseudo-labels, so no label loss is on')
+      _LOG.warning(
+        'there are no pseudo-labels: the primitives alone give the labels, all else is labelled'
+        ' sky. Make them with python -m pnerf_jax.prepare labels'
+      )
     elif not counts[:-1].any():
       _LOG.info('pseudo-label reliability 1.00 is assumed, since there are no anchor pixels')
     else:

@@ -43,18 +43,32 @@ def save_config(
   """
   path, config = workdir / 'config.json', spec.absolute_paths(config)
   if path.exists():
-    old = spec.parse(type(config), read_config(path), f'{path}: ')
-    if extend and old.train.steps < config.train.steps:
+    steps = check_resumable(config, workdir, extend=extend, also_same=also_same).train.steps
+    if extend and steps < config.train.steps:
       _LOG.info(
         'config.train.steps grows from %d to %d: the learning rate and the stages are those of the'
         ' longer run from now on, so the result differs from that of %d steps without a break',
-        *(old.train.steps, config.train.steps, config.train.steps),
+        *(steps, config.train.steps, config.train.steps),
       )
-      old = dataclasses.replace(old, train=dataclasses.replace(old.train, steps=config.train.steps))
-    check_same(old, config, path, also_same)
   content = json.dumps({'schema': SCHEMA, **to_json(config)}, indent=2).encode()
   if not path.exists() or path.read_bytes() != content:
     write_bytes(path, content)
+
+
+def check_resumable(
+  config: Any, workdir: pathlib.Path, *, extend: bool = True, also_same: Collection[str] = ()
+) -> Any:
+  """Return the config of RUN if a config agrees with it; else raise InputError.
+
+  Args: as of save_config.
+  """
+  path = workdir / 'config.json'
+  old = same = spec.parse(type(config), read_config(path), f'{path}: ')
+  if extend and old.train.steps < config.train.steps:
+    train = dataclasses.replace(old.train, steps=config.train.steps)
+    same = dataclasses.replace(old, train=train)
+  check_same(same, config, path, also_same)
+  return old
 
 
 def check_same(old: Any, new: Any, path: pathlib.Path, also_same: Collection[str] = ()) -> None:
@@ -118,6 +132,8 @@ def read_config(path: pathlib.Path) -> dict[str, dict[str, Any]]:
   Raises:
     InputError: the file is missing, damaged or of another version.
   """
+  if not path.parent.is_dir():
+    raise InputError(f'{path.parent}: no such folder. Name one that train wrote with --workdir.')
   hint = f'Is {path.parent} a workdir that train wrote? If so, copy it again or train in another.'
   found = read_json(path, _MAX_BYTES, hint)
   if not isinstance(found, dict):

@@ -94,8 +94,8 @@ def _select_views(
       views.append((name, dataset_camera(trained.run.scene, image, full=size == 'full')))
   if not views:
     raise InputError(
-      f'--frames={frames.start}:{frames.stop}: no view of the run is in this range (it has '
-      f'{window.frames[0]}:{window.frames[-1] + 1}). Use a larger range.'
+      f'--frames={frames.start}:{frames.stop}: no view of the run is in this range. Use a range'
+      f' within {window.frames[0]}:{window.frames[-1] + 1}.'
     )
   return views
 

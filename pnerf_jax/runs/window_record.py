@@ -9,6 +9,7 @@ import pathlib
 
 import numpy as np
 
+from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.data.files import read_json, write_bytes
 from pnerf_jax.data.window import Window
 from pnerf_jax.errors import InputError, SharedInputError
@@ -41,8 +42,10 @@ def check_window(window: Window, workdir: pathlib.Path, *, write: bool = False) 
   for name, now in record.items():
     before = saved.get(name) if isinstance(saved, dict) else None
     if not _is_same(before, now):
+      if name == 'frames' and isinstance(before, list):
+        before, now = (f'{format_ranges(x)} ({len(x)} frames)' for x in (before, window.frames))
       raise SharedInputError(
-        f'{path}: {name} of the window were {before!r:.80} in training and are {now!r:.80} in the'
+        f'{path}: {name} of the window were {before!s:.80} in training and are {now!s:.80} in the'
         ' data now. Restore the data, or name them with --config.data.root.'
       )
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pnerf_jax.config.schema import Config
+from pnerf_jax.config.schema import Config, parse_config
 from pnerf_jax.data import image_io, kitti360, palettes
 from pnerf_jax.data.labels import NUM_IDS
 from pnerf_jax.distributed import processes, program, sharding
@@ -20,6 +20,7 @@ from pnerf_jax.label_noise.estimation import build_label_noise
 from pnerf_jax.label_noise.model import LabelNoise
 from pnerf_jax.labelling.images import Renderer, dataset_camera
 from pnerf_jax.runs import checkpoints
+from pnerf_jax.runs.config_file import check_resumable
 from pnerf_jax.runs.experiment import Experiment, build_experiment
 from pnerf_jax.runs.trained_run import make_renderer
 from pnerf_jax.runs.window_record import check_window
@@ -42,10 +43,15 @@ def train(config: Config | Mapping[str, Any], workdir: pathlib.Path | str) -> No
 
   def make_task() -> FieldTask:
     """Load the input, and check the memory and that RUN was trained on the same window."""
-    task = FieldTask(build_experiment(config))
+    resumes = checkpoints.exist(pathlib.Path(workdir))
+    with processes.raise_together():
+      parsed = parse_config(config)
+      if resumes:  # before the input is read, whose differences would be those of the config
+        check_resumable(parsed, pathlib.Path(workdir))
+    task = FieldTask(build_experiment(parsed))
     with processes.raise_together():
       task.check_memory()
-      if checkpoints.exist(pathlib.Path(workdir)):
+      if resumes:
         check_window(task.run.scene.window, pathlib.Path(workdir))
     return task
 

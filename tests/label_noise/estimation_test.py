@@ -59,7 +59,13 @@ def _reliability(label, caplog, space='empty'):
       'WARNING',
       f'pseudo-label reliability 0.00 (scales the L_2D weight): {transition.UNRELIABLE}',
     ),
-    (0, 1.0, 'WARNING', 'there are no pseudo-labels, so no label loss is on'),
+    (
+      0,
+      1.0,
+      'WARNING',
+      'there are no pseudo-labels: the primitives alone give the labels, all else is labelled sky.'
+      ' Make them with python -m pnerf_jax.prepare labels',
+    ),
   ],
 )
 def test_reliability_near_0_and_absent_labels_are_warnings(

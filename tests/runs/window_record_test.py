@@ -47,6 +47,16 @@ def test_another_window_is_refused(window, tmp_path, change, name):
   assert (tmp_path / 'window.json').read_bytes() == before
 
 
+def test_frames_are_named_as_ranges(window, tmp_path):
+  check_window(dataclasses.replace(window, frames=range(1200, 1224)), tmp_path, write=True)
+  now = dataclasses.replace(window, frames=[*range(1204, 1210), 1215])
+  text = (
+    r'were 1200-1223 \(24 frames\) in training and are 1204-1209, 1215 \(7 frames\) in the data'
+  )
+  with pytest.raises(InputError, match=text):
+    check_window(now, tmp_path)
+
+
 @pytest.mark.parametrize('content', ['[]', '{}', '3', json.dumps({'frames': None})])
 def test_a_damaged_record_is_an_error_line(window, tmp_path, content):
   (tmp_path / 'window.json').write_text(content)
