@@ -128,19 +128,13 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
   else:
     primitives, far, notes = _visible_primitives(data, scene, dataset, view_array, center)
   notes = [*dataset.notes, *step_notes, *notes]
-  if scene.bounds:
-    bounds = np.reshape(scene.bounds, (2, 3)) - center
-  elif scene.unannotated_space == 'void':
-    bounds = bounds_lib.view_bounds(view_array, far)
-  else:
-    bounds = bounds_lib.primitive_bounds(_static(primitives), view_array, far)
   layers = read_layers(dataset, sizes, notes) if supervision else (None,) * 4
   return Window(
     sequence=dataset.sequence,
     center=center,
     near=float(scene.near),
     far=far,
-    bounds=bounds.astype(np.float32),
+    bounds=_bounds(scene, center, primitives, view_array, far).astype(np.float32),
     frames=dataset.frames,
     cameras=dataset.cameras,
     view_frame=np.array([frame for frame, _ in views], np.int32),
@@ -159,6 +153,21 @@ def load_window(data: DataConfig, scene: SceneConfig, *, supervision: bool = Tru
     unannotated_space=scene.unannotated_space,
     notes=notes,
   )
+
+
+def _bounds(
+  scene: SceneConfig,
+  center: np.ndarray,
+  primitives: list[PrimitiveRecord],
+  views: bounds_lib.CameraArray,
+  far: float,
+) -> np.ndarray:
+  """Return the low and high corner of the sampled box, [2, 3] metres from the centre."""
+  if scene.bounds:
+    return np.reshape(scene.bounds, (2, 3)) - center
+  if scene.unannotated_space == 'void':
+    return bounds_lib.view_bounds(views, far)
+  return bounds_lib.primitive_bounds(_static(primitives), views, far)
 
 
 def _check_positions(dataset: DatasetIndex, positions: np.ndarray, scene: SceneConfig) -> list[str]:

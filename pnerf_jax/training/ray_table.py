@@ -99,44 +99,10 @@ def build_ray_table(run: Experiment, cache: pathlib.Path | None = None) -> RayTa
     InputError: config.loss.label_cameras or config.train.batch_rays do not fit the window, or a
       moving object is in front of every pixel.
   """
+  _check_fields(run)
+  intervals, usable = _intersect_views(run, cache)
   window, label_cameras = run.scene.window, run.config.loss.label_cameras
   assert window.rgb is not None  # loaded with supervision
-  if unknown := sorted(set(label_cameras) - set(window.cameras)):
-    raise SharedInputError(
-      f'config.loss.label_cameras: {", ".join(unknown)} not among the cameras of the window'
-      f' ({", ".join(window.cameras)}). Name some of these.'
-    )
-  batch_rays, image_pixels = run.config.train.batch_rays, window.width * window.height
-  if run.config.train.rays_from == 'image' and batch_rays > image_pixels:
-    raise SharedInputError(
-      f"config.train.batch_rays: {batch_rays}, but config.train.rays_from='image' and an image has"
-      f' {image_pixels} pixels. Lower it.'
-    )
-  start = time.perf_counter()
-  intervals, moving = jax.tree.map(
-    processes.all_gather_rows,
-    interval_cache.view_intervals(
-      run.scene,
-      processes.range_of(len(window.view_frame)),
-      run.config.scene.max_intervals_per_ray,
-      cache,
-    ),
-  )
-  usable = ~moving & window.valid_pixels().ravel()
-  _LOG.info(
-    'intervals of %d rays in %.1f s; rays excluded because of moving objects: %d; '
-    'rays beyond scene.max_intervals_per_ray: %d (intervals truncated: %d)',
-    len(usable),
-    time.perf_counter() - start,
-    int(moving.sum()),
-    int(np.sum(intervals.num_truncated > 0)),
-    int(np.sum(intervals.num_truncated)),
-  )
-  if not usable.any():
-    raise SharedInputError(
-      f'{window.sequence}: every ray of the window intersects a moving object. '
-      'Choose other frames with --config.data.start.'
-    )
   count, num_views = len(usable), len(window.view_frame)
   supervised = np.array(
     [not label_cameras or window.cameras[camera] in label_cameras for camera in window.view_camera]
@@ -165,6 +131,52 @@ def build_ray_table(run: Experiment, cache: pathlib.Path | None = None) -> RayTa
     height=window.height,
   )
   return sharding.replicate(table, run.mesh)
+
+
+def _check_fields(run: Experiment) -> None:
+  """Raise InputError if config fields do not fit the window."""
+  window, label_cameras = run.scene.window, run.config.loss.label_cameras
+  if unknown := sorted(set(label_cameras) - set(window.cameras)):
+    raise SharedInputError(
+      f'config.loss.label_cameras: {", ".join(unknown)} not among the cameras of the window'
+      f' ({", ".join(window.cameras)}). Name some of these.'
+    )
+  batch_rays, image_pixels = run.config.train.batch_rays, window.width * window.height
+  if run.config.train.rays_from == 'image' and batch_rays > image_pixels:
+    raise SharedInputError(
+      f"config.train.batch_rays: {batch_rays}, but config.train.rays_from='image' and an image has"
+      f' {image_pixels} pixels. Lower it.'
+    )
+
+
+def _intersect_views(run: Experiment, cache: pathlib.Path | None) -> tuple[Intervals, np.ndarray]:
+  """Return the intervals [N, K] of all rays and which of them may be drawn, [N] bool; numpy."""
+  window, start = run.scene.window, time.perf_counter()
+  intervals, moving = jax.tree.map(
+    processes.all_gather_rows,
+    interval_cache.view_intervals(
+      run.scene,
+      processes.range_of(len(window.view_frame)),
+      run.config.scene.max_intervals_per_ray,
+      cache,
+    ),
+  )
+  usable = ~moving & window.valid_pixels().ravel()
+  _LOG.info(
+    'intervals of %d rays in %.1f s; rays excluded because of moving objects: %d; '
+    'rays beyond scene.max_intervals_per_ray: %d (intervals truncated: %d)',
+    len(usable),
+    time.perf_counter() - start,
+    int(moving.sum()),
+    int(np.sum(intervals.num_truncated > 0)),
+    int(np.sum(intervals.num_truncated)),
+  )
+  if not usable.any():
+    raise SharedInputError(
+      f'{window.sequence}: every ray of the window intersects a moving object. '
+      'Choose other frames with --config.data.start.'
+    )
+  return intervals, usable
 
 
 def num_table_bytes(window: Window, num_intervals: int) -> int:
