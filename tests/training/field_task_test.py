@@ -12,6 +12,7 @@ from configs import kitti360 as configs
 from pnerf_jax.contrib.street import generate, scenery
 from pnerf_jax.data.labels import BY_NAME
 from pnerf_jax.distributed import sharding
+from pnerf_jax.errors import InputError
 from pnerf_jax.geometry import cameras
 from pnerf_jax.label_noise import estimation, transition
 from pnerf_jax.labelling.images import dataset_camera
@@ -52,6 +53,35 @@ def moving_pixels(run, image):
         np.asarray(rays.directions, float).reshape(-1, 3),
       )
   return found.reshape(window.height, window.width)
+
+
+def _changed(run, **groups):
+  """Return the run with fields of its config changed."""
+  parts = {name: dataclasses.replace(getattr(run.config, name), **v) for name, v in groups.items()}
+  return dataclasses.replace(run, config=dataclasses.replace(run.config, **parts))
+
+
+def test_labels_and_depth_are_those_of_the_label_cameras(run):
+  window = run.scene.window
+  left = window.view_camera == window.cameras.index('image_00')
+  table = build_ray_table(_changed(run, loss={'label_cameras': ('image_00',)}))
+  np.testing.assert_array_equal(table.supervised, left)
+  for found, source in ((table.label, window.pseudo_label), (table.depth, window.pseudo_depth)):
+    found = np.asarray(found).reshape(source.shape)
+    np.testing.assert_array_equal(found[left], source[left])
+    assert source[~left].any() and not found[~left].any()
+  assert np.asarray(build_ray_table(run).supervised).all()
+  with pytest.raises(InputError, match='config.loss.label_cameras: cam not among .*image_00'):
+    build_ray_table(_changed(run, loss={'label_cameras': ('cam',)}))
+
+
+def test_a_step_of_one_image_has_at_most_its_pixels(run):
+  window = run.scene.window
+  train = {'rays_from': 'image', 'importance_fraction': 0.0}
+  pixels = window.width * window.height
+  build_ray_table(_changed(run, train={**train, 'batch_rays': pixels}))
+  with pytest.raises(InputError, match=f'config.train.batch_rays: {pixels + 4}, but .*Lower it'):
+    build_ray_table(_changed(run, train={**train, 'batch_rays': pixels + 4}))
 
 
 def test_no_world_coordinate_reaches_the_model(run):
