@@ -10,6 +10,7 @@ import logging
 import os
 import pathlib
 import re
+import shlex
 import signal
 import sys
 import traceback
@@ -204,6 +205,15 @@ def overrides() -> dict[str, Any]:
       ' single fields.'
     )
   return config_flags.get_override_values(flags.FLAGS['config'])
+
+
+def config_flags_of(argv: list[str]) -> str:
+  """Return the flags --config and --config.GROUP.FIELD of a command line, for another command."""
+  found = []
+  for word, following in zip(argv, [*argv[1:], '']):
+    if re.match(r'--?config[=.]|--?config$', word):
+      found.append(word if '=' in word else f'{word}={following}')
+  return shlex.join(found)
 
 
 def require_flags(*names: str) -> None:

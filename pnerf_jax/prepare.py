@@ -26,7 +26,6 @@ import-weights: converts a checkpoint released with Panoptic NeRF to a run for e
 Existing complete files are kept. Exit codes: 0 done, 1 one clear error, 130 interrupted.
 """
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -75,9 +74,10 @@ def _config(*required: flags.FlagHolder) -> Config:
 
 
 def _check() -> int:
-  words = [word for word in sys.argv[1:] if word.lstrip('-').startswith('config')]
   try:
-    lines = check.check(_config(_OUT), Path(_OUT.value), _PROBE.value, shlex.join(words))
+    lines = check.check(
+      _config(_OUT), Path(_OUT.value), _PROBE.value, cli.config_flags_of(sys.argv)
+    )
   except InputError:
     print(check.NOT_READY)
     raise

@@ -86,6 +86,20 @@ def run(folder, *arguments):
   return process.returncode, out, err
 
 
+def test_config_flags_of_a_command_line_in_either_form():
+  words = [
+    'check',
+    '--config',
+    'a b.py:x',
+    '--out=c.png',
+    '--config.data.start',
+    '7',
+    '-config.y=1',
+  ]
+  expected = "'--config=a b.py:x' --config.data.start=7 -config.y=1"
+  assert cli.config_flags_of(words) == expected
+
+
 def test_run_passes_flags_and_arguments(folder):
   code, out, err = run(folder, 'word', '--config=config.py:b', '--config.group.number=7')
   assert (code, out) == (0, 'word 7\n')

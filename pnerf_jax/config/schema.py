@@ -43,7 +43,11 @@ class DataConfig:
     free=True,
   )
   derived_root: str = declare(
-    '', PATH, "folder of pseudo-labels and pseudo depth; '' = config.data.root", free=True
+    '',
+    PATH,
+    'folder of pseudo-labels, their confidence and pseudo depth; files that it lacks are read from'
+    " config.data.root; '' = config.data.root",
+    free=True,
   )
   sequence: str = declare('', TEXT, "the drive, e.g. 2013_05_28_drive_0000_sync; '' = the only one")
   start: int = declare(-1, int_range(-1), 'first frame; -1 = the first with an image and a pose')

@@ -5,7 +5,6 @@ input as training, with the same message. The verdict is the last line: "ready",
 "not ready: ...".
 """
 
-import dataclasses
 import os
 import re
 from collections import Counter
@@ -14,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from pnerf_jax.config.schema import Config, LossConfig
-from pnerf_jax.contrib.preparation import alignment, content, estimate_cost, overlay
+from pnerf_jax.contrib.preparation import alignment, content, estimate_cost, limitations, overlay
+from pnerf_jax.contrib.preparation.limitations import Limitation, format_duration
 from pnerf_jax.contrib.report import panels
 from pnerf_jax.data import kitti360, labels
 from pnerf_jax.data.dataset import open_dataset
@@ -24,7 +24,6 @@ from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.data.window import Window
 from pnerf_jax.errors import InputError
 from pnerf_jax.evaluation.ground_truth import camera_to_score, check_ground_truth, frames_to_score
-from pnerf_jax.label_noise import transition
 from pnerf_jax.runs.experiment import build_experiment
 
 _GIB = 2**30
@@ -37,22 +36,6 @@ _SURROUNDINGS = ('flat', 'construction', 'nature')  # categories of what surroun
 _MIN_HIT = 0.01  # fraction of the pixels that intersect a primitive
 _MAX_RATIO = 1.25  # of stereo depth and LiDAR, either way
 _UNIT = 'Check its unit: metres * 256, or depth_unit_scale_factor of transforms.json'
-_MIN_MOTION = 0.05  # metres between the cameras, for parallax
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Limitation:
-  """Absent supervision.
-
-  Attributes:
-    cause: what is absent.
-    worth: of the labels, for that reason.
-    remedy: with a command, if one mends it.
-  """
-
-  cause: str
-  worth: str
-  remedy: str
 
 
 def check(
@@ -85,11 +68,11 @@ def check(
   experiment = build_experiment(config)
   window = experiment.scene.window
   found = alignment.compare(experiment)
-  limitations = _limitations(dataset, window, config.loss, found, config_flags)
+  limits = limitations.supervision_limitations(dataset, window, config, found, config_flags)
   lines = [
     f'{dataset.sequence}, frames {format_ranges(dataset.frames)} ({len(dataset.frames)}), '
     f'{" and ".join(dataset.cameras)}',
-    *(f'{_WARNING}{lim.cause}: {lim.worth}. {lim.remedy}' for lim in limitations if lim.cause),
+    *_limitation_lines(limits),
     f'images {_format_sizes(window.full_sizes)}, trained at {_format_sizes(window.sizes)}',
     *_file_lines(dataset, config.loss, camera),
     f'frames to score: {format_ranges(scored)}',
@@ -103,99 +86,41 @@ def check(
   )
   lines.append(f'picture of frame {frame}: {out}')
   if estimates_cost:
-    lines += _cost_lines(estimate_cost.estimate(experiment))
-  return [*lines, _verdict(lines, limitations)]
+    cost = estimate_cost.estimate(experiment)
+    platform = experiment.mesh.devices.ravel()[0].platform
+    slow = limitations.slow_training(config, cost, platform, config_flags)
+    lines += _cost_lines(cost) + _limitation_lines(slow)
+    limits += slow
+  return [*lines, _verdict(lines, limits)]
 
 
-def _verdict(lines: list[str], limitations: list[Limitation]) -> str:
+def _limitation_lines(limits: list[Limitation]) -> list[str]:
+  """Return the warnings of the limitations that no other line states."""
+  return [
+    f'{_WARNING}{limit.cause}: {limit.worth}. {limit.remedy}' for limit in limits if limit.cause
+  ]
+
+
+def _verdict(lines: list[str], limits: list[Limitation]) -> str:
   """Return whether a window is ready, what limits its labels, and the first remedy."""
   num_errors, num_warnings = (
     sum(line.startswith(prefix) for line in lines) for prefix in (_ERROR, _WARNING)
   )
+  warnings = _number(num_warnings, 'warning')
   if num_errors:
-    return f'{NOT_READY}: correct the errors above ({num_errors} errors, {num_warnings} warnings)'
-  if limitations:
-    worth = '; '.join(limit.worth for limit in limitations)
-    return f'ready, but {worth}. {limitations[0].remedy} ({num_warnings} warnings)'
+    return f'{NOT_READY}: correct the errors above ({_number(num_errors, "error")}, {warnings})'
+  if limits:
+    worth = '; '.join(limit.worth for limit in limits)
+    return f'ready, but {worth}. {limits[0].remedy} ({warnings})'
   if num_warnings:
     first = next(line for line in lines if line.startswith(_WARNING)).removeprefix(_WARNING)
-    return f'ready, but the labels may be wrong: {first} ({num_warnings} warnings)'
+    return f'ready, but the labels may be wrong: {first} ({warnings})'
   return 'ready'
 
 
-def _limitations(
-  dataset: DatasetIndex,
-  window: Window,
-  loss: LossConfig,
-  found: alignment.Alignment,
-  config_flags: str,
-) -> list[Limitation]:
-  """Return which supervision is absent or useless."""
-  command = f'python -m pnerf_jax.prepare {{}} {config_flags}'
-  make_labels = f'Make pseudo-labels: {command.format("labels")} --network=transformers:FOLDER'
-  label, depth = window.pseudo_label, window.pseudo_depth
-  confidence = 1.0 if window.pseudo_confidence is None else window.pseudo_confidence
-  weight = np.zeros((1, 1, 1)) if label is None else label * confidence
-  has_label = np.max(weight, axis=(1, 2)) > 0
-  has_weight = bool(loss.semantic_2d_fixed or loss.semantic_2d)
-  is_labelled = bool(has_label.any()) and has_weight
-  limitations = []
-  if not is_labelled:
-    cause, replace = 'there are no pseudo-labels', ''
-    paths = [dataset.path_of('pseudo_label', *view) for view in dataset.views()]
-    if any(path is not None and path.exists() for path in paths):
-      cause, replace = 'the pseudo-labels hold no class with a confidence above 0', ' --overwrite'
-    rest = 'unlabelled' if window.unannotated_space == 'void' else 'labelled sky'
-    limitations.append(
-      Limitation(
-        cause=f'no label loss is on, since {cause if has_weight else "its weights are 0"}',
-        worth=f'the labels are those of the primitives alone, all else is {rest}',
-        remedy=make_labels + replace if has_weight else 'Set --config.loss.semantic_2d.',
-      )
-    )
-  elif found.reliability is not None and found.reliability < transition.MIN_RELIABILITY:
-    limitations.append(
-      Limitation(
-        cause=f'the reliability of the pseudo-labels is {found.reliability:.2f}',
-        worth='the labels are those of the primitives, the pseudo-labels count for nothing',
-        remedy=transition.UNRELIABLE[0].upper() + transition.UNRELIABLE[1:],
-      )
-    )
-  elif not has_label.all():
-    worth = f'{np.sum(~has_label)} of {len(has_label)} images have no pseudo-label of their own'
-    limitations.append(Limitation(cause='', worth=worth, remedy=make_labels))
-  if depth is None or not (depth > 0).any() or not loss.depth:
-    limitations.append(_without_depth(dataset, window, loss, is_labelled, command))
-  if not window.primitives:
-    limitations.append(
-      Limitation(
-        cause='no primitive is used',
-        worth='there are no instances, and the classes are those of the pseudo-labels',
-        remedy='Check poses, primitives, config.data.start and config.data.primitives.',
-      )
-    )
-  return limitations
-
-
-def _without_depth(
-  dataset: DatasetIndex, window: Window, loss: LossConfig, is_labelled: bool, command: str
-) -> Limitation:
-  """Return the limitation of a window without depth. Args: see _limitations."""
-  still = np.ptp(window.world_from_cam[:, :3, 3], axis=0).max() < _MIN_MOTION
-  source = 'colour and labels' if is_labelled else 'colour alone'
-  replace = '' if window.pseudo_depth is None else ' --overwrite'
-  if not loss.depth:
-    remedy = 'Set --config.loss.depth.'
-  elif dataset.stereo:
-    remedy = f'Make depth: {command.format("depth")}{replace}'
-  else:
-    remedy = 'Name depth of LiDAR or stereo as depth_file_path.'
-  return Limitation(
-    cause='no depth loss is on' + ('' if is_labelled else ', so colour is the only supervision'),
-    worth=f'the geometry comes from {source}'
-    + (' of cameras that do not move, so it is a guess' if still else ''),
-    remedy=remedy,
-  )
+def _number(number: int, noun: str) -> str:
+  """Return '1 warning' or '2 warnings'."""
+  return f'{number} {noun}{"s" * (number != 1)}'
 
 
 def primitive_lines(primitives: list[PrimitiveRecord]) -> list[str]:
@@ -218,9 +143,9 @@ def _file_lines(dataset: DatasetIndex, loss: LossConfig, scored_camera: str) -> 
   """Return lines per kind of file and camera: the frames that have it, its content, what is odd."""
   consequences = {}
   if loss.semantic_2d_fixed or loss.semantic_2d:
-    consequences['pseudo_label'] = 'disables L_fix and L_2D there'
+    consequences['pseudo_label'] = 'the label losses are off there'
   if loss.depth:
-    consequences['pseudo_depth'] = 'disables the depth loss there'
+    consequences['pseudo_depth'] = 'the depth loss is off there'
   lines = []
   supervision = ('rgb', 'pseudo_label', 'pseudo_confidence', 'pseudo_depth')
   for kind in supervision:
@@ -297,7 +222,10 @@ def _alignment_lines(found: alignment.Alignment, window: Window) -> list[str]:
   if window.unannotated_space == 'empty':
     lines += _bare_lines(found, things, views)
   if found.reliability is not None:
-    lines.append(f'pseudo-label reliability {found.reliability:.2f}, {views}')
+    lines.append(
+      f'pseudo-label reliability {found.reliability:.2f}, {views} (1 = right more often than wrong'
+      ' where primitives and depth give the class; see docs/method.md)'
+    )
   if found.depth_scale is not None:
     lines.append(
       f'{_WARNING}stereo depth lies inside the primitives if multiplied by'
@@ -341,9 +269,10 @@ def _cost_lines(cost: estimate_cost.CostEstimate) -> list[str]:
   """Return the estimated time and memory as lines."""
   workspace = 'unknown' if cost.workspace is None else f'{cost.workspace / _GIB:.2f} GiB'
   lines = [
-    f'time, measured on this machine over {cost.num_calls} calls: {cost.step * 1e3:.3g} ms per'
-    f' step, {_format_duration(cost.training)} for {cost.num_steps} steps; before that'
-    f' {_format_duration(cost.intervals)} for the intervals and {_format_duration(cost.compile)} to'
+    f'time, measured on this machine over {_number(cost.measured_steps, "step")}:'
+    f' {cost.step * 1e3:.3g} ms per'
+    f' step, {format_duration(cost.training)} for {cost.num_steps} steps; before that'
+    f' {format_duration(cost.intervals)} for the intervals and {format_duration(cost.compile)} to'
     ' compile (previews, checkpoints and evaluation not included)',
     f'memory per device, computed: {cost.arrays / _GIB:.2f} GiB for parameters, optimiser and'
     f' rays, {workspace} of XLA workspace',
@@ -357,11 +286,3 @@ def _cost_lines(cost: estimate_cost.CostEstimate) -> list[str]:
       ' config.train.batch_rays, config.data.max_width or config.data.frames'
     )
   return lines
-
-
-def _format_duration(seconds: float) -> str:
-  if seconds < 90:
-    return f'{seconds:.0f} s'
-  if seconds < 5400:
-    return f'{seconds / 60:.0f} min'
-  return f'{seconds / 3600:.1f} h'

@@ -32,7 +32,7 @@ class CostEstimate:
     intervals: intersection of the rays of all views.
     step: one optimiser step.
     num_steps: steps of the run.
-    num_calls: measured calls of the jitted train step.
+    measured_steps: steps whose time was measured.
     arrays: parameters, optimiser state and the rays of all views.
     workspace: temporary memory of a call as planned by XLA; None if unknown.
     device_memory: memory of a device; None if unknown.
@@ -42,7 +42,7 @@ class CostEstimate:
   intervals: float
   step: float
   num_steps: int
-  num_calls: int
+  measured_steps: int
   arrays: int
   workspace: int | None
   device_memory: int | None
@@ -85,19 +85,19 @@ def estimate(experiment: Experiment) -> CostEstimate:
   compiled = train_steps.lower(state, *arguments).compile()
   compile_seconds = time.perf_counter() - start
   state, _ = jax.block_until_ready(compiled(state, *arguments))  # warms up
-  num_calls, start = 0, time.perf_counter()
-  while num_calls == 0 or time.perf_counter() - start < _MIN_SECONDS:
+  measured_steps, start = 0, time.perf_counter()
+  while measured_steps == 0 or time.perf_counter() - start < _MIN_SECONDS:
     state, _ = jax.block_until_ready(compiled(state, *arguments))
-    num_calls += 1
+    measured_steps += config.train.steps_per_call
   seconds = time.perf_counter() - start
   plan = compiled.memory_analysis()
   memory = mesh.devices.ravel()[0].memory_stats() or {}
   return CostEstimate(
     compile=compile_seconds,
     intervals=interval_seconds,
-    step=seconds / (num_calls * config.train.steps_per_call),
+    step=seconds / measured_steps,
     num_steps=config.train.steps,
-    num_calls=num_calls,
+    measured_steps=measured_steps,
     arrays=arrays,
     workspace=None if plan is None else int(plan.temp_size_in_bytes),
     device_memory=memory.get('bytes_limit'),

@@ -30,16 +30,27 @@ def check_writable(data: DataConfig, kind: str) -> None:
     )
 
 
+def is_writable(folder: Path) -> bool:
+  """Return whether files can be written to a folder, which may be absent, as of its mode."""
+  existing = _existing(folder)
+  # The superuser (common in containers) can write where the mode forbids it, but must not.
+  return bool(existing.stat().st_mode & 0o222) and os.access(existing, os.W_OK)
+
+
+def _existing(folder: Path) -> Path:
+  """Return the nearest of a folder and its parents that exists."""
+  return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+
+
 def make_folder(folder: Path) -> None:
   """Create a folder below config.data.derived_root.
 
   Raises:
     InputError: it cannot be written.
   """
-  existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+  existing = _existing(folder)
   try:
-    # The superuser (common in containers) can write where the mode forbids it, but must not.
-    if not existing.stat().st_mode & 0o222:
+    if not is_writable(folder):
       raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as e:

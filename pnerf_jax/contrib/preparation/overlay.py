@@ -12,6 +12,7 @@ import scipy.ndimage
 from pnerf_jax.contrib.report import panels
 from pnerf_jax.data import labels, palettes
 from pnerf_jax.data.dataset_index import DatasetIndex
+from pnerf_jax.data.window import Window
 from pnerf_jax.evaluation import frame_result, ground_truth
 from pnerf_jax.geometry.intersection import view_intervals
 from pnerf_jax.labelling.images import dataset_camera
@@ -32,11 +33,30 @@ def frames_with_lidar(dataset: DatasetIndex, camera: str) -> list[int]:
   ]
 
 
-def select_frame(dataset: DatasetIndex, camera: str) -> int:
-  """Return the frame with LiDAR that is nearest to the middle of the window, else the middle."""
+def select_frame(dataset: DatasetIndex, camera: str, window: Window) -> int:
+  """Return the frame nearest to the middle that shows most: pseudo-labels, then LiDAR, if any has.
+
+  Args:
+    dataset: the window's files.
+    camera: e.g. 'image_00'.
+    window: the window.
+  """
   middle = dataset.frames[len(dataset.frames) // 2]
-  with_lidar = frames_with_lidar(dataset, camera)
-  return min(with_lidar or [middle], key=lambda frame: abs(frame - middle))
+  candidates = list(dataset.frames)
+  for having in (_frames_with_labels(dataset, camera, window), frames_with_lidar(dataset, camera)):
+    candidates = [frame for frame in candidates if frame in having] or candidates
+  return min(candidates, key=lambda frame: abs(frame - middle))
+
+
+def _frames_with_labels(dataset: DatasetIndex, camera: str, window: Window) -> list[int]:
+  """Return the frames with a pixel whose pseudo-label is known."""
+  label = window.pseudo_label
+  return [
+    frame
+    for frame in dataset.frames
+    if label is not None
+    and not np.isin(label[dataset.view_index(frame, camera)], labels.UNKNOWN).all()
+  ]
 
 
 def write_overlay(
@@ -55,7 +75,7 @@ def write_overlay(
     The frame number of the image.
   """
   window = scene.window
-  frame = select_frame(dataset, camera)
+  frame = select_frame(dataset, camera, window)
   view = dataset.view_index(frame, camera)
   image = window.crop_to_image(window.rgb, view)
   assert image is not None  # training reads the images of its window
@@ -81,13 +101,20 @@ def write_overlay(
     ('first primitive on the ray (magenta: moving)', primitives),
     ('LiDAR (red 3 m to blue 100 m)', lidar),
     ('stereo depth', None if depth is None else palettes.depth_rgb(depth)),
-    ('pseudo-labels', None if pseudo_label is None else _blend_classes(image, pseudo_label)),
+    _labels_picture(image, pseudo_label),
     ('semantic ground truth', true_picture),
   ]
   maps = [np.unique(ids) for ids in (semantic, pseudo_label, true) if ids is not None]
   class_ids = np.unique(np.concatenate(maps))
   panels.save(path, panels.sheet(pictures, image.shape[:2], class_ids, num_photos=3))
   return frame
+
+
+def _labels_picture(image: np.ndarray, label: np.ndarray | None) -> tuple[str, np.ndarray]:
+  """Return title and picture [H, W, 3] of the pseudo-labels [H, W] over an image."""
+  if label is None or np.isin(label, labels.UNKNOWN).all():
+    return 'pseudo-labels: none', image
+  return 'pseudo-labels', _blend_classes(image, label)
 
 
 def _draw_primitives(

@@ -1,6 +1,7 @@
 """Tests of the readiness check and its picture."""
 
 import json
+import os
 import re
 import shutil
 
@@ -67,7 +68,7 @@ def test_check_reports_files_and_cost(street, tmp_path, monkeypatch):
     re.search(r'static primitives: .*road \d+', text)
     and 'semantic ground truth, image_00: 2' in text
   )
-  milliseconds = float(re.search(r'calls: ([\d.e+]+) ms per step', text).group(1))
+  milliseconds = float(re.search(r'over \d+ steps: ([\d.e+]+) ms per step', text).group(1))
   gibibytes = float(re.search(r'computed: ([\d.]+) GiB', text).group(1))
   assert milliseconds > 0 and 0 <= gibibytes < 1
 
@@ -113,7 +114,10 @@ def test_check_warns_of_missing_files(copied, tmp_path):
     'ready, but 1 of 4 images have no pseudo-label of their own. Make pseudo-labels: python -m'
     ' pnerf_jax.prepare labels --config=C.py --network=transformers:FOLDER (2 warnings)'
   )
-  assert 'pseudo-labels, image_00: 1 of 2' in warnings[0] and 'L_fix and L_2D' in warnings[0]
+  assert (
+    'pseudo-labels, image_00: 1 of 2' in warnings[0]
+    and 'the label losses are off there' in warnings[0]
+  )
   assert 'stereo depth, image_01: 0 of 2' in warnings[1] and 'depth loss' in warnings[1]
   assert 'LiDAR: 0 of 2 frames have a scan' in lines
   assert not any(' ms per step' in line for line in lines)
@@ -156,6 +160,42 @@ def test_check_without_labels_says_so_first_and_what_they_are_worth(copied, tmp_
   )
 
 
+@pytest.mark.parametrize('derived', [False, True])
+def test_remedies_name_another_folder_if_the_root_cannot_be_written(copied, tmp_path, derived):
+  root, _ = copied
+  shutil.rmtree(root / 'data_2d_pseudo_depth')
+  changes = {'data__derived_root': str(tmp_path)} if derived else {}
+  os.chmod(root, 0o555)
+  try:
+    lines = run_check(root, tmp_path, **changes)
+  finally:
+    os.chmod(root, 0o755)
+  folder = '' if derived else ' --config.data.derived_root=DIR'
+  reason = f'{root} cannot be written: name another folder DIR, also to train. ' * (not derived)
+  command = f'python -m pnerf_jax.prepare depth --config=C.py{folder}'
+  assert lines[-1] == (
+    f'ready, but the geometry comes from colour and labels. {reason}Make depth: {command} (1'
+    ' warning)'
+  )
+
+
+def test_picture_shows_a_frame_with_labels(copied, tmp_path, monkeypatch):
+  root, sequence = copied
+  folder = kitti360.pseudo_label_folder(root, sequence, 'image_00')
+  titles = []
+  monkeypatch.setattr(
+    overlay.panels, 'sheet', lambda pictures, *_, **__: titles.extend(t for t, _ in pictures)
+  )
+  monkeypatch.setattr(overlay.panels, 'save', lambda *_: None)
+  (folder / '0000001312.png').unlink()  # of the middle frame
+  lines = run_check(root, tmp_path)
+  assert starting_with('picture of frame 1311', lines) and 'pseudo-labels' in titles
+  (folder / '0000001311.png').unlink()
+  titles.clear()
+  lines = run_check(root, tmp_path)
+  assert starting_with('picture of frame 1312', lines) and 'pseudo-labels: none' in titles
+
+
 def test_check_of_labels_without_a_class_names_the_command_that_replaces_them(copied, tmp_path):
   root, sequence = copied
   rewrite(
@@ -189,7 +229,7 @@ def test_check_of_train_ids_is_not_ready(copied, tmp_path):
     ' Write ids: 7 = road, not 0; 26 = car, not 13'
     for i in (0, 1)
   ]
-  assert lines[-1] == 'not ready: correct the errors above (2 errors, 1 warnings)'
+  assert lines[-1] == 'not ready: correct the errors above (2 errors, 1 warning)'
 
 
 @pytest.mark.parametrize('has_lidar', [False, True])
@@ -207,7 +247,10 @@ def test_check_compares_depth_with_primitives_and_lidar(copied, tmp_path, has_li
   ]
   assert starting_with('warning: ', lines) == expected[: 1 + has_lidar]
   first = expected[0].removeprefix('warning: ')
-  assert lines[-1] == f'ready, but the labels may be wrong: {first} ({1 + has_lidar} warnings)'
+  assert (
+    lines[-1]
+    == f'ready, but the labels may be wrong: {first} ({["1 warning", "2 warnings"][has_lidar]})'
+  )
 
 
 def boxes_of_cars(root, tmp_path, ahead=1):
@@ -243,7 +286,7 @@ def test_check_of_things_in_empty_space_is_not_ready(copied, tmp_path, has_label
     'error: only things are annotated, in 2 of 2 images: all that no primitive contains is labelled'
     ' sky. Check the poses, or set --config.scene.unannotated_space=void'
   )
-  assert lines[-1].startswith('not ready: correct the errors above (1 errors')
+  assert lines[-1].startswith('not ready: correct the errors above (1 error,')
 
 
 def test_check_without_a_primitive_in_view_names_the_usual_cause(copied, tmp_path):
