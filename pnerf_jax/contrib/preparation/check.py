@@ -96,9 +96,7 @@ def check(
 
 def _limitation_lines(limits: list[Limitation]) -> list[str]:
   """Return the warnings of the limitations that no other line states."""
-  return [
-    f'{_WARNING}{limit.cause}: {limit.worth}. {limit.remedy}' for limit in limits if limit.cause
-  ]
+  return [f'{_WARNING}{limit.cause}: {limit.text()}' for limit in limits if limit.cause]
 
 
 def _verdict(lines: list[str], limits: list[Limitation]) -> str:
@@ -111,7 +109,8 @@ def _verdict(lines: list[str], limits: list[Limitation]) -> str:
     return f'{NOT_READY}: correct the errors above ({_number(num_errors, "error")}, {warnings})'
   if limits:
     worth = '; '.join(limit.worth for limit in limits)
-    return f'ready, but {worth}. {limits[0].remedy} ({warnings})'
+    remedy = next((f'. {limit.remedy}' for limit in limits if limit.remedy), '')
+    return f'ready, but {worth}{remedy} ({warnings})'
   if num_warnings:
     first = next(line for line in lines if line.startswith(_WARNING)).removeprefix(_WARNING)
     return f'ready, but the labels may be wrong: {first} ({warnings})'

@@ -27,12 +27,16 @@ class Limitation:
   Attributes:
     cause: what is absent or slow; '' = another line of the report states it.
     worth: effect on the labels or on training.
-    remedy: with a command, if one mends it.
+    remedy: with a command, if one mends it; '' = part of `worth`.
   """
 
   cause: str
   worth: str
   remedy: str
+
+  def text(self) -> str:
+    """Return effect and remedy."""
+    return f'{self.worth}. {self.remedy}' if self.remedy else self.worth
 
 
 def supervision_limitations(
@@ -155,8 +159,8 @@ def slow_training(
   return [
     Limitation(
       cause=f'training takes about {format_duration(cost.training)} on this CPU',
-      worth='this config is meant for a GPU or TPU',
-      remedy=f'Use {_cpu_variant(config_flags)}',
+      worth=f'this config is meant for a GPU or TPU: use {_cpu_variant(config_flags)}',
+      remedy='',
     )
   ]
 

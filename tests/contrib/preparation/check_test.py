@@ -11,7 +11,13 @@ from PIL import Image
 
 from configs import kitti360 as configs
 from pnerf_jax.config.schema import parse_config
-from pnerf_jax.contrib.preparation import check, estimate_cost, export_transforms, overlay
+from pnerf_jax.contrib.preparation import (
+  check,
+  estimate_cost,
+  export_transforms,
+  limitations,
+  overlay,
+)
 from pnerf_jax.data import kitti360, labels, transforms
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.errors import InputError
@@ -158,6 +164,17 @@ def test_check_without_labels_says_so_first_and_what_they_are_worth(copied, tmp_
   assert lines[-1] == (
     f'ready, but {worth}; the geometry comes from colour alone. {command} (2 warnings)'
   )
+
+
+@pytest.mark.slow
+def test_check_on_a_cpu_names_the_variant_for_it(street, tmp_path, monkeypatch):
+  monkeypatch.setattr(estimate_cost, '_MIN_SECONDS', 0.0)
+  monkeypatch.setattr(limitations, '_LONG', 0.0)
+  config = make_config(street, train__batch_rays=2 * limitations._CPU_BATCH_RAYS)
+  lines = check.check(config, tmp_path / 'check.png', config_flags='--config=configs/kitti360.py')
+  hint = 'this config is meant for a GPU or TPU: use --config=configs/kitti360.py:cpu'
+  assert lines[-1] == f'ready, but {hint} (1 warning)'
+  assert re.fullmatch(f'warning: training takes about .+ on this CPU: {hint}', lines[-2])
 
 
 @pytest.mark.parametrize('derived', [False, True])

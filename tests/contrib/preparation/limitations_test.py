@@ -45,8 +45,8 @@ def slow_training(flag, hours=2.3, platform='cpu'):
 def test_long_training_on_a_cpu_names_the_variant_cpu_of_the_config_file(name):
   (slow,) = slow_training(f'--config={name}')
   assert slow.cause == 'training takes about 2.3 h on this CPU'
-  assert slow.worth == 'this config is meant for a GPU or TPU'
-  assert slow.remedy == f'Use --config={name.partition(":")[0]}:cpu'
+  hint = f'this config is meant for a GPU or TPU: use --config={name.partition(":")[0]}:cpu'
+  assert slow.worth == slow.text() == hint
   assert not slow_training(f'--config={name}', platform='gpu')
   assert not slow_training(f'--config={name}', hours=0.9)
 
@@ -61,8 +61,8 @@ def test_own_config_without_the_variant_is_told_to_lower_its_batch(tmp_path):
   path = tmp_path / 'my own.py'
   path.write_text(OWN)
   (slow,) = slow_training(shlex.join([f'--config={path}']))
-  assert slow.remedy == 'Use --config.train.batch_rays=1024 and fewer --config.train.steps'
+  assert slow.worth.endswith(': use --config.train.batch_rays=1024 and fewer --config.train.steps')
   path.write_text(OWN.replace('get_config()', "get_config(variant='default')", 1))
   path.write_text(path.read_text().replace('get_config()', 'get_config(variant)'))
   (slow,) = slow_training(shlex.join([f'--config={path}']))
-  assert slow.remedy == f"Use --config='{path}:cpu'"
+  assert slow.worth.endswith(f": use --config='{path}:cpu'")
