@@ -16,13 +16,13 @@ import pathlib
 import sys
 
 import numpy as np
-import tqdm
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from pnerf_jax.contrib.street import camera, generate, scenery
 from pnerf_jax.data import files, image_io, kitti360
 from pnerf_jax.errors import InputError
+from pnerf_jax.runs.progress import progress_bar
 
 SCENE = 'scene-0001'
 # Viewing directions, degrees to the left of the driving direction.
@@ -236,7 +236,7 @@ def write(out: pathlib.Path, samples: int, width: int, seed: int) -> None:
   street, cameras = scenery.build(parameters), rig(width)
   network, exposure = generate.simulated_network(street, parameters), generate.auto_exposure(street)
   dataset, labels = out / 'nuscenes', out / 'labels'
-  for number in tqdm.tqdm(range(samples), 'samples', unit='sample'):
+  for number in progress_bar(range(samples), 'samples', 'sample'):
     for eye, name in enumerate(CAMERAS):
       rng = np.random.default_rng([seed, number, eye])
       image = generate.render_image(street, cameras, number, eye, exposure, rng=rng)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import tqdm
 
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex
@@ -25,6 +24,7 @@ from pnerf_jax.evaluation.frame_result import FrameResult
 from pnerf_jax.labelling.half_size import enlarge, half_size_camera
 from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.config_file import load_config
+from pnerf_jax.runs.progress import progress_bar
 from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
 
 _LOG = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def evaluate(
   count = min(config.eval.num_panels, len(frames))
   shown = {frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)}
   scores = Evaluator(_LABEL_SCALES[protocol])
-  for frame in tqdm.tqdm(frames, desc='eval', unit='image'):
+  for frame in progress_bar(frames, 'eval', 'image'):
     result = _render_frame(trained, dataset, camera, frame, halve=protocol == 'paper')
     scores.add(result)
     if reporter is not None and frame in shown:

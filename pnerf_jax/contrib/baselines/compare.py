@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from pnerf_jax.config import spec
 from pnerf_jax.config.schema import Config, parse_config
@@ -29,6 +28,7 @@ from pnerf_jax.geometry.cameras import Camera
 from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.config_file import check_same, load_config, save_config
 from pnerf_jax.runs.experiment import Experiment, build_experiment
+from pnerf_jax.runs.progress import progress_bar
 from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
 from pnerf_jax.training import field_task
 
@@ -192,7 +192,7 @@ def _predict_by_image(reader: Reader, frames: _Frames, folders: dict[str, Path])
     for frame in frames.views
   }
   missing = {frame: names for frame, names in missing.items() if names}
-  for frame, names in tqdm.tqdm(missing.items(), desc='methods by image', disable=not missing):
+  for frame, names in progress_bar(missing.items(), 'methods', 'image', disable=not missing):
     inputs = reader.read(frame, with_mesh='mesh_graph_cut' in names)
     for name in names:
       results.write_prediction(folders[name], frame, METHODS[name][1](inputs))
@@ -221,7 +221,7 @@ def _predict(folder: Path, frames: _Frames, title: str, prepare: Callable[[], Pr
   missing = [frame for frame in frames.views if not results.is_complete(folder, frame)]
   if missing:
     predict = prepare()
-    for frame in tqdm.tqdm(missing, desc=title, unit='image'):
+    for frame in progress_bar(missing, title, 'image'):
       results.write_prediction(folder, frame, predict(frame))
 
 
@@ -241,7 +241,7 @@ def _fusion(trained: TrainedRun, folder: Path, ours: Predict, frames: _Frames) -
   """Return a function that fuses the pseudo-labels of all views over the run's depth."""
   window = trained.run.scene.window
   views = []
-  for image in tqdm.tqdm(range(len(window.view_frame)), desc='depth of all views', unit='image'):
+  for image in progress_bar(range(len(window.view_frame)), 'depth of all views', 'image'):
     camera = dataset_camera(trained.run.scene, image, full=False)
     path = folder / 'depth_of_views' / f'{image:04d}.png'
     if not path.exists():

@@ -9,8 +9,6 @@ Scores are computed from the files, so that an interrupted comparison ends with 
 from collections.abc import Mapping
 from pathlib import Path
 
-import tqdm
-
 from pnerf_jax.contrib.baselines.methods import Prediction
 from pnerf_jax.contrib.baselines.tables import Column
 from pnerf_jax.data import image_io, kitti360
@@ -18,6 +16,7 @@ from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.evaluation import evaluator, ground_truth
 from pnerf_jax.evaluation.frame_result import FrameResult
 from pnerf_jax.geometry.cameras import Camera
+from pnerf_jax.runs.progress import progress_bar
 
 COLUMNS = (
   Column('semantic.miou', 'mIoU'),
@@ -80,7 +79,7 @@ def score(
   if not folders:
     return
   scores = {name: evaluator.Evaluator() for name in folders}
-  for frame, view in tqdm.tqdm(views.items(), desc='scores', unit='image'):
+  for frame, view in progress_bar(views.items(), 'scores', 'image'):
     truth = ground_truth.read_ground_truth(
       dataset, camera, frame, view.world_from_cam, view.intrinsics
     )

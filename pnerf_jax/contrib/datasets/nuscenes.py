@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import tqdm
 
 from pnerf_jax.contrib.datasets.nuscenes_boxes import read_boxes
 from pnerf_jax.contrib.datasets.nuscenes_tables import (
@@ -29,6 +28,7 @@ from pnerf_jax.contrib.datasets.nuscenes_tables import (
 )
 from pnerf_jax.data import files, image_io, kitti360, primitives_json, transforms
 from pnerf_jax.errors import InputError
+from pnerf_jax.runs.progress import progress_bar
 
 _LOG = logging.getLogger(__name__)
 BOXES = 'boxes.json'
@@ -68,7 +68,7 @@ def convert(root: Path, out: Path, scene: str) -> transforms.Transforms:
     _write(Path(temporary), result, boxes)
     transforms.read(Path(temporary))
     primitives_json.read_primitives_json(Path(temporary, BOXES))
-  for source in tqdm.tqdm(sources, 'images', unit='file', mininterval=1.0):
+  for source in progress_bar(sources, 'images', 'file'):
     target = records[source.frame, source.camera].files['rgb']
     files.link(root / source.files['rgb'], out / target)
   _write(out, result, boxes)

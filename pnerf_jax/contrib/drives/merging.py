@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from pnerf_jax.contrib.drives import (
   drive_record,
@@ -30,6 +29,7 @@ from pnerf_jax.data import files, image_io, kitti360
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
 from pnerf_jax.runs import lock
+from pnerf_jax.runs.progress import progress_bar
 from pnerf_jax.runs.provenance import provenance
 
 _LOG = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ def _write_frames(out: Path, sequence: str, labels: list[WindowLabels]) -> dict[
     for frame in part.frames:
       candidates.setdefault(frame, []).append(part)
   chosen = {}
-  for frame in tqdm.tqdm(sorted(candidates), desc=sequence, unit='frame', mininterval=1.0):
+  for frame in progress_bar(sorted(candidates), sequence, 'frame'):
     chosen[frame] = most_confident(frame, candidates[frame])
     _copy_frame(out, frame, chosen[frame])
   return chosen

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import tqdm
 
 from pnerf_jax.config.schema import Config, DataConfig, SceneConfig
 from pnerf_jax.contrib.drives import manifest
@@ -24,6 +23,7 @@ from pnerf_jax.data.dataset_index import DatasetIndex, format_ranges, primitives
 from pnerf_jax.data.files import check_is_folder, check_output, write_bytes
 from pnerf_jax.data.primitives import PrimitiveRecord
 from pnerf_jax.errors import InputError
+from pnerf_jax.runs.progress import progress_bar
 
 _LOG = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ def _split_one(config: Config, dataset: DatasetIndex, overlap: int) -> SequenceS
   ]
   windows: list[WindowSpec] = []
   kept: list[tuple[int, int]] = []
-  for first, last in tqdm.tqdm(spans, desc=dataset.sequence, unit='window', mininterval=1.0):
+  for first, last in progress_bar(spans, dataset.sequence, 'window'):
     visible = _visible_primitives(primitives, dataset, range(first, last + 1), config.scene)
     num_static = sum(primitive.timestamp < 0 for primitive in visible)
     start, end = dataset.frames[first], dataset.frames[last] + 1

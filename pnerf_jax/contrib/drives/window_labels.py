@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import tqdm
-
 from pnerf_jax.config.schema import Config, DataConfig
 from pnerf_jax.contrib.drives.manifest import WindowManifest, WindowSpec
 from pnerf_jax.contrib.drives.window_folder import WindowFolder, without_remedy
@@ -16,6 +14,7 @@ from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.data.files import check_is_folder
 from pnerf_jax.errors import InputError
 from pnerf_jax.labelling import export
+from pnerf_jax.runs.progress import progress_bar
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ def find_window_labels(manifest: WindowManifest, runs: Path, partial: bool) -> l
 
 def check_images(labels: Iterable[WindowLabels]) -> None:
   """Raise InputError if an image is absent, damaged, of the wrong type or size, or class."""
-  for part in tqdm.tqdm(labels, desc='checking labels', unit='window', mininterval=1.0):
+  for part in progress_bar(labels, 'checking labels', 'window'):
     if damaged := part.folder.damaged_labels():
       raise InputError(
         f'{damaged[0]} Window {part.window.index} has {len(damaged)} such images: python -m'

@@ -3,7 +3,6 @@
 import logging
 
 import numpy as np
-import tqdm
 
 from pnerf_jax.config.schema import DataConfig
 from pnerf_jax.contrib.preparation import outputs, stereo
@@ -11,6 +10,7 @@ from pnerf_jax.data import image_io, kitti360
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.errors import InputError
+from pnerf_jax.runs.progress import progress_bar
 
 _LOG = logging.getLogger(__name__)
 # Tolerances within which two cameras count as rectified.
@@ -46,9 +46,7 @@ def prepare_depth(
     outputs.make_folder(folder)
   count = {'written': 0, 'kept': 0}
   valid_fractions = []
-  for frame, (fx, baseline) in zip(
-    tqdm.tqdm(dataset.frames, 'depth', unit='frame', mininterval=1.0), pairs
-  ):
+  for frame, (fx, baseline) in zip(progress_bar(dataset.frames, 'depth', 'frame'), pairs):
     size = dataset.size(frame, dataset.cameras[0])
     paths = [folder / f'{kitti360.frame_name(frame)}.png' for folder in folders]
     if not overwrite and all(

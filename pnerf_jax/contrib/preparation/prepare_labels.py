@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import tqdm
 
 from pnerf_jax.config.schema import DataConfig
 from pnerf_jax.contrib.preparation import outputs
@@ -19,6 +18,7 @@ from pnerf_jax.data import image_io, kitti360
 from pnerf_jax.data.dataset import open_dataset
 from pnerf_jax.data.dataset_index import DatasetIndex
 from pnerf_jax.errors import InputError
+from pnerf_jax.runs.progress import progress_bar
 
 _LOG = logging.getLogger(__name__)
 _READERS: dict[str, Callable[[Path, tuple[int, int]], np.ndarray]] = {
@@ -57,7 +57,7 @@ def prepare_labels(
       for kind in _READERS:
         outputs.make_folder(_path(dataset, kind, dataset.frames[0], camera).parent)
     size_of = lambda view: dataset.size(*view)
-    with tqdm.tqdm(total=len(missing), desc='labels', unit='image', mininterval=1.0) as bar:
+    with progress_bar(None, 'labels', 'image', total=len(missing)) as bar:
       # The images of a batch have the same size.
       for _, group in itertools.groupby(sorted(missing, key=size_of), key=size_of):
         same_size = list(group)

@@ -9,14 +9,13 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-import tqdm
-
 from pnerf_jax.contrib.preparation import outputs
 from pnerf_jax.contrib.release import layout
 from pnerf_jax.contrib.release.archive import Archive, open_archive
 from pnerf_jax.data import files, image_io
 from pnerf_jax.data.dataset_index import format_ranges
 from pnerf_jax.errors import InputError
+from pnerf_jax.runs.progress import progress_bar
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ def _convert(archive: Archive, jobs: list[ConversionJob], out: Path) -> dict[str
     size = image_io.read_size(image)
   count = {'written': 0, 'kept': 0}
   jobs = sorted(jobs, key=lambda job: job.rule not in layout.BASICS)
-  for job in tqdm.tqdm(jobs, 'import', unit='file', mininterval=1.0):
+  for job in progress_bar(jobs, 'import', 'file'):
     if outputs.is_complete(job.target, job.rule.read, size):
       count['kept'] += 1
       continue
