@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from pnerf_jax.config.schema import Config, parse_config
+from pnerf_jax.data import labels
 from pnerf_jax.data.window import load_window
 from pnerf_jax.distributed import processes, sharding
 from pnerf_jax.fields.field import FieldModule
@@ -51,7 +52,7 @@ def build_experiment(config: Config | Mapping[str, Any]) -> Experiment:
     _LOG.info('%s', note)
   scene = make_scene(window)
   _LOG.info(
-    '%s: frames %d-%d, %d views of at most %dx%d, %d primitives, far %.0f m, classes %s',
+    '%s: frames %d-%d, %d views of at most %dx%d, %d primitives, far %.0f m; classes: %s',
     window.sequence,
     window.frames[0],
     window.frames[-1],
@@ -60,7 +61,7 @@ def build_experiment(config: Config | Mapping[str, Any]) -> Experiment:
     window.height,
     len(window.primitives),
     window.far,
-    scene.class_ids,
+    ', '.join(labels.BY_ID[i].name for i in scene.class_ids),
   )
   field = make_field(config.model, scene, all_channels=config.loss.form != 'default')
   return Experiment(config, mesh, scene, field)

@@ -36,7 +36,7 @@ class Picture:
 
   Attributes:
     source: data URI as of `embed`, or URL as of `url_of`.
-    title: text shown below, and instead of a picture that cannot be shown.
+    title: text shown above, and instead of a picture that cannot be shown.
     note: explanation after the title.
     url: target of a click, as of `url_of`; '' = none.
   """

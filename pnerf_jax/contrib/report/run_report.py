@@ -86,6 +86,19 @@ METRICS = {
 }
 
 
+# Columns of the table at the top: keys of METRICS with short names.
+_KEY_FIGURES = {
+  'semantic.miou': 'mean IoU',
+  'semantic.accuracy': 'pixel accuracy',
+  'panoptic.all.pq': 'PQ',
+  'pseudo.miou': 'pseudo-labels: mean IoU',
+  'pseudo.accuracy': 'pseudo-labels: accuracy',
+  'agreement.pixels': 'agreement with the pseudo-labels',
+  'confidence.mean': 'mean confidence',
+  'image.psnr': 'PSNR',
+}
+
+
 class RunReport:
   """Writes report.html with its panels and plots; a runs.evaluate.Reporter."""
 
@@ -111,10 +124,11 @@ class RunReport:
       ' pixels are wrong (without ground truth: differ from the pseudo-labels), blue ones unknown.',
       pictures=[picture(panel, path, panel.stem) for panel in self._panels],
     )
-    sections = [images, *_metric_sections(metrics), *self._plots(evaluation)]
+    sections = [_key_figures(metrics), images, *_metric_sections(metrics), *self._plots(evaluation)]
     sections += _origin(evaluation, path)
     title = f'{evaluation.dataset.sequence}, frames {format_ranges(evaluation.dataset.frames)}'
-    note = f'{len(frames)} images of {camera} after step {metrics["step"]}. {_rendered(metrics)}'
+    images_of = 'image of' if len(frames) == 1 else 'images of'
+    note = f'{len(frames)} {images_of} {camera} after step {metrics["step"]}. {_rendered(metrics)}'
     write_page(path, title, sections, f'{note} Not scored: {missing}.' if missing else note)
     _LOG.info('report: %s', path)
 
@@ -161,6 +175,23 @@ def _rendered(metrics: Metrics) -> str:
   )
 
 
+def _key_figures(metrics: Metrics) -> Section:
+  """Return the table of the most important metrics that exist, in one row."""
+  forms = {key: form for rows in METRICS.values() for key, _, form in rows}
+  keys = [key for key in _KEY_FIGURES if key in metrics]
+  return Section(
+    title='Key figures',
+    header=[_KEY_FIGURES[key] for key in keys],
+    rows=[[_format(metrics[key], forms[key]) for key in keys]],
+    wide=True,
+  )
+
+
+def _format(value: float, form: tuple[float, str]) -> str:
+  factor, text = form
+  return text.format(factor * value)
+
+
 def _metric_sections(metrics: Metrics) -> Iterator[Section]:
   """Yield the tables of the metrics that exist."""
   paper_note = f'Not comparable with the other tables. {_rendered(metrics)}'
@@ -170,9 +201,7 @@ def _metric_sections(metrics: Metrics) -> Iterator[Section]:
       note=paper_note if title == _AS_PAPER else '',
       numbers=True,
       rows=[
-        (Cell(text, key), form.format(factor * metrics[key]))
-        for key, text, (factor, form) in rows
-        if key in metrics
+        (Cell(text, key), _format(metrics[key], form)) for key, text, form in rows if key in metrics
       ],
     )
 

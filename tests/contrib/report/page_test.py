@@ -44,6 +44,8 @@ def test_pictures_are_embedded_and_linked(tmp_path, parse_page):
   assert kind == 'data:image/png;base64' and base64.b64decode(data) == path.read_bytes()
   assert page.images[1] == 'sub/picture.png' and page.links == ['sub/picture.png']
   assert page.texts[-5:] == ['title', 'note', 'pictures', 'own: big', 'by reference']
+  html = page_path.read_text()
+  assert html.index('own: big') < html.index(page.images[0])  # the title is above its picture
 
 
 def test_links_lead_to_files_of_any_name(tmp_path, monkeypatch):

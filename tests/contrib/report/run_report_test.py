@@ -85,7 +85,7 @@ def test_report_without_ground_truth_holds_what_is_known(report_of, tmp_path):
   assert 'Colour of training views' in page.texts
   assert '–' not in page.texts
   assert not {'semantic.miou', 'panoptic.all.pq', 'depth.rmse', 'Panoptic quality'} & {*page.texts}
-  assert page.texts[page.texts.index('Images') - 1] == (
+  assert page.texts[page.texts.index('Key figures') - 1] == (
     '2 images of image_00 after step 40. Labels are rendered at the size of the source images.'
     ' Not scored: labels (no usable ground truth); panoptic'
     ' quality (no usable instance ground truth); depth (no LiDAR); depth against stereo (there is'
@@ -95,9 +95,33 @@ def test_report_without_ground_truth_holds_what_is_known(report_of, tmp_path):
   assert {path.name for path in folder.glob('*.png')} == {'classes.png', 'confidence.png'}
 
 
+def test_report_begins_with_the_key_figures_that_exist(report_of):
+  texts = report_of([3], truth=True).texts
+  start, end = texts.index('Key figures') + 1, texts.index('Images')
+  names = ['mean IoU', 'pixel accuracy', 'PQ', 'pseudo-labels: mean IoU', 'pseudo-labels: accuracy']
+  count = (end - start) // 2
+  assert texts[start : start + count][:5] == names
+  values = dict(zip(texts[start : start + count], texts[start + count : end]))
+  # The pseudo-labels are road on 30 columns, of which 20 are road, and never car.
+  assert values['mean IoU'] == values['PQ'] == '100.0 %' and values['PSNR'] == '100.00 dB'
+  assert values['pseudo-labels: mean IoU'] == '33.3 %'
+  texts = report_of([3], truth=False).texts
+  known = ['agreement with the pseudo-labels', 'mean confidence', 'PSNR', '66.7 %', '0.750']
+  start = texts.index('Key figures') + 1
+  assert texts[start : start + 5] == known
+
+
 def test_report_shows_pictures_first_then_metrics_then_origin(report_of, tmp_path):
   page = report_of([3], truth=True)
-  order = ['Images', 'image_00_0000000003', 'Semantics', 'Classes', 'Origin', 'Files']
+  order = [
+    'Key figures',
+    'Images',
+    'image_00_0000000003',
+    'Semantics',
+    'Classes',
+    'Origin',
+    'Files',
+  ]
   positions = [page.texts.index(text) for text in order]
   assert positions == sorted(positions)
   assert page.after('semantic.miou') == page.after('panoptic.stuff.pq') == '100.0 %'
@@ -115,8 +139,8 @@ def test_report_shows_pictures_first_then_metrics_then_origin(report_of, tmp_pat
 def test_report_shows_the_counts_of_the_paper_apart_and_the_size_of_the_labels(report_of):
   page = report_of([3], truth=True, label_scale=0.5)
   size = 'Labels are rendered at 0.5 of the size of the source images and enlarged.'
-  assert page.texts[page.texts.index('Images') - 1].startswith(
-    f'1 images of image_00 after step 40. {size}'
+  assert page.texts[page.texts.index('Key figures') - 1].startswith(
+    f'1 image of image_00 after step 40. {size}'
   )
   title = "As the paper's program counts"
   assert page.after(title) == f'Not comparable with the other tables. {size}'
