@@ -1,4 +1,4 @@
-"""The demo: label transfer on a synthetic street, about 10 to 13 minutes on two cores.
+"""The demo: label transfer on a synthetic street, about 10 minutes on two idle cores.
 
     python -m pnerf_jax.street --out=runs/demo/street
     python -m pnerf_jax.train --config=configs/street.py --workdir=runs/demo/run

@@ -31,12 +31,13 @@ score() {  # METRIC: print its value in metrics.json as a percentage
 
 cat <<END
 
-Done in $SECONDS s. Semantic labels of all frames, compared with the ground truth:
+Done in $SECONDS s. Semantic labels of the 24 images of image_00 (of 48 in the run), compared with
+the ground truth:
                                        mIoU   pixel accuracy
   pseudo-labels of the 2D network   $(score pseudo.miou)          $(score pseudo.accuracy)
   label transfer (pnerf_jax)        $(score semantic.miou)          $(score semantic.accuracy)
 
   report   $run/eval/report.html   (metrics, images, confusion matrix; open it in a browser)
   metrics  $run/eval/metrics.json
-  labels   $labels/image_00/{semantic_rgb,semantic,instance,depth,rgb}/
+  labels   $labels/{image_00,image_01}/{semantic_rgb,semantic,instance,confidence,depth,rgb}/
 END
