@@ -142,7 +142,7 @@ def test_compare_rejects_bad_input_first(config, run, compared, tmp_path):
   other = config.copy_and_resolve_references()
   other.data.eval_frames = (9999,)
   assert '[9999] are not frames' in error(config=other)
-  assert 'no such file' in error(workdir=tmp_path / 'nothing')
+  assert 'no such folder' in error(workdir=tmp_path / 'nothing')
   source = compared[0] / 'ours' / 'source.json'
   content = source.read_text()
   source.write_text(content.replace('"step": 4', '"step": 2'))
