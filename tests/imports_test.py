@@ -41,7 +41,7 @@ _USED_IN = {
   'tensorflow_datasets': ('data.tfds.', 'contrib.preparation.'),
   'fsspec': ('data.tfds.', 'contrib.preparation.', 'contrib.release.'),
   'tensorboardX': ('runs.logs',),
-  'tqdm': ('runs.progress', 'runs.render'),
+  'tqdm': ('runs.progress',),
   'trimesh': ('contrib.street.', 'contrib.baselines.surface'),
   'embreex': ('contrib.street.',),
   'maxflow': ('contrib.baselines.graph_cut',),

@@ -118,7 +118,7 @@ def test_check_reports_unused_images_and_cameras_upside_down(config, tmp_path):
     'warning: 100% of the primitives within 100 m are in view. 2 of 2 images'
   )
   assert 'are upside down: set the key "camera_axes" (OPENGL or OPENCV).' in warning
-  assert lines[-1].startswith('not ready: correct the errors above (1 errors')
+  assert lines[-1].startswith('not ready: correct the errors above (1 error')
 
 
 def test_check_train_eval_and_render(config, tmp_path):

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 
 from pnerf_jax.data import kitti360
 from pnerf_jax.distributed import processes
@@ -19,6 +18,7 @@ from pnerf_jax.errors import InputError
 from pnerf_jax.labelling import export
 from pnerf_jax.labelling.images import dataset_camera
 from pnerf_jax.runs.config_file import to_json
+from pnerf_jax.runs.progress import progress_bar
 from pnerf_jax.runs.trained_run import TrainedRun, load_trained_run
 
 _LOG = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _render_views(
   # A view is written while the next one renders; no third one is started, to bound the memory.
   with futures.ThreadPoolExecutor(1) as writer:
     writing = None
-    for view in tqdm.tqdm(views, desc='render', unit='image', disable=not processes.is_first()):
+    for view in progress_bar(views, 'render', 'image', disable=not processes.is_first()):
       paths = export.image_paths(out, view)
       if overwrite or not _is_rendered(paths, (view[1].width, view[1].height)):
         image = trained.renderer(trained.params, view[1])

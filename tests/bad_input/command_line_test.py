@@ -325,7 +325,7 @@ def test_invalid_flags(
   'module, arguments, expected',
   [
     ('train', [TINY, '--config.optim.learning_rate=nan'], 'config.optim.learning_rate: nan'),
-    ('eval', [], 'config.json: no such file'),
+    ('eval', [], 'no such folder. Name one that train wrote'),
   ],
 )
 def test_errors_of_a_subprocess(check_line, tmp_path, module, arguments, expected):
