@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 
 from configs import kitti360
+from pnerf_jax.config.schema import parse_config
 from pnerf_jax.contrib.street import generate, scenery
+from pnerf_jax.distributed import sharding
 from pnerf_jax.errors import InputError
 from pnerf_jax.geometry.cameras import Camera
 from pnerf_jax.labelling.half_size import half_size_camera
 from pnerf_jax.labelling.images import dataset_camera
+from pnerf_jax.runs import checkpoints
+from pnerf_jax.runs.config_file import save_config
 from pnerf_jax.runs.evaluate import evaluate
+from pnerf_jax.runs.experiment import build_experiment
 from pnerf_jax.runs.trained_run import load_trained_run
-from pnerf_jax.training import field_task
+from pnerf_jax.training.field_task import FieldTask
 
 
 class _Results:
@@ -31,7 +36,7 @@ class _Results:
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """Return the folder of a run on images of 112 x 30 pixels, trained at half of it."""
+  """Return the folder of an untrained run on images of 112 x 30 pixels, at half of it."""
   root = tmp_path_factory.mktemp('even') / 'data'
   generate.generate(
     root, scenery.Parameters('boulevard', seed=3, frames=2, scale=0.0795, predictions='noise')
@@ -41,7 +46,11 @@ def run(tmp_path_factory):
   config.data.image_scale = 0.5
   config.data.pixel_origin = 'corner'
   workdir = tmp_path_factory.mktemp('run')
-  field_task.train(config, workdir)
+  experiment = build_experiment(config)
+  save_config(experiment.config, workdir)
+  with checkpoints.Checkpoints(workdir) as saved:
+    saved.save(0, sharding.replicate(FieldTask(experiment).init_state(), experiment.mesh))
+    saved.wait()
   return workdir
 
 
@@ -68,11 +77,11 @@ def test_paper_protocol_scores_enlarged_images_of_half_the_size(run, binary):
         np.testing.assert_array_equal(enlarged[rows::2, columns::2], getattr(image, name), name)
 
 
-@pytest.mark.slow
-def test_paper_protocol_needs_even_sizes(trained, binary):
+def test_paper_protocol_needs_even_sizes(config_of, tmp_path, binary):
+  save_config(parse_config(config_of()), tmp_path)
   with pytest.raises(InputError, match='has 113x30 pixels.*--protocol=full'):
-    evaluate(trained, protocol='paper')
-  code, err = binary('eval', f'--workdir={trained}', '--protocol=half')
+    evaluate(tmp_path, protocol='paper')
+  code, err = binary('eval', f'--workdir={tmp_path}', '--protocol=half')
   assert code == 1 and '--protocol=half' in err
 
 
