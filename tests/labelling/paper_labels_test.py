@@ -14,6 +14,8 @@ from pnerf_jax.labelling import paper_labels
 from pnerf_jax.rendering import paper_rendering
 from pnerf_jax.rendering.paper_rendering import PaperRendered
 
+pytestmark = pytest.mark.slow
+
 _MIN_MARGIN = 1e-5  # rays with a smaller one are ties
 
 

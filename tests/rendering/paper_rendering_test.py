@@ -9,6 +9,8 @@ from pnerf_jax.geometry.intervals import Intervals
 from pnerf_jax.rendering import paper_rendering
 from pnerf_jax.rendering.paper_rendering import PaperOptions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module', params=['inference', 'losses', 'published_network'])
 def numbers(request, golden):

@@ -12,6 +12,8 @@ from pnerf_jax.rendering.paper_rendering import PaperRendered
 from pnerf_jax.training import paper_losses
 from pnerf_jax.training.ray_table import Batch
 
+pytestmark = pytest.mark.slow
+
 _NAMES = {
   'rgb': 'colour',
   'depth': 'depth',
